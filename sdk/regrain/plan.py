@@ -1,0 +1,137 @@
+"""Plan and Group as values, and the steps that a grain cuts the flow into.
+
+A step is what one group does for a request (or for one item of a map). Front and replicas agree on steps by
+value: the front sends a Step to the replica once and refers to it afterwards, so that another grain is
+another set of steps and no new process (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from regrain.graph import Arg, Graph, Ref, refs
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """Stages that run together in one function.
+
+    Attributes:
+        stages: in topological order.
+        replicas: worker processes.
+        max_size: units (requests, or items of a map) that one dispatch holds at most.
+        max_wait: seconds that the first unit waits for others at most.
+        cpu: cores that a replica may use.
+    """
+
+    stages: tuple[str, ...]
+    replicas: int = 1
+    max_size: int = 1
+    max_wait: float = 0.0
+    cpu: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The group in grain notation, such as "decode+detect"."""
+        return "+".join(self.stages)
+
+
+class Plan(Struct, frozen=True):
+    """A grain and each group's configuration."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def grain(self) -> str:
+        """The plan's grain in its notation, such as "decode+detect | crop"."""
+        return " | ".join(group.name for group in self.groups)
+
+
+class Input(Struct, frozen=True, array_like=True):
+    """What a unit of a step brings: a value, or (`each`) its own item of a mapped list."""
+
+    ref: Ref
+    each: bool = False
+
+
+class Output(Struct, frozen=True, array_like=True):
+    """What a unit of a step gives; `split`: a list that somebody maps over, so its items travel one by one."""
+
+    ref: Ref
+    split: bool = False
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """What a group does. `per_item`: its unit is one item of a map and not a whole request."""
+
+    stages: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    per_item: bool = False
+
+
+def steps(graph: Graph, groups: tuple[tuple[str, ...], ...]) -> tuple[Step, ...]:
+    """Cut the flow into one step per group, in the groups' order.
+
+    A group works item by item if all of its stages are mapped over the same lists; every other group takes
+    whole requests and runs its maps inside. `groups` must be a convex partition (regrain.grain checks it).
+    """
+    per_item = {group: _is_per_item(graph, group) for group in groups}
+    return tuple(
+        Step(
+            stages=group,
+            inputs=_inputs(graph, group, per_item=per_item[group]),
+            outputs=_outputs(graph, group, per_item),
+            per_item=per_item[group],
+        )
+        for group in groups
+    )
+
+
+def _is_per_item(graph: Graph, group: tuple[str, ...]) -> bool:
+    scopes = {graph.scope(stage) for stage in group}
+    if len(scopes) != 1 or not next(iter(scopes)):
+        return False
+    inside = set(group)  # a broadcast of a sibling's whole list needs the barrier
+    return all(
+        ref.node not in inside for stage in group for arg in graph.node(stage).kwargs.values() for ref in refs(arg)
+    )
+
+
+def _walked(graph: Graph, stage: str) -> set[Ref]:
+    """The refs that a mapped stage takes item by item."""
+    node = graph.node(stage)
+    return {ref for arg in node.args if isinstance(arg, Ref) for ref in [arg]} if node.mapped else set()
+
+
+def _inputs(graph: Graph, group: tuple[str, ...], *, per_item: bool) -> tuple[Input, ...]:
+    found: dict[Input, None] = {}
+    for stage in group:
+        node = graph.node(stage)
+        walked = [(arg, per_item) for arg in node.args]
+        whole = [(arg, False) for arg in node.kwargs.values()]
+        for arg, each in walked + whole:
+            for ref in refs(arg):
+                if ref.node not in group:
+                    found[Input(Ref(ref.node) if ref.is_input and not each else ref, each)] = None
+    return tuple(found)
+
+
+def _outputs(
+    graph: Graph, group: tuple[str, ...], per_item: dict[tuple[str, ...], bool]
+) -> tuple[Output, ...]:
+    wanted: dict[Ref, bool] = {}
+    for other, items in per_item.items():
+        if other == group:
+            continue
+        for entry in _inputs(graph, other, per_item=items):
+            if entry.ref.node in group:
+                wanted[entry.ref] = wanted.get(entry.ref, False) or (entry.each and not per_item[group])
+    for ref in refs(graph.output):
+        if ref.node in group:
+            wanted.setdefault(ref, False)
+    return tuple(Output(ref, split) for ref, split in wanted.items())
+
+
+def uses(arg: Arg, node: str) -> bool:
+    """Whether an argument takes anything from a node."""
+    return any(ref.node == node for ref in refs(arg))

@@ -1,0 +1,1 @@
+"""The command `regrain`: one file per verb. It wires the rooms together; nobody imports it."""

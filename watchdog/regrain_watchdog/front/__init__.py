@@ -1,0 +1,1 @@
+"""The data path: one event loop that takes requests, hands them to replicas and answers. Imports no user code."""
