@@ -1,0 +1,70 @@
+"""A call as the ingresses and the dispatcher speak of it: what comes in, what goes out, what was measured.
+
+HTTP today and gRPC next to it build a Call, hand it to a Service and turn its Reply into their own response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from regrain.manifest import Manifest
+from regrain.wire.frames import Parts
+
+
+@dataclass(slots=True, kw_only=True)
+class Span:
+    """What one stage (or, with stage "", one group's queue and hop) cost a call; seconds."""
+
+    group: str
+    stage: str
+    seconds: float
+    batch: int = 1
+    kind: str = "service"
+    """ "service", "wait" (in the group's queue) or "hop" (to the replica and back, without service)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request on its way.
+
+    id: call id. values: one Parts per parameter present. headers: msgpack map of the request's headers.
+    arrived, deadline: loop time in seconds (CLOCK_MONOTONIC); the deadline is 0.0 where there is none.
+    """
+
+    id: str
+    values: dict[str, Parts]
+    headers: bytes
+    arrived: float
+    deadline: float = 0.0
+    spans: list[Span] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """What a call gave: a plain value (dataclasses as dicts, arrays as numpy arrays), or raw bytes.
+
+    `status` and `headers` are the stage's own where it ended the request by regrain.answer(); else 200 and {}.
+    """
+
+    value: object
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Service(Protocol):
+    """What an ingress needs of an app that is served."""
+
+    manifest: Manifest
+
+    def pack(self, value: object, parameter: str) -> Parts:
+        """Put a parameter's value where replicas can read it; RequestError (503) if no memory is free."""
+
+    async def submit(self, call: Call) -> Reply:
+        """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
+
+    def unready(self) -> str:
+        """Why the app is not ready for requests, in one sentence; "" when it is."""
+
+    def status(self) -> dict[str, object]:
+        """What the admin API's GET /status tells."""
