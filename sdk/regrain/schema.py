@@ -1,0 +1,254 @@
+"""Types of the user's functions as schemas, and JSON values as those types.
+
+The front knows an app only by its manifest, so what a parameter takes is written there as a kind and a JSON
+Schema; the replica, which has the types themselves, turns what came as JSON into them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from regrain.arrays import Tensor, array_schema, array_type, as_array, tensor_spec, type_name
+from regrain.errors import SpecError
+from regrain.manifest import Parameter, TensorSpec
+from regrain.request import Request, Response
+
+Kind = Literal["bytes", "str", "array", "json", "request"]
+Schema = dict[str, object]
+
+__all__ = ["Tensor", "convert", "describe", "item_of", "parameters", "returned", "types_of"]
+
+CARRIED = "None, bool, int, float, str, bytes, list, tuple, dict, dataclasses, numpy arrays and torch tensors"
+_ANYTHING = (None, inspect.Parameter.empty, Any, object)
+
+
+def parameters(function: Callable[..., object]) -> tuple[Parameter, ...]:
+    """Return what a function takes, one Parameter each; SpecError names a type that no request can carry."""
+    hints = types_of(function)
+    return tuple(
+        _parameter(function, parameter, hints.get(parameter.name, inspect.Parameter.empty))
+        for parameter in inspect.signature(function).parameters.values()
+    )
+
+
+def returned(function: Callable[..., object]) -> Parameter:
+    """Return what a function answers as the Parameter named ""; SpecError as for `parameters`."""
+    annotation = types_of(function).get("return", inspect.Parameter.empty)
+    kind, schema, tensor = _described(annotation, f"{_name(function)}: its answer")
+    return Parameter(name="", kind=kind, schema=schema, tensor=tensor)
+
+
+def types_of(function: Callable[..., object]) -> dict[str, object]:
+    """Return a function's annotations as objects, "return" among them.
+
+    Raises:
+        SpecError: an annotation names what the function's module does not hold.
+    """
+    try:
+        return dict(get_type_hints(function, include_extras=True))
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        reason = f"{_name(function)}: its annotations cannot be resolved: {error}"
+        raise SpecError(f"{reason}; names in them must be importable at run time") from error
+
+
+def item_of(annotation: object) -> object:
+    """Return the type of the items of list[X] or tuple[X, ...]; None where a type says nothing of them."""
+    arguments = get_args(_bare(annotation))
+    if get_origin(_bare(annotation)) is list:
+        return arguments[0]
+    is_run = get_origin(_bare(annotation)) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
+    return arguments[0] if is_run else None
+
+
+def describe(annotation: object) -> tuple[Kind, Schema, TensorSpec | None]:
+    """Return how a value of this type travels: its kind, its JSON Schema, and for arrays dtype and shape.
+
+    Raises:
+        SpecError: no request or answer can carry the type.
+    """
+    return _described(annotation, "a parameter")
+
+
+def convert(value: object, annotation: object, *, at: str = "$") -> object:
+    """Return what came as JSON, bytes or array as the annotated type.
+
+    Lists become arrays where an array is annotated, objects become dataclasses; what is of the type already
+    is returned as it is. `at` is what messages call the value.
+
+    Raises:
+        ValueError: the value does not fit; the message says where and what is expected.
+    """
+    if annotation in _ANYTHING or annotation in (Request, Response):
+        return value
+    array = array_type(annotation)
+    if array is not None:
+        return as_array(value, array, at)
+    annotation = _bare(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return _as_union(value, get_args(annotation), at)
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return _as_dataclass(value, annotation, at)
+    if _is_deep(annotation):
+        return _as_container(value, annotation, at)
+    return _as_plain(value, annotation, at)
+
+
+def _parameter(
+    function: Callable[..., object], parameter: inspect.Parameter, annotation: object
+) -> Parameter:
+    where = f"{_name(function)}: parameter {parameter.name!r}"
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise SpecError(f"{where} takes any number of values; a request's parameters have names")
+    kind, schema, tensor = _described(annotation, where)
+    required = parameter.default is parameter.empty
+    if not required:
+        schema = schema | _default(parameter.default)
+    return Parameter(name=parameter.name, kind=kind, schema=schema, tensor=tensor, required=required)
+
+
+def _default(value: object) -> Schema:
+    try:
+        plain: object = msgspec.json.decode(msgspec.json.encode(value))
+    except (TypeError, ValueError):  # an array or the like: a default that JSON cannot show
+        return {}
+    return {"default": plain}
+
+
+def _described(annotation: object, where: str) -> tuple[Kind, Schema, TensorSpec | None]:
+    if annotation in (Request, Response):
+        return "request", {}, None
+    array = array_type(_required(annotation))
+    if array is not None:
+        return "array", array_schema(array), tensor_spec(array)
+    return _kind(_required(annotation)), _json_schema(annotation, where), None
+
+
+def _kind(annotation: object) -> Kind:
+    if _bare(annotation) is bytes:
+        return "bytes"
+    return "str" if _bare(annotation) is str else "json"
+
+
+def _json_schema(annotation: object, where: str) -> Schema:
+    if annotation in _ANYTHING:
+        return {}
+    try:
+        return msgspec.json.schema(annotation, schema_hook=_hook)
+    except (TypeError, NotImplementedError) as error:
+        shown = getattr(annotation, "__qualname__", annotation)
+        raise SpecError(
+            f"{where} is of type {shown}, which no request carries; allowed are {CARRIED}"
+        ) from error
+
+
+def _hook(kind: type) -> Schema:
+    array = array_type(kind)
+    if array is None:
+        raise NotImplementedError
+    return array_schema(array)
+
+
+def _as_union(value: object, members: tuple[object, ...], at: str) -> object:
+    if value is None and NoneType in members:
+        return None
+    last = ValueError(f"{at}: expected a value, got null")
+    for member in members:
+        if member is NoneType:
+            continue
+        try:
+            return convert(value, member, at=at)
+        except ValueError as error:
+            last = error
+    raise last
+
+
+def _as_dataclass(value: object, annotation: type, at: str) -> object:
+    if isinstance(value, annotation):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{at}: expected an object ({annotation.__name__}), got {type_name(value)}")
+    wanted = {field.name: field for field in fields(annotation) if field.init}
+    for name in value:
+        if name not in wanted:
+            raise ValueError(
+                f"{at}.{name}: no such field in {annotation.__name__}, it has {', '.join(wanted)}"
+            )
+    for name, field in wanted.items():
+        if name not in value and _is_required(field):
+            raise ValueError(f"{at}.{name}: missing")
+    hints = types_of(annotation)
+    given = {name: convert(item, hints[name], at=f"{at}.{name}") for name, item in value.items()}
+    try:
+        made: object = annotation(**given)
+    except (TypeError, ValueError) as error:  # the dataclass's own checks
+        raise ValueError(f"{at}: {error}") from error
+    return made
+
+
+def _is_required(field: Field[object]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_deep(annotation: object) -> bool:
+    """Whether a list, tuple or dict type has an array or a dataclass inside."""
+    if get_origin(annotation) not in (list, tuple, dict):
+        return False
+    return any(_wants_own_way(inner) for inner in get_args(annotation))
+
+
+def _wants_own_way(annotation: object) -> bool:
+    if array_type(annotation) is not None or is_dataclass(annotation):
+        return True
+    return any(_wants_own_way(inner) for inner in get_args(_bare(annotation)))
+
+
+def _as_container(value: object, annotation: object, at: str) -> object:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{at}: expected an object, got {type_name(value)}")
+        keys, items = arguments
+        return {
+            _as_plain(key, keys, at): convert(item, items, at=f"{at}.{key}") for key, item in value.items()
+        }
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{at}: expected a list, got {type_name(value)}")
+    if origin is list:
+        return [convert(item, arguments[0], at=f"{at}[{place}]") for place, item in enumerate(value)]
+    kinds = arguments if arguments[-1] is not Ellipsis else arguments[:1] * len(value)
+    if len(kinds) != len(value):
+        raise ValueError(f"{at}: expected {len(kinds)} items, got {len(value)}")
+    return tuple(
+        convert(item, kind, at=f"{at}[{place}]")
+        for place, (item, kind) in enumerate(zip(value, kinds, strict=True))
+    )
+
+
+def _as_plain(value: object, annotation: object, at: str) -> object:
+    try:
+        return msgspec.convert(value, annotation)
+    except (msgspec.ValidationError, TypeError) as error:
+        reason, _, path = str(error).partition(" - at ")
+        place = at + path.strip("`").removeprefix("$")
+        raise ValueError(f"{place}: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _required(annotation: object) -> object:
+    """The type without its "or None"."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    others = [member for member in members if member is not NoneType]
+    return others[0] if len(others) == 1 else annotation
+
+
+def _bare(annotation: object) -> object:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _name(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", repr(function))
