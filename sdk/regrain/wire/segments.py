@@ -1,0 +1,153 @@
+"""Shared memory between the front and its replicas: anonymous files, their mappings, and writing into them.
+
+A segment has no name, so it goes with its last process and none can attach to it uninvited; it is sealed
+against a change of its length, so that reading a mapping never faults; its memory is taken when it is made, so
+that a full machine refuses here and not in the middle of a write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+from collections.abc import Callable
+
+from regrain.wire.frames import Extent, FrameError
+
+ALIGNMENT = 64
+"""Bytes to which every placed value is aligned: a cache line, and enough for any dtype and vector load."""
+GROWTH = 1 << 20
+"""Bytes up to which a writer asks for twice what it had: a dispatch of many values asks a few times."""
+KEPT = 4
+"""Extents with room left that a writer looks at before it asks for another."""
+
+
+def create(nbytes: int) -> int:
+    """Return the descriptor of a new segment, its memory taken and its length sealed; OSError if there is none."""
+    descriptor = os.memfd_create("regrain", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, nbytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def reopen_readonly(descriptor: int) -> int:
+    """Return another descriptor of a segment, by which it can be mapped only for reading."""
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class Mappings:
+    """The segments that this process has mapped, by id. Where values are read from (a codec.Source)."""
+
+    def __init__(self) -> None:
+        self._maps: dict[int, mmap.mmap] = {}
+        self._readable: dict[int, memoryview] = {}
+        self._writable: dict[int, memoryview] = {}
+
+    def add(self, segment: int, descriptor: int, nbytes: int, writable: bool) -> None:
+        """Map a segment. The descriptor stays the caller's, who may close it at once.
+
+        Raises:
+            FrameError: the id is taken, or the descriptor holds fewer bytes.
+            OSError: it cannot be mapped (such as writable by a read-only descriptor).
+        """
+        if segment in self._maps:
+            raise FrameError(f"segment {segment} is mapped already")
+        prot = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            mapped = mmap.mmap(descriptor, nbytes, mmap.MAP_SHARED | mmap.MAP_POPULATE, prot)
+        except ValueError as error:
+            raise FrameError(f"segment {segment} does not hold {nbytes} bytes: {error}") from error
+        view = memoryview(mapped)
+        self._maps[segment] = mapped
+        self._readable[segment] = view.toreadonly()
+        if writable:
+            self._writable[segment] = view
+
+    def drop(self, segment: int) -> None:
+        """Forget a segment; it stays mapped for as long as views of it live. FrameError if there is none."""
+        mapped = self._maps.pop(segment, None)
+        if mapped is None:
+            raise FrameError(f"segment {segment} is not mapped")
+        del self._readable[segment]
+        self._writable.pop(segment, None)
+        with contextlib.suppress(BufferError):  # somebody still reads; the last view unmaps it
+            mapped.close()
+
+    def close(self) -> None:
+        """Forget every segment."""
+        for segment in list(self._maps):
+            self.drop(segment)
+
+    def __contains__(self, segment: int) -> bool:
+        return segment in self._maps
+
+    def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
+        """Return a read-only view of exactly these bytes; FrameError if they are not in a mapped segment."""
+        return _cut(self._readable, segment, offset, nbytes)
+
+    def writable_view(self, extent: Extent) -> memoryview:
+        """Return a view to write an extent by; FrameError if it is in no segment mapped for writing."""
+        return _cut(self._writable, extent.segment, extent.offset, extent.nbytes)
+
+
+def _cut(views: dict[int, memoryview], segment: int, offset: int, nbytes: int) -> memoryview:
+    whole = views.get(segment)
+    if whole is None:
+        raise FrameError(f"segment {segment} is not mapped, or not so")
+    if offset < 0 or nbytes < 0 or offset + nbytes > len(whole):
+        raise FrameError(f"bytes {offset} to {offset + nbytes} of segment {segment}, it has {len(whole)}")
+    return whole[offset : offset + nbytes]
+
+
+class _Room:
+    """What is left of an extent."""
+
+    __slots__ = ("extent", "start", "view")
+
+    def __init__(self, extent: Extent, view: memoryview) -> None:
+        self.extent = extent
+        self.view = view
+        self.start = 0
+
+
+class Writer:
+    """Places values one after another in the extents granted to a dispatch (a codec.Sink).
+
+    `need(nbytes)` is asked for a further extent when none has room; what it raises comes out of `place`.
+    """
+
+    def __init__(self, mappings: Mappings, extents: list[Extent], need: Callable[[int], Extent]) -> None:
+        self._mappings = mappings
+        self._need = need
+        self._rooms = [_Room(extent, mappings.writable_view(extent)) for extent in extents]
+        self.extents = list(extents)
+        """Every extent that it was given, those from `need` included."""
+
+    def place(self, nbytes: int) -> tuple[memoryview, int, int, int]:
+        """Return a writable view of exactly `nbytes`, and its segment, offset and generation."""
+        for room in self._rooms:
+            if room.start + nbytes <= room.extent.nbytes:
+                return self._take(room, nbytes)
+        return self._take(self._grow(nbytes), nbytes)
+
+    def _take(self, room: _Room, nbytes: int) -> tuple[memoryview, int, int, int]:
+        start = room.start
+        room.start = start + nbytes + -nbytes % ALIGNMENT
+        extent = room.extent
+        return room.view[start : start + nbytes], extent.segment, extent.offset + start, extent.generation
+
+    def _grow(self, nbytes: int) -> _Room:
+        had = sum(extent.nbytes for extent in self.extents)
+        extent = self._need(max(nbytes, min(had, GROWTH)))
+        if extent.nbytes < nbytes:
+            raise FrameError(f"an extent of {extent.nbytes} bytes was granted where {nbytes} were needed")
+        self.extents.append(extent)
+        room = _Room(extent, self._mappings.writable_view(extent))
+        fullest = sorted(self._rooms, key=lambda other: other.start - other.extent.nbytes)
+        self._rooms = [room, *fullest[: KEPT - 1]]
+        return room
