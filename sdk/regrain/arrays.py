@@ -144,7 +144,7 @@ def _cast(found: Array, dtype: np.dtype[np.generic], at: str, *, lenient: bool) 
     if native == dtype or (lenient and not found.size):
         return found.astype(dtype)
     if not lenient or not _holds(dtype, found):
-        raise ValueError(f"{at}: expected {datatype(dtype)}, got {found.dtype.name}")
+        raise ValueError(f"{at}: expected {_shown(dtype)}, got {_shown(found.dtype)}")
     return found.astype(dtype)
 
 
@@ -157,12 +157,19 @@ def _holds(dtype: np.dtype[np.generic], found: Array) -> bool:
     return False
 
 
+def _shown(dtype: np.dtype[np.generic]) -> str:
+    try:
+        return datatype(dtype)
+    except SpecError:
+        return dtype.name
+
+
 def _as_torch(value: object, array: ArrayType, at: str) -> object:
     import torch  # noqa: PLC0415  # heavy, and only where an app has it
 
     if isinstance(value, torch.Tensor):
         if array.dtype is not None and value.dtype != getattr(torch, array.dtype.name):
-            raise ValueError(f"{at}: expected {datatype(array.dtype)}, got {value.dtype}")
+            raise ValueError(f"{at}: expected {_shown(array.dtype)}, got {value.dtype}")
         _check_shape(tuple(value.shape), array, at)
         return value
     found = np.array(as_array(value, array._replace(torch=False), at))

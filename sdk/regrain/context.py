@@ -10,16 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
-from types import MappingProxyType, TracebackType
+from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any
 
 from regrain.errors import SpecError
 from regrain.manifest import StageSpec
 
 logger = logging.getLogger("regrain.stage")
-
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def _never() -> bool:
@@ -52,7 +50,7 @@ class Context:
     """
 
     call_id: str
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=dict)
     deadline: float = 0.0
     is_cancelled: Callable[[], bool] = _never
     peers: tuple[Context, ...] = ()

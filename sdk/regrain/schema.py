@@ -141,7 +141,7 @@ def _json_schema(annotation: object, where: str) -> Schema:
     try:
         return msgspec.json.schema(annotation, schema_hook=_hook)
     except (TypeError, NotImplementedError) as error:
-        shown = getattr(annotation, "__qualname__", annotation)
+        shown = annotation.__qualname__ if isinstance(annotation, type) else annotation
         raise SpecError(
             f"{where} is of type {shown}, which no request carries; allowed are {CARRIED}"
         ) from error
