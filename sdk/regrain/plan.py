@@ -91,16 +91,13 @@ def _is_per_item(graph: Graph, group: tuple[str, ...]) -> bool:
     scopes = {graph.scope(stage) for stage in group}
     if len(scopes) != 1 or not next(iter(scopes)):
         return False
+    walked = [arg for stage in group for arg in graph.node(stage).args]
+    if not all(isinstance(arg, Ref) and not (arg.is_input and arg.path) for arg in walked):
+        return False  # a list put together in the flow, or a field of an input: nobody has its items apart
     inside = set(group)  # a broadcast of a sibling's whole list needs the barrier
     return all(
         ref.node not in inside for stage in group for arg in graph.node(stage).kwargs.values() for ref in refs(arg)
     )
-
-
-def _walked(graph: Graph, stage: str) -> set[Ref]:
-    """The refs that a mapped stage takes item by item."""
-    node = graph.node(stage)
-    return {ref for arg in node.args if isinstance(arg, Ref) for ref in [arg]} if node.mapped else set()
 
 
 def _inputs(graph: Graph, group: tuple[str, ...], *, per_item: bool) -> tuple[Input, ...]:
@@ -130,8 +127,3 @@ def _outputs(
         if ref.node in group:
             wanted.setdefault(ref, False)
     return tuple(Output(ref, split) for ref, split in wanted.items())
-
-
-def uses(arg: Arg, node: str) -> bool:
-    """Whether an argument takes anything from a node."""
-    return any(ref.node == node for ref in refs(arg))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from regrain.manifest import Manifest
-from regrain.wire.frames import Parts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,12 +27,12 @@ class Span:
 class Call:
     """A request on its way.
 
-    id: call id. values: one Parts per parameter present. headers: msgpack map of the request's headers.
+    id: call id. values: by parameter that is present. headers: msgpack map of the request's headers.
     arrived, deadline: loop time in seconds (CLOCK_MONOTONIC); the deadline is 0.0 where there is none.
     """
 
     id: str
-    values: dict[str, Parts]
+    values: dict[str, object]
     headers: bytes
     arrived: float
     deadline: float = 0.0
@@ -56,9 +55,6 @@ class Service(Protocol):
     """What an ingress needs of an app that is served."""
 
     manifest: Manifest
-
-    def pack(self, value: object, parameter: str) -> Parts:
-        """Put a parameter's value where replicas can read it; RequestError (503) if no memory is free."""
 
     async def submit(self, call: Call) -> Reply:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""

@@ -1,0 +1,77 @@
+"""`python -m regrain_runtime describe MODULE`, and the two processes that the front starts by itself.
+
+describe prints the app's manifest as JSON; exit code 2 and one line on standard error if it cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+
+from regrain import manifest
+from regrain.errors import RegrainError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the runtime's commands; return the exit code."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=os.environ.get("REGRAIN_LOG_LEVEL", "INFO").upper(), format=LOG_FORMAT)
+    if arguments.command == "describe":
+        return describe(arguments.module)
+    if arguments.command == "zygote":
+        from regrain_runtime import zygote  # noqa: PLC0415 - describe needs none of it
+
+        return zygote.main(socket.socket(fileno=arguments.fd[0]), arguments.module)
+    return replica(arguments.fd, arguments.module)
+
+
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
+
+
+def describe(target: str) -> int:
+    """Print the manifest of an app."""
+    from regrain_runtime import module  # noqa: PLC0415 - imports numpy; --help should not
+
+    try:
+        data = manifest.dumps(module.load(target).manifest())
+    except RegrainError as error:
+        print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return 2
+    sys.stdout.buffer.write(data + b"\n")
+    return 0
+
+
+def replica(descriptors: list[int], target: str) -> int:
+    """Be a replica that was started afresh, for modules that must not be forked."""
+    from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        app = module.load(target)
+    except RegrainError as error:
+        print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - the last word of a dying process
+        return 2
+    loop.attach(app, *descriptors).serve()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m regrain_runtime", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help_text in (
+        ("describe", "print the app's manifest as JSON"),
+        ("zygote", "import the module and fork replicas (started by the front)"),
+        ("replica", "be one replica (started by the front)"),
+    ):
+        command = commands.add_parser(name, help=help_text)
+        command.add_argument("module", help="a file, a folder with app.py or handler.py, or a module name")
+        command.add_argument("--fd", type=int, action="append", default=[], help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

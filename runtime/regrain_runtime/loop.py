@@ -1,0 +1,219 @@
+"""One replica: read frames, run steps, write results, until the front closes the socket.
+
+It is a plain blocking loop in one thread. Results are held back only while more runs have already arrived, and
+for FLUSH_AFTER at most, so that short runs share a doorbell and long ones answer at once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import struct
+import time
+from collections import deque
+
+import msgspec
+
+from regrain.app import App
+from regrain.context import Context
+from regrain.errors import LoadError, RegrainError
+from regrain.execute import Ended, Executor, Failed, Gave, Outcome, Work
+from regrain.graph import Ref
+from regrain.plan import Output, Step
+from regrain.wire import frames
+from regrain.wire.codec import pack, pack_list, unpack
+from regrain.wire.segments import Mappings, Writer
+
+FLUSH_AFTER = 0.0005
+"""Seconds that a finished result waits for others at most."""
+RECEIVE = 1 << 18
+DESCRIPTORS = 16
+"""Descriptors taken with one read at most; the front sends one beside each Segment frame."""
+PROGRESS = struct.Struct("<id")
+"""The progress board: place of the running stage in the app's order (-1: none), and since when (monotonic)."""
+
+_headers = msgspec.msgpack.Decoder(dict[str, str])
+
+
+class GoneError(Exception):
+    """The front closed the socket."""
+
+
+class Replica:
+    """A replica at work.
+
+    sock: the stream to the front. cancels: the front's cancel board, one byte per call slot.
+    progress: where this replica notes what it runs (PROGRESS).
+    """
+
+    def __init__(self, app: App, sock: socket.socket, cancels: mmap.mmap, progress: mmap.mmap) -> None:
+        self._sock = sock
+        self._cancels = cancels
+        self._progress = progress
+        self._order = {name: place for place, name in enumerate(app.stages)}
+        self._app = app
+        self._executor = Executor(app, clock=time.monotonic, began=self._began)
+        self._mappings = Mappings()
+        self._steps: dict[int, tuple[Step, tuple[str, ...]]] = {}
+        self._reader: frames.FrameReader[frames.ToReplica] = frames.FrameReader(frames.ToReplica)
+        self._inbox: deque[frames.ToReplica] = deque()
+        self._descriptors: deque[int] = deque()
+        self._outbox: list[bytes] = []
+        self._held_since = 0.0
+
+    def serve(self) -> None:
+        """Serve until told to stop or until the front is gone."""
+        try:
+            while True:
+                if not self._inbox:
+                    self._flush()
+                    self._receive()
+                while self._inbox:
+                    frame = self._inbox.popleft()
+                    if isinstance(frame, frames.Stop):
+                        self._flush()
+                        return
+                    self._handle(frame)
+                    if self._outbox and time.monotonic() - self._held_since > FLUSH_AFTER:
+                        self._flush()
+        except (GoneError, BrokenPipeError, ConnectionResetError):
+            return
+
+    def _handle(self, frame: frames.ToReplica) -> None:
+        match frame:
+            case frames.Run():
+                self._run(frame)
+            case frames.Drop():
+                self._mappings.drop(frame.id)
+            case frames.Define():
+                self._steps[frame.id] = (frame.step, self._measured_by(frame.step))
+            case frames.Load():
+                self._load(frame.stages)
+            case frames.Unload():
+                self._executor.unload(frame.stages)
+                self._send(frames.Loaded(self._executor.resident, {}))
+            case frames.Grant() | frames.Stop() | frames.Segment():
+                raise frames.FrameError(f"unexpected {type(frame).__name__}")
+
+    def _load(self, stages: tuple[str, ...]) -> None:
+        for name in stages:
+            try:
+                seconds = self._executor.load([name])
+            except LoadError as error:
+                self._send(frames.LoadFailed(name, str(error)))
+                return
+            if seconds:
+                self._send(frames.Loaded(self._executor.resident, seconds))
+        self._send(frames.Loaded(self._executor.resident, {}))
+
+    def _run(self, run: frames.Run) -> None:
+        step, measured = self._steps[run.step]
+        works = [self._work(unit) for unit in run.units]
+        outcomes, timings = self._executor.run(step, works)
+        del works
+        writer = Writer(self._mappings, run.extents, lambda nbytes: self._need(run.id, nbytes))
+        results = [self._result(outcome, step, measured, writer) for outcome in outcomes]
+        self._send(frames.Done(run.id, results, timings))
+
+    def _work(self, unit: frames.Unit) -> Work:
+        cancels, slot = self._cancels, unit.slot
+        context = Context(
+            call_id=unit.call,
+            headers=_headers.decode(unit.headers) if unit.headers else {},
+            deadline=unit.deadline,
+            is_cancelled=lambda: cancels[slot] != 0,
+        )
+        values: list[object] = []
+        for parts in unit.values:
+            items = [unpack(value, self._mappings) for value in parts.values]
+            values.append(items if parts.split else items[0])
+        return Work(context, values)
+
+    def _result(
+        self, outcome: Outcome, step: Step, measured: tuple[str, ...], writer: Writer
+    ) -> frames.Result | frames.Fault | frames.Answered:
+        if isinstance(outcome, Failed):
+            return frames.Fault(int(outcome.status), outcome.stage, outcome.detail)
+        stage = ""
+        try:
+            if isinstance(outcome, Ended):
+                return frames.Answered(outcome.status, outcome.headers, pack(outcome.value, writer))
+            parts = []
+            for output, measure, value in zip(step.outputs, measured, outcome.values, strict=True):
+                stage = output.ref.node
+                parts.append(self._parts(output, measure, value, writer))
+        except RegrainError as error:
+            return frames.Fault(500, stage, f"stage {stage!r} returned what cannot travel: {error}")
+        return frames.Result(parts)
+
+    def _parts(self, output: Output, measure: str, value: object, writer: Writer) -> frames.Parts:
+        if not output.split:
+            size = self._measure(measure, value)
+            return frames.Parts([pack(value, writer, size=size)])
+        if not isinstance(value, list | tuple):
+            raise RegrainError(f"a {type(value).__name__} cannot be mapped over; allowed are list and tuple")
+        return pack_list(list(value), writer)
+
+    def _measure(self, stage: str, value: object) -> float:
+        return self._app.stages[stage].measure(value) if stage else 0.0
+
+    def _measured_by(self, step: Step) -> tuple[str, ...]:
+        """For each output, the stage whose cost depends on it and that takes it alone, or ""."""
+        return tuple(self._consumer(output.ref) for output in step.outputs)
+
+    def _consumer(self, ref: Ref) -> str:
+        for node in self._app.graph.nodes:
+            if node.args == (ref,) and not node.kwargs and self._app.stages[node.stage].spec.size:
+                return node.stage
+        return ""
+
+    def _need(self, run: int, nbytes: int) -> frames.Extent:
+        """Ask the front for more room and wait for it; runs that arrive meanwhile keep their place."""
+        self._send(frames.Need(run, nbytes))
+        self._flush()
+        while True:
+            self._receive()
+            grant = next((frame for frame in self._inbox if isinstance(frame, frames.Grant)), None)
+            if grant is not None:
+                self._inbox.remove(grant)
+                if grant.extent is None:
+                    raise RegrainError(f"no shared memory is free for {nbytes} bytes")
+                return grant.extent
+
+    def _began(self, stage: str) -> None:
+        PROGRESS.pack_into(self._progress, 0, self._order.get(stage, -1), time.monotonic())
+
+    def _receive(self) -> None:
+        chunk, descriptors, flags, _ = socket.recv_fds(self._sock, RECEIVE, DESCRIPTORS)
+        self._descriptors.extend(descriptors)
+        if not chunk:
+            raise GoneError
+        if flags & socket.MSG_CTRUNC:
+            raise frames.FrameError("descriptors were lost on the way")
+        for frame in self._reader.feed(chunk):
+            if isinstance(frame, frames.Segment):  # at once: descriptors come in the order of these frames
+                self._mappings.add(frame.id, self._descriptors.popleft(), frame.nbytes, frame.writable)
+            else:
+                self._inbox.append(frame)
+
+    def _send(self, frame: frames.FromReplica) -> None:
+        if not self._outbox:
+            self._held_since = time.monotonic()
+        self._outbox.append(frames.encode(frame))
+
+    def _flush(self) -> None:
+        if self._outbox:
+            self._sock.sendall(b"".join(self._outbox))
+            self._outbox.clear()
+
+
+def attach(app: App, sock_fd: int, cancel_fd: int, progress_fd: int) -> Replica:
+    """Make a replica of the descriptors that the front handed over; they belong to it from here on."""
+    cancels = mmap.mmap(cancel_fd, os.fstat(cancel_fd).st_size, prot=mmap.PROT_READ)
+    progress = mmap.mmap(progress_fd, os.fstat(progress_fd).st_size)
+    os.close(cancel_fd)
+    os.close(progress_fd)
+    sock = socket.socket(fileno=sock_fd)
+    sock.setblocking(True)
+    return Replica(app, sock, cancels, progress)

@@ -1,0 +1,135 @@
+"""Load the user's module and find the App in it.
+
+This is the one place that runs code of the user's at import. Whatever goes wrong there ends as one line that
+names the file and the line, since the person who reads it is looking at a terminal.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from regrain.app import App
+from regrain.errors import LoadError, RegrainError
+
+ENTRY_FILES = ("app.py", "handler.py")
+"""What is looked for when the user names a folder."""
+
+
+def load(target: str) -> App:
+    """Import a module and return its App.
+
+    Args:
+        target: a file ("app.py"), a folder that holds app.py or handler.py, or a dotted module name; followed
+            by ":name" where a module holds several apps.
+
+    Raises:
+        LoadError: the module is not found, fails, or holds no app (or several and no name was given).
+    """
+    where, _, name = target.partition(":")
+    path = _file(where)
+    module = _import_file(path) if path else _import_name(where)
+    return _find(module, name, where)
+
+
+def unforkable() -> str:
+    """Return why this process must not be forked now that the module is imported, or "" if it may.
+
+    A fork copies one thread only: locks that another one holds stay locked, pools wait for workers that are
+    not there. Sessions and CUDA contexts made before a fork are broken in the child.
+    """
+    threads = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
+    if len(threads) > 1:
+        return f"importing it started {len(threads) - 1} thread(s)"
+    runtime = sys.modules.get("onnxruntime")
+    session = getattr(runtime, "InferenceSession", None)
+    if session is not None and any(isinstance(thing, session) for thing in gc.get_objects()):
+        return "importing it made an onnxruntime session"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "importing it initialised CUDA"
+    return ""
+
+
+def _file(where: str) -> Path | None:
+    path = Path(where)
+    if path.is_dir():
+        for entry in ENTRY_FILES:
+            if (path / entry).is_file():
+                return (path / entry).resolve()
+        raise LoadError(f"{where} holds neither {' nor '.join(ENTRY_FILES)}")
+    if path.suffix == ".py" or os.sep in where:
+        if not path.is_file():
+            raise LoadError(f"no such file: {where}")
+        return path.resolve()
+    return None
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = path.stem
+    if name in sys.modules or name in sys.stdlib_module_names:
+        raise LoadError(f"{path.name} cannot be imported as {name!r}: the name is taken; rename the file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LoadError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except RegrainError as error:
+        raise LoadError(str(error)) from error
+    except (Exception, SystemExit) as error:
+        raise LoadError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _import_name(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except RegrainError as error:
+        raise LoadError(str(error)) from error
+    except (Exception, SystemExit) as error:
+        raise LoadError(f"module {name} could not be imported: {type(error).__name__}: {error}") from error
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """The last line of the user's file that an exception passed through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).parent == path.parent:
+            return f"{frame.filename}:{frame.lineno}"
+    return str(path)
+
+
+def _find(module: ModuleType, name: str, where: str) -> App:
+    apps = {key: value for key, value in vars(module).items() if isinstance(value, App)}
+    if name:
+        if name not in apps:
+            raise LoadError(f"{where} holds no App named {name!r}; it holds {', '.join(apps) or 'none'}")
+        return apps[name]
+    if len(apps) == 1:
+        return next(iter(apps.values()))
+    if apps:
+        raise LoadError(f"{where} holds several apps ({', '.join(apps)}); choose one with {where}:NAME")
+    if callable(getattr(module, "handle", None)):
+        from regrain.handler import handler_app  # noqa: PLC0415 - only handler modules need it
+
+        return handler_app(module, _handler_name(module))
+    raise LoadError(f"{where} holds neither an App nor handle(event, context)")
+
+
+def _handler_name(module: ModuleType) -> str:
+    """A handler module is named after its file, or after its folder where the file has the usual name."""
+    path = Path(module.__file__ or module.__name__)
+    generic = path.stem in ("handler", "app", "__init__")
+    return (path.resolve().parent.name if generic else path.stem).replace("_", "-")

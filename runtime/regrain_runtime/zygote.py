@@ -1,0 +1,135 @@
+"""The process that replicas are forked from.
+
+It has imported the user's module and its heavy libraries, runs one thread and never runs a model: a fork of it
+starts in milliseconds and shares the imported pages. Models load after the fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+from regrain import manifest
+from regrain.app import App
+from regrain.errors import RegrainError
+from regrain.wire import frames
+from regrain_runtime import loop, module
+
+DESCRIPTORS_PER_FORK = 3
+"""Socket, cancel board, progress board."""
+
+
+def main(sock: socket.socket, target: str) -> int:
+    """Import the module, say hello, and fork replicas until the front is gone. Returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides what an interrupt means
+    try:
+        app = module.load(target)
+        described = manifest.dumps(app.manifest())
+    except RegrainError as error:
+        sock.sendall(frames.encode(frames.Broken(str(error))))
+        return 2
+    reason = module.unforkable()
+    sock.sendall(frames.encode(frames.Hello(described, reason)))
+    if reason:
+        return 0
+    gc.collect()
+    gc.freeze()
+    return Zygote(sock, app).serve()
+
+
+class Zygote:
+    """Forks replicas on request and reaps them."""
+
+    def __init__(self, sock: socket.socket, app: App) -> None:
+        self._sock = sock
+        self._app = app
+        self._children: dict[int, tuple[int, int]] = {}  # pidfd -> (replica, pid)
+        self._poll = select.poll()
+        self._reader: frames.FrameReader[frames.ToZygote] = frames.FrameReader(frames.ToZygote)
+        self._descriptors: list[int] = []
+
+    def serve(self) -> int:
+        """Fork and reap until told to stop or until the front is gone, then end what is left."""
+        self._poll.register(self._sock, select.POLLIN)
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd != self._sock.fileno():
+                    self._reap(fd)
+                    continue
+                for frame in self._receive():
+                    if isinstance(frame, frames.Stop):
+                        return self._end()
+                    self._fork(frame.id)
+
+    def _receive(self) -> Iterator[frames.ToZygote]:
+        chunk, descriptors, _, _ = socket.recv_fds(self._sock, loop.RECEIVE, loop.DESCRIPTORS)
+        self._descriptors.extend(descriptors)
+        if not chunk:
+            yield frames.Stop()
+        yield from self._reader.feed(chunk)
+
+    def _fork(self, replica: int) -> None:
+        mine = self._descriptors[:DESCRIPTORS_PER_FORK]
+        del self._descriptors[:DESCRIPTORS_PER_FORK]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become(mine)
+        for fd in mine:
+            os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = (replica, pid)
+        self._poll.register(pidfd, select.POLLIN)
+        socket.send_fds(self._sock, [frames.encode(frames.Forked(replica, pid))], [pidfd])
+
+    def _become(self, descriptors: list[int]) -> None:
+        """Be the replica: keep nothing of the zygote but what it imported. Never returns."""
+        status = 1
+        try:
+            self._sock.close()
+            for pidfd in self._children:
+                os.close(pidfd)
+            reseed()
+            loop.attach(self._app, *descriptors).serve()
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self, pidfd: int) -> None:
+        replica, pid = self._children.pop(pidfd)
+        self._poll.unregister(pidfd)
+        _, status = os.waitpid(pid, 0)
+        os.close(pidfd)
+        try:
+            self._sock.sendall(
+                frames.encode(frames.Exited(replica, pid, os.waitstatus_to_exitcode(status)))
+            )
+        except OSError:
+            pass  # the front is gone; serve() sees it next
+
+    def _end(self) -> int:
+        for pidfd in list(self._children):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self._reap(pidfd)
+        return 0
+
+
+def reseed() -> None:
+    """Give a forked child random numbers of its own; Python's own generator does it by itself."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()

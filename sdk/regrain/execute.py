@@ -1,0 +1,342 @@
+"""Run one step of an app for a batch of units: the one executor that replicas and tests share.
+
+A step is walked stage by stage in topological order. At each stage the calls of all units, and of all items
+that a map holds, are gathered first and then made: one by one for a plain stage, in lists for a batched one,
+so that items of different requests share a batch. A unit that fails leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import numpy as np
+
+from regrain.answers import Answer, Failure
+from regrain.app import App
+from regrain.context import Context, building, entered
+from regrain.errors import LoadError, RegrainError, RequestError
+from regrain.graph import Arg, Const, Node, Pack, Ref
+from regrain.manifest import StageSpec
+from regrain.plan import Step
+from regrain.schema import convert, item_of
+from regrain.wire.codec import freeze, unpack_inline
+from regrain.wire.frames import Timing
+
+logger = logging.getLogger(__name__)
+
+DETAIL_LIMIT = 300
+"""Characters of an exception's message that a caller gets to see."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit: its context, and a value per Step.inputs (its own item where the input says `each`)."""
+
+    context: Context
+    values: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Gave:
+    """A unit that succeeded: a value per Step.outputs."""
+
+    values: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A unit that failed at a stage; `detail` is one sentence for the caller."""
+
+    status: HTTPStatus
+    stage: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A unit whose stage ended the request by regrain.answer()."""
+
+    value: object
+    status: int
+    headers: dict[str, str]
+
+
+Outcome = Gave | Failed | Ended
+
+
+@dataclass(slots=True)
+class _State:
+    """A unit under way: what it has, and how it ended if it did."""
+
+    context: Context
+    inputs: dict[tuple[Ref, bool], object]
+    results: dict[str, object] = field(default_factory=dict)
+    ended: Failed | Ended | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """One call to make: arguments by position and name; `result` or `error` afterwards."""
+
+    state: _State
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    result: object = None
+    error: Exception | None = None
+
+
+class Executor:
+    """The stages of an app that are loaded here, and how to run steps over them.
+
+    clock: a monotonic clock in seconds, for timings.
+    began: told the name of each stage before it runs, so that a supervisor sees what hangs ("" when none runs).
+    """
+
+    def __init__(
+        self, app: App, *, clock: Callable[[], float], began: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._began = began
+        self._bodies: dict[str, Callable[..., object]] = {}
+        self._constants: dict[bytes, object] = {}
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """The stages that are loaded."""
+        return tuple(self._bodies)
+
+    def load(self, stages: Iterable[str]) -> dict[str, float]:
+        """Build these stages; return the seconds that each took. LoadError names the stage that cannot be built."""
+        seconds: dict[str, float] = {}
+        for name in stages:
+            if name in self._bodies:
+                continue
+            stage = self._app.stages[name]
+            start = self._clock()
+            try:
+                with building(name, stage.spec):
+                    self._bodies[name] = stage.build()
+            except Exception as error:
+                logger.debug("stage not loaded", exc_info=error)
+                raise LoadError(f"stage {name!r} could not be loaded: {_sentence(error)}") from error
+            seconds[name] = self._clock() - start
+        return seconds
+
+    def unload(self, stages: Iterable[str]) -> None:
+        """Drop these stages."""
+        for name in stages:
+            self._bodies.pop(name, None)
+
+    def run(self, step: Step, units: Sequence[Work]) -> tuple[list[Outcome], list[Timing]]:
+        """Run a step on some units; return an outcome per unit, in order, and a timing per stage that ran."""
+        states = [self._enter(step, unit) for unit in units]
+        timings = []
+        for name in step.stages:
+            live = [state for state in states if state.ended is None]
+            if not live:
+                break
+            timings.append(self._run_stage(name, live, per_item=step.per_item))
+        return [self._leave(step, state) for state in states], timings
+
+    def _enter(self, step: Step, unit: Work) -> _State:
+        state = _State(unit.context, {})
+        for entry, value in zip(step.inputs, unit.values, strict=True):
+            if entry.ref.is_input:
+                name = entry.ref.node[1:]
+                annotation = self._app.annotations.get(name)
+                try:
+                    value = convert(value, item_of(annotation) if entry.each else annotation)  # noqa: PLW2901
+                except ValueError as error:
+                    detail = f"parameter {name!r}: {error}"
+                    state.ended = Failed(HTTPStatus.BAD_REQUEST, "", detail[:DETAIL_LIMIT])
+                    return state
+            state.inputs[entry.ref, entry.each] = value
+        return state
+
+    def _leave(self, step: Step, state: _State) -> Outcome:
+        if state.ended is not None:
+            return state.ended
+        values = []
+        for output in step.outputs:
+            try:
+                values.append(_follow(state.results[output.ref.node], output.ref.path))
+            except (AttributeError, LookupError, TypeError) as error:
+                return _failed(output.ref.node, error, "has no such field")
+        return Gave(values)
+
+    def _run_stage(self, name: str, states: list[_State], *, per_item: bool) -> Timing:
+        node = self._app.graph.node(name)
+        spec = self._app.stages[name].spec
+        body = self._bodies[name]
+        jobs: list[_Job] = []
+        spans: list[tuple[_State, int, int]] = []
+        for state in states:
+            start = len(jobs)
+            try:
+                jobs.extend(self._jobs(node, state, per_item=per_item))
+            except RequestError as error:
+                state.ended = Failed(error.status, name, error.detail)
+                continue
+            spans.append((state, start, len(jobs)))
+        self._began(name)
+        began = self._clock()
+        calls = self._call_batched(spec, body, jobs) if spec.batched else _call_each(body, jobs)
+        seconds = self._clock() - began
+        self._began("")
+        for state, start, end in spans:
+            self._collect(node, spec, state, jobs[start:end], listed=node.mapped and not per_item)
+        return Timing(name, seconds, len(jobs), calls)
+
+    def _jobs(self, node: Node, state: _State, *, per_item: bool) -> list[_Job]:
+        if not node.mapped or per_item:
+            each = per_item and node.mapped
+            args = tuple(self._resolve(arg, state, each=each) for arg in node.args)
+            return [_Job(state, args, self._keywords(node, state))]
+        lists = [_as_list(self._resolve(arg, state, each=False), node.stage) for arg in node.args]
+        lengths = {len(items) for items in lists}
+        if len(lengths) > 1:
+            found = " and ".join(str(len(items)) for items in lists)
+            raise RequestError(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                f"stage {node.stage!r} is mapped over lists of different lengths: {found}",
+            )
+        kwargs = self._keywords(node, state)
+        return [_Job(state, args, kwargs) for args in zip(*lists, strict=True)]
+
+    def _keywords(self, node: Node, state: _State) -> dict[str, object]:
+        return {key: self._resolve(arg, state, each=False) for key, arg in node.kwargs.items()}
+
+    def _resolve(self, arg: Arg, state: _State, *, each: bool) -> object:
+        if isinstance(arg, Ref):
+            if arg.node in state.results:
+                return _follow(state.results[arg.node], arg.path)
+            if arg.is_input and not each:
+                return _follow(state.inputs[Ref(arg.node), False], arg.path)
+            return state.inputs[arg, each]
+        if isinstance(arg, Const):
+            if arg.data not in self._constants:
+                self._constants[arg.data] = freeze(unpack_inline(arg.data))
+            return self._constants[arg.data]
+        return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])
+
+    def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
+        order = jobs
+        if spec.size:
+            stage = self._app.stages[spec.name]
+            order = sorted(jobs, key=lambda job: stage.measure(*job.args, **job.kwargs))
+        calls = 0
+        for start in range(0, len(order), spec.max_size):
+            calls += _call_batch(spec, body, order[start : start + spec.max_size])
+        return calls
+
+    def _collect(self, node: Node, spec: StageSpec, state: _State, jobs: list[_Job], *, listed: bool) -> None:
+        """Turn a unit's finished calls into the stage's result, or into the unit's end."""
+        results = []
+        for job in jobs:
+            error = job.error
+            if isinstance(error, Answer):
+                state.ended = Ended(error.value, error.status, error.headers)
+                return
+            if error is None:
+                results.append(job.result)
+            elif spec.errors == "return":
+                results.append(Failure(stage=spec.name, message=_sentence(error)))
+            else:
+                state.ended = _failed(node.stage, error)
+                if state.ended.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    state.context.log.warning("stage %s failed", node.stage, exc_info=error)
+                return
+        result: object = results if listed else results[0]
+        try:
+            state.results[node.stage] = freeze(result)
+        except RegrainError as error:
+            state.ended = _failed(node.stage, error, "returned what cannot travel")
+
+
+def _call_each(body: Callable[..., object], jobs: list[_Job]) -> int:
+    for job in jobs:
+        with entered((job.state.context,)):
+            try:
+                job.result = body(*job.args, **job.kwargs)
+            except Exception as error:
+                job.error = error
+    return len(jobs)
+
+
+def _call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
+    """Call a batched body once; if that fails, each of an idempotent stage's inputs alone, to find the bad one."""
+    args = [list(column) for column in zip(*(job.args for job in jobs), strict=True)]
+    kwargs = {key: [job.kwargs[key] for job in jobs] for key in jobs[0].kwargs}
+    with entered([job.state.context for job in jobs]):
+        try:
+            results = _results(spec.name, body(*args, **kwargs), len(jobs))
+        except Exception as error:
+            if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
+                return 1 + sum(_call_batch(spec, body, [job]) for job in jobs)
+            for job in jobs:
+                job.error = error
+            return 1
+    for job, result in zip(jobs, results, strict=True):
+        job.result = result
+    return 1
+
+
+class _BadResultError(RegrainError):
+    """A batched body returned something else than a list of the right length."""
+
+
+def _results(stage: str, returned: object, count: int) -> Sequence[object]:
+    if not isinstance(returned, list | tuple | np.ndarray):
+        raise _BadResultError(
+            f"batched stage {stage!r} must return a list, one result per input, it returned {type(returned).__name__}"
+        )
+    if len(returned) != count:
+        raise _BadResultError(f"batched stage {stage!r} returned {len(returned)} results for {count} inputs")
+    return list(returned)
+
+
+def _as_list(value: object, stage: str) -> Sequence[object]:
+    if isinstance(value, list | tuple):
+        return value
+    raise RequestError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        f"stage {stage!r} is mapped over a {type(value).__name__}; allowed are list and tuple",
+    )
+
+
+def _packed(pack: Pack, values: list[object]) -> object:
+    if pack.kind == "dict":
+        return dict(zip(pack.keys, values, strict=True))
+    return tuple(values) if pack.kind == "tuple" else values
+
+
+def _follow(value: object, path: Sequence[str | int]) -> object:
+    """Return the field or place of a value that a path names."""
+    for key in path:
+        if isinstance(key, str):
+            value = value[key] if isinstance(value, Mapping) else getattr(value, key)
+        elif isinstance(value, list | tuple):
+            value = value[key]
+        else:
+            raise TypeError(f"{type(value).__name__} has no places")
+    return value
+
+
+def _failed(stage: str, error: Exception, doing: str = "failed") -> Failed:
+    if isinstance(error, RequestError):
+        return Failed(error.status, stage, error.detail)
+    return Failed(
+        HTTPStatus.INTERNAL_SERVER_ERROR, stage, f"stage {stage!r} {doing}: {_sentence(error)}"[:DETAIL_LIMIT]
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    """An exception in one line: its type unless it is ours, and its message."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RegrainError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,218 @@
+"""A replica as the front sees it: its link, what it has mapped, and the dispatches that it holds."""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import os
+import signal
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from regrain.errors import RequestError
+from regrain.plan import Step
+from regrain.wire import frames
+from regrain_watchdog.front.flight import Job, leaves
+from regrain_watchdog.front.link import Link
+from regrain_watchdog.front.segments import Pool
+
+PROGRESS = struct.Struct("<id")
+"""The progress board: place of the running stage in the app's order (-1: none), and since when (monotonic)."""
+
+
+class State(enum.Enum):
+    """How far a replica is."""
+
+    STARTING = "starting"
+    LOADED = "loaded"
+    READY = "ready"
+    STOPPING = "stopping"
+    DEAD = "dead"
+
+
+@dataclass(slots=True, eq=False)
+class Dispatch:
+    """A batch of `size` units at a replica. A warm-up has units and no jobs; its results are thrown away."""
+
+    step: Step
+    jobs: list[Job]
+    size: int
+    sent: float
+    extents: list[frames.Extent] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Handlers:
+    """Whom a replica tells what happens to it."""
+
+    loaded: Callable[[Replica, frames.Loaded], None]
+    load_failed: Callable[[Replica, frames.LoadFailed], None]
+    done: Callable[[Replica, Dispatch, frames.Done], None]
+    gone: Callable[[Replica, str], None]
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One worker process of a function.
+
+    number: its id, never used twice; it is also the owner of its segments in the pool.
+    """
+
+    number: int
+    pool: Pool
+    progress: mmap.mmap
+    handlers: Handlers
+    link: Link[frames.FromReplica] | None = None
+    pid: int = 0
+    pidfd: int = -1
+    state: State = State.STARTING
+    born: float = 0.0
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    holding: dict[int, Dispatch] = field(default_factory=dict)
+    killed_for: str = ""
+    timed_out: bool = False
+    _runs: int = 0
+    _steps: dict[int, tuple[int, Step]] = field(default_factory=dict)
+    _mapped: set[int] = field(default_factory=set)
+
+    def received(self, frame: frames.FromReplica, _descriptors: list[int]) -> None:
+        """Handle a frame of the replica; whatever does not fit what it was asked ends it."""
+        match frame:
+            case frames.Done():
+                dispatch = self.holding.pop(frame.run, None)
+                if dispatch is None or not self._is_sound(dispatch, frame):
+                    self.kill("it sent a result that fits no dispatch")
+                    if dispatch is not None:
+                        self.holding[frame.run] = dispatch
+                    return
+                self.handlers.done(self, dispatch, frame)
+            case frames.Need():
+                self._grant(frame)
+            case frames.Loaded():
+                self.load_seconds.update(frame.seconds)
+                self.handlers.loaded(self, frame)
+            case frames.LoadFailed():
+                self.handlers.load_failed(self, frame)
+
+    def closed(self, reason: str) -> None:
+        """The link is down, so the replica is done for."""
+        if self.state is not State.DEAD:
+            self.handlers.gone(self, self.killed_for or reason)
+
+    def load(self, stages: tuple[str, ...]) -> None:
+        """Have it load stages."""
+        self._send(frames.Load(stages))
+
+    def run(self, step: Step, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
+        """Hand it a batch; `nbytes` is the room that the results are expected to need. RequestError if none is free."""
+        if nbytes:
+            dispatch.extents.append(self.pool.grant(self.number, nbytes))
+        for unit in units:
+            for parts in unit.values:
+                for leaf in leaves(parts.values):
+                    self._map(leaf.segment)
+        for extent in dispatch.extents:
+            self._map(extent.segment)
+        self._runs += 1
+        self.holding[self._runs] = dispatch
+        self._send(frames.Run(self._runs, self._define(step), units, list(dispatch.extents)))
+
+    def drop(self, segment: int) -> None:
+        """A segment is gone: have it unmapped."""
+        if segment in self._mapped:
+            self._mapped.discard(segment)
+            self._send(frames.Drop(segment))
+
+    def stop(self) -> None:
+        """Have it finish what it holds and exit."""
+        if self.state is not State.DEAD:
+            self.state = State.STOPPING
+            self._send(frames.Stop())
+
+    def kill(self, reason: str) -> None:
+        """End it at once."""
+        self.killed_for = self.killed_for or reason
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it was quicker
+        if self.link is not None:
+            self.link.close(reason)
+
+    def bury(self) -> None:
+        """Let go of everything that belongs to a dead replica."""
+        self.state = State.DEAD
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        self.progress.close()
+        self.pool.retire(self.number)
+
+    def running(self) -> tuple[int, float]:
+        """Return the place of the stage that it runs (-1: none) and since when (monotonic seconds)."""
+        place, since = PROGRESS.unpack_from(self.progress)
+        return int(place), float(since)
+
+    def _grant(self, need: frames.Need) -> None:
+        dispatch = self.holding.get(need.run)
+        if dispatch is None or need.nbytes < 0:
+            self.kill("it asked for room for a dispatch that it does not hold")
+            return
+        try:
+            extent = self.pool.grant(self.number, need.nbytes)
+        except RequestError:
+            self._send(frames.Grant(need.run, None))
+            return
+        dispatch.extents.append(extent)
+        self._map(extent.segment)
+        self._send(frames.Grant(need.run, extent))
+
+    def _map(self, number: int) -> None:
+        if number in self._mapped:
+            return
+        self._mapped.add(number)
+        segment = self.pool.segment(number)
+        writable = segment.owner == self.number
+        fd = segment.fd if writable else segment.readonly_fd
+        if self.link is not None:
+            self.link.send(frames.Segment(number, segment.nbytes, writable), [fd])
+
+    def _define(self, step: Step) -> int:
+        """Return the number under which the replica knows a step, telling it first if it does not."""
+        known = self._steps.get(id(step))  # the entry keeps the step alive, so its id stays its own
+        if known is None:
+            known = self._steps[id(step)] = (len(self._steps) + 1, step)
+            self._send(frames.Define(known[0], step))
+        return known[0]
+
+    def _is_sound(self, dispatch: Dispatch, done: frames.Done) -> bool:
+        """Whether a result has the dispatch's shape and points into what was granted for it."""
+        if len(done.outcomes) != dispatch.size:
+            return False
+        granted = {extent.generation for extent in dispatch.extents}
+        return all(self._is_sound_outcome(dispatch.step, outcome, granted) for outcome in done.outcomes)
+
+    def _is_sound_outcome(
+        self, step: Step, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]
+    ) -> bool:
+        match outcome:
+            case frames.Fault():
+                return True
+            case frames.Answered():
+                values = [outcome.value]
+            case frames.Result():
+                if len(outcome.outputs) != len(step.outputs):
+                    return False
+                for output, parts in zip(step.outputs, outcome.outputs, strict=True):
+                    if parts.split != output.split or (not parts.split and len(parts.values) != 1):
+                        return False
+                values = [value for parts in outcome.outputs for value in parts.values]
+        return all(
+            leaf.generation in granted and self.pool.owns(self.number, leaf) for leaf in leaves(values)
+        )
+
+    def _send(self, frame: frames.ToReplica) -> None:
+        if self.link is not None:
+            self.link.send(frame)

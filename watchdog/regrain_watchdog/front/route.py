@@ -1,0 +1,59 @@
+"""The route in force: how a request goes through the groups of a plan. One immutable value, made once per plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from regrain.graph import Graph, Ref, refs
+from regrain.plan import Plan, Step, steps
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A step that takes a value: whole, or (`each`) item by item."""
+
+    step: int
+    each: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Steps by place, and for each value who takes it.
+
+    consumers: by the value's ref. uses: how many steps take a value, plus one if the answer does.
+    wholes, eaches: by step, how many values it takes whole and item by item.
+    answer: the refs that the answer is put together from.
+    """
+
+    plan: Plan
+    graph: Graph
+    steps: tuple[Step, ...]
+    consumers: dict[Ref, tuple[Consumer, ...]]
+    uses: dict[Ref, int]
+    wholes: tuple[int, ...]
+    eaches: tuple[int, ...]
+    answer: frozenset[Ref]
+
+
+def make_route(graph: Graph, plan: Plan) -> Route:
+    """Work out the route of a plan."""
+    cut = steps(graph, tuple(group.stages for group in plan.groups))
+    consumers: dict[Ref, list[Consumer]] = {}
+    uses: Counter[Ref] = Counter()
+    for place, step in enumerate(cut):
+        for entry in step.inputs:
+            consumers.setdefault(entry.ref, []).append(Consumer(place, entry.each))
+        uses.update({entry.ref for entry in step.inputs})
+    answer = frozenset(refs(graph.output))
+    uses.update(answer)
+    return Route(
+        plan=plan,
+        graph=graph,
+        steps=cut,
+        consumers={ref: tuple(found) for ref, found in consumers.items()},
+        uses=dict(uses),
+        wholes=tuple(sum(not entry.each for entry in step.inputs) for step in cut),
+        eaches=tuple(sum(entry.each for entry in step.inputs) for step in cut),
+        answer=answer,
+    )

@@ -1,0 +1,319 @@
+"""An app that is served: calls come in, take their route through the functions, and leave with a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+
+from regrain.errors import RegrainError, RequestError
+from regrain.graph import INPUT, Arg, Const, Ref
+from regrain.manifest import Manifest
+from regrain.plan import Plan
+from regrain.wire import frames
+from regrain.wire.codec import pack, pack_list, plain, unpack_inline
+from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
+from regrain_watchdog.front.function import Function, values_of
+from regrain_watchdog.front.measure import Gauges, Measure
+from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.route import make_route
+from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.supervise import BOARD, Supervisor
+from regrain_watchdog.front.zygote import Zygote
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+class App:
+    """A served app (the Service that ingresses speak to).
+
+    failed: told once when it cannot start at all, with the error to show.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        plan: Plan,
+        zygote: Zygote,
+        *,
+        memory: int,
+        max_queue: int,
+        measure: Measure,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.manifest = manifest
+        self.route = make_route(manifest.graph, plan)
+        self.measure = measure
+        self.draining = False
+        self._max_queue = max_queue
+        self._pool = Pool(memory)
+        self._supervisor = Supervisor(
+            manifest, zygote, self._pool, done=self._done, lost=self._lost, failed=failed
+        )
+        self.functions = [
+            Function(group, step, measure=measure, refused=self._refused)
+            for group, step in zip(plan.groups, self.route.steps, strict=True)
+        ]
+        self._waiters: dict[Flight, asyncio.Future[None]] = {}
+        self._slots = list(range(BOARD - 1, 0, -1))
+        self._split = {
+            ref.node
+            for ref, consumers in self.route.consumers.items()
+            if ref.is_input and any(consumer.each for consumer in consumers)
+        }
+        measure.gauges = self._gauges
+
+    async def start(self, sample: dict[str, object] | None) -> None:
+        """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""
+        self._supervisor.start(self.functions)
+        await self._supervisor.settled(State.LOADED)
+        if sample is not None:
+            now = time.monotonic()
+            call = Call(id="sample", values=sample, headers=b"", arrived=now)
+            try:
+                await self.submit(call)
+            except RequestError as error:
+                raise RegrainError(f"the app's own sample failed ({int(error.status)}): {error.detail}") from error
+        self._supervisor.warmed()
+        await self._supervisor.settled(State.READY)
+
+    async def stop(self) -> None:
+        """Refuse what waits, let replicas finish what they hold, and end them."""
+        for function in self.functions:
+            function.drain(RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down"))
+        await self._supervisor.stop()
+        self._pool.close()
+
+    def kill(self) -> None:
+        """End every process at once."""
+        self._supervisor.kill()
+        self._supervisor.zygote.kill()
+
+    def exited(self, number: int, status: int) -> None:
+        """The zygote has reaped a replica."""
+        self._supervisor.exited(number, status)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have no reply yet."""
+        return len(self._waiters)
+
+    async def submit(self, call: Call) -> Reply:
+        """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
+        if sum(map(len, self.functions)) >= self._max_queue:
+            raise RequestError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{self._max_queue} requests wait already",
+                headers=RETRY_AFTER,
+            )
+        flight = Flight(self.route, call, self._slots.pop() if self._slots else 0)
+        done = self._waiters[flight] = asyncio.get_running_loop().create_future()
+        try:
+            self._push(flight.start(self._pack_all(flight, call.values)))
+            await done
+            return self._reply(flight)
+        finally:
+            flight.ended = True
+            del self._waiters[flight]
+            if flight.flying and flight.slot:
+                self._supervisor.cancels[flight.slot] = 1
+            self._settle(flight)
+
+    def unready(self) -> str:
+        """Why the app is not ready for requests, in one sentence; "" when it is."""
+        if self.draining:
+            return "the app is shutting down"
+        waiting = [
+            function.name
+            for function in self.functions
+            if not any(replica.state is State.READY for replica in function.replicas)
+        ]
+        return f"no warm replica yet of: {', '.join(waiting)}" if waiting else ""
+
+    def _pack_all(self, flight: Flight, values: dict[str, object]) -> dict[Ref, frames.Parts]:
+        """Put the parameters into shared memory; the flight owns them from here on."""
+        inputs: dict[Ref, frames.Parts] = {}
+        for name, value in values.items():
+            ref = Ref(INPUT + name)
+            inputs[ref] = parts = self._pack(value, split=ref.node in self._split)
+            flight.values[ref] = parts
+        return inputs
+
+    def _pack(self, value: object, *, split: bool) -> frames.Parts:
+        writer = self._pool.writer()
+        packed: list[frames.Value] = []
+        try:
+            if split and isinstance(value, list):
+                parts = pack_list(value, writer)
+            else:
+                parts = frames.Parts([pack(value, writer)])
+            packed = parts.values
+        finally:
+            counts = Counter(leaf.generation for leaf in leaves(packed))
+            for extent in writer.extents:
+                self._pool.commit(extent, counts[extent.generation])
+        return parts
+
+    def _push(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        for job in jobs:
+            self.functions[job.step].push(job)
+        for step in {job.step for job in jobs}:
+            self.functions[step].pump()
+
+    def _done(self, function: Function, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
+        """A batch came back: count its values in, go on with its calls, and hand out the next batch."""
+        function.finished(dispatch, done, time.monotonic())
+        held: Counter[int] = Counter()
+        if dispatch.jobs:
+            for outcome in done.outcomes:
+                held.update(leaf.generation for leaf in leaves(values_of(outcome)))
+        for extent in dispatch.extents:
+            self._pool.commit(extent, held[extent.generation])
+        for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
+            job.flight.flying -= 1
+            self._advance(job, outcome)
+        function.pump()
+
+    def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
+        flight = job.flight
+        if flight.ended:
+            self._release(values_of(outcome))
+            self._settle(flight)
+            return
+        match outcome:
+            case frames.Fault():
+                self._end(flight, RequestError(_status(outcome.status), outcome.detail, stage=outcome.stage))
+            case frames.Answered():
+                flight.early = outcome
+                self._end(flight)
+            case frames.Result():
+                try:
+                    jobs = flight.finish(job, outcome.outputs)
+                except LengthError as error:
+                    self._end(flight, RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)))
+                    return
+                if flight.is_answered():
+                    self._end(flight)
+                else:
+                    self._push(jobs)
+                self._release(flight.released)
+                flight.released.clear()
+
+    def _end(self, flight: Flight, error: RequestError | None = None) -> None:
+        """A call is over; the task that waits for it takes its reply, then lets go of its values."""
+        flight.ended = True
+        done = self._waiters[flight]
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def _lost(self, _function: Function, dispatch: Dispatch, error: RequestError) -> None:
+        for job in dispatch.jobs:
+            job.flight.flying -= 1
+            self._refused(job, error)
+
+    def _refused(self, job: Job, error: RequestError) -> None:
+        if not job.flight.ended:
+            self._end(job.flight, error)
+        else:
+            self._settle(job.flight)
+
+    def _settle(self, flight: Flight) -> None:
+        """Let go of an ended flight's values, once no replica reads them and its reply has been taken."""
+        if flight.flying or flight in self._waiters:
+            return
+        self._release([*flight.held(), *flight.released])
+        flight.clear()
+        flight.released.clear()
+        if flight.slot:
+            self._supervisor.cancels[flight.slot] = 0
+            self._slots.append(flight.slot)
+            flight.slot = 0
+
+    def _release(self, values: list[frames.Value]) -> None:
+        for leaf in leaves(values):
+            self._pool.release(leaf.generation)
+
+    def _reply(self, flight: Flight) -> Reply:
+        early = flight.early
+        if early is not None:
+            return Reply(value=self._plain(early.value), status=early.status, headers=early.headers)
+        return Reply(value=self._resolve(self.manifest.graph.output, flight))
+
+    def _resolve(self, arg: Arg, flight: Flight) -> object:
+        """Put the answer together as the flow returns it."""
+        if isinstance(arg, Ref):
+            parts = flight.values[arg]
+            values = [self._plain(value) for value in parts.values]
+            return values if parts.split else values[0]
+        if isinstance(arg, Const):
+            return unpack_inline(arg.data)
+        values = [self._resolve(item, flight) for item in arg.items]
+        return dict(zip(arg.keys, values, strict=True)) if arg.kind == "dict" else values
+
+    def _plain(self, value: frames.Value) -> object:
+        return plain(value, _Copies(self._pool) if value.leaves else None)
+
+    def _gauges(self) -> Gauges:
+        replicas = Counter(
+            (function.name, replica.state.value) for function in self.functions for replica in function.replicas
+        )
+        return Gauges(
+            queued={function.name: len(function) for function in self.functions},
+            replicas=dict(replicas),
+            memory_in_use=self._pool.in_use,
+            memory_held=self._pool.held,
+            memory_limit=self._pool.limit,
+        )
+
+    def status(self) -> dict[str, object]:
+        """What the admin API's GET /status tells of the app itself."""
+        return {
+            "app": self.manifest.app,
+            "state": self.state(),
+            "grain": self.route.plan.grain,
+            "groups": [
+                {
+                    "name": function.name,
+                    "stages": list(function.group.stages),
+                    "replicas": [{"pid": replica.pid, "state": replica.state.value} for replica in function.replicas],
+                    "queue": len(function),
+                    "max_size": function.group.max_size,
+                    "max_wait": function.group.max_wait,
+                }
+                for function in self.functions
+            ],
+            "warnings": [self.unready()] if self.unready() else [],
+        }
+
+    def state(self) -> str:
+        """Return "starting", "ready" or "draining"."""
+        return "draining" if self.draining else "starting" if self.unready() else "ready"
+
+
+class _Copies:
+    """Reads values for a reply: what it gives stays good after the extent is used again."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
+        return memoryview(bytes(self._pool.view(segment, offset, nbytes)))
+
+
+def _status(code: int) -> HTTPStatus:
+    try:
+        return HTTPStatus(code)
+    except ValueError:
+        return HTTPStatus.INTERNAL_SERVER_ERROR

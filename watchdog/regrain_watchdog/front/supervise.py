@@ -1,0 +1,264 @@
+"""Start replicas, watch them, and start them again: the only place where processes of the user's code begin and end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import mmap
+import os
+import socket
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from regrain.errors import LoadError, RequestError
+from regrain.manifest import Manifest
+from regrain.wire import frames
+from regrain.wire.segments import create
+from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.link import Link
+from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
+from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.policy import restart
+
+logger = logging.getLogger(__name__)
+
+BOARD = 4096
+"""Bytes of a cancel board (one per call slot) and of a progress board."""
+TICK = 0.05
+"""Seconds between two looks for stages that run over their timeout."""
+STOP_TIMEOUT = 5.0
+"""Seconds that a replica has to end when told to stop, before it is killed."""
+
+
+class Supervisor:
+    """Keeps every function at its number of replicas.
+
+    done: told of each result. lost: told of each dispatch that died with its replica, and why.
+    failed: told once when a replica cannot load at the start, with a sentence.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        zygote: Zygote,
+        pool: Pool,
+        *,
+        done: Callable[[Function, Replica, Dispatch, frames.Done], None],
+        lost: Callable[[Function, Dispatch, RequestError], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.zygote = zygote
+        self.functions: list[Function] = []
+        self._pool = pool
+        self._done = done
+        self._lost = lost
+        self._failed = failed
+        self._order = manifest.graph.stages
+        self._stages = {stage.name: stage for stage in manifest.stages}
+        self._timed = any(stage.timeout for stage in manifest.stages)
+        self._numbers = 0
+        self._replicas: dict[int, tuple[Function, Replica]] = {}
+        self._deaths: dict[str, int] = {}
+        self._stopping = False
+        self._ticker: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._cancel_fd = create(BOARD)
+        self.cancels = mmap.mmap(self._cancel_fd, BOARD)
+
+    def start(self, functions: list[Function]) -> None:
+        """Start the replicas of some functions and keep them running."""
+        self.functions = functions
+        for function in functions:
+            for _ in range(function.group.replicas):
+                self._spawn(function)
+        if self._timed:
+            self._tick()
+
+    async def settled(self, state: State) -> None:
+        """Wait until every replica of every function has reached a state (LOADED or READY)."""
+        reached = (State.READY,) if state is State.READY else (State.LOADED, State.READY)
+        while not all(
+            len(function.replicas) >= function.group.replicas
+            and all(replica.state in reached for replica in function.replicas)
+            for function in self.functions
+        ):
+            self._ready.clear()
+            await self._ready.wait()
+
+    def warmed(self) -> None:
+        """The sample has been through: warm up the replicas that it did not touch."""
+        for function in self.functions:
+            function.is_warming = False
+            for replica in function.replicas:
+                self._warm(function, replica)
+
+    async def stop(self) -> None:
+        """Let every replica finish what it holds and end; kill what does not."""
+        self._stopping = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for _, replica in list(self._replicas.values()):
+            replica.stop()
+        try:
+            await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
+        except TimeoutError:
+            self.kill()
+            await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
+        await self.zygote.stop()
+        os.close(self._cancel_fd)
+
+    def kill(self) -> None:
+        """End every replica at once."""
+        self._stopping = True
+        for _, replica in list(self._replicas.values()):
+            replica.kill("the front ends")
+
+    def exited(self, number: int, status: int) -> None:
+        """A replica has been reaped: say how it ended if nobody asked for it."""
+        if not self._stopping:
+            how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
+            logger.warning("replica %d ended: %s", number, how)
+
+    async def _until_empty(self) -> None:
+        while self._replicas:
+            self._empty.clear()
+            await self._empty.wait()
+
+    def _spawn(self, function: Function) -> None:
+        if self._stopping:
+            return
+        self._numbers += 1
+        number = self._numbers
+        ours, theirs = socket.socketpair()
+        board = create(BOARD)
+        replica = Replica(number, self._pool, mmap.mmap(board, BOARD), self._handlers(function))
+        replica.progress[:4] = (-1).to_bytes(4, "little", signed=True)
+        replica.born = time.monotonic()
+        replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
+        self._replicas[number] = (function, replica)
+        function.replicas.append(replica)
+        self.zygote.spawn(
+            number,
+            [theirs.fileno(), self._cancel_fd, board],
+            lambda pid, pidfd: self._born(function, replica, pid, pidfd),
+        )
+        replica.link.start()
+        asyncio.get_running_loop().call_soon(_close, theirs, board)
+
+    def _born(self, function: Function, replica: Replica, pid: int, pidfd: int) -> None:
+        if replica.number not in self._replicas:
+            os.close(pidfd)  # its socket was quicker than the word of its birth
+            return
+        replica.pid = pid
+        replica.pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._exit, replica)
+        replica.load(function.group.stages)
+
+    def _handlers(self, function: Function) -> Handlers:
+        return Handlers(
+            loaded=lambda replica, frame: self._loaded(function, replica, frame),
+            load_failed=lambda replica, frame: self._load_failed(function, replica, frame),
+            done=lambda replica, dispatch, frame: self._ran(function, replica, dispatch, frame),
+            gone=lambda replica, reason: self._gone(function, replica, reason),
+        )
+
+    def _loaded(self, function: Function, replica: Replica, frame: frames.Loaded) -> None:
+        if replica.state is State.STARTING and set(function.group.stages) <= set(frame.stages):
+            replica.state = State.LOADED
+            if not function.is_warming:
+                self._warm(function, replica)
+            self._ready.set()
+
+    def _warm(self, function: Function, replica: Replica) -> None:
+        if replica.state is not State.LOADED:
+            return
+        if not function.sample:
+            self._up(function, replica)
+            return
+        try:
+            function.warm(replica)
+        except RequestError as error:
+            replica.kill(f"it could not be warmed up: {error}")
+
+    def _up(self, function: Function, replica: Replica) -> None:
+        replica.state = State.READY
+        self._ready.set()
+        function.pump()
+
+    def _load_failed(self, function: Function, replica: Replica, frame: frames.LoadFailed) -> None:
+        replica.kill(frame.detail)
+        if function.is_warming:
+            self._failed(LoadError(frame.detail))
+        else:
+            logger.error("%s", frame.detail)
+
+    def _ran(self, function: Function, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
+        self._done(function, replica, dispatch, frame)
+        if replica.state is State.LOADED:
+            self._up(function, replica)
+
+    def _gone(self, function: Function, replica: Replica, reason: str) -> None:
+        """A replica's link is down: what it held is lost; another takes its place."""
+        replica.state = State.DEAD
+        function.replicas.remove(replica)
+        place = replica.running()[0]
+        stage = self._order[place] if 0 <= place < len(self._order) else function.name
+        status, detail = HTTPStatus.BAD_GATEWAY, f"the replica died that ran stage {stage!r}"
+        if replica.timed_out:
+            status, detail = HTTPStatus.GATEWAY_TIMEOUT, reason
+        for dispatch in replica.holding.values():
+            self._lost(function, dispatch, RequestError(status, detail, stage=stage))
+        replica.holding.clear()
+        if replica.pidfd < 0:
+            self._bury(replica)  # it was never born
+        else:
+            replica.kill(reason)
+        if not self._stopping:
+            logger.warning("replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, function.name, reason)
+            self._again(function, time.monotonic() - replica.born)
+
+    def _again(self, function: Function, lived: float) -> None:
+        deaths = restart.deaths_in_a_row(self._deaths.get(function.name, 0), lived)
+        self._deaths[function.name] = deaths
+        asyncio.get_running_loop().call_later(restart.delay(deaths), self._spawn, function)
+
+    def _exit(self, replica: Replica) -> None:
+        """The process has ended, its memory with it: what was granted to it can be used again."""
+        asyncio.get_running_loop().remove_reader(replica.pidfd)
+        if replica.link is not None:
+            replica.link.close("its process ended")
+        self._bury(replica)
+
+    def _bury(self, replica: Replica) -> None:
+        if self._replicas.pop(replica.number, None) is None:
+            return
+        replica.bury()
+        self.drop_segments()
+        self._empty.set()
+
+    def drop_segments(self) -> None:
+        """Have everybody unmap the segments that are gone."""
+        for segment in self._pool.take_dropped():
+            for _, replica in self._replicas.values():
+                replica.drop(segment)
+
+    def _tick(self) -> None:
+        """Kill what hangs: a replica whose stage runs over its timeout."""
+        now = time.monotonic()
+        for _, replica in list(self._replicas.values()):
+            place, since = replica.running()
+            if not 0 <= place < len(self._order):
+                continue
+            stage = self._stages[self._order[place]]
+            if stage.timeout and now - since > stage.timeout:
+                replica.timed_out = True
+                replica.kill(f"stage {stage.name!r} ran over its timeout of {stage.timeout:g} s")
+        self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+
+def _close(sock: socket.socket, board: int) -> None:
+    sock.close()
+    os.close(board)

@@ -1,0 +1,164 @@
+"""The front's side of a zygote: start it, take its manifest, have it fork replicas.
+
+A module that must not be forked is run from fresh interpreters instead, slower to start and otherwise alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from regrain import manifest
+from regrain.errors import LoadError
+from regrain.manifest import Manifest
+from regrain.wire import frames
+from regrain_watchdog.front.link import Link
+
+logger = logging.getLogger(__name__)
+
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Set to 1 for our children unless the user sets them: a pool started at import would not survive a fork, and
+stages get their threads from their own `cpu`."""
+END_TIMEOUT = 2.0
+"""Seconds that a zygote has to end by itself."""
+
+
+class Offspring(Protocol):
+    """What a zygote tells of a replica that it started."""
+
+    def __call__(self, pid: int, pidfd: int) -> None:
+        """The replica lives; the pidfd is the receiver's."""
+
+
+class Zygote:
+    """A zygote process.
+
+    died: called once with a sentence if it ends without being told to.
+    exited: called with a replica's number and exit code (minus the signal) once it has been reaped.
+    """
+
+    def __init__(
+        self, target: str, *, died: Callable[[str], None], exited: Callable[[int, int], None]
+    ) -> None:
+        self._target = target
+        self._died = died
+        self._exited = exited
+        self._births: dict[int, Offspring] = {}
+        self._fresh: dict[int, subprocess.Popen[bytes]] = {}
+        self._ending = False
+        self.unforkable = ""
+        ours, theirs = socket.socketpair()
+        self._process = _start(target, "zygote", [theirs.fileno()])
+        theirs.close()
+        self._sock = ours
+        self._hello: asyncio.Future[Manifest] | None = None
+        self._link: Link[frames.FromZygote] | None = None
+
+    async def hello(self, timeout: float) -> Manifest:
+        """Wait for the manifest. LoadError says in one line why the module is no app, or that it took too long."""
+        self._hello = asyncio.get_running_loop().create_future()
+        self._link = Link(self._sock, frames.FromZygote, received=self._received, closed=self._closed)
+        self._link.start()
+        try:
+            return await asyncio.wait_for(self._hello, timeout)
+        except TimeoutError as error:
+            raise LoadError(f"importing {self._target} took more than {timeout:g} s") from error
+
+    def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
+        """Start a replica with its socket, cancel board and progress board; `born` is told when it lives."""
+        if self.unforkable:
+            process = _start(self._target, "replica", descriptors)
+            self._fresh[number] = process
+            pidfd = os.pidfd_open(process.pid)
+            watched = os.dup(pidfd)
+            asyncio.get_running_loop().add_reader(watched, self._reap_fresh, number, watched)
+            born(process.pid, pidfd)
+            return
+        self._births[number] = born
+        if self._link is not None:
+            self._link.send(frames.Fork(number), descriptors)
+
+    async def stop(self) -> None:
+        """End the zygote and whatever it still has; the replicas should be gone before."""
+        self._ending = True
+        for process in self._fresh.values():
+            process.kill()
+        if self._link is not None:
+            self._link.send(frames.Stop())
+        else:
+            self._sock.close()
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._process.wait), END_TIMEOUT)
+        except TimeoutError:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        if self._link is not None:
+            self._link.close()
+
+    def kill(self) -> None:
+        """End it at once; its replicas die with their sockets."""
+        self._ending = True
+        self._process.send_signal(signal.SIGKILL)
+        for process in self._fresh.values():
+            process.kill()
+
+    def _received(self, frame: frames.FromZygote, descriptors: list[int]) -> None:
+        match frame:
+            case frames.Hello():
+                self.unforkable = frame.unforkable
+                self._greeted(frame)
+            case frames.Broken():
+                self._fail(frame.detail)
+            case frames.Forked():
+                born = self._births.pop(frame.id, None)
+                if born is not None and descriptors:
+                    born(frame.pid, os.dup(descriptors[0]))
+            case frames.Exited():
+                self._exited(frame.id, frame.status)
+
+    def _greeted(self, hello: frames.Hello) -> None:
+        if hello.unforkable:
+            logger.warning(
+                "replicas start from fresh interpreters: %s; keep threads and models out of the module's top level",
+                hello.unforkable,
+            )
+            self._ending = True
+        if self._hello is not None and not self._hello.done():
+            self._hello.set_result(manifest.loads(hello.manifest))
+
+    def _fail(self, detail: str) -> None:
+        self._ending = True
+        if self._hello is not None and not self._hello.done():
+            self._hello.set_exception(LoadError(detail))
+
+    def _closed(self, reason: str) -> None:
+        if not self._ending:
+            sentence = f"the process that imports {self._target} ended: {reason}"
+            if self._hello is not None and not self._hello.done():
+                self._fail(sentence)
+            else:
+                self._died(sentence)
+
+    def _reap_fresh(self, number: int, pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        process = self._fresh.pop(number)
+        self._exited(number, process.wait())
+
+
+def _start(target: str, command: str, descriptors: Iterable[int]) -> subprocess.Popen[bytes]:
+    passed = list(descriptors)
+    arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
+    return subprocess.Popen(
+        [sys.executable, "-m", "regrain_runtime", command, *arguments, target],
+        pass_fds=passed,
+        stdin=subprocess.DEVNULL,
+        env={**dict.fromkeys(SINGLE_THREADED, "1"), **os.environ},
+    )
