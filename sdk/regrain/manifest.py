@@ -56,6 +56,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     kind: "bytes", "str", "array", "json" (anything else), or "request" (the raw HTTP request: handle()).
     schema: JSON Schema of the value; tensor: for arrays whose type says dtype and shape.
+    default: what stands in where a request leaves it out (regrain.wire.codec.pack_inline); b"" if it is required.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     schema: dict[str, object] = {}
     tensor: TensorSpec | None = None
     required: bool = True
+    default: bytes = b""
 
 
 class SLOSpec(Struct, frozen=True, kw_only=True):

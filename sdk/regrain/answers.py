@@ -1,0 +1,59 @@
+"""What a stage may say besides its result: end the request with an answer, or fail as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from regrain.errors import SpecError
+
+
+class Answer(Exception):  # noqa: N818 - it ends a request, and is no error
+    """Ends the request with an answer; raised by `answer` and caught by the executor.
+
+    Attributes:
+        value: the answer.
+        status: its HTTP status.
+        headers: more response headers.
+    """
+
+    def __init__(self, value: object, status: int, headers: dict[str, str]) -> None:
+        super().__init__(f"the request was answered early with status {status}")
+        self.value = value
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What stands in the place of a result where a stage declared `errors="return"`.
+
+    Attributes:
+        stage: the stage that failed.
+        message: one sentence on how.
+    """
+
+    stage: str
+    message: str
+
+
+def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> NoReturn:
+    """End the request from within a stage; what follows in the flow does not run.
+
+    Args:
+        value: the answer, of any type that a stage may return.
+        status: HTTP status, 200 to 599.
+        headers: more response headers.
+
+    Raises:
+        Answer: always; let it pass.
+        SpecError: the status is none that ends a request, or a header is no text.
+    """
+    if not 200 <= status <= 599:
+        raise SpecError(f"status of an answer must be in 200 to 599, was {status!r}")
+    given = dict(headers or {})
+    for name, text in given.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise SpecError(f"headers of an answer must be text, was {name!r}: {text!r}")
+    raise Answer(value, status, given)

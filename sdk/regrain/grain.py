@@ -1,0 +1,171 @@
+"""Grain notation, and the plan that a fixed grain makes of an app.
+
+A grain is a partition of the stages into groups, written "decode+detect | crop+recognise"; "fine" is one
+stage each and "coarse" one group. Each group must be convex, and the groups must be runnable one after
+another: two groups that each wait for the other are refused even where both are convex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from regrain.errors import GrainError, SpecError
+from regrain.graph import Graph
+from regrain.manifest import Manifest
+from regrain.plan import Group, Plan, Step, steps
+
+Groups = tuple[tuple[str, ...], ...]
+MAX_REPLICAS = 1024
+
+
+def parse(text: str, graph: Graph) -> Groups:
+    """Return the groups of a grain, in an order in which they can run; stages in the graph's order.
+
+    Args:
+        text: "fine", "coarse", or groups such as "decode+detect | crop"; spaces do not matter.
+        graph: the app's.
+
+    Raises:
+        GrainError: it names an unknown stage, leaves one out, names one twice, or cannot run.
+    """
+    word = text.strip()
+    if word == "fine":
+        return tuple((stage,) for stage in graph.stages)
+    if word == "coarse":
+        return (graph.stages,)
+    groups = [[stage.strip() for stage in group.split("+")] for group in text.split("|")]
+    _check_names([stage for group in groups for stage in group], text, graph)
+    place = {stage: index for index, stage in enumerate(graph.stages)}
+    ordered = [tuple(sorted(group, key=place.__getitem__)) for group in groups]
+    for group in ordered:
+        if not graph.is_convex(frozenset(group)):
+            raise GrainError(
+                f"grain {text!r}: group {'+'.join(group)} is left and entered again, through {_between(graph, group)}; "
+                "take that in, or split the group"
+            )
+    return _in_order(ordered, text, graph)
+
+
+def format(groups: Iterable[Iterable[str]]) -> str:  # noqa: A001 - the counterpart of parse
+    """Return groups in grain notation."""
+    return " | ".join("+".join(group) for group in groups)
+
+
+def make_plan(manifest: Manifest, grain: str, replicas: str = "") -> Plan:
+    """Return the plan of a fixed grain.
+
+    Args:
+        manifest: the app's.
+        grain: in grain notation.
+        replicas: worker processes: "2" for every group, or "decode=1, recognise=2" by the name of a group or
+            of a stage in it; "" for one each.
+
+    Raises:
+        GrainError: no grain of this app.
+        SpecError: a number of replicas is none, or for no group.
+    """
+    groups = parse(grain, manifest.graph)
+    counts = _replicas(replicas, groups)
+    return Plan(
+        tuple(
+            _group(manifest, step, counts[group])
+            for group, step in zip(groups, steps(manifest.graph, groups), strict=True)
+        )
+    )
+
+
+def _check_names(named: list[str], text: str, graph: Graph) -> None:
+    known = graph.stages
+    allowed = f'allowed are "fine", "coarse", or each of {", ".join(known)} once, joined by + and |'
+    for stage in named:
+        if stage not in known:
+            what = f"there is no stage {stage!r}" if stage else "a group is empty"
+            raise GrainError(f"grain {text!r}: {what}; {allowed}")
+        if named.count(stage) > 1:
+            raise GrainError(
+                f"grain {text!r}: stage {stage!r} is in it {named.count(stage)} times; {allowed}"
+            )
+    missing = [stage for stage in known if stage not in named]
+    if missing:
+        raise GrainError(f"grain {text!r}: {', '.join(missing)} left out; {allowed}")
+
+
+def _between(graph: Graph, group: tuple[str, ...]) -> str:
+    """Return the stages outside of a group on a path from it back to it."""
+    members = frozenset(group)
+    outside = graph.descendants(members) - members
+    return ", ".join(
+        stage
+        for stage in graph.stages
+        if stage in outside and graph.descendants(frozenset([stage])) & members
+    )
+
+
+def _in_order(groups: list[tuple[str, ...]], text: str, graph: Graph) -> Groups:
+    """Return the groups so that each comes after those it takes from, as early in the graph as possible."""
+    owner = {stage: group for group in groups for stage in group}
+    needs = {
+        group: {owner[parent] for stage in group for parent in graph.parents(stage)} - {group}
+        for group in groups
+    }
+    place = {stage: index for index, stage in enumerate(graph.stages)}
+    waiting = sorted(groups, key=lambda group: place[group[0]])
+    ordered: list[tuple[str, ...]] = []
+    while waiting:
+        ready = next((group for group in waiting if needs[group] <= set(ordered)), None)
+        if ready is None:
+            stuck = format(group for group in waiting)
+            raise GrainError(f"grain {text!r}: groups {stuck} wait for each other; split one of them")
+        waiting.remove(ready)
+        ordered.append(ready)
+    return tuple(ordered)
+
+
+def _replicas(text: str, groups: Groups) -> dict[tuple[str, ...], int]:
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if len(entries) == 1 and "=" not in entries[0]:
+        return dict.fromkeys(groups, _count(entries[0], text))
+    counts: dict[tuple[str, ...], int] = {}
+    for entry in entries:
+        name, _, number = entry.partition("=")
+        group = _named(name.strip(), groups, text)
+        count = _count(number.strip(), text)
+        if counts.setdefault(group, count) != count:
+            raise SpecError(
+                f"replicas {text!r}: group {'+'.join(group)} is given both {counts[group]} and {count}"
+            )
+    return dict.fromkeys(groups, 1) | counts
+
+
+def _named(name: str, groups: Groups, text: str) -> tuple[str, ...]:
+    wanted = {stage.strip() for stage in name.split("+")}
+    for group in groups:
+        if wanted == set(group) or (len(wanted) == 1 and wanted <= set(group)):
+            return group
+    raise SpecError(f"replicas {text!r}: there is no group {name!r}; groups are {format(groups)}")
+
+
+def _count(number: str, text: str) -> int:
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= MAX_REPLICAS:
+        raise SpecError(
+            f'replicas must be 1 to {MAX_REPLICAS} for all groups, such as "2", or by group, such as '
+            f'"decode=1,recognise=2"; was {text!r}'
+        )
+    return int(number)
+
+
+def _group(manifest: Manifest, step: Step, replicas: int) -> Group:
+    """Return a step as a group: it batches as much as the batched stages that see its units one by one."""
+    specs = [manifest.stage(stage) for stage in step.stages]
+    batched = [
+        spec
+        for spec in specs
+        if spec.batched and (step.per_item or not manifest.graph.node(spec.name).mapped)
+    ]
+    return Group(
+        stages=step.stages,
+        replicas=replicas,
+        max_size=max((spec.max_size for spec in batched), default=1),
+        max_wait=max((spec.max_wait for spec in batched), default=0.0),
+        cpu=max(spec.cpu for spec in specs),
+    )

@@ -1,0 +1,225 @@
+"""Turn a flow into the graph of its stages by calling it once with symbols.
+
+A flow is Python, so that editors and type checkers understand it; but what it does must not depend on values
+that only a request brings. Whatever would, fails here, with its line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import NoReturn, Protocol
+
+from regrain.errors import SpecError, TraceError, UnsupportedValueError
+from regrain.graph import INPUT, Arg, Const, Graph, Node, Pack, Ref, refs
+from regrain.place import Place, within
+from regrain.schema import types_of
+from regrain.symbol import Symbol, label_of, ref_of, trace_of
+from regrain.wire.codec import pack_inline
+
+CONST_LIMIT = 1 << 20
+"""Bytes of a constant in a flow; it travels in the manifest. More belongs into a stage, loaded once."""
+
+
+class Traced(Protocol):
+    """What a trace needs of a stage."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """What a call of it takes."""
+
+    @property
+    def place(self) -> Place:
+        """Where it was declared."""
+
+    def result_type(self) -> object:
+        """Return the type of one call's result, None if it is not annotated; SpecError if it is unknown."""
+
+
+class Trace:
+    """One run of a flow with symbols; collects a node for each stage that is called."""
+
+    def __init__(self, function: Callable[..., object], stages: Mapping[str, Traced]) -> None:
+        code = inspect.unwrap(function).__code__
+        self.flow = Place(file=code.co_filename, line=code.co_firstlineno)
+        self.stages = stages
+        self.nodes: dict[str, Node] = {}
+        self.places: dict[str, Place] = {}
+        self.error: TraceError | None = None
+
+    def fail(self, message: str, cause: BaseException | None = None) -> NoReturn:
+        """Raise a TraceError that names the running line of the flow."""
+        error = TraceError(f"{self.where()}: {message}")
+        self.error = self.error or error
+        raise error from cause
+
+    def where(self) -> Place:
+        """Return the line that is being traced."""
+        return within(self.flow.file) or self.flow
+
+    def call(
+        self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object], *, mapped: bool
+    ) -> Symbol:
+        """Record a call of a stage and return the symbol of its result."""
+        self._check_call(stage, args, kwargs, mapped=mapped)
+        self.nodes[stage.name] = Node(
+            stage.name,
+            tuple(self.argument(value, f"an argument of {stage.name}") for value in args),
+            {key: self.argument(value, f"argument {key!r} of {stage.name}") for key, value in kwargs.items()},
+            mapped,
+        )
+        self.places[stage.name] = self.where()
+        if mapped:
+            return Symbol(self, Ref(stage.name), f"{stage.name}.map(...)", lambda: list[_item_type(stage)])  # type: ignore[misc]  # a type made at run time
+        return Symbol(self, Ref(stage.name), f"{stage.name}(...)", stage.result_type)
+
+    def argument(self, value: object, what: str) -> Arg:
+        """Return what is written in the flow as an argument of the graph; `what` is how messages call it."""
+        if isinstance(value, Symbol):
+            if trace_of(value) is not self:
+                self.fail(f"{what} is {label_of(value)} of another flow")
+            return ref_of(value)
+        if type(value) in (list, tuple, dict) and any(isinstance(leaf, Symbol) for leaf in _leaves(value)):
+            return self._pack(value, what)
+        if isinstance(getattr(value, "signature", None), inspect.Signature):
+            self.fail(f"{what} is the stage {value!r} itself; call it, and hand on its result")
+        try:
+            data = pack_inline(value)
+        except UnsupportedValueError as error:
+            self.fail(f"{what} is a constant that cannot travel: {error}", error)
+        if len(data) > CONST_LIMIT:
+            self.fail(
+                f"{what} is a constant of {len(data)} bytes, at most {CONST_LIMIT} may stand in a flow; load it in a stage"
+            )
+        return Const(data)
+
+    def _pack(self, value: object, what: str) -> Pack:
+        if isinstance(value, dict):
+            for key in value:
+                if type(key) is not str:
+                    self.fail(f"{what} is a dict with the key {key!r}; in a flow keys are text")
+            return Pack("dict", tuple(self.argument(item, what) for item in value.values()), tuple(value))
+        assert isinstance(value, list | tuple)
+        return Pack(
+            "list" if isinstance(value, list) else "tuple", tuple(self.argument(item, what) for item in value)
+        )
+
+    def _check_call(
+        self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object], *, mapped: bool
+    ) -> None:
+        name = stage.name
+        if self.stages.get(name) is not stage:
+            self.fail(f"stage {name!r} ({stage.place}) belongs to another app")
+        if name in self.nodes:
+            self.fail(
+                f"stage {name!r} is called twice, first at {self.places[name]}. Call it once for all, by "
+                f"{name}.map([...]), or declare a second stage"
+            )
+        try:
+            stage.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            self.fail(f"{name}{stage.signature}: {error}", error)
+        if not mapped:
+            return
+        if not args:
+            self.fail(f"{name}.map() needs a list: {name}.map(items); keywords go to each item")
+        for value in args:
+            if not isinstance(value, Symbol) and type(value) not in (list, tuple):
+                self.fail(
+                    f"{name}.map() walks lists together, but got {type(value).__name__}; hand what is the same for "
+                    "each item by keyword"
+                )
+
+
+_current: ContextVar[Trace | None] = ContextVar("regrain_trace", default=None)
+
+
+def current() -> Trace | None:
+    """Return the trace that runs in this context; None outside of one."""
+    return _current.get()
+
+
+def trace(function: Callable[..., object], stages: Mapping[str, Traced]) -> Graph:
+    """Return the graph of a flow that may call these stages.
+
+    Raises:
+        TraceError: the flow does what cannot be traced, or leaves a stage unused; names the line.
+    """
+    tracing = Trace(function, stages)
+    inputs = _inputs(function, tracing)
+    token = _current.set(tracing)
+    try:
+        result = function(**inputs)
+    except SpecError:
+        raise
+    except Exception as error:
+        place = _raised_at(error, tracing)
+        raise TraceError(
+            f"{place}: the flow raised {type(error).__name__}: {error}. A flow calls stages and nothing else on "
+            "what a request brings"
+        ) from error
+    finally:
+        _current.reset(token)
+    if tracing.error is not None:  # the flow caught it
+        raise tracing.error
+    return _finish(tracing, tuple(inputs), result)
+
+
+def _inputs(function: Callable[..., object], tracing: Trace) -> dict[str, Symbol]:
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise TraceError(
+                f"{tracing.flow}: parameter {parameter} of the flow: a request brings each of them by its name"
+            )
+    return {name: _input(function, tracing, name) for name in signature.parameters}
+
+
+def _input(function: Callable[..., object], tracing: Trace, name: str) -> Symbol:
+    return Symbol(tracing, Ref(INPUT + name), name, lambda: types_of(function).get(name))
+
+
+def _finish(tracing: Trace, inputs: tuple[str, ...], result: object) -> Graph:
+    flow = tracing.flow
+    output = tracing.argument(result, "what the flow returns")
+    if not any(not ref.is_input for ref in refs(output)):
+        raise TraceError(
+            f"{flow}: the flow returns no stage's result; it must, that is the answer to a request"
+        )
+    graph = Graph(inputs, tuple(tracing.nodes.values()), output)
+    for name, stage in tracing.stages.items():
+        if name not in tracing.nodes:
+            raise TraceError(
+                f"{stage.place}: stage {name!r} is not called by the flow at {flow}; call or delete it"
+            )
+    taken = {ref.node for ref in refs(output)}.union(*map(graph.parents, graph.stages))
+    for name, place in tracing.places.items():
+        if name not in taken:
+            raise TraceError(f"{place}: nothing takes the result of stage {name!r}; return it or hand it on")
+    return graph
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if type(value) in (list, tuple, dict):
+        for item in value.values() if isinstance(value, dict) else value:  # type: ignore[attr-defined]  # by type()
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _item_type(stage: Traced) -> object:
+    return stage.result_type() or object
+
+
+def _raised_at(error: Exception, tracing: Trace) -> Place:
+    place, step = tracing.flow, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == place.file:
+            place = Place(file=place.file, line=step.tb_lineno)
+        step = step.tb_next
+    return place

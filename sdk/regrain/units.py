@@ -1,0 +1,71 @@
+"""Read sizes and durations as people write them in settings. Inside, there are only bytes and seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from regrain.errors import SpecError
+
+SIZES = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+DURATIONS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
+
+
+def parse_bytes(value: str | int, name: str = "memory") -> int:
+    """Return a size in bytes, given as a number of bytes or like "512Mi" (binary) or "512M" (decimal).
+
+    Args:
+        value: what the user wrote.
+        name: what the value is for, for the error.
+
+    Raises:
+        SpecError: it is no size, or it is negative.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    number = _quantity(value, SIZES)
+    if number is None:
+        raise SpecError(f'{name} must be bytes or a size like "512Mi" ({_units(SIZES)}), was {value!r}')
+    return round(number)
+
+
+def parse_seconds(value: str | float, name: str = "duration") -> float:
+    """Return a duration in seconds, given as a number of seconds or like "300ms" or "1.5s".
+
+    Args:
+        value: what the user wrote.
+        name: what the value is for, for the error.
+
+    Raises:
+        SpecError: it is no duration, or it is negative.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+        return float(value)
+    number = _quantity(value, DURATIONS)
+    if number is None:
+        raise SpecError(
+            f'{name} must be seconds or a duration like "300ms" ({_units(DURATIONS)}), was {value!r}'
+        )
+    return number
+
+
+def _quantity(value: object, units: dict[str, int] | dict[str, float]) -> float | None:
+    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        return None
+    return float(match[1]) * units[match[2]]
+
+
+def _units(units: dict[str, int] | dict[str, float]) -> str:
+    return ", ".join(unit for unit in units if unit)
