@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 
+import msgspec
+
 from regrain.errors import RegrainError, RequestError
 from regrain.graph import INPUT, Arg, Const, Ref
 from regrain.manifest import Manifest
@@ -60,6 +62,11 @@ class App:
             Function(group, step, measure=measure, refused=self._refused)
             for group, step in zip(plan.groups, self.route.steps, strict=True)
         ]
+        self._defaults = {
+            Ref(INPUT + parameter.name): frames.Parts([msgspec.msgpack.decode(parameter.default, type=frames.Value)])
+            for parameter in manifest.parameters
+            if parameter.default
+        }
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
         self._slots = list(range(BOARD - 1, 0, -1))
         self._split = {
@@ -138,7 +145,7 @@ class App:
 
     def _pack_all(self, flight: Flight, values: dict[str, object]) -> dict[Ref, frames.Parts]:
         """Put the parameters into shared memory; the flight owns them from here on."""
-        inputs: dict[Ref, frames.Parts] = {}
+        inputs = {ref: parts for ref, parts in self._defaults.items() if ref.node[1:] not in values}
         for name, value in values.items():
             ref = Ref(INPUT + name)
             inputs[ref] = parts = self._pack(value, split=ref.node in self._split)

@@ -1,0 +1,247 @@
+"""Serve one app, from the first process to the last: start, wait for a signal, drain, stop.
+
+SIGTERM and SIGINT drain: not ready, keep serving for `healthcheck_interval` so that load balancers notice, stop
+accepting, finish what was accepted, stop the replicas, exit 0. A second signal ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TypeVar
+
+from regrain.errors import LoadError, RequestError, SpecError
+from regrain.grain import make_plan
+from regrain.manifest import Manifest
+from regrain_watchdog.front.admin import Admin
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.content import Inputs
+from regrain_watchdog.front.http import Ingress
+from regrain_watchdog.front.listen import Listener
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.service import App
+from regrain_watchdog.front.zygote import Zygote
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+KILLED = 1
+"""Exit code after a second signal."""
+SIGNALS_TO_KILL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An app that listens: where, and its state by `status()`."""
+
+    app: str
+    http: str
+    metrics: str
+    admin: str
+    status: Callable[[], dict[str, object]]
+
+
+class Server:
+    """One app on its listeners.
+
+    listening: told once, when the ports are open (the app may not be ready yet).
+    changed: told of each state that it enters ("starting", "ready", "draining", "stopped").
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        target: str,
+        *,
+        version: str,
+        listening: Callable[[Running], None],
+        changed: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._target = target
+        self._version = version
+        self._listening = listening
+        self._changed = changed
+        self._started = time.monotonic()
+        self._signals = 0
+        self._signalled = asyncio.Event()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._app: App | None = None
+        self._ingress: Ingress | None = None
+        self._listeners: list[Listener] = []
+        self._zygote: Zygote | None = None
+
+    async def serve(self) -> int:
+        """Serve until signalled; return the exit code. LoadError and SpecError say why it could not start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+        self._changed("starting")
+        self._zygote = Zygote(self._target, died=self._zygote_died, exited=self._exited)
+        try:
+            manifest = await self._until_signalled(self._zygote.hello(self._config.start_timeout))
+            if manifest is None:
+                return 0
+            app = await self._open(manifest, self._zygote)
+            if await self._until_signalled(self._start(app)) is not None:
+                self._changed("ready")
+                await self._until_signalled(self._fail_later())
+            return await self._drain(app)
+        except BaseException:
+            self._kill()
+            raise
+        finally:
+            await self._close()
+            self._changed("stopped")
+
+    async def _open(self, manifest: Manifest, zygote: Zygote) -> App:
+        """Open the ports. Health answers from here on; readiness says what is missing."""
+        config = self._config
+        plan = make_plan(manifest, config.grain or manifest.grain, config.replicas)
+        measure = Measure(latency=config.latency(manifest))
+        app = self._app = App(
+            manifest, plan, zygote, memory=config.memory, max_queue=config.max_queue, measure=measure, failed=self._fail
+        )
+        ingress = self._ingress = Ingress(app, measure, config)
+        http = Listener(
+            ingress,
+            config.host,
+            config.port,
+            header_timeout=config.header_timeout,
+            connections=config.max_connections,
+        )
+        await http.start()
+        self._listeners.append(http)
+        metrics = await self._open_metrics(measure)
+        admin = Listener(Admin(manifest, measure, self.status), "127.0.0.1", config.admin_port, name="admin_port")
+        await admin.start()
+        self._listeners.append(admin)
+        self._listening(
+            Running(app=manifest.app, http=http.url, metrics=metrics.url, admin=admin.url, status=self.status)
+        )
+        return app
+
+    async def _start(self, app: App) -> bool:
+        """Start the replicas and warm them up; whatever goes wrong is raised."""
+        starting = asyncio.ensure_future(app.start(self._sample(app.manifest)))
+        done, _ = await asyncio.wait(
+            {starting, self._failure}, timeout=self._config.start_timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            starting.cancel()
+            raise LoadError(f"not ready after {self._config.start_timeout:g} s: {app.unready()}")
+        if starting not in done:
+            starting.cancel()
+        for task in done:
+            task.result()
+        return True
+
+    def _sample(self, manifest: Manifest) -> dict[str, object] | None:
+        if manifest.sample is None:
+            return None
+        try:
+            return Inputs(manifest.parameters).read(manifest.sample.body, manifest.sample.content_type, "")
+        except RequestError as error:
+            raise SpecError(f"the app's sample is no request for it: {error.detail}") from error
+
+    async def _drain(self, app: App) -> int:
+        app.draining = True
+        self._changed("draining")
+        if self._ingress is not None:
+            self._ingress.draining = True
+        killed = asyncio.ensure_future(self._second_signal())
+        draining = asyncio.ensure_future(self._finish(app))
+        await asyncio.wait({killed, draining}, return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        if not draining.done():
+            draining.cancel()
+            self._kill()
+            return KILLED
+        draining.result()
+        return 0
+
+    async def _finish(self, app: App) -> None:
+        await asyncio.sleep(self._config.healthcheck_interval)
+        if not await self._listeners[0].stop(self._config.drain_timeout):
+            logger.warning("%d call(s) were cut off after %g s", app.in_flight, self._config.drain_timeout)
+        await app.stop()
+
+    async def _close(self) -> None:
+        """Let go of whatever is still open."""
+        if self._ingress is not None:
+            self._ingress.stop()
+        for listener in self._listeners:
+            await listener.stop(1.0)
+        if self._zygote is not None:
+            await self._zygote.stop()
+
+    def _kill(self) -> None:
+        if self._app is not None:
+            self._app.kill()
+        elif self._zygote is not None:
+            self._zygote.kill()
+
+    async def _open_metrics(self, measure: Measure) -> Listener:
+        """Open the metrics' port; any free one if the usual one is taken and nobody asked for it."""
+        config = self._config
+        page = MetricsPage(measure)
+        listener = Listener(page, config.host, config.metrics_port, name="metrics_port")
+        try:
+            await listener.start()
+        except SpecError:
+            if config.metrics_port != Config.DEFAULT_METRICS_PORT:
+                raise
+            listener = Listener(page, config.host, 0, name="metrics_port")
+            await listener.start()
+            logger.warning("port %d is taken: metrics are at %s", config.metrics_port, listener.url)
+        self._listeners.append(listener)
+        return listener
+
+    async def _until_signalled(self, work: Coroutine[object, object, T]) -> T | None:
+        """Await some work; return None if a signal comes first, which cancels it."""
+        task = asyncio.ensure_future(work)
+        signalled = asyncio.ensure_future(self._signalled.wait())
+        try:
+            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            signalled.cancel()
+
+    async def _fail_later(self) -> None:
+        await self._failure
+
+    async def _second_signal(self) -> None:
+        while self._signals < SIGNALS_TO_KILL:
+            self._signalled.clear()
+            await self._signalled.wait()
+
+    def _signal(self) -> None:
+        self._signals += 1
+        self._signalled.set()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    def _zygote_died(self, reason: str) -> None:
+        self._fail(LoadError(reason))
+
+    def _exited(self, number: int, status: int) -> None:
+        if self._app is not None:
+            self._app.exited(number, status)
+
+    def status(self) -> dict[str, object]:
+        """What GET /status tells: the app's status, and what the process knows of itself."""
+        app = self._app
+        return {
+            **(app.status() if app is not None else {}),
+            "version": self._version,
+            "pid": os.getpid(),
+            "uptime": time.monotonic() - self._started,
+        }
