@@ -11,6 +11,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import msgspec
 
@@ -126,6 +127,8 @@ def _is_slo(value: object) -> bool:
 class Config:
     """How the front serves. Seconds and bytes; SpecError names the setting that is wrong."""
 
+    DEFAULT_METRICS_PORT: ClassVar[int] = 8081
+
     host: str = dataclasses.field(
         default="127.0.0.1",
         metadata=_setting(
@@ -137,7 +140,7 @@ class Config:
     )
     port: int = dataclasses.field(default=8080, metadata=_port("Port of the app."))
     metrics_port: int = dataclasses.field(
-        default=8081,
+        default=DEFAULT_METRICS_PORT,
         metadata=_port(
             "Port of the Prometheus metrics.", "8081, or any free port where 8081 is taken; the log names it"
         ),

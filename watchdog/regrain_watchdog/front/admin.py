@@ -1,0 +1,167 @@
+"""The pages of operators: Prometheus' metrics, and the admin API.
+
+The admin API has no credentials, so it binds to loopback alone, and answers only requests that name loopback
+as their host: a web page that points its own name at 127.0.0.1 gets nothing.
+
+    GET /status            what the app is and how it does
+    GET /manifest          the app as JSON
+    GET /slow?limit=20     the last misses, newest first
+    GET /slow/CALL_ID      one of them
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from granian._granian import RSGIHTTPProtocol
+from granian.rsgi import Scope
+from msgspec import Struct
+
+from regrain.errors import RequestError, SpecError
+from regrain.manifest import Manifest, dumps
+from regrain_watchdog.front import problem
+from regrain_watchdog.front.call import Span
+from regrain_watchdog.front.listen import is_loopback
+from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
+
+LOOPBACK = "127.0.0.1"
+LIMIT = 20
+"""Misses told where the caller does not say how many."""
+_JSON = [("content-type", "application/json")]
+_encode = msgspec.json.Encoder().encode
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """A miss as the API tells it: `at` in unix seconds, `slo` the latency objective in seconds."""
+
+    call_id: str
+    at: float
+    reason: str
+    status: int
+    seconds: float
+    slo: float | None
+    spans: tuple[Span, ...]
+
+
+class Admin:
+    """The admin API over RSGI.
+
+    Args:
+        manifest: the app.
+        measure: where the misses are.
+        status: what GET /status tells.
+        host: where it will listen; SpecError if others than this machine could reach it.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        measure: Measure,
+        status: Callable[[], dict[str, object]],
+        *,
+        host: str = LOOPBACK,
+    ) -> None:
+        if not is_loopback(host):
+            raise SpecError(f"the admin API has no credentials: it listens on loopback, not on {host}")
+        self._manifest = manifest
+        self._measure = measure
+        self._status = status
+
+    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+        """Answer one request."""
+        try:
+            _check(scope)
+            page = self._page(scope.path, scope.query_string)
+        except RequestError as error:
+            _refuse(proto, error)
+            return
+        proto.response_bytes(200, _JSON, page)
+
+    def _page(self, path: str, query: str) -> bytes:
+        if path == "/status":
+            return _encode(self._status())
+        if path == "/manifest":
+            return dumps(self._manifest)
+        if path == "/slow":
+            latest = list(reversed(self._measure.misses))[: _limit(query)]
+            return _encode([self._told(miss) for miss in latest])
+        if path.startswith("/slow/"):
+            call = path.removeprefix("/slow/")
+            miss = self._measure.miss(call)
+            if miss is None:
+                raise RequestError(
+                    HTTPStatus.NOT_FOUND,
+                    f"no miss of call id {call!r} is known; the last {MISSES_KEPT} misses are kept",
+                )
+            return _encode(self._told(miss))
+        raise RequestError(
+            HTTPStatus.NOT_FOUND, f"there is no {path}; there are /status, /manifest, /slow and /slow/CALL_ID"
+        )
+
+    def _told(self, miss: Miss) -> Told:
+        return Told(
+            call_id=miss.call,
+            at=time.time() - (time.monotonic() - miss.ended),
+            reason=miss.reason,
+            status=miss.status,
+            seconds=miss.seconds,
+            slo=self._measure.latency,
+            spans=miss.spans,
+        )
+
+
+class MetricsPage:
+    """GET /metrics over RSGI, in Prometheus' text format.
+
+    Args:
+        measure: what it tells.
+    """
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+
+    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+        """Answer one request."""
+        if scope.path != "/metrics":
+            _refuse(proto, RequestError(HTTPStatus.NOT_FOUND, f"there is no {scope.path}; there is /metrics"))
+        elif scope.method not in ("GET", "HEAD"):
+            _refuse(proto, _not_allowed(scope))
+        else:
+            content_type, page = self._measure.page()
+            proto.response_bytes(200, [("content-type", content_type)], page)
+
+
+def _check(scope: Scope) -> None:
+    named = urlsplit(f"//{scope.headers.get('host') or ''}").hostname or ""
+    try:
+        allowed = is_loopback(named)
+    except ValueError:
+        allowed = False
+    if not allowed:
+        raise RequestError(HTTPStatus.FORBIDDEN, f"the admin API answers to loopback hosts, not to {named!r}")
+    if scope.method not in ("GET", "HEAD"):
+        raise _not_allowed(scope)
+
+
+def _limit(query: str) -> int:
+    text = parse_qs(query).get("limit", [str(LIMIT)])[0]
+    if not text.isdecimal() or not 1 <= int(text) <= MISSES_KEPT:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"limit was {text!r}, allowed are 1 to {MISSES_KEPT}")
+    return int(text)
+
+
+def _not_allowed(scope: Scope) -> RequestError:
+    return RequestError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        f"{scope.path} does not take {scope.method}, allowed are GET, HEAD",
+        headers={"allow": "GET, HEAD"},
+    )
+
+
+def _refuse(proto: RSGIHTTPProtocol, error: RequestError) -> None:
+    headers = [("content-type", problem.MEDIA_TYPE), *error.headers.items()]
+    proto.response_bytes(error.status.value, headers, problem.problem(error, ""))

@@ -1,0 +1,146 @@
+"""Replies become responses: status, headers and body, in a form that the caller accepts.
+
+bytes go out as application/octet-stream, str as text/plain, everything else as JSON; arrays also as .npy
+where the caller asks for it. In JSON, bytes are base64, arrays nested lists, and NaN and infinities null.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+
+import msgspec
+import numpy as np
+
+from regrain.errors import RequestError
+from regrain.manifest import Parameter
+from regrain_watchdog.front import npy
+from regrain_watchdog.front.call import Reply
+
+JSON = "application/json"
+TEXT = "text/plain"
+BYTES = "application/octet-stream"
+NPY = npy.MEDIA_TYPES[0]
+OFFERS: dict[str, tuple[str, ...]] = {
+    "bytes": (BYTES, JSON),
+    "str": (TEXT, JSON),
+    "array": (JSON, NPY),
+    "json": (JSON,),
+}
+"""What an answer of each kind can be sent as, the first by default."""
+ANYTHING = (JSON, TEXT, BYTES, NPY)
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"})
+"""Headers that belong to the connection; from a stage they would corrupt it."""
+STATUSES = range(200, 600)
+
+Headers = list[tuple[str, str]]
+Response = tuple[int, Headers, bytes]
+
+
+class Answers:
+    """Writes the answers of an app.
+
+    Args:
+        answer: what the flow answers, from the manifest.
+    """
+
+    def __init__(self, answer: Parameter) -> None:
+        self._raw = answer.kind == "request"
+        untyped = answer.kind == "json" and not answer.schema
+        self._offers = ANYTHING if self._raw or untyped else OFFERS[answer.kind]
+
+    def check(self, accept: str) -> None:
+        """Refuse (406) a request before it runs, if its answer could not be sent in a form it accepts."""
+        if not self._raw and accept and choose(accept, self._offers) is None:
+            raise _unacceptable(self._offers)
+
+    def render(self, reply: Reply, accept: str) -> Response:
+        """Return the response; RequestError 406, or 500 where the answer cannot be sent at all."""
+        value, status, given = reply.value, reply.status, reply.headers
+        if self._raw and isinstance(value, dict) and value.keys() == {"body", "status", "headers"}:
+            value, status, given = value["body"], value["status"], value["headers"]
+        if not isinstance(status, int) or status not in STATUSES:
+            raise _broken(f"it has status {status!r}, allowed are {STATUSES.start} to {STATUSES.stop - 1}")
+        headers = _headers(given) if given else []
+        chosen = next((text for name, text in headers if name == "content-type"), "")
+        if chosen:
+            return status, headers, _encode(value, chosen)
+        offers = _offers(value)
+        media = choose(accept, offers) if accept else offers[0]
+        if media is None:
+            raise _unacceptable(offers)
+        headers.append(("content-type", "text/plain; charset=utf-8" if media is TEXT else media))
+        return status, headers, _encode(value, media)
+
+
+@lru_cache(maxsize=256)
+def choose(accept: str, offers: tuple[str, ...]) -> str | None:
+    """Return the offer that an Accept header likes best, the first of equals; None if it takes none."""
+    ranges = [_range(text) for text in accept.split(",") if text.strip()]
+    best, found = 0.0, None
+    for offer in offers:
+        fitting = [(len(media.rstrip("*")), weight) for media, weight in ranges if _fits(offer, media)]
+        weight = max(fitting)[1] if fitting else 0.0  # the most specific range that fits decides
+        if weight > best:
+            best, found = weight, offer
+    return found
+
+
+def _range(text: str) -> tuple[str, float]:
+    media, *settings = (part.strip().lower() for part in text.split(";"))
+    weight = next((setting[2:] for setting in settings if setting.startswith("q=")), "1")
+    try:
+        return media, float(weight)
+    except ValueError:
+        return media, 0.0
+
+
+def _fits(offer: str, media: str) -> bool:
+    return media in ("*/*", "*", offer) or (media.endswith("/*") and offer.startswith(media[:-1]))
+
+
+def _offers(value: object) -> tuple[str, ...]:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return OFFERS["bytes"]
+    if isinstance(value, str):
+        return OFFERS["str"]
+    return OFFERS["array"] if isinstance(value, np.ndarray) else OFFERS["json"]
+
+
+def _encode(value: object, media: str) -> bytes:
+    """The value as a body; a content type of the stage's own leaves bytes and text as they are."""
+    if isinstance(value, bytes | bytearray | memoryview) and media != JSON:
+        return bytes(value)
+    if isinstance(value, str) and media != JSON:
+        return value.encode()
+    try:
+        return npy.write(value) if media == NPY and isinstance(value, np.ndarray) else _encode_json(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _broken(str(error)) from error
+
+
+def _plain(value: object) -> object:
+    """What JSON has for the values that only Python has."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+_encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def _headers(given: object) -> Headers:
+    if not isinstance(given, dict):
+        raise _broken(f"its headers must be a dict, were {type(given).__name__}")
+    named = ((str(name).lower(), str(text)) for name, text in given.items())
+    return [(name, text) for name, text in named if name not in FRAMING]
+
+
+def _unacceptable(offers: tuple[str, ...]) -> RequestError:
+    return RequestError(
+        HTTPStatus.NOT_ACCEPTABLE, f"Accept allows none of what there is: {', '.join(offers)}"
+    )
+
+
+def _broken(why: str) -> RequestError:
+    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, f"the app's answer cannot be sent: {why}")

@@ -1,0 +1,188 @@
+"""The HTTP ingress: a request becomes a Call, and its Reply or its error a response.
+
+This is the hottest Python of the front, so a request does not pay for what it does not need: no await for a
+body that it has not, no timer of its own, no task to watch its connection while it is young.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+import msgspec
+from granian._granian import RSGIHTTPProtocol, RSGIProtocolClosed
+from granian.rsgi import Scope
+
+from regrain.errors import RequestError
+from regrain.request import Request
+from regrain_watchdog.front import body, problem
+from regrain_watchdog.front.answer import Answers, Headers, Response
+from regrain_watchdog.front.call import Call, Reply, Service, Span
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.content import Inputs
+from regrain_watchdog.front.measure import CANCELLED, Measure
+from regrain_watchdog.front.pages import OWN, Pages
+from regrain_watchdog.front.sweep import Sweeper
+
+logger = logging.getLogger(__name__)
+
+CALL_ID = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
+WAITS = {"wait": "queue-wait", "hop": "replica-hop"}
+"""What a span that is no stage is called in Server-Timing; no stage can have a hyphen in its name."""
+
+_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class Ingress:
+    """Serves an app over RSGI.
+
+    Args:
+        service: what runs the calls.
+        measure: what counts them.
+        config: limits and timeouts; its `slo` wins over the app's.
+
+    Attributes:
+        draining: set once the app is to stop; health and readiness say no from then on, calls are served.
+    """
+
+    def __init__(self, service: Service, measure: Measure, config: Config) -> None:
+        manifest = service.manifest
+        self.draining = False
+        self._service = service
+        self._measure = measure
+        self._config = config
+        self._pages = Pages(manifest)
+        self._inputs = Inputs(manifest.parameters)
+        self._answers = Answers(manifest.answer)
+        self._raw = next((item.name for item in manifest.parameters if item.kind == "request"), "")
+        self._latency = config.latency(manifest) or 0.0
+        self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
+        self._sweeper = Sweeper()
+
+    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+        """Answer one request."""
+        path = scope.path
+        if not path.startswith(OWN) and (self._raw or (path == "/" and scope.method == "POST")):
+            await self._serve(scope, proto)
+            return
+        try:
+            response = self._pages.answer(scope.method, path, self.draining, self._service.unready)
+        except RequestError as error:
+            call_id = next(self._ids)
+            response = _refusal(error, call_id)
+            response[1].append(("x-call-id", call_id))
+        proto.response_bytes(*response)
+
+    def stop(self) -> None:
+        """End the background work of an ingress whose listener has stopped."""
+        self._sweeper.stop()
+
+    async def _serve(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+        """Run a call and answer it; the one place where errors become responses."""
+        method = scope.method
+        headers = _headers(scope)
+        call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
+        status, response = CANCELLED, None
+        self._measure.arrived()
+        try:
+            response = await self._answer(call, scope, proto, headers)
+        except RequestError as error:
+            response = _refusal(error, call.id)
+        except (asyncio.CancelledError, RSGIProtocolClosed):
+            logger.debug("the caller went away", extra={"call_id": call.id})
+        except Exception:
+            logger.exception("a request failed unexpectedly", extra={"call_id": call.id})
+            response = _refusal(problem.internal(call.id), call.id)
+        now = time.monotonic()
+        seconds = now - call.arrived
+        if response is not None:
+            status, fields, content = response
+            fields.append(("x-call-id", call.id))
+            fields.append(("x-duration-seconds", f"{seconds:.6f}"))
+            if call.spans:
+                fields.append(("server-timing", server_timing(call.spans)))
+            proto.response_bytes(status, fields, content)
+        self._measure.finished(call, method=method, status=status, seconds=seconds, now=now)
+
+    async def _answer(
+        self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]
+    ) -> Response:
+        wanted = headers.get("x-call-id")
+        if wanted is not None:
+            call.id = _checked_id(wanted)
+        accept = headers.get("accept", "")
+        if accept == "*/*":
+            accept = ""
+        if accept:
+            self._answers.check(accept)
+        sent = b""
+        if not body.is_empty(headers):
+            sent = await body.read(
+                proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
+            )
+            call.arrived = time.monotonic()
+        if self._raw:
+            call.values[self._raw] = _request(scope, headers, sent)
+        else:
+            call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
+        call.headers = _msgpack(headers)
+        if self._latency:
+            call.deadline = call.arrived + self._latency
+        return self._answers.render(await self._submit(call, proto), accept)
+
+    async def _submit(self, call: Call, proto: RSGIHTTPProtocol) -> Reply:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is answered in a task")
+        self._sweeper.enter(task, proto, call.arrived)
+        try:
+            return await self._service.submit(call)
+        finally:
+            self._sweeper.leave(task)
+
+
+def server_timing(spans: Sequence[Span]) -> str:
+    """Return the Server-Timing header: milliseconds by stage, and in queues and hops, each summed up."""
+    total: dict[str, float] = {}
+    for span in spans:
+        name = span.stage or WAITS.get(span.kind, span.kind)
+        total[name] = total.get(name, 0.0) + span.seconds
+    return ", ".join([f"{name};dur={seconds * 1e3:.3f}" for name, seconds in total.items()])
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """A request's headers by name in lower case; one that comes several times is joined by commas."""
+    pairs = scope.headers.items()
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        headers = {name: ", ".join(text for other, text in pairs if other == name) for name in headers}
+    return headers
+
+
+def _checked_id(wanted: str) -> str:
+    if not CALL_ID.fullmatch(wanted):
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            "X-Call-Id must be 1 to 128 letters, digits or any of . _ ~ : + / = @ -",
+        )
+    return wanted
+
+
+def _request(scope: Scope, headers: dict[str, str], sent: bytes) -> Request:
+    query: dict[str, str] = {}
+    for name, text in parse_qsl(scope.query_string, keep_blank_values=True):
+        query.setdefault(name, text)
+    return Request(body=sent, headers=headers, method=scope.method, query=query, path=scope.path)
+
+
+def _refusal(error: RequestError, call_id: str) -> Response:
+    fields: Headers = [("content-type", problem.MEDIA_TYPE)]
+    fields.extend((name.lower(), text) for name, text in error.headers.items())
+    return error.status.value, fields, problem.problem(error, call_id)
