@@ -22,7 +22,7 @@ VERSION = 1
 HEADER = struct.Struct("<IB")
 F = TypeVar("F")
 MAX_FRAME = 64 << 20
-"""Bytes that a frame holds at most. Large values travel in segments; this bounds what a peer can make us hold."""
+"""Bytes that a frame holds at most: what a peer can make us hold. Large values travel in segments."""
 
 
 class FrameError(RegrainError):
@@ -32,7 +32,8 @@ class FrameError(RegrainError):
 class Leaf(Struct, frozen=True, array_like=True):
     """A run of bytes that belongs to a value: in a segment, or (`segment` -1) in `inline`.
 
-    dtype: "bytes", "str", "torch.<name>" or numpy's dtype string; shape in items, strides in bytes (empty: C order).
+    dtype: "bytes", "str", "torch.<name>" or an array's (regrain.wire.dtypes).
+    shape in items, strides in bytes (empty: C order).
     generation: the extent that holds it; never used twice, so a stale leaf is told from a fresh one.
     """
 
@@ -47,7 +48,10 @@ class Leaf(Struct, frozen=True, array_like=True):
 
 
 class Value(Struct, frozen=True, array_like=True):
-    """A value: its skeleton (msgpack; extension 1 points into `leaves`) and `size`, its measure for the consumer."""
+    """A value: its skeleton (msgpack, regrain.wire.skeleton), which names `leaves` in order.
+
+    `size` is its measure for the consumer.
+    """
 
     skeleton: bytes
     leaves: tuple[Leaf, ...] = ()
@@ -290,6 +294,7 @@ class FrameReader(Generic[F]):
 
     def _decode(self, body: bytes) -> F:
         try:
-            return self._decoder.decode(body)
+            frame: F = self._decoder.decode(body)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise FrameError(f"not a frame: {error}") from error
+        return frame

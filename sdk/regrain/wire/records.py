@@ -6,20 +6,22 @@ that are imported already, must be a dataclass with exactly these fields, and is
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 import sys
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from regrain.errors import UnsupportedValueError
-from regrain.wire.frames import FrameError
 
-MARK = "__dataclass_fields__"
+_MARK = "__dataclass_fields__"
+_NOTHING: Mapping[str, object] = {}
 
 
 def is_record(value: object) -> bool:
-    """Whether a value is an instance of a dataclass."""
-    return hasattr(type(value), MARK)
+    """Whether a value is an instance of a dataclass, or of a class that extends one."""
+    return hasattr(type(value), _MARK)
 
 
 def type_name(value: object) -> str:
@@ -28,75 +30,83 @@ def type_name(value: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def describe(value: object) -> tuple[str, tuple[str, ...]]:
-    """Return a dataclass instance's name on the wire and its fields; UnsupportedValueError if none finds it."""
-    name, found = _describe(type(value))
-    return name, found
+class _Shape(NamedTuple):
+    """A dataclass as it travels."""
+
+    kind: type
+    name: str
+    fields: tuple[str, ...]
 
 
 @lru_cache(maxsize=1024)
-def _describe(kind: type) -> tuple[str, tuple[str, ...]]:
+def _shape(kind: type) -> _Shape:
+    """Return a dataclass' shape; UnsupportedValueError if none could build it again."""
     name = f"{kind.__module__}:{kind.__qualname__}"
-    if MARK not in vars(kind):
-        raise UnsupportedValueError(f"{name}, which extends a dataclass and is none itself,")
+    if _MARK not in vars(kind):
+        raise UnsupportedValueError(f"{name} (extends a dataclass, but is none itself)")
     if _look_up(name) is not kind:
-        raise UnsupportedValueError(
-            f"{name}, a dataclass that cannot be found by its name (made inside a function),"
-        )
+        raise UnsupportedValueError(f"{name} (a dataclass that is not to be found by this name)")
     try:
         object.__new__(kind)
     except TypeError:
-        raise UnsupportedValueError(f"{name}, a dataclass that extends a built-in type,") from None
-    return name, _fields(kind)
-
-
-@lru_cache(maxsize=1024)
-def _fields(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+        raise UnsupportedValueError(f"{name} (a dataclass that extends a built-in type)") from None
+    return _Shape(kind, name, tuple(field.name for field in dataclasses.fields(kind)))
 
 
 def _look_up(name: str) -> object:
     module, _, qualified = name.partition(":")
     found: object = sys.modules.get(module)
     for part in qualified.split("."):
-        found = getattr(found, part, None)
+        found = getattr(found, "__dict__", _NOTHING).get(part)  # what it has, not what it would make for us
     return found
 
 
-def build(name: str, values: dict[str, object]) -> object:
+def take_apart(value: object) -> tuple[str, tuple[str, ...], list[object]]:
+    """Return a dataclass instance's name on the wire, its fields and their values.
+
+    UnsupportedValueError if no process could build it again by that name, or a field is not set.
+    """
+    kind: type = type(value)
+    shape = _shape(kind)
+    try:
+        return shape.name, shape.fields, [getattr(value, field) for field in shape.fields]
+    except AttributeError as error:
+        raise UnsupportedValueError(f"{shape.name} without one of its fields ({error})") from None
+
+
+def build(name: str, fields: list[object], values: list[object]) -> object:
     """Return an instance of the dataclass of that name with these values.
 
-    Raises:
-        UnsupportedValueError: this process has imported no such dataclass, or it has other fields.
+    UnsupportedValueError if this process has imported no such dataclass, or one with other fields.
     """
     kind = _look_up(name)
-    if not isinstance(kind, type) or MARK not in vars(kind):
+    if not isinstance(kind, type) or _MARK not in vars(kind):
+        raise UnsupportedValueError(f"{name[:200]!r} is no dataclass that this process has imported")
+    shape = _shape(kind)
+    if tuple(fields) != shape.fields:
         raise UnsupportedValueError(
-            f"a value holds {name!r}, which is no dataclass that this process has imported"
+            f"{name!r} came with the fields {fields}, here it has {list(shape.fields)}"
         )
-    if values.keys() != set(_fields(kind)):
-        raise UnsupportedValueError(
-            f"a value holds {name!r} with the fields {sorted(values)}, here it has others"
-        )
-    return _fill(kind, values)
+    return _fill(shape, values)
 
 
-def _fill(kind: type, values: dict[str, object]) -> object:
-    try:
-        made: object = object.__new__(kind)
-    except TypeError as error:
-        raise FrameError(f"{kind.__qualname__} is not built field by field: {error}") from error
+def _fill(shape: _Shape, values: list[object]) -> object:
+    made: object = object.__new__(shape.kind)
     put = object.__setattr__
-    for field, value in values.items():
+    for field, value in zip(shape.fields, values, strict=True):
         put(made, field, value)
     return made
 
 
-def rebuild(value: object, change: Callable[[object], object]) -> object:
-    """Return a dataclass instance with `change` applied to its fields; the same one if nothing changed."""
-    kind = type(value)
-    before = {field: getattr(value, field) for field in _fields(kind)}
-    after = {field: change(item) for field, item in before.items()}
-    if all(after[field] is item for field, item in before.items()):
+def change(value: object, by: Callable[[object], object]) -> object:
+    """Return a dataclass instance with `by` applied to its fields; the same one if that changes none.
+
+    One that could not travel is returned as it is.
+    """
+    try:
+        _, _, before = take_apart(value)
+    except UnsupportedValueError:
         return value
-    return _fill(kind, after)
+    after = [by(item) for item in before]
+    kind: type = type(value)
+    return value if all(map(operator.is_, before, after)) else _fill(_shape(kind), after)

@@ -1,8 +1,8 @@
 """Shared memory between the front and its replicas: anonymous files, their mappings, and writing into them.
 
-A segment has no name, so it goes with its last process and none can attach to it uninvited; it is sealed
-against a change of its length, so that reading a mapping never faults; its memory is taken when it is made, so
-that a full machine refuses here and not in the middle of a write.
+A segment has no name, so it goes with its last process and none can attach to it uninvited. It is sealed
+against a change of its length, so that reading a mapping never faults, and its memory is taken when it is
+made, so that a full machine refuses here and not in the middle of a write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEPT = 4
 
 
 def create(nbytes: int) -> int:
-    """Return the descriptor of a new segment, its memory taken and its length sealed; OSError if there is none."""
+    """Return the descriptor of a new segment; OSError if the system has no memory or descriptor for it."""
     descriptor = os.memfd_create("regrain", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.posix_fallocate(descriptor, 0, nbytes)

@@ -8,6 +8,7 @@ for a replica may write to its own alone; a generation names one life of an exte
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ RETRY_AFTER = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A segment of the pool, cut into extents of `extent` bytes. Its descriptors are the pool's, who closes them."""
+    """A segment, cut into extents of `extent` bytes; the pool closes its descriptors."""
 
     id: int
     nbytes: int
@@ -82,7 +83,7 @@ class Pool:
         """Return an extent of at least `nbytes` that `owner` may write, until it is committed.
 
         Raises:
-            RequestError: (503) no memory is free for it, now or (without Retry-After) under this limit at all.
+            RequestError: (503) no memory is free, now or (without Retry-After) under this limit at all.
         """
         size = max(SMALLEST, 1 << max(nbytes - 1, 0).bit_length())
         free = self._free.setdefault((owner, size), [])
@@ -119,7 +120,7 @@ class Pool:
         self._committed(generation).references += 1
 
     def release(self, generation: int) -> None:
-        """Give back one reference, the last of which frees the extent; ValueError if there is none to give back."""
+        """Give back one reference, the last of which frees the extent; ValueError if none is held."""
         life = self._committed(generation)
         life.references -= 1
         if life.references == 0:
@@ -136,7 +137,10 @@ class Pool:
         return start <= leaf.offset <= leaf.offset + leaf.nbytes <= start + life.extent.nbytes
 
     def retire(self, owner: int) -> None:
-        """End an owner that is gone: what it was still writing is freed, what is referenced stays until released."""
+        """End an owner that is gone: what it was writing is freed, what is referenced stays until released.
+
+        Its id is not to be used again.
+        """
         for key in [key for key in self._free if key[0] == owner]:
             del self._free[key]
         theirs = [segment.id for segment in self._segments.values() if segment.owner == owner]
@@ -152,7 +156,7 @@ class Pool:
         return self._segments[segment]
 
     def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
-        """Return a read-only view, good until the extent's last release; FrameError if it lies in no segment."""
+        """Return a read-only view, good until the extent's last release; FrameError outside of the pool."""
         if segment not in self.mappings:
             found = self._segments.get(segment)
             if found is None:
@@ -196,21 +200,27 @@ class Pool:
         nbytes = max(SEGMENT, size)
         self._make_room(nbytes)
         try:
-            fd = segments.create(nbytes)
-            readonly_fd = segments.reopen_readonly(fd)
+            made = self._create(owner, size, nbytes)
         except OSError as error:
             logger.warning("no shared memory from the system", extra={"nbytes": nbytes, "reason": str(error)})
             raise _no_memory(f"the system gives no {nbytes} bytes of shared memory") from error
-        made = Segment(
-            id=next(self._ids), nbytes=nbytes, owner=owner, extent=size, fd=fd, readonly_fd=readonly_fd
-        )
         self._segments[made.id] = made
         self._occupied[made.id] = 0
         self._idle[made.id] = None
         self.held += nbytes
-        if owner == FRONT:
-            self.mappings.add(made.id, fd, nbytes, writable=True)
         self._free[owner, size].extend((made.id, offset) for offset in range(nbytes - size, -1, -size))
+
+    def _create(self, owner: int, size: int, nbytes: int) -> Segment:
+        segment = next(self._ids)
+        with contextlib.ExitStack() as undo:
+            fd = segments.create(nbytes)
+            undo.callback(os.close, fd)
+            readonly_fd = segments.reopen_readonly(fd)
+            undo.callback(os.close, readonly_fd)
+            if owner == FRONT:
+                self.mappings.add(segment, fd, nbytes, writable=True)
+            undo.pop_all()
+        return Segment(id=segment, nbytes=nbytes, owner=owner, extent=size, fd=fd, readonly_fd=readonly_fd)
 
     def _make_room(self, nbytes: int) -> None:
         """Drop segments, longest idle first, until another of `nbytes` fits."""
