@@ -163,7 +163,7 @@ class Executor:
         values = []
         for output in step.outputs:
             try:
-                values.append(_follow(state.results[output.ref.node], output.ref.path))
+                values.append(follow(state.results[output.ref.node], output.ref.path))
             except (AttributeError, LookupError, TypeError) as error:
                 return _failed(output.ref.node, error, "has no such field")
         return Gave(values)
@@ -213,9 +213,9 @@ class Executor:
     def _resolve(self, arg: Arg, state: _State, *, each: bool) -> object:
         if isinstance(arg, Ref):
             if arg.node in state.results:
-                return _follow(state.results[arg.node], arg.path)
+                return follow(state.results[arg.node], arg.path)
             if arg.is_input and not each:
-                return _follow(state.inputs[Ref(arg.node), False], arg.path)
+                return follow(state.inputs[Ref(arg.node), False], arg.path)
             return state.inputs[arg, each]
         if isinstance(arg, Const):
             if arg.data not in self._constants:
@@ -314,7 +314,7 @@ def _packed(pack: Pack, values: list[object]) -> object:
     return tuple(values) if pack.kind == "tuple" else values
 
 
-def _follow(value: object, path: Sequence[str | int]) -> object:
+def follow(value: object, path: Sequence[str | int]) -> object:
     """Return the field or place of a value that a path names."""
     for key in path:
         if isinstance(key, str):
