@@ -24,7 +24,9 @@ from regrain import GPU, SLO, App, onnx
 from regrain.errors import RequestError
 
 LARGEST_PAGE = 50_000_000  # pixels; an A3 page at 400 dpi has 31 million
-DETECTOR_SIDE = 384  # pixels, longer side: all of page.png, 60 ms on one core; 736 takes four times as long
+DETECTOR_SIDE = (
+    384  # pixels, longer side: all of page.png, 60 ms on one core; 736 takes nearly four times as long
+)
 DETECTOR_STEP = 32  # the detector halves its input five times
 LINE_HEIGHT = 48  # pixels, of what the other two networks take
 SLICE_WIDTH = 192  # pixels, of what the line classifier takes
@@ -109,7 +111,7 @@ class Detector:
         return find_boxes(np.asarray(scores, np.float32)[0, 0], width, height)
 
 
-detect = app.stage(cpu=1, memory="512Mi")(Detector)
+detect = app.stage(cpu=1, memory="256Mi")(Detector)
 
 
 @app.stage(cpu=1)
@@ -129,7 +131,7 @@ def crop(image: Image, boxes: Floats) -> list[Crop]:
 def width_of(crop: Crop) -> int:
     """Return how many pixels wide the crop is for the reader."""
     height, width = crop.image.shape[:2]
-    steps = -(-LINE_HEIGHT * width // (height * WIDTH_STEP))
+    steps: int = -(-LINE_HEIGHT * width // (height * WIDTH_STEP))
     return min(steps * WIDTH_STEP, WIDEST_LINE)
 
 

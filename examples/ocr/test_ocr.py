@@ -45,6 +45,12 @@ def ocr():
     return module
 
 
+@pytest.fixture(scope="module")
+def session(ocr):
+    with testing.Session(ocr.app) as session:
+        yield session
+
+
 def file_of(name):
     return (PAGES / name).read_bytes()
 
@@ -103,12 +109,23 @@ def test_a_box_surrounds_its_line(ocr):
         "decode | detect | crop+orient | recognise+assemble",
     ],
 )
-def test_every_grain_answers_what_plain_python_answers(ocr, grain):
+def test_every_grain_answers_what_plain_python_answers(ocr, session, grain):
     image = file_of("page.png")
 
-    page = testing.run(ocr.app, image, grain=grain)
+    page = session.run(image, grain=grain)
 
     assert page == ocr.read(image)
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+def test_pages_that_are_read_together_read_as_they_do_alone(ocr, session, grain):
+    """One of them is damaged, and one has no text."""
+    files = [file_of("text.png"), file_of("page.png")[:9000], file_of("camera.png"), file_of("page.png")]
+
+    slanted, damaged, picture, page = session.together([{"image": file} for file in files], grain=grain)
+
+    assert isinstance(damaged, RequestError)
+    assert (slanted.value, picture.value, page.value) == tuple(map(ocr.read, (files[0], files[2], files[3])))
 
 
 def test_handwriting_at_a_slant_is_found_and_partly_read(ocr):
@@ -125,8 +142,8 @@ def test_a_picture_without_text_is_an_empty_page(ocr, name):
 
 
 @pytest.mark.parametrize("grain", ["coarse", "fine"])
-def test_a_picture_without_text_is_an_empty_page_for_every_grain(ocr, grain):
-    page = testing.run(ocr.app, file_of("camera.png"), grain=grain)
+def test_a_picture_without_text_is_an_empty_page_for_every_grain(session, grain):
+    page = session.run(file_of("camera.png"), grain=grain)
 
     assert page.lines == []
 
@@ -173,9 +190,9 @@ def test_what_is_no_whole_image_is_a_bad_request(ocr, body, said):
     assert caught.value.status == HTTPStatus.BAD_REQUEST
 
 
-def test_a_truncated_image_ends_the_request_with_its_status(ocr):
+def test_a_truncated_image_ends_the_request_with_its_status(session):
     with pytest.raises(RequestError, match="truncated") as caught:
-        testing.run(ocr.app, file_of("page.png")[:20_000], grain="fine")
+        session.run(file_of("page.png")[:20_000], grain="fine")
 
     assert caught.value.status == HTTPStatus.BAD_REQUEST
 
