@@ -18,7 +18,7 @@ from typing import TypeVar
 from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
-from regrain_watchdog.front.admin import Admin
+from regrain_watchdog.front.admin import LOOPBACK, Admin, MetricsPage
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.http import Ingress
@@ -74,7 +74,9 @@ class Server:
         self._app: App | None = None
         self._ingress: Ingress | None = None
         self._listeners: list[Listener] = []
+        self._ports: dict[str, int] = {}
         self._zygote: Zygote | None = None
+        self._rebirth: asyncio.Future[None] | None = None
 
     async def serve(self) -> int:
         """Serve until signalled; return the exit code. LoadError and SpecError say why it could not start."""
@@ -118,9 +120,10 @@ class Server:
         await http.start()
         self._listeners.append(http)
         metrics = await self._open_metrics(measure)
-        admin = Listener(Admin(manifest, measure, self.status), "127.0.0.1", config.admin_port, name="admin_port")
+        admin = Listener(Admin(manifest, measure, self.status), LOOPBACK, config.admin_port, name="admin_port")
         await admin.start()
         self._listeners.append(admin)
+        self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
         self._listening(
             Running(app=manifest.app, http=http.url, metrics=metrics.url, admin=admin.url, status=self.status)
         )
@@ -195,7 +198,7 @@ class Server:
             await listener.start()
         except SpecError:
             if config.metrics_port != Config.DEFAULT_METRICS_PORT:
-                raise
+                raise  # somebody asked for this port
             listener = Listener(page, config.host, 0, name="metrics_port")
             await listener.start()
             logger.warning("port %d is taken: metrics are at %s", config.metrics_port, listener.url)
@@ -230,7 +233,24 @@ class Server:
             self._failure.set_exception(error)
 
     def _zygote_died(self, reason: str) -> None:
-        self._fail(LoadError(reason))
+        """Replicas outlive their zygote; a new one is started so that they can be replaced."""
+        if self._app is None or self._signals:
+            self._fail(LoadError(reason))
+            return
+        logger.error("%s; starting it again", reason)
+        self._rebirth = asyncio.ensure_future(self._start_zygote(self._app))
+
+    async def _start_zygote(self, app: App) -> None:
+        zygote = self._zygote = Zygote(self._target, died=self._zygote_died, exited=self._exited)
+        try:
+            manifest = await zygote.hello(self._config.start_timeout)
+        except LoadError as error:
+            self._fail(error)
+            return
+        if manifest.digest != app.manifest.digest:
+            self._fail(LoadError(f"{self._target} has changed since it was started; start it again"))
+            return
+        app.use_zygote(zygote)
 
     def _exited(self, number: int, status: int) -> None:
         if self._app is not None:
@@ -244,4 +264,5 @@ class Server:
             "version": self._version,
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
+            "ports": self._ports,
         }

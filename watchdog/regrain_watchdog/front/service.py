@@ -100,11 +100,14 @@ class App:
     def kill(self) -> None:
         """End every process at once."""
         self._supervisor.kill()
-        self._supervisor.zygote.kill()
 
     def exited(self, number: int, status: int) -> None:
         """The zygote has reaped a replica."""
         self._supervisor.exited(number, status)
+
+    def use_zygote(self, zygote: Zygote) -> None:
+        """Start replicas from another zygote from here on."""
+        self._supervisor.use_zygote(zygote)
 
     @property
     def in_flight(self) -> int:

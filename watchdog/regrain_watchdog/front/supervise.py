@@ -49,7 +49,7 @@ class Supervisor:
         lost: Callable[[Function, Dispatch, RequestError], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self.zygote = zygote
+        self._zygote = zygote
         self.functions: list[Function] = []
         self._pool = pool
         self._done = done
@@ -105,9 +105,9 @@ class Supervisor:
         try:
             await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
         except TimeoutError:
-            self.kill()
+            for _, replica in list(self._replicas.values()):
+                replica.kill("it did not stop when told to")
             await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
-        await self.zygote.stop()
         os.close(self._cancel_fd)
 
     def kill(self) -> None:
@@ -115,6 +115,14 @@ class Supervisor:
         self._stopping = True
         for _, replica in list(self._replicas.values()):
             replica.kill("the front ends")
+        self._zygote.kill()
+
+    def use_zygote(self, zygote: Zygote) -> None:
+        """Start replicas from another zygote from here on, and those first that the old one left unborn."""
+        self._zygote = zygote
+        for function, replica in list(self._replicas.values()):
+            if replica.pidfd < 0 and replica.link is not None:
+                replica.link.close("its zygote died before it was born")
 
     def exited(self, number: int, status: int) -> None:
         """A replica has been reaped: say how it ended if nobody asked for it."""
@@ -140,7 +148,7 @@ class Supervisor:
         replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
         self._replicas[number] = (function, replica)
         function.replicas.append(replica)
-        self.zygote.spawn(
+        self._zygote.spawn(
             number,
             [theirs.fileno(), self._cancel_fd, board],
             lambda pid, pidfd: self._born(function, replica, pid, pidfd),
