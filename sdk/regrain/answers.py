@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from regrain.errors import SpecError
+from regrain.errors import RegrainError, SpecError
 
 
 class Answer(Exception):  # noqa: N818 - it ends a request, and is no error
@@ -37,6 +37,19 @@ class Failure:
     stage: str
     message: str
 
+    @classmethod
+    def of(cls, stage: str, error: BaseException) -> Failure:
+        """Return what stands for an exception that a stage raised."""
+        return cls(stage=stage, message=sentence(error))
+
+
+def sentence(error: BaseException) -> str:
+    """Return an exception as one line: its type, unless it is Regrain's own, and its message."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RegrainError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
 
 def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> NoReturn:
     """End the request from within a stage; what follows in the flow does not run.
@@ -50,7 +63,7 @@ def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | Non
         Answer: always; let it pass.
         SpecError: the status is none that ends a request, or a header is no text.
     """
-    if not 200 <= status <= 599:
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise SpecError(f"status of an answer must be in 200 to 599, was {status!r}")
     given = dict(headers or {})
     for name, text in given.items():

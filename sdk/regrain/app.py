@@ -19,7 +19,15 @@ from msgspec.structs import replace
 from regrain import grain as grains
 from regrain.answers import Failure
 from regrain.body import first_line
-from regrain.declare import GPU, BatchedDeclaration, Errors, Options, Size, StageDeclaration
+from regrain.declare import (
+    GPU,
+    BatchedDeclaration,
+    Errors,
+    Options,
+    Size,
+    StageDeclaration,
+    refuse_positional,
+)
 from regrain.errors import SpecError, TraceError, UnsupportedValueError
 from regrain.graph import Graph
 from regrain.manifest import Manifest, Parameter, Sample, SLOSpec
@@ -100,7 +108,7 @@ class App:
         self.stages: dict[str, Stage[..., object]] = {}
         self._sample = sample
         self._grain = grain
-        self._folder = Path(caller().file).parent
+        self._folder = Path(caller().file).resolve().parent
         self._flow: _Flow | None = None
 
     def __repr__(self) -> str:
@@ -134,7 +142,7 @@ class App:
     ) -> StageDeclaration[Failure]: ...
     def stage(
         self,
-        *,
+        *misplaced: object,
         name: str = "",
         cpu: float = 1.0,
         memory: str | int = 0,
@@ -149,12 +157,13 @@ class App:
         A class is built once per replica; that is where a model loads.
 
         Args:
+            misplaced: nothing; options go by name.
             name: the function's name, or the variable that a class is assigned to, unless given.
             cpu: cores that one replica uses.
             memory: bytes, or a size such as "512Mi"; 0 if unknown.
             gpu: what it needs of a GPU; None runs on the CPU.
-            size: what its cost depends on: "bytes", "items" or "pixels" of its arguments, or a function of them
-                that returns a number.
+            size: what its cost depends on: "bytes", "items" or "pixels" of its arguments, or a function of
+                them that returns a number.
             idempotent: whether a request may be run again after its replica died.
             timeout: seconds that one call may take; None for any.
             errors: "return" makes an exception the result, as a Failure, instead of failing the request.
@@ -162,6 +171,7 @@ class App:
         Raises:
             SpecError: an option is outside of what is allowed, or the body can be no stage.
         """
+        refuse_positional("stage", misplaced)
         options = Options(
             name=name,
             cpu=cpu,
@@ -206,7 +216,7 @@ class App:
     ) -> BatchedDeclaration[Failure]: ...
     def batched(
         self,
-        *,
+        *misplaced: object,
         max_size: int = 8,
         max_wait: float = 0.0,
         name: str = "",
@@ -223,6 +233,7 @@ class App:
         In the flow it takes an item and returns an item, like any other stage.
 
         Args:
+            misplaced: nothing; options go by name.
             max_size: items that one call of the body gets at most.
             max_wait: seconds that the first item waits for others at most.
             name: see `stage`; so are all further options.
@@ -237,6 +248,7 @@ class App:
         Raises:
             SpecError: an option is outside of what is allowed, or the body can be no stage.
         """
+        refuse_positional("batched", misplaced)
         options = Options(
             batched=True,
             max_size=max_size,
@@ -276,7 +288,7 @@ class App:
 
     @property
     def annotations(self) -> dict[str, object]:
-        """The types of the flow's parameters by name, those that are annotated; SpecError if one is unknown."""
+        """The types of the flow's annotated parameters, by name; SpecError if one is unknown."""
         types = types_of(self._declared.function)
         types.pop("return", None)
         return types
@@ -290,7 +302,7 @@ class App:
         """Return the app as the front knows it.
 
         Raises:
-            SpecError: there is no flow, its types cannot be resolved or carried, or the sample cannot be read.
+            SpecError: there is no flow or no such sample, or a type cannot be resolved or carried.
         """
         flow = self._declared
         takes = tuple(_with_default(parameter, flow.function) for parameter in parameters(flow.function))
@@ -335,8 +347,8 @@ class App:
             )
         if self._flow is not None:
             raise TraceError(
-                f"{stage.place}: stage {stage.name!r} is declared after the flow at {self._flow.place}, which does "
-                "not call it; declare stages before the flow"
+                f"{stage.place}: stage {stage.name!r} is declared after the flow at {self._flow.place}, "
+                "which does not call it; declare stages before the flow"
             )
         self.stages[stage.name] = stage
 

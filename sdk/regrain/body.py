@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 from regrain.errors import SpecError
 from regrain.schema import types_of
@@ -108,6 +110,22 @@ def source_of(function: Callable[..., object]) -> str:
         return inspect.getsource(function)
     except (OSError, TypeError):
         return f"{function.__module__}:{function.__qualname__}"
+
+
+def may_be(annotation: object, *kinds: type) -> bool:
+    """Whether a value of one of these kinds fits the annotation, as far as that says anything."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        held = get_args(annotation)
+        return any(
+            may_be(kind, *kinds) for kind in (held[:1] if get_origin(annotation) is Annotated else held)
+        )
+    origin = get_origin(annotation) or annotation
+    if not isinstance(origin, type):
+        return True
+    try:
+        return any(issubclass(kind, origin) for kind in kinds)
+    except TypeError:  # a Protocol that is not made for questions at run time
+        return True
 
 
 def _call_of(source: type) -> Callable[..., object]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
-from regrain.body import Body, check_name, inspected, source_of
+from regrain.body import Body, check_name, inspected, may_be, source_of
 from regrain.errors import SpecError
 from regrain.manifest import GPUSpec, StageSpec
 from regrain.place import caller
@@ -74,6 +75,12 @@ class Options:
     errors: Errors
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except SpecError as error:
+            raise SpecError(f"{caller()}: {error}") from error
+
+    def _check(self) -> None:
         _check("cpu", self.cpu, "a number of cores over 0", _is_number(self.cpu) and self.cpu > 0)
         _check("max_size", self.max_size, "a whole number, 1 or more", _is_count(self.max_size))
         _check(
@@ -127,8 +134,8 @@ class Declaration:
             body = inspected(source)
             name = self.options.name or body.name(place.target)
             check_name(name)
-            if self.options.batched and not body.signature.parameters:
-                raise SpecError(f"{body.label} takes nothing; a batched stage takes a list per parameter")
+            if self.options.batched:
+                _check_lists(body)
         except SpecError as error:
             raise SpecError(f"{place}: {error}") from error
         size = self.options.size if callable(self.options.size) else None
@@ -174,6 +181,29 @@ class BatchedDeclaration(Declaration, Generic[F]):
     def __call__(self, source: Callable[..., object], /) -> object:
         """Declare a function, or a class whose objects are called."""
         return self.declare(source)
+
+
+def refuse_positional(verb: str, misplaced: tuple[object, ...]) -> None:
+    """Raise SpecError for `@app.stage` without its parentheses, or an option without its name."""
+    if misplaced:
+        raise SpecError(
+            f"{caller()}: app.{verb} takes options by name, got {misplaced[0]!r}; write @app.{verb}() over a "
+            f"function, or name = app.{verb}()(Class)"
+        )
+
+
+def _check_lists(body: Body) -> None:
+    if not body.signature.parameters:
+        raise SpecError(f"{body.label} takes nothing; a batched stage takes a list per parameter")
+    try:
+        types = body.types
+    except SpecError:  # names a type that is not there yet; whoever needs the type says so
+        return
+    for name in body.signature.parameters:
+        if not may_be(types.get(name), list):
+            raise SpecError(f"{body.label}: a batched stage takes a list per parameter, {name!r} is no list")
+    if not may_be(types.get("return"), list, tuple, np.ndarray):
+        raise SpecError(f"{body.label}: a batched stage returns a list, one result per item")
 
 
 def _check(name: str, value: object, allowed: str, holds: bool) -> None:

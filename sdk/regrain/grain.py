@@ -40,8 +40,8 @@ def parse(text: str, graph: Graph) -> Groups:
     for group in ordered:
         if not graph.is_convex(frozenset(group)):
             raise GrainError(
-                f"grain {text!r}: group {'+'.join(group)} is left and entered again, through {_between(graph, group)}; "
-                "take that in, or split the group"
+                f"grain {text!r}: group {'+'.join(group)} is left and entered again, through "
+                f"{_between(graph, group)}; take that in, or split the group"
             )
     return _in_order(ordered, text, graph)
 

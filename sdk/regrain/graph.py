@@ -45,7 +45,7 @@ Arg = Const | Ref | Pack
 
 
 class Node(Struct, frozen=True):
-    """One call of a stage. Mapped: positional arguments are lists walked together, keywords go to each item."""
+    """One call of a stage. Mapped: positional arguments are lists walked together, keywords go to each."""
 
     stage: str
     args: tuple[Arg, ...] = ()
@@ -89,18 +89,22 @@ class Graph(Struct, frozen=True):
         )
 
     def scope(self, stage: str) -> frozenset[Ref]:
-        """The lists that a mapped stage walks, traced back to where they were made; empty if it is not mapped.
+        """The lists that a mapped stage walks, traced back to where they were made; else empty.
 
-        Two mapped stages of one scope see the same items: between them items flow on without a barrier.
+        Two mapped stages of one scope see the same items: between them items flow on without a barrier. A
+        list that is written in the flow has no name but that of the stage that walks it.
         """
         node = self.node(stage)
         if not node.mapped:
             return frozenset()
         roots: frozenset[Ref] = frozenset()
         for arg in node.args:
-            for ref in refs(arg):
-                mapped = not ref.is_input and self.node(ref.node).mapped
-                roots |= self.scope(ref.node) if mapped else {ref}
+            if not isinstance(arg, Ref):
+                roots |= {Ref(stage)}
+            elif not arg.is_input and self.node(arg.node).mapped:
+                roots |= self.scope(arg.node)
+            else:
+                roots |= {arg}
         return roots
 
     def descendants(self, stages: frozenset[str]) -> frozenset[str]:

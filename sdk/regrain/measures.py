@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from itertools import chain
 
 CHANNELS = 4
-"""The longest outer or inner axis of a picture that is taken for its channels: (height, width, 3) or (3, ...)."""
+"""The longest axis of a picture that is taken for its channels: (height, width, 3) or (3, height, width)."""
 
 
 def measure(name: str, values: tuple[object, ...]) -> float:

@@ -39,9 +39,9 @@ def read_sample(sample: str | bytes | Mapping[str, object], folder: Path) -> Sam
     try:
         body = path.read_bytes()
     except OSError as error:
+        allowed = 'a path from the app\'s file, an absolute path, and "package:path/in/package"'
         raise SpecError(
-            f"sample {sample!r} cannot be read: {error.strerror or error} ({path}). Allowed are a path from the app's "
-            'file, an absolute path, and "package:path/in/package"'
+            f"sample {sample!r} cannot be read: {error.strerror or error} ({path}); allowed are {allowed}"
         ) from error
     return Sample(content_type=_type(path), body=body)
 

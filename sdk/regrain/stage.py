@@ -71,14 +71,14 @@ class Stage(Generic[P, R]):
         return measure(self.spec.size, (*args, *kwargs.values())) if self.spec.size else 0.0
 
     def result_type(self) -> object:
-        """Return the annotated type of one call's result, None if there is none; SpecError if it is unknown."""
+        """Return the annotated type of one call's result, None if there is none; SpecError if unknown."""
         return self._declared.types.get("return")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the body; in a flow that is traced, add it to the graph."""
         trace = current()
         if trace is not None:
             return trace.call(self, args, kwargs, mapped=False)  # type: ignore[return-value]  # stands for an R
-        self.signature.bind(*args, **kwargs)
         return self._run([args], kwargs)[0]  # type: ignore[return-value]  # the declaration says what the body gives
 
     @overload
@@ -127,15 +127,10 @@ class Stage(Generic[P, R]):
     def _attempt(self, call: tuple[object, ...], each: dict[str, object]) -> object:
         try:
             return self.body(*call, **each)
-        except Answer:
-            raise
         except Exception as error:
-            return self._failed(error)
-
-    def _failed(self, error: Exception) -> Failure:
-        if self.spec.errors == "raise":
-            raise error
-        return Failure(stage=self.name, message=f"{type(error).__name__}: {error}")
+            if self.spec.errors == "raise" or isinstance(error, Answer):
+                raise
+            return Failure.of(self.name, error)
 
 
 class Batched(Stage[P, R]):
@@ -159,11 +154,11 @@ class Batched(Stage[P, R]):
     def _run_batch(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:
         try:
             return self._call_body(calls, each)
-        except Answer:
-            raise
         except Exception as error:
-            if len(calls) == 1 or self.spec.errors == "raise":
-                return [self._failed(error)]
+            if self.spec.errors == "raise" or isinstance(error, Answer):
+                raise
+            if len(calls) == 1:
+                return [Failure.of(self.name, error)]
             return [result for call in calls for result in self._run_batch([call], each)]
 
     def _call_body(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from typing import Annotated, NoReturn, Protocol, get_args, get_origin
 
+from regrain.body import may_be
 from regrain.errors import SpecError
 from regrain.graph import Ref
 from regrain.schema import types_of
@@ -65,6 +66,15 @@ def label_of(symbol: Symbol) -> str:
     return label
 
 
+def walkable(symbol: Symbol) -> bool:
+    """Whether a symbol's value may be a list, as far as its annotation says."""
+    annotation: Callable[[], object] = object.__getattribute__(symbol, "annotation")
+    try:
+        return may_be(annotation(), list, tuple)
+    except SpecError:  # not known, and not needed either
+        return True
+
+
 def _type_of(symbol: Symbol) -> object:
     annotation: Callable[[], object] = object.__getattribute__(symbol, "annotation")
     try:
@@ -88,8 +98,8 @@ def _field(symbol: Symbol, name: str) -> Symbol:
     record = get_origin(kind) or kind
     if not isinstance(record, type) or not is_dataclass(record):
         trace.fail(
-            f".{name} of {label}: fields can be read of what is annotated as a dataclass, this is {_written(kind)}; "
-            "do it in a stage"
+            f".{name} of {label}: fields can be read of what is annotated as a dataclass, this is "
+            f"{_written(kind)}; do it in a stage"
         )
     known = record.__dataclass_fields__
     if name not in known:
@@ -121,13 +131,13 @@ def _places(symbol: Symbol) -> tuple[object, ...]:
     """Return the types of a tuple's places; fail for everything else."""
     kind = _type_of(symbol)
     arguments: tuple[object, ...] = get_args(kind)
-    if get_origin(kind) is tuple and Ellipsis not in arguments:
-        return arguments
-    trace_of(symbol).fail(
-        f"{label_of(symbol)} is unpacked, indexed or looped over, and is {_written(kind)}: the flow cannot know how "
-        "many there are. For a tuple annotate the stage's result as tuple[A, B]; for a list call a stage for each item "
-        "by stage.map(items)"
-    )
+    if get_origin(kind) is not tuple or Ellipsis in arguments:
+        trace_of(symbol).fail(
+            f"{label_of(symbol)} is unpacked, indexed or looped over, and is {_written(kind)}: the flow "
+            "cannot know how many there are. For a tuple annotate the stage's result as tuple[A, B]; for a "
+            "list call a stage for each item by stage.map(items)"
+        )
+    return arguments
 
 
 def _written(kind: object) -> str:
@@ -138,8 +148,8 @@ def _written(kind: object) -> str:
 
 def _refuse(symbol: Symbol, why: str) -> NoReturn:
     trace_of(symbol).fail(
-        f"{label_of(symbol)} is known only when a request comes, but {why}. A flow may call stages on it, unpack "
-        "a tuple and read a dataclass' field; do everything else in a stage"
+        f"{label_of(symbol)} is known only when a request comes, but {why}. A flow may call stages on it, "
+        "unpack a tuple and read a dataclass' field; do everything else in a stage"
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol
 
-from regrain.errors import SpecError, TraceError, UnsupportedValueError
+from regrain.answers import sentence
+from regrain.errors import TraceError, UnsupportedValueError
 from regrain.graph import INPUT, Arg, Const, Graph, Node, Pack, Ref, refs
-from regrain.place import Place, within
+from regrain.identity import check_identity
+from regrain.place import Place, caller, within
 from regrain.schema import types_of
-from regrain.symbol import Symbol, label_of, ref_of, trace_of
+from regrain.symbol import Symbol, label_of, ref_of, trace_of, walkable
 from regrain.wire.codec import pack_inline
 
 CONST_LIMIT = 1 << 20
@@ -66,17 +68,20 @@ class Trace:
         self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object], *, mapped: bool
     ) -> Symbol:
         """Record a call of a stage and return the symbol of its result."""
-        self._check_call(stage, args, kwargs, mapped=mapped)
-        self.nodes[stage.name] = Node(
-            stage.name,
-            tuple(self.argument(value, f"an argument of {stage.name}") for value in args),
-            {key: self.argument(value, f"argument {key!r} of {stage.name}") for key, value in kwargs.items()},
+        name = stage.name
+        self._check_call(stage, args, kwargs)
+        if mapped:
+            self._check_lists(name, args)
+        self.nodes[name] = Node(
+            name,
+            tuple(self.argument(value, f"an argument of {name}") for value in args),
+            {key: self.argument(value, f"argument {key!r} of {name}") for key, value in kwargs.items()},
             mapped,
         )
-        self.places[stage.name] = self.where()
+        self.places[name] = self.where()
         if mapped:
-            return Symbol(self, Ref(stage.name), f"{stage.name}.map(...)", lambda: list[_item_type(stage)])  # type: ignore[misc]  # a type made at run time
-        return Symbol(self, Ref(stage.name), f"{stage.name}(...)", stage.result_type)
+            return Symbol(self, Ref(name), f"{name}.map(...)", lambda: list[stage.result_type() or object])  # type: ignore[misc]  # made at run time
+        return Symbol(self, Ref(name), f"{name}(...)", stage.result_type)
 
     def argument(self, value: object, what: str) -> Arg:
         """Return what is written in the flow as an argument of the graph; `what` is how messages call it."""
@@ -86,16 +91,16 @@ class Trace:
             return ref_of(value)
         if type(value) in (list, tuple, dict) and any(isinstance(leaf, Symbol) for leaf in _leaves(value)):
             return self._pack(value, what)
-        if isinstance(getattr(value, "signature", None), inspect.Signature):
-            self.fail(f"{what} is the stage {value!r} itself; call it, and hand on its result")
+        for name, stage in self.stages.items():
+            if value is stage:
+                self.fail(f"{what} is the stage {name} itself; call it, and hand on its result")
         try:
             data = pack_inline(value)
         except UnsupportedValueError as error:
             self.fail(f"{what} is a constant that cannot travel: {error}", error)
         if len(data) > CONST_LIMIT:
-            self.fail(
-                f"{what} is a constant of {len(data)} bytes, at most {CONST_LIMIT} may stand in a flow; load it in a stage"
-            )
+            limit = f"at most {CONST_LIMIT} may stand in a flow"
+            self.fail(f"{what} is a constant of {len(data)} bytes, {limit}; load it in a stage")
         return Const(data)
 
     def _pack(self, value: object, what: str) -> Pack:
@@ -105,13 +110,10 @@ class Trace:
                     self.fail(f"{what} is a dict with the key {key!r}; in a flow keys are text")
             return Pack("dict", tuple(self.argument(item, what) for item in value.values()), tuple(value))
         assert isinstance(value, list | tuple)
-        return Pack(
-            "list" if isinstance(value, list) else "tuple", tuple(self.argument(item, what) for item in value)
-        )
+        kind: Literal["list", "tuple"] = "list" if isinstance(value, list) else "tuple"
+        return Pack(kind, tuple(self.argument(item, what) for item in value))
 
-    def _check_call(
-        self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object], *, mapped: bool
-    ) -> None:
+    def _check_call(self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         name = stage.name
         if self.stages.get(name) is not stage:
             self.fail(f"stage {name!r} ({stage.place}) belongs to another app")
@@ -124,16 +126,23 @@ class Trace:
             stage.signature.bind(*args, **kwargs)
         except TypeError as error:
             self.fail(f"{name}{stage.signature}: {error}", error)
-        if not mapped:
-            return
+
+    def _check_lists(self, name: str, args: tuple[object, ...]) -> None:
         if not args:
             self.fail(f"{name}.map() needs a list: {name}.map(items); keywords go to each item")
         for value in args:
-            if not isinstance(value, Symbol) and type(value) not in (list, tuple):
-                self.fail(
-                    f"{name}.map() walks lists together, but got {type(value).__name__}; hand what is the same for "
-                    "each item by keyword"
-                )
+            if isinstance(value, Symbol):
+                if walkable(value):
+                    continue
+                found = f"{label_of(value)}, which is annotated as none"
+            elif type(value) in (list, tuple):
+                continue
+            else:
+                found = f"a {type(value).__name__}"
+            self.fail(
+                f"{name}.map() walks lists together, but got {found}; hand on by keyword what is the same "
+                "for each item"
+            )
 
 
 _current: ContextVar[Trace | None] = ContextVar("regrain_trace", default=None)
@@ -150,19 +159,19 @@ def trace(function: Callable[..., object], stages: Mapping[str, Traced]) -> Grap
     Raises:
         TraceError: the flow does what cannot be traced, or leaves a stage unused; names the line.
     """
+    if not inspect.isfunction(function):
+        raise TraceError(f"{caller()}: a flow is a function, was {function!r}")
     tracing = Trace(function, stages)
+    check_identity(function)
     inputs = _inputs(function, tracing)
     token = _current.set(tracing)
     try:
         result = function(**inputs)
-    except SpecError:
+    except TraceError:
         raise
     except Exception as error:
-        place = _raised_at(error, tracing)
-        raise TraceError(
-            f"{place}: the flow raised {type(error).__name__}: {error}. A flow calls stages and nothing else on "
-            "what a request brings"
-        ) from error
+        place, allowed = _raised_at(error, tracing), "only stages can be called on what a request brings"
+        raise TraceError(f"{place}: the flow raised {sentence(error)}; in a flow {allowed}") from error
     finally:
         _current.reset(token)
     if tracing.error is not None:  # the flow caught it
@@ -171,13 +180,22 @@ def trace(function: Callable[..., object], stages: Mapping[str, Traced]) -> Grap
 
 
 def _inputs(function: Callable[..., object], tracing: Trace) -> dict[str, Symbol]:
+    if not _is_plain(function):
+        raise TraceError(f"{tracing.flow}: a flow is a plain function, neither async nor a generator")
     signature = inspect.signature(function)
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TraceError(
-                f"{tracing.flow}: parameter {parameter} of the flow: a request brings each of them by its name"
-            )
+            allowed = "a request brings each parameter by its name"
+            raise TraceError(f"{tracing.flow}: {parameter} of the flow: {allowed}")
     return {name: _input(function, tracing, name) for name in signature.parameters}
+
+
+def _is_plain(function: Callable[..., object]) -> bool:
+    return not (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
 
 
 def _input(function: Callable[..., object], tracing: Trace, name: str) -> Symbol:
@@ -210,10 +228,6 @@ def _leaves(value: object) -> Iterator[object]:
             yield from _leaves(item)
     else:
         yield value
-
-
-def _item_type(stage: Traced) -> object:
-    return stage.result_type() or object
 
 
 def _raised_at(error: Exception, tracing: Trace) -> Place:
