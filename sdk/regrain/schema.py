@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ Schema = dict[str, object]
 __all__ = ["Tensor", "convert", "describe", "item_of", "parameters", "returned", "types_of"]
 
 CARRIED = "None, bool, int, float, str, bytes, list, tuple, dict, dataclasses, numpy arrays and torch tensors"
+_SCALARS = (bytes, str, int, float, bool)
 _ANYTHING = (None, inspect.Parameter.empty, Any, object)
 
 
@@ -84,7 +86,8 @@ def convert(value: object, annotation: object, *, at: str = "$") -> object:
     Raises:
         ValueError: the value does not fit; the message says where and what is expected.
     """
-    if annotation in _ANYTHING or annotation in (Request, Response):
+    is_there = annotation in _SCALARS and type(value) is annotation
+    if is_there or annotation in _ANYTHING or annotation in (Request, Response):
         return value
     array = array_type(annotation)
     if array is not None:
@@ -182,13 +185,18 @@ def _as_dataclass(value: object, annotation: type, at: str) -> object:
     for name, field in wanted.items():
         if name not in value and _is_required(field):
             raise ValueError(f"{at}.{name}: missing")
-    hints = types_of(annotation)
+    hints = _field_types(annotation)
     given = {name: convert(item, hints[name], at=f"{at}.{name}") for name, item in value.items()}
     try:
         made: object = annotation(**given)
     except (TypeError, ValueError) as error:  # the dataclass's own checks
         raise ValueError(f"{at}: {error}") from error
     return made
+
+
+@lru_cache(maxsize=256)
+def _field_types(annotation: type) -> dict[str, object]:
+    return types_of(annotation)
 
 
 def _is_required(field: Field[object]) -> bool:
