@@ -1,1 +1,1 @@
-"""The command `regrain`: one file per verb. It wires the rooms together; nobody imports it."""
+"""The command line: one file per verb. It wires the other rooms together, and nobody imports it."""

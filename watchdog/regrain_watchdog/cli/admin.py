@@ -1,0 +1,175 @@
+"""Talk to a running app: find its admin address, ask, and check what comes back.
+
+The address is --url or REGRAIN_URL; without them it is read from the run files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+import msgspec
+import requests
+from msgspec import Struct
+
+from regrain.errors import RegrainError, SpecError
+from regrain_watchdog.cli import runfile
+
+TIMEOUT = 10.0
+"""Seconds that the admin API may take: it answers from memory, so this only catches a stopped process."""
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+class AdminError(RegrainError):
+    """The running app could not be asked, or answered something else than was asked."""
+
+
+class Replica(Struct, frozen=True, kw_only=True):
+    """A worker process of a group."""
+
+    pid: int
+    state: str
+
+
+class GroupStatus(Struct, frozen=True, kw_only=True):
+    """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds."""
+
+    name: str
+    stages: list[str]
+    replicas: list[Replica] = []
+    queue: int = 0
+    max_size: int = 1
+    max_wait: float = 0.0
+
+
+class LoadStatus(Struct, frozen=True, kw_only=True):
+    """What arrived in the last `window` seconds; latencies in seconds, None while nothing was measured."""
+
+    window: float = 0.0
+    requests: int = 0
+    rate: float = 0.0
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    hit_rate: float | None = None
+
+
+class Objective(Struct, frozen=True, kw_only=True):
+    """The app's SLO, seconds and a share."""
+
+    latency: float
+    attainment: float
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """GET /status; `state` is "starting", "ready" or "draining", `uptime` in seconds."""
+
+    app: str
+    state: str
+    grain: str
+    version: str = ""
+    pid: int = 0
+    uptime: float = 0.0
+    ports: dict[str, int | None] = {}
+    groups: list[GroupStatus] = []
+    load: LoadStatus = LoadStatus()
+    slo: Objective | None = None
+    warnings: list[str] = []
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """What a stage, or a group's queue or hop, cost a request; seconds."""
+
+    group: str
+    stage: str
+    kind: str
+    seconds: float
+    batch: int = 1
+
+
+class Miss(Struct, frozen=True, kw_only=True):
+    """A request that missed. `at`: unix seconds; `slo`: seconds; `reason`: late, shed or failed."""
+
+    call_id: str
+    at: float
+    status: int
+    seconds: float
+    slo: float | None = None
+    reason: str = ""
+    spans: list[Span] = []
+
+
+def target(command: Command) -> Command:
+    """Give a command the options --url and --app."""
+    command = click.option("--app", default="", help="Which running app, where there are several.")(command)
+    return click.option(
+        "--url",
+        envvar="REGRAIN_URL",
+        default="",
+        show_envvar=True,
+        help="The admin address of the app, such as http://127.0.0.1:8082.",
+    )(command)
+
+
+def address(url: str, app: str) -> str:
+    """Return the admin address that --url and --app mean; SpecError or RunFileError if they mean none."""
+    if not url:
+        return runfile.find(runfile.directory(os.environ), app).admin
+    if not url.startswith(("http://", "https://")):
+        raise SpecError(f"--url must start with http:// or https://, it is {url!r}")
+    return url.rstrip("/")
+
+
+def get(base: str, path: str, kind: type[T]) -> T:
+    """Ask the admin API; AdminError says in one line what went wrong."""
+    body = fetch(base, path)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise AdminError(f"{base}{path} is no admin address of Regrain: {error}") from error
+
+
+def fetch(base: str, path: str) -> bytes:
+    """Return the body of an admin page as it came; AdminError if there is none."""
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy has no part in what goes over loopback
+        try:
+            response = session.get(base + path, timeout=TIMEOUT)
+        except requests.RequestException as error:
+            raise AdminError(f"no app answers at {base}: {reason(error)}") from error
+    if not response.ok:
+        raise AdminError(f"{base}{path} answered {response.status_code}: {problem(response)}")
+    return response.content
+
+
+def problem(response: requests.Response) -> str:
+    """What a problem document (RFC 9457) says, or the reason phrase of a response that is none."""
+    try:
+        found = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.MsgspecError:
+        return response.reason or "no reason given"
+    stage = f"stage {found.stage}: " if found.stage and found.stage not in found.detail else ""
+    return stage + (found.detail or found.title or response.reason)
+
+
+def reason(error: requests.RequestException) -> str:
+    """Why a request came to nothing, without the names of the libraries below."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror.lower()
+        cause = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
+        inner = getattr(inner, "reason", None) or cause or inner.__cause__
+    return type(error).__name__
+
+
+class _Problem(Struct, frozen=True):
+    title: str = ""
+    detail: str = ""
+    stage: str = ""

@@ -1,0 +1,163 @@
+"""`regrain invoke`: one request to a running app, its answer on stdout and how it went on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+import requests
+
+from regrain.errors import RegrainError, SpecError
+from regrain.manifest import Manifest
+from regrain_watchdog.cli import admin, request
+from regrain_watchdog.cli.progress import working
+from regrain_watchdog.cli.request import Body
+from regrain_watchdog.cli.words import duration
+
+TIMEOUT = 300.0
+
+
+class InvokeError(RegrainError):
+    """The request came to nothing, or its answer is an error."""
+
+
+@click.command("invoke")
+@click.argument("body", required=False)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter: JSON, text, or @file. Repeatable.",
+)
+@click.option("--sample", is_flag=True, help="Send the app's own sample.")
+@click.option("--type", "content_type", default="", help="Content type of BODY; guessed by default.")
+@click.option("--accept", default="*/*", show_default=True, help="Content type of the answer.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=TIMEOUT,
+    show_default=True,
+    help="Seconds.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write the answer there.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the time of each stage.")
+@admin.target
+def command(
+    *,
+    body: str | None,
+    params: tuple[str, ...],
+    sample: bool,
+    content_type: str,
+    accept: str,
+    timeout: float,
+    file: Path | None,
+    verbose: bool,
+    url: str,
+    app: str,
+) -> None:
+    """Send a request to a running app and show its answer.
+
+    BODY is text or JSON, @file for a file, or - for standard input.
+
+    \b
+    Examples:
+      regrain invoke --sample
+      regrain invoke @page.png
+      regrain invoke '{"name": "world"}'
+      regrain invoke --param image=@page.png --param threshold=0.5
+      regrain invoke @page.png --accept application/x-npy -o out.npy
+    """  # noqa: D301
+    if sample == bool(body is not None or params):
+        raise SpecError("say what to send: BODY, --param name=value, or --sample alone")
+    base = admin.address(url, app)
+    sent = _sample(base) if sample else request.read(body, params, content_type)
+    target = service(base)
+    began = time.monotonic()
+    with working(f"waiting for {target}"):
+        response = _post(target, sent, accept, timeout)
+    _report(response, time.monotonic() - began, verbose=verbose)
+    _show(response, file)
+
+
+def service(base: str) -> str:
+    """Return the address of the app whose admin address is known."""
+    port = admin.get(base, "/status", admin.Status).ports.get("http")
+    if not port:
+        raise InvokeError(f"the app at {base} does not listen for requests yet")
+    host = urlsplit(base).hostname or "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _sample(base: str) -> Body:
+    manifest = admin.get(base, "/manifest", Manifest)
+    if manifest.sample is None:
+        raise SpecError(
+            f'app {manifest.app!r} has no sample; declare one: App("{manifest.app}", sample="page.png")'
+        )
+    return Body(data=manifest.sample.body, content_type=manifest.sample.content_type)
+
+
+def _post(target: str, sent: Body, accept: str, timeout: float) -> requests.Response:
+    headers = {"Accept": accept}
+    if sent.content_type:
+        headers["Content-Type"] = sent.content_type
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            return session.post(target, data=sent.data, params=sent.query, headers=headers, timeout=timeout)
+        except requests.RequestException as error:
+            raise InvokeError(f"{target} did not answer: {admin.reason(error)}") from error
+
+
+def _report(response: requests.Response, seconds: float, *, verbose: bool) -> None:
+    """Say how it went, or fail with what the app says went wrong."""
+    call = response.headers.get("X-Call-Id", "")
+    named = f" (call {call})" if call else ""
+    if not response.ok:
+        raise InvokeError(f"{response.status_code} {admin.problem(response)}{named}")
+    click.echo(f"{response.status_code} in {duration(seconds)}{named}", err=True)
+    if verbose:
+        for name, took in timings(response.headers.get("Server-Timing", "")):
+            click.echo(f"  {name:<24} {took}", err=True)
+
+
+def timings(header: str) -> list[tuple[str, str]]:
+    """Read a Server-Timing header: names and durations in words."""
+    found = []
+    for entry in filter(None, (part.strip() for part in header.split(","))):
+        name, *attributes = (part.strip() for part in entry.split(";"))
+        pairs = dict(attribute.partition("=")[::2] for attribute in attributes)
+        label = pairs.get("desc", name).strip('"')
+        found.append((label, duration(float(pairs["dur"]) / 1000) if "dur" in pairs else "-"))
+    return found
+
+
+def _show(response: requests.Response, file: Path | None) -> None:
+    content_type = response.headers.get("Content-Type", "").partition(";")[0]
+    if file is not None:
+        file.write_bytes(response.content)
+        click.echo(f"wrote {len(response.content)} bytes to {file}", err=True)
+    elif content_type == request.JSON:
+        terminal = sys.stdout.isatty()
+        body = msgspec.json.format(response.content, indent=2) if terminal else response.content
+        click.echo(body.decode())
+    elif content_type.startswith("text/"):
+        click.echo(response.text)
+    elif sys.stdout.isatty():
+        click.echo(
+            f"{len(response.content)} bytes of {content_type or 'no type'}: write them with -o FILE", err=True
+        )
+    else:
+        click.echo(response.content, nl=False)

@@ -1,0 +1,96 @@
+"""The `regrain` command. It knows the verbs by name and loads the file of the one that is asked for.
+
+So `regrain --help` costs one import (click), and no verb pays for another's libraries. Every failure ends
+here as one line on stderr: exit code 2 for what the user wrote, 1 for what went wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from regrain.errors import RegrainError, SpecError
+
+VERBS = {
+    "new": "Make a directory with an app that works at once.",
+    "run": "Serve an app.",
+    "invoke": "Send a request to a running app and show its answer.",
+    "graph": "Draw an app's stages and groups.",
+    "status": "Show what a running app is doing.",
+    "slow": "Show the last requests that missed, stage by stage.",
+    "doctor": "Show what this machine offers, and what follows from it.",
+    "version": "Show the versions of Regrain and of what it stands on.",
+}
+
+BAD_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is called, with failures told in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the verbs in the order in which a newcomer meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a verb's file and return its command; None if there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"regrain_watchdog.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs, name="regrain", invoke_without_command=True, context_settings={"max_content_width": 100}
+)
+@click.pass_context
+def verbs(ctx: click.Context) -> None:
+    """Serve ML pipelines as functions whose granularity changes while they serve.
+
+    \b
+    Examples:
+      regrain new hello && cd hello
+      regrain run app.py                    serve it on port 8080
+      regrain invoke --sample               send its sample to it
+      regrain graph app.py --grain fine     draw it, one function per stage
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line (sys.argv by default) and exit with its code."""
+    sys.exit(_run(args))
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        code = verbs.main(args, "regrain", standalone_mode=False)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except SpecError as error:
+        return _fail(str(error), BAD_INPUT)
+    except RegrainError as error:
+        return _fail(str(error), FAILED)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"regrain: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,137 @@
+"""Serve an app and start it again when its source changes: for writing it, not for production.
+
+The server is a child process, so that each start is a fresh interpreter; what it accepted it finishes. A
+change that cannot be loaded leaves the running app alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from regrain.errors import RegrainError
+from regrain_watchdog.cli.describe import describe
+
+POLL = 0.5
+"""Seconds between two looks at the files."""
+SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def serve(module: str, flags: Sequence[str]) -> int:
+    """Run `regrain run MODULE FLAGS` anew after each change, until signalled; return its last exit code."""
+    folder = watched(module)
+    child = Child([sys.executable, "-m", "regrain_watchdog.cli", "run", module, *flags])
+    with child:
+        seen = snapshot(folder)
+        click.echo(f"regrain: watching {folder} for changes", err=True)
+        while not child.signalled.wait(POLL):
+            now = snapshot(folder)
+            if now != seen:
+                again(child, module, changed(seen, now))
+                seen = now
+            elif child.just_died():
+                click.echo("regrain: the app has ended; waiting for a change", err=True)
+        return child.wait()
+
+
+def again(child: Child, module: str, what: str) -> None:
+    """Start the app again if what it has become can be loaded; say why not otherwise."""
+    try:
+        describe(module)
+    except RegrainError as error:
+        click.echo(f"regrain: {what} changed, the app stays as it was: {error}", err=True)
+        return
+    click.echo(f"regrain: {what} changed, starting again", err=True)
+    child.restart()
+
+
+class Child:
+    """The server's process. Signals that reach this process are passed on to it, as often as they come.
+
+    It has a process group of its own, so that a Ctrl-C reaches it once, through here, and not twice.
+
+    Attributes:
+        signalled: set once this process was told to end.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.signalled = threading.Event()
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
+
+    def __enter__(self) -> Child:
+        for number in SIGNALS:
+            signal.signal(number, self._pass_on)
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def restart(self) -> None:
+        """Let the process finish what it has accepted, then start another, unless told to end meanwhile."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+        self.wait()
+        if not self.signalled.is_set():
+            self._start()
+
+    def wait(self) -> int:
+        """Wait for the process to end and return its exit code; it bounds its own drain."""
+        return self._process.wait() if self._process is not None else 0
+
+    def just_died(self) -> bool:
+        """Whether the process has ended by itself; True once per process."""
+        dead = self._process is not None and self._process.poll() is not None
+        first = dead and not self._told
+        self._told = self._told or dead
+        return first
+
+    def _start(self) -> None:
+        self._told = False
+        self._process = subprocess.Popen(self._command, process_group=0)  # noqa: S603
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.signalled.set()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+def watched(module: str) -> Path:
+    """Return the folder that holds a module: the file's own, or this one for a dotted name."""
+    where = Path(module.partition(":")[0])
+    if where.is_dir():
+        return where.resolve()
+    return where.resolve().parent if where.suffix == ".py" else Path.cwd()
+
+
+def snapshot(folder: Path) -> dict[Path, int]:
+    """Return when each Python file below a folder was written (ns), but for hidden and library folders."""
+    found: dict[Path, int] = {}
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in SKIPPED and not name.startswith(".")]
+        for name in files:
+            if name.endswith(".py"):
+                with contextlib.suppress(FileNotFoundError):  # gone between listing and looking
+                    found[Path(path, name)] = Path(path, name).stat().st_mtime_ns
+    return found
+
+
+def changed(before: dict[Path, int], after: dict[Path, int]) -> str:
+    """Return the names of the files that were written, added or removed."""
+    paths = {path for path, _ in before.items() ^ after.items()}
+    return ", ".join(sorted({path.name for path in paths}))

@@ -1,0 +1,190 @@
+"""`regrain run`: serve an app, show how it does, and let the other commands find it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+import uvloop
+
+from regrain.errors import RegrainError
+from regrain.manifest import Manifest
+from regrain_watchdog.cli import admin, logs, reload, runfile
+from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.curl import example
+from regrain_watchdog.cli.statusline import Live, Plain, View
+from regrain_watchdog.cli.words import duration
+from regrain_watchdog.front.config import Config, options
+from regrain_watchdog.front.server import Running, Server
+
+logger = logging.getLogger("regrain")
+
+REFRESH = 0.25
+"""Seconds between two looks at the app for the live line."""
+PATIENCE = 2.0
+"""Seconds of starting after which a plain view is told what is being waited for."""
+TOLD = ("grain", "replicas", "slo", "port", "host")
+"""Settings that most users want; help shows them first."""
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def _settings(command: Command) -> Command:
+    """Give a command a flag per setting of the front, under the names that Config gives them."""
+    first = {name: place for place, name in enumerate(TOLD)}
+    ordered = sorted(options(), key=lambda option: first.get(option.name, len(first)))
+    for option in reversed(ordered):  # click lists the last one added first
+        default = option.setting.unset or option.default
+        text = f"{option.setting.help} [{option.environment}; default: {default}]"
+        command = click.option(option.flag, option.name, default=None, metavar="VALUE", help=text)(command)
+    return command
+
+
+@click.command("run")
+@click.argument("module", default=".")
+@_settings
+@click.option(
+    "--reload", "reloads", is_flag=True, help="Start again whenever a Python file beside the module changes."
+)
+def command(*, module: str, reloads: bool, **texts: str | None) -> int:
+    """Serve an app over HTTP until SIGINT or SIGTERM, then finish what was accepted.
+
+    MODULE is a file such as app.py, a folder that holds app.py or handler.py, or a dotted module name; each
+    with ":name" for one of several apps. Without it, this folder.
+
+    \b
+    Examples:
+      regrain run app.py
+      regrain run app.py --grain "decode+detect | crop" --replicas decode=1,crop=2
+      regrain run handler.py --slo 300ms --port 9000
+      regrain run app.py --reload
+      REGRAIN_GRAIN=fine regrain run app.py
+    """  # noqa: D301
+    flags = {name: text for name, text in texts.items() if text is not None}
+    config = Config.from_env(os.environ, flags)
+    logs.configure(config.log_level, config.log_format)
+    if reloads:
+        return reload.serve(module, [f"--{name.replace('_', '-')}={text}" for name, text in flags.items()])
+    with _view(config) as view:
+        return uvloop.run(_serve(config, module, Session(view, runfile.directory(os.environ))))
+
+
+def _view(config: Config) -> Live | Plain:
+    if config.log_format == "json":
+        return Plain(logger.info)
+    return Live() if sys.stdout.isatty() else Plain()
+
+
+class Session:
+    """Follows an app from start to end: tells a view, and keeps the run file while the app is ready.
+
+    Args:
+        view: what the user looks at.
+        folder: where run files go.
+    """
+
+    def __init__(self, view: View, folder: Path) -> None:
+        self._view = view
+        self._folder = folder
+        self._running: Running | None = None
+        self._file = contextlib.ExitStack()
+        self._began = time.monotonic()
+        self._waiting_for = ""
+        self._announced = asyncio.Event()
+
+    def listening(self, running: Running) -> None:
+        """Learn where the app listens."""
+        self._running = running
+
+    def changed(self, state: str) -> None:
+        """Say what the app is doing now, and register it while it can be asked."""
+        if state == "ready":
+            self._register()
+            self._announced.set()
+            return
+        if state in ("draining", "stopped"):
+            self._file.close()
+        self._view.say(f"regrain: {state}")
+
+    async def follow(self) -> None:
+        """Show how the app does, over and over, until cancelled."""
+        announcing = asyncio.create_task(self._announce())
+        try:
+            while True:
+                if self._running is not None:
+                    self._look(self._running)
+                await asyncio.sleep(REFRESH)
+        finally:
+            announcing.cancel()
+
+    def _look(self, running: Running) -> None:
+        status = msgspec.convert(running.status(), Status)
+        self._view.show(status)
+        waits = status.warnings[0] if status.state == "starting" and status.warnings else ""
+        if waits not in ("", self._waiting_for) and time.monotonic() - self._began > PATIENCE:
+            self._waiting_for = waits
+            self._view.say(f"regrain: {waits}")
+
+    def _register(self) -> None:
+        """Write the run file; without one the app serves all the same."""
+        if self._running is None:
+            return
+        try:
+            self._file.enter_context(runfile.registered(self._folder, _entry(self._running)))
+        except (OSError, RegrainError) as error:
+            logger.warning("no run file, so other commands need --url %s: %s", self._running.admin, error)
+
+    async def _announce(self) -> None:
+        """Say that the app is ready, and how to try it, as soon as it is."""
+        await self._announced.wait()
+        running = self._running
+        if running is None:
+            return
+        took = duration(time.monotonic() - self._began)
+        grain = running.status().get("grain", "")
+        self._view.say(f"regrain: ready in {took}: {running.app} on {running.http}, grain {grain}")
+        self._view.say(f"regrain: metrics on {running.metrics}, admin on {running.admin}")
+        with contextlib.suppress(RegrainError):
+            manifest = await asyncio.to_thread(admin.get, running.admin, "/manifest", Manifest)
+            if manifest.sample is not None:
+                self._view.say("regrain: try it with: regrain invoke --sample")
+            self._view.say(f"regrain: or with: {example(manifest, running.http)}")
+
+
+def _entry(running: Running) -> runfile.Running:
+    pid = os.getpid()
+    return runfile.Running(
+        app=running.app,
+        pid=pid,
+        started=runfile.started(pid) or 0,
+        url=running.http,
+        metrics=running.metrics,
+        admin=running.admin,
+    )
+
+
+async def _serve(config: Config, module: str, session: Session) -> int:
+    server = Server(
+        config,
+        module,
+        version=metadata.version("regrain"),
+        listening=session.listening,
+        changed=session.changed,
+    )
+    following = asyncio.create_task(session.follow())
+    try:
+        return await server.serve()
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following

@@ -1,0 +1,69 @@
+"""`regrain status`: what a running app is doing, for people or as JSON."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from regrain_watchdog.cli import admin
+from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.words import age, duration, share
+
+
+@click.command("status")
+@admin.target
+@click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
+def command(*, url: str, app: str, as_json: bool) -> None:
+    """Show what a running app is doing.
+
+    \b
+    Examples:
+      regrain status
+      regrain status --app ocr
+      regrain status --json | jq .load.p95
+      REGRAIN_URL=http://127.0.0.1:8082 regrain status
+    """  # noqa: D301
+    base = admin.address(url, app)
+    if as_json:
+        click.echo(admin.fetch(base, "/status").decode().rstrip())
+        return
+    status = admin.get(base, "/status", Status)
+    for line in summary(status):
+        click.echo(line)
+    console = Console(highlight=False)
+    console.print(groups(status))
+
+
+def summary(status: Status) -> list[str]:
+    """Return what is to be said of an app as a whole, line by line."""
+    load = status.load
+    ports = ", ".join(f"{name} {port}" for name, port in status.ports.items() if port)
+    lines = [
+        f"{status.app} {status.version}".rstrip()
+        + f"  {status.state}, up {age(status.uptime)}, pid {status.pid}",
+        f"grain    {status.grain}",
+        f"load     {load.requests} requests in the last {age(load.window)}, {load.rate:.1f}/s",
+        f"latency  p50 {duration(load.p50)}, p95 {duration(load.p95)}, p99 {duration(load.p99)}",
+    ]
+    if status.slo:
+        objective = f"{share(status.slo.attainment)} within {duration(status.slo.latency)}"
+        lines.append(f"hit rate {share(load.hit_rate)}, objective {objective}")
+    if ports:
+        lines.append(f"ports    {ports}")
+    return lines + [f"warning  {warning}" for warning in status.warnings]
+
+
+def groups(status: Status) -> Table:
+    """Return the groups as a table."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("group", "replicas", "queue", "batch"):
+        table.add_column(column, overflow="fold")
+    for group in status.groups:
+        states: dict[str, int] = {}
+        for replica in group.replicas:
+            states[replica.state] = states.get(replica.state, 0) + 1
+        replicas = ", ".join(f"{count} {state}" for state, count in states.items()) or "none"
+        wait = f", {duration(group.max_wait)}" if group.max_wait else ""
+        table.add_row(group.name, replicas, str(group.queue), f"≤ {group.max_size}{wait}")
+    return table

@@ -1,0 +1,94 @@
+"""What `regrain run` shows while it serves: one live line on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+import click
+
+from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.words import age, duration, share
+
+
+class View(Protocol):
+    """Shows what happens to an app."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def show(self, status: Status) -> None:
+        """Show how the app does now."""
+
+
+class Plain:
+    """Lines on stdout, for logs and pipes: what is said, and nothing of how the app does.
+
+    Args:
+        write: takes a line.
+    """
+
+    def __init__(self, write: Callable[[str], None] = click.echo) -> None:
+        self._write = write
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was held."""
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        self._write(text)
+
+    def show(self, status: Status) -> None:
+        """Leave the numbers to the metrics."""
+
+
+class Live:
+    """A line at the foot of the terminal that is drawn anew with each `show`; logs scroll above it."""
+
+    def __init__(self) -> None:
+        from rich.live import Live as Region  # noqa: PLC0415 - a front without a terminal needs none of rich
+        from rich.text import Text  # noqa: PLC0415
+
+        self._text = Text
+        self._region = Region(auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Live:
+        self._region.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._region.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above."""
+        self._region.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, status: Status) -> None:
+        """Draw the line anew."""
+        style = {"ready": "green", "starting": "yellow"}.get(status.state, "red")
+        line = self._text(no_wrap=True, overflow="ellipsis")
+        line.append(f" {status.state} ", style=f"reverse {style}")
+        line.append("  " + "  ".join(parts(status)))
+        self._region.update(line, refresh=True)
+
+
+def parts(status: Status) -> list[str]:
+    """Return what the live line says after the state."""
+    load, replicas = status.load, [replica for group in status.groups for replica in group.replicas]
+    if status.state == "starting":
+        return [status.app, f"{age(status.uptime)}", *status.warnings[:1]]
+    ready = sum(replica.state == "ready" for replica in replicas)
+    return [
+        f"{status.app}: {status.grain}",
+        f"{load.rate:.1f}/s",
+        f"p50 {duration(load.p50)}  p95 {duration(load.p95)}  p99 {duration(load.p99)}",
+        f"hit rate {share(load.hit_rate)}",
+        f"replicas {ready}/{len(replicas)}",
+        *([f"waiting {waiting}"] if (waiting := sum(group.queue for group in status.groups)) else []),
+    ]
