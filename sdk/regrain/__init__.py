@@ -3,10 +3,8 @@
 Importing it loads no model library and no server; what needs one is imported when it is first used.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
+import importlib
+import typing
 
 from regrain.answers import Failure, answer
 from regrain.app import SLO, App
@@ -25,7 +23,7 @@ from regrain.errors import (
 from regrain.request import Request, Response
 from regrain.stage import Batched, Stage
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from regrain import testing
     from regrain._onnx import onnx
     from regrain._torch import torch
@@ -62,10 +60,10 @@ _LATER = {"Client": "regrain.client", "onnx": "regrain._onnx", "torch": "regrain
 
 def __getattr__(name: str) -> object:
     if name == "testing":
-        return import_module("regrain.testing")
+        return importlib.import_module("regrain.testing")
     if name not in _LATER:
         raise AttributeError(f"module 'regrain' has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    return getattr(importlib.import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -64,7 +64,8 @@ def _quantity(value: object, units: dict[str, int] | dict[str, float]) -> float 
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[2] not in units:
         return None
-    return float(match[1]) * units[match[2]]
+    number = float(match[1]) * units[match[2]]
+    return number if math.isfinite(number) else None
 
 
 def _units(units: dict[str, int] | dict[str, float]) -> str:

@@ -1,0 +1,48 @@
+"""How a stage ends a request, and how its failure becomes a value."""
+
+import pytest
+
+from regrain.answers import Answer, Failure, answer
+from regrain.errors import SpecError, UnsupportedValueError
+
+
+def test_an_answer_ends_the_stage_with_its_value_status_and_headers():
+    with pytest.raises(Answer) as caught:
+        answer({"why": "empty page"}, status=204, headers={"X-Empty": "1"})
+
+    assert (caught.value.value, caught.value.status, caught.value.headers) == (
+        {"why": "empty page"},
+        204,
+        {"X-Empty": "1"},
+    )
+
+
+def test_an_answer_is_200_without_headers_unless_it_says_otherwise():
+    with pytest.raises(Answer) as caught:
+        answer(None)
+
+    assert (caught.value.status, caught.value.headers) == (200, {})
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 600, True, 200.0, "200", None])
+def test_a_status_that_ends_no_request_is_refused(status):
+    with pytest.raises(SpecError, match=r"^status of an answer must be in 200 to 599, was "):
+        answer(None, status=status)
+
+
+@pytest.mark.parametrize("headers", [{"X": 1}, {1: "x"}, {"X": b"x"}])
+def test_headers_that_are_no_text_are_refused(headers):
+    with pytest.raises(SpecError, match=r"^headers of an answer must be text, was "):
+        answer(None, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        pytest.param(ValueError("bad\n  crop"), "ValueError: bad crop", id="on one line, with its type"),
+        pytest.param(KeyError(), "KeyError", id="without a message"),
+        pytest.param(UnsupportedValueError("set at .boxes"), "set at .boxes", id="one of ours needs no type"),
+    ],
+)
+def test_a_failure_says_in_one_line_what_was_raised(error, message):
+    assert Failure.of("crop", error) == Failure(stage="crop", message=message)
