@@ -110,6 +110,8 @@ def get_array(leaf: Leaf, source: Source | None, dtype: str = "") -> Array:
 
     FrameError if its bytes do not hold such an array.
     """
+    if min(leaf.shape, default=0) < 0:  # numpy takes a pair of them for a length
+        raise FrameError(f"no array has the shape {leaf.shape}")
     try:
         return np.ndarray(
             leaf.shape, dtype_of(dtype or leaf.dtype), get_bytes(leaf, source), 0, leaf.strides or None

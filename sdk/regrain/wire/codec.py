@@ -92,7 +92,7 @@ def unpack_inline(data: bytes) -> object:
     """Return what `pack_inline` was given. Raises as `unpack` does."""
     try:
         value = msgspec.msgpack.decode(data, type=Value)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FrameError(f"not a value: {error}") from error
     return unpack(value, None)
 

@@ -295,6 +295,6 @@ class FrameReader(Generic[F]):
     def _decode(self, body: bytes) -> F:
         try:
             frame: F = self._decoder.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(f"not a frame: {error}") from error
         return frame

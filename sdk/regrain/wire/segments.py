@@ -7,7 +7,6 @@ made, so that a full machine refuses here and not in the middle of a write.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
@@ -24,7 +23,10 @@ KEPT = 4
 
 
 def create(nbytes: int) -> int:
-    """Return the descriptor of a new segment; OSError if the system has no memory or descriptor for it."""
+    """Return the descriptor of a new segment; OSError if the system refuses it.
+
+    It takes all of its memory at once, so the caller sees to it that there is so much.
+    """
     descriptor = os.memfd_create("regrain", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.posix_fallocate(descriptor, 0, nbytes)
@@ -44,7 +46,6 @@ class Mappings:
     """The segments that this process has mapped, by id. Where values are read from (a codec.Source)."""
 
     def __init__(self) -> None:
-        self._maps: dict[int, mmap.mmap] = {}
         self._readable: dict[int, memoryview] = {}
         self._writable: dict[int, memoryview] = {}
 
@@ -55,7 +56,7 @@ class Mappings:
             FrameError: the id is taken, or the descriptor holds fewer bytes.
             OSError: it cannot be mapped (such as writable by a read-only descriptor).
         """
-        if segment in self._maps:
+        if segment in self._readable:
             raise FrameError(f"segment {segment} is mapped already")
         prot = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
@@ -63,28 +64,25 @@ class Mappings:
         except ValueError as error:
             raise FrameError(f"segment {segment} does not hold {nbytes} bytes: {error}") from error
         view = memoryview(mapped)
-        self._maps[segment] = mapped
         self._readable[segment] = view.toreadonly()
         if writable:
             self._writable[segment] = view
 
     def drop(self, segment: int) -> None:
         """Forget a segment; it stays mapped for as long as views of it live. FrameError if there is none."""
-        mapped = self._maps.pop(segment, None)
-        if mapped is None:
+        if self._readable.pop(segment, None) is None:
             raise FrameError(f"segment {segment} is not mapped")
-        del self._readable[segment]
-        self._writable.pop(segment, None)
-        with contextlib.suppress(BufferError):  # somebody still reads; the last view unmaps it
-            mapped.close()
+        self._writable.pop(
+            segment, None
+        )  # never close() it: an array refers to a mapping without holding it open
 
     def close(self) -> None:
         """Forget every segment."""
-        for segment in list(self._maps):
+        for segment in list(self._readable):
             self.drop(segment)
 
     def __contains__(self, segment: int) -> bool:
-        return segment in self._maps
+        return segment in self._readable
 
     def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
         """Return a read-only view of exactly these bytes; FrameError if they are not in a mapped segment."""
