@@ -19,6 +19,8 @@ from regrain.wire import frames
 F = TypeVar("F")
 RECEIVE = 1 << 18
 DESCRIPTORS = 16
+DRAINED = 64
+"""Reads after a peer's end at most. Its socket holds less than one read; with descriptors a few more."""
 MAX_QUEUED = 256 << 20
 """Bytes that wait for a peer that does not read; beyond it the link is given up."""
 
@@ -26,7 +28,8 @@ MAX_QUEUED = 256 << 20
 class Link(Generic[F]):
     """Frames to and from a peer.
 
-    received: called with each frame, and the descriptors that came with its chunk (theirs to close).
+    received: called with each frame, and the descriptors that have come and wait for their frame; what it takes
+        out of the list is its own to close.
     closed: called once, with the reason.
     """
 
@@ -43,6 +46,7 @@ class Link(Generic[F]):
         self._received = received
         self._closed = closed
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._descriptors: list[int] = []
         self._queued = 0
         self._flushing = False
         self._blocked = False
@@ -80,30 +84,44 @@ class Link(Generic[F]):
         for _, copies in self._outbox:
             _close_all(copies)
         self._outbox.clear()
+        _close_all(self._descriptors)
+        self._descriptors.clear()
         self._sock.close()
         self._closed(reason)
 
+    def drain(self, reason: str) -> None:
+        """Take what a peer that has ended sent before, and close."""
+        for _ in range(DRAINED):
+            if not self._open or not self._receive():
+                break
+        self.close(reason)
+
     def _readable(self) -> None:
+        self._receive()
+
+    def _receive(self) -> bool:
+        """Read once; return whether there was something."""
         try:
             chunk, descriptors, _, _ = socket.recv_fds(self._sock, RECEIVE, DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self.close(str(error))
-            return
+            return False
+        self._descriptors.extend(descriptors)
         if not chunk:
             self.close("it closed its socket")
-            return
+            return False
         try:
             for frame in self._reader.feed(chunk):
-                self._received(frame, descriptors)
-                descriptors = []
+                self._received(frame, self._descriptors)
                 if not self._open:
-                    return
+                    return False
         except frames.FrameError as error:
             self.close(str(error))
-        finally:
-            _close_all(descriptors)
+        if len(self._descriptors) > DESCRIPTORS:
+            self.close("it sends descriptors that nobody asked for")
+        return True
 
     def _flush(self) -> None:
         self._flushing = False
@@ -116,7 +134,7 @@ class Link(Generic[F]):
                     self._loop.add_writer(self._sock.fileno(), self._writable)
                     return
         except OSError as error:
-            self.close(str(error))
+            self.drain(str(error))
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._sock.fileno())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+import math
 import mmap
 import os
 import signal
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.plan import Step
@@ -80,12 +82,11 @@ class Replica:
         """Handle a frame of the replica; whatever does not fit what it was asked ends it."""
         match frame:
             case frames.Done():
-                dispatch = self.holding.pop(frame.run, None)
+                dispatch = self.holding.get(frame.run)
                 if dispatch is None or not self._is_sound(dispatch, frame):
                     self.kill("it sent a result that fits no dispatch")
-                    if dispatch is not None:
-                        self.holding[frame.run] = dispatch
                     return
+                del self.holding[frame.run]
                 self.handlers.done(self, dispatch, frame)
             case frames.Need():
                 self._grant(frame)
@@ -105,7 +106,10 @@ class Replica:
         self._send(frames.Load(stages))
 
     def run(self, step: Step, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
-        """Hand it a batch; `nbytes` is the room that the results are expected to need. RequestError if none is free."""
+        """Hand it a batch; `nbytes` is the room that the results are expected to need.
+
+        RequestError if no memory is free for them, or the batch is too large for a frame.
+        """
         if nbytes:
             dispatch.extents.append(self.pool.grant(self.number, nbytes))
         for unit in units:
@@ -116,7 +120,14 @@ class Replica:
             self._map(extent.segment)
         self._runs += 1
         self.holding[self._runs] = dispatch
-        self._send(frames.Run(self._runs, self._define(step), units, list(dispatch.extents)))
+        try:
+            self._send(frames.Run(self._runs, self._define(step), units, list(dispatch.extents)))
+        except frames.FrameError as error:
+            del self.holding[self._runs]
+            for extent in dispatch.extents:
+                self.pool.commit(extent, 0)
+            detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
 
     def drop(self, segment: int) -> None:
         """A segment is gone: have it unmapped."""
@@ -189,7 +200,7 @@ class Replica:
 
     def _is_sound(self, dispatch: Dispatch, done: frames.Done) -> bool:
         """Whether a result has the dispatch's shape and points into what was granted for it."""
-        if len(done.outcomes) != dispatch.size:
+        if len(done.outcomes) != dispatch.size or not all(_is_sound_timing(dispatch, one) for one in done.timings):
             return False
         granted = {extent.generation for extent in dispatch.extents}
         return all(self._is_sound_outcome(dispatch.step, outcome, granted) for outcome in done.outcomes)
@@ -201,6 +212,8 @@ class Replica:
             case frames.Fault():
                 return True
             case frames.Answered():
+                if not 200 <= outcome.status <= 599:
+                    return False
                 values = [outcome.value]
             case frames.Result():
                 if len(outcome.outputs) != len(step.outputs):
@@ -216,3 +229,9 @@ class Replica:
     def _send(self, frame: frames.ToReplica) -> None:
         if self.link is not None:
             self.link.send(frame)
+
+
+def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing) -> bool:
+    """Whether a timing can be true; one that is not a number would upset every mean that it enters."""
+    is_time = 0.0 <= timing.seconds < math.inf
+    return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from regrain.errors import LoadError, RequestError
 from regrain.manifest import Manifest
 from regrain.wire import frames
-from regrain.wire.segments import create
+from regrain.wire.segments import create, reopen_readonly
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
@@ -65,8 +65,10 @@ class Supervisor:
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._ready = asyncio.Event()
-        self._cancel_fd = create(BOARD)
-        self.cancels = mmap.mmap(self._cancel_fd, BOARD)
+        cancels = create(BOARD)
+        self._readable_cancels = reopen_readonly(cancels)
+        self.cancels = mmap.mmap(cancels, BOARD)
+        os.close(cancels)
 
     def start(self, functions: list[Function]) -> None:
         """Start the replicas of some functions and keep them running."""
@@ -92,7 +94,7 @@ class Supervisor:
         """The sample has been through: warm up the replicas that it did not touch."""
         for function in self.functions:
             function.is_warming = False
-            for replica in function.replicas:
+            for replica in list(function.replicas):
                 self._warm(function, replica)
 
     async def stop(self) -> None:
@@ -108,7 +110,7 @@ class Supervisor:
             for _, replica in list(self._replicas.values()):
                 replica.kill("it did not stop when told to")
             await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
-        os.close(self._cancel_fd)
+        os.close(self._readable_cancels)
 
     def kill(self) -> None:
         """End every replica at once."""
@@ -148,12 +150,12 @@ class Supervisor:
         replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
         self._replicas[number] = (function, replica)
         function.replicas.append(replica)
+        replica.link.start()
         self._zygote.spawn(
             number,
-            [theirs.fileno(), self._cancel_fd, board],
+            [theirs.fileno(), self._readable_cancels, board],
             lambda pid, pidfd: self._born(function, replica, pid, pidfd),
         )
-        replica.link.start()
         asyncio.get_running_loop().call_soon(_close, theirs, board)
 
     def _born(self, function: Function, replica: Replica, pid: int, pidfd: int) -> None:
@@ -237,7 +239,7 @@ class Supervisor:
         """The process has ended, its memory with it: what was granted to it can be used again."""
         asyncio.get_running_loop().remove_reader(replica.pidfd)
         if replica.link is not None:
-            replica.link.close("its process ended")
+            replica.link.drain("its process ended")
         self._bury(replica)
 
     def _bury(self, replica: Replica) -> None:

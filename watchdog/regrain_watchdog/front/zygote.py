@@ -119,7 +119,7 @@ class Zygote:
             case frames.Forked():
                 born = self._births.pop(frame.id, None)
                 if born is not None and descriptors:
-                    born(frame.pid, os.dup(descriptors[0]))
+                    born(frame.pid, descriptors.pop(0))
             case frames.Exited():
                 self._exited(frame.id, frame.status)
 
