@@ -16,6 +16,9 @@ from regrain.graph import Ref
 from regrain.schema import types_of
 
 
+AS_ARRAY = "a library reads it as an array here"
+
+
 class Tracing(Protocol):
     """What a symbol needs of the trace that it belongs to."""
 
@@ -93,7 +96,8 @@ def _part(symbol: Symbol, key: str | int, annotation: object) -> Symbol:
 def _field(symbol: Symbol, name: str) -> Symbol:
     trace, label = trace_of(symbol), label_of(symbol)
     if name.startswith("__") and name.endswith("__"):
-        _refuse(symbol, f"its {name} is asked for here (isinstance, type or a library does so)")
+        is_array = name.startswith("__array_")
+        _refuse(symbol, AS_ARRAY if is_array else f"its {name} is asked for here (as isinstance does)")
     kind = _type_of(symbol)
     record = get_origin(kind) or kind
     if not isinstance(record, type) or not is_dataclass(record):
@@ -173,7 +177,7 @@ _REFUSED = {
         "iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ixor ior "
         "neg pos abs invert"
     ),
-    "a library reads it as an array here": "array array_ufunc array_function torch_function buffer",
+    AS_ARRAY: "array array_ufunc array_function torch_function buffer",
     "it is called here": "call",
     "it is changed here": "setattr delattr setitem delitem",
     "it is a key of a dict or set here": "hash",

@@ -7,8 +7,9 @@ that only a request brings. Whatever would, fails here, with its line.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
 from typing import Literal, NoReturn, Protocol
 
 from regrain.answers import sentence
@@ -89,7 +90,7 @@ class Trace:
             if trace_of(value) is not self:
                 self.fail(f"{what} is {label_of(value)} of another flow")
             return ref_of(value)
-        if type(value) in (list, tuple, dict) and any(isinstance(leaf, Symbol) for leaf in _leaves(value)):
+        if any(isinstance(leaf, Symbol) for leaf in _leaves(value)):
             return self._pack(value, what)
         for name, stage in self.stages.items():
             if value is stage:
@@ -109,7 +110,8 @@ class Trace:
                 if type(key) is not str:
                     self.fail(f"{what} is a dict with the key {key!r}; in a flow keys are text")
             return Pack("dict", tuple(self.argument(item, what) for item in value.values()), tuple(value))
-        assert isinstance(value, list | tuple)
+        if not isinstance(value, list | tuple):
+            self.fail(f"{what}: a {type(value).__name__} cannot be put together in a flow; do it in a stage")
         kind: Literal["list", "tuple"] = "list" if isinstance(value, list) else "tuple"
         return Pack(kind, tuple(self.argument(item, what) for item in value))
 
@@ -223,11 +225,15 @@ def _finish(tracing: Trace, inputs: tuple[str, ...], result: object) -> Graph:
 
 
 def _leaves(value: object) -> Iterator[object]:
+    items: Iterable[object] = ()
     if type(value) in (list, tuple, dict):
-        for item in value.values() if isinstance(value, dict) else value:  # type: ignore[attr-defined]  # by type()
-            yield from _leaves(item)
+        items = value.values() if isinstance(value, dict) else value  # type: ignore[assignment]  # by type()
+    elif is_dataclass(type(value)):
+        items = (getattr(value, field.name) for field in fields(type(value)))
     else:
         yield value
+    for item in items:
+        yield from _leaves(item)
 
 
 def _raised_at(error: Exception, tracing: Trace) -> Place:
