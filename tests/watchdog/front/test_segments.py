@@ -264,7 +264,7 @@ OWNERS = st.integers(0, 3)
 
 
 class Books(RuleBasedStateMachine):
-    """Any order of grants, commits, references, deaths: the pool's books against a plain list of what lives."""
+    """Any order of grants, commits, references and deaths, against a plain list of what lives."""
 
     def __init__(self) -> None:
         super().__init__()
