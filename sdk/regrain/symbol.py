@@ -15,7 +15,6 @@ from regrain.errors import SpecError
 from regrain.graph import Ref
 from regrain.schema import types_of
 
-
 AS_ARRAY = "a library reads it as an array here"
 
 

@@ -225,13 +225,16 @@ def _finish(tracing: Trace, inputs: tuple[str, ...], result: object) -> Graph:
 
 
 def _leaves(value: object) -> Iterator[object]:
+    """Everything in lists, tuples, dicts and dataclasses; a symbol's insides are its own."""
     items: Iterable[object] = ()
-    if type(value) in (list, tuple, dict):
-        items = value.values() if isinstance(value, dict) else value  # type: ignore[assignment]  # by type()
-    elif is_dataclass(type(value)):
-        items = (getattr(value, field.name) for field in fields(type(value)))
-    else:
+    if isinstance(value, Symbol):
         yield value
+    elif isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, list | tuple):
+        items = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        items = (getattr(value, field.name) for field in fields(value))
     for item in items:
         yield from _leaves(item)
 
