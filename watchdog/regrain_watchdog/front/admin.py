@@ -22,7 +22,7 @@ from granian.rsgi import Scope
 from msgspec import Struct
 
 from regrain.errors import RequestError, SpecError
-from regrain.manifest import Manifest, dumps
+from regrain.manifest import Manifest, SLOSpec, dumps
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.listen import is_loopback
@@ -31,6 +31,8 @@ from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
 LOOPBACK = "127.0.0.1"
 LIMIT = 20
 """Misses told where the caller does not say how many."""
+ATTAINMENT = 0.95
+"""The share of requests meant to hit where only a latency was set."""
 _JSON = [("content-type", "application/json")]
 _encode = msgspec.json.Encoder().encode
 
@@ -83,7 +85,9 @@ class Admin:
 
     def _page(self, path: str, query: str) -> bytes:
         if path == "/status":
-            return _encode(self._status())
+            return _encode(
+                self._objective() | {"load": self._measure.summary(time.monotonic())} | self._status()
+            )
         if path == "/manifest":
             return dumps(self._manifest)
         if path == "/slow":
@@ -101,6 +105,13 @@ class Admin:
         raise RequestError(
             HTTPStatus.NOT_FOUND, f"there is no {path}; there are /status, /manifest, /slow and /slow/CALL_ID"
         )
+
+    def _objective(self) -> dict[str, object]:
+        if self._measure.latency is None:
+            return {}
+        slo = self._manifest.slo
+        attainment = ATTAINMENT if slo is None else slo.attainment
+        return {"slo": SLOSpec(latency=self._measure.latency, attainment=attainment)}
 
     def _told(self, miss: Miss) -> Told:
         return Told(
@@ -136,13 +147,13 @@ class MetricsPage:
 
 
 def _check(scope: Scope) -> None:
-    named = urlsplit(f"//{scope.headers.get('host') or ''}").hostname or ""
+    host = scope.headers.get("host") or ""
     try:
-        allowed = is_loopback(named)
-    except ValueError:
+        allowed = is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # no address, or brackets that do not close
         allowed = False
     if not allowed:
-        raise RequestError(HTTPStatus.FORBIDDEN, f"the admin API answers to loopback hosts, not to {named!r}")
+        raise RequestError(HTTPStatus.FORBIDDEN, f"the admin API answers to loopback hosts, not to {host!r}")
     if scope.method not in ("GET", "HEAD"):
         raise _not_allowed(scope)
 

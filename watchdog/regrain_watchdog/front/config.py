@@ -274,9 +274,16 @@ def _option(name: str, default: object, setting: Setting) -> Option:
         name=name,
         flag=f"--{name.replace('_', '-')}",
         environment=f"{PREFIX}{name.upper()}",
-        default=str(default),
+        default=_shown(default, setting),
         setting=setting,
     )
+
+
+def _shown(value: object, setting: Setting) -> str:
+    """A value as a user would write it."""
+    if setting.parse is parse_bytes and isinstance(value, int) and value % MIB == 0:
+        return f"{value // MIB}Mi"
+    return f"{value:g}s" if isinstance(value, float) else str(value)
 
 
 _OPTIONS = tuple(_option(field.name, field.default, field.metadata["setting"]) for field in fields(Config))

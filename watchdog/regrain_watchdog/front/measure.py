@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -30,6 +31,45 @@ SHED = frozenset({429, 503})
 LATE = 504
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods with a label of their own; callers make up others, and each would be a time series."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A metric: its name, what it tells, and its labels. A counter's name gains `_total` on the page."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+REQUESTS = Named(
+    "counter", "http_requests", "Requests by status and method; 499: the caller left.", ("code", "method")
+)
+DURATION = Named(
+    "histogram", "http_request_duration_seconds", "Time from body read to answer.", ("code", "method")
+)
+IN_FLIGHT = Named("gauge", "http_requests_in_flight", "Requests being served.")
+HITS = Named("counter", "regrain_hits", "Correct answers within the objective.")
+MISSES = Named("counter", "regrain_misses", "Requests that missed: late, shed or failed.", ("reason",))
+CANCELS = Named("counter", "regrain_cancelled", "Requests whose caller went away.")
+BATCHES = Named("histogram", "regrain_batch_size", "Units that were dispatched together.", ("group",))
+WAITS = Named("histogram", "regrain_queue_wait_seconds", "Wait of a dispatch's first unit.", ("group",))
+HOPS = Named("histogram", "regrain_hop_seconds", "Hand-off to a replica and back.", ("group",))
+STAGES = Named("histogram", "regrain_stage_seconds", "Service time of a stage in one run.", ("stage",))
+ITEMS = Named("counter", "regrain_stage_items", "Inputs that a stage was called with.", ("stage",))
+RETRIES = Named("counter", "regrain_retries", "Units run again because their replica died.", ("group",))
+DEATHS = Named("counter", "regrain_replica_deaths", "Replicas that ended without being told to.", ("group",))
+QUEUED = Named("gauge", "regrain_queue_units", "Units waiting for a replica.", ("group",))
+REPLICAS = Named("gauge", "regrain_replicas", "Worker processes.", ("group", "state"))
+MEMORY = Named("gauge", "regrain_shared_memory_bytes", "Shared memory: in_use, held or limit.", ("state",))
+METRICS = (
+    *(REQUESTS, DURATION, IN_FLIGHT, HITS, MISSES, CANCELS, BATCHES, WAITS, HOPS, STAGES, ITEMS, RETRIES),
+    *(DEATHS, QUEUED, REPLICAS, MEMORY),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,54 +236,30 @@ class Measure(Collector):
         yield from self._collect_gauges()
 
     def _collect_http(self) -> Iterator[Metric]:
-        total = CounterMetricFamily(
-            "http_requests", "Requests by status code and method.", labels=("code", "method")
-        )
-        took = HistogramMetricFamily(
-            "http_request_duration_seconds", "Time from body read to answer.", labels=("code", "method")
-        )
-        for (status, method), histogram in self._requests.items():
-            labels = (str(status), method)
-            total.add_metric(labels, sum(histogram.counts))
-            took.add_metric(labels, histogram.buckets(), histogram.total)
-        yield total
-        yield took
-        yield GaugeMetricFamily("http_requests_in_flight", "Requests being served.", self.in_flight)
+        requests = {(str(status), method): found for (status, method), found in self._requests.items()}
+        yield _family(REQUESTS, {labels: sum(found.counts) for labels, found in requests.items()}.items())
+        yield _family(DURATION, requests.items())
+        yield _family(IN_FLIGHT, [((), self.in_flight)])
         outcomes = dict(self._outcomes)
-        yield CounterMetricFamily(
-            "regrain_hits", "Correct answers within the objective.", outcomes.pop("hit")
-        )
-        yield CounterMetricFamily(
-            "regrain_cancelled", "Requests whose caller went away.", outcomes.pop("cancelled")
-        )
-        yield _counter("regrain_misses", "Requests that missed, by reason.", "reason", outcomes)
+        yield _family(HITS, [((), outcomes.pop("hit"))])
+        yield _family(CANCELS, [((), outcomes.pop("cancelled"))])
+        yield _family(MISSES, _labelled(outcomes))
 
     def _collect_groups(self) -> Iterator[Metric]:
-        yield _histogram("regrain_batch_size", "Units per dispatch.", "group", self._batches)
-        yield _histogram("regrain_queue_wait_seconds", "Wait of a batch's first unit.", "group", self._waits)
-        yield _histogram("regrain_hop_seconds", "Hand-off to a replica and back.", "group", self._hops)
-        yield _histogram("regrain_stage_seconds", "Service time of a stage per run.", "stage", self._stages)
-        yield _counter("regrain_stage_items", "Inputs that a stage was called with.", "stage", self._items)
-        yield _counter("regrain_retries", "Units run again after a replica's death.", "group", self._retries)
-        yield _counter("regrain_replica_deaths", "Replicas that ended untold.", "group", self._deaths)
+        yield _family(BATCHES, _labelled(self._batches))
+        yield _family(WAITS, _labelled(self._waits))
+        yield _family(HOPS, _labelled(self._hops))
+        yield _family(STAGES, _labelled(self._stages))
+        yield _family(ITEMS, _labelled(self._items))
+        yield _family(RETRIES, _labelled(self._retries))
+        yield _family(DEATHS, _labelled(self._deaths))
 
     def _collect_gauges(self) -> Iterator[Metric]:
         held = self.gauges()
-        queued = GaugeMetricFamily("regrain_queue_units", "Units waiting for a replica.", labels=("group",))
-        for group, units in held.queued.items():
-            queued.add_metric((group,), units)
-        yield queued
-        replicas = GaugeMetricFamily("regrain_replicas", "Worker processes.", labels=("group", "state"))
-        for key, amount in held.replicas.items():
-            replicas.add_metric(key, amount)
-        yield replicas
-        memory = GaugeMetricFamily(
-            "regrain_shared_memory_bytes", "Shared memory: in use, held, limit.", labels=("state",)
-        )
-        memory.add_metric(("in_use",), held.memory_in_use)
-        memory.add_metric(("held",), held.memory_held)
-        memory.add_metric(("limit",), held.memory_limit)
-        yield memory
+        yield _family(QUEUED, _labelled(held.queued))
+        yield _family(REPLICAS, held.replicas.items())
+        memory = {"in_use": held.memory_in_use, "held": held.memory_held, "limit": held.memory_limit}
+        yield _family(MEMORY, _labelled(memory))
 
 
 def _of(histograms: dict[str, _Histogram], label: str, bounds: Sequence[float]) -> _Histogram:
@@ -253,15 +269,23 @@ def _of(histograms: dict[str, _Histogram], label: str, bounds: Sequence[float]) 
     return histogram
 
 
-def _histogram(name: str, text: str, label: str, values: dict[str, _Histogram]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=(label,))
-    for key, histogram in values.items():
-        family.add_metric((key,), histogram.buckets(), histogram.total)
-    return family
+def _labelled(values: Mapping[str, T]) -> list[tuple[tuple[str], T]]:
+    return [((label,), value) for label, value in values.items()]
 
 
-def _counter(name: str, text: str, label: str, values: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for key, count in values.items():
-        family.add_metric((key,), count)
-    return family
+def _family(named: Named, values: Iterable[tuple[Sequence[str], float | _Histogram]]) -> Metric:
+    """Prometheus' form of one metric: a value, or a histogram, by the values of its labels."""
+    made: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+    if named.kind == "counter":
+        made = CounterMetricFamily(named.name, named.help, labels=named.labels)
+    elif named.kind == "gauge":
+        made = GaugeMetricFamily(named.name, named.help, labels=named.labels)
+    else:
+        made = HistogramMetricFamily(named.name, named.help, labels=named.labels)
+    for labels, value in values.items():
+        if isinstance(value, _Histogram):
+            if isinstance(made, HistogramMetricFamily):
+                made.add_metric(labels, value.buckets(), value.total)
+        elif not isinstance(made, HistogramMetricFamily):
+            made.add_metric(labels, value)
+    return made

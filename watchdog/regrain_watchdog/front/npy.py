@@ -25,15 +25,17 @@ def read(body: bytes) -> Array:
         shape, fortran, dtype = _header(stream)
     except (ValueError, EOFError, TypeError) as error:
         raise ValueError(f"no .npy file: {str(error).splitlines()[0]}") from error
-    if dtype.hasobject:
-        raise ValueError("an .npy file of Python objects, allowed are plain dtypes")
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(
+            f"an .npy file of dtype {dtype}, allowed are dtypes of plain data (no Python objects)"
+        )
     start, count = stream.tell(), math.prod(shape)
     if count * dtype.itemsize != len(body) - start:
         raise ValueError(
             f"an .npy file of shape {shape} and dtype {dtype}, which makes {count * dtype.itemsize} bytes, "
             f"with {len(body) - start} bytes"
         )
-    if not count or not dtype.itemsize:
+    if not count:
         return np.empty(shape, dtype)
     return np.frombuffer(body, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
 

@@ -17,13 +17,14 @@ _SCALE = 1 / math.log(GROWTH)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a window held. `rate` is requests per second; `p50`, `p95` and `p99` are seconds.
+    """What a window of `window` seconds held. `rate` is requests per second; `p50`, `p95`, `p99` are seconds.
 
     `hit_rate` is in [0, 1]. Percentiles and hit rate are None where no request says anything about them.
     """
 
+    window: float
+    requests: int
     rate: float
-    count: int
     p50: float | None
     p95: float | None
     p99: float | None
@@ -78,8 +79,9 @@ class Window:
         count = hits + misses + sum(slot.others for slot in slots)
         span = min(max(now - self._first, 1.0), self._seconds + now - second)
         return Summary(
+            window=span,
+            requests=count,
             rate=count / span,
-            count=count,
             p50=_percentile(bins, count, 0.50),
             p95=_percentile(bins, count, 0.95),
             p99=_percentile(bins, count, 0.99),

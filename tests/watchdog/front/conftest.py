@@ -1,0 +1,194 @@
+"""An app in memory behind the real listeners, on loopback and any free port."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+import uvloop
+
+from regrain.graph import Graph, Ref
+from regrain.manifest import Manifest, Parameter, SLOSpec
+from regrain_watchdog.front.call import Reply
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.http import Ingress
+from regrain_watchdog.front.listen import Listener
+from regrain_watchdog.front.measure import Measure
+
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class EchoService:
+    """A Service that runs `behave` in place of stages; by default a call's values are its answer."""
+
+    def __init__(self, manifest, behave=None):
+        self.manifest = manifest
+        self.calls = []
+        self.trouble = ""
+        self._behave = behave
+
+    async def submit(self, call):
+        self.calls.append(call)
+        if self._behave is not None:
+            return await self._behave(call)
+        values = call.values
+        return Reply(value=next(iter(values.values())) if len(values) == 1 else values)
+
+    def unready(self):
+        return self.trouble
+
+    def status(self):
+        return {"app": self.manifest.app}
+
+
+class Loop:
+    """A uvloop in a thread of its own, so that tests stay plain functions."""
+
+    def __init__(self):
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def close(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+
+class Client:
+    """Speaks HTTP to a port of this machine."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def request(self, method, path="/", body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            response = connection.getresponse()
+            named = {name.lower(): text for name, text in response.getheaders()}
+            return Answer(response.status, named, response.read())
+        finally:
+            connection.close()
+
+    def post(self, body=b"", content_type="", path="/", **headers):
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return self.request(
+            "POST", path, body, named | ({"Content-Type": content_type} if content_type else {})
+        )
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+
+class Served(Client):
+    """An Ingress that listens."""
+
+    def __init__(self, loop, service, measure, ingress, listener):
+        super().__init__(listener.port)
+        self.loop, self.service, self.measure = loop, service, measure
+        self.ingress, self.listener = ingress, listener
+
+
+def until(claim):
+    """Wait for what another thread is about to make true."""
+    end = time.monotonic() + PATIENCE
+    while not claim():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.002)
+
+
+@pytest.fixture(name="until")
+def _until():
+    return until
+
+
+@pytest.fixture
+def loop():
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listen(loop):
+    """Serve any RSGI handler; returns a client of it."""
+    listeners = []
+
+    async def _start(handler):
+        listener = Listener(handler, "127.0.0.1", 0)
+        await listener.start()
+        listeners.append(listener)
+        return listener
+
+    yield lambda handler: Client(loop.run(_start(handler)).port)
+    for listener in listeners:
+        loop.run(listener.stop(1.0))
+
+
+@pytest.fixture
+def app_of():
+    """Make a manifest of these parameters; the default app takes and gives bytes."""
+
+    def _make(*parameters, answer=None, slo=None):
+        parameters = parameters or (Parameter(name="image", kind="bytes", schema={"type": "string"}),)
+        return Manifest(
+            app="echo",
+            stages=(),
+            graph=Graph(inputs=tuple(p.name for p in parameters), nodes=(), output=Ref("$image")),
+            parameters=parameters,
+            answer=answer or Parameter(name="", kind="json"),
+            slo=SLOSpec(latency=slo, attainment=0.95) if slo else None,
+        )
+
+    return _make
+
+
+@pytest.fixture
+def serve(loop, app_of):
+    """Serve an app whose stages are `behave`; returns a client that also knows the server's parts."""
+    made = []
+
+    async def _start(manifest, behave, config):
+        service = EchoService(manifest, behave)
+        measure = Measure(latency=config.latency(manifest))
+        ingress = Ingress(service, measure, config)
+        listener = Listener(
+            ingress, config.host, config.port, header_timeout=config.header_timeout, connections=64
+        )
+        await listener.start()
+        return Served(loop, service, measure, ingress, listener)
+
+    def _serve(manifest=None, behave=None, **settings):
+        served = loop.run(_start(manifest or app_of(), behave, Config(port=0, **settings)))
+        made.append(served)
+        return served
+
+    yield _serve
+    for served in made:
+        loop.run(served.listener.stop(1.0))
+        loop.run(_stop(served.ingress))
+
+
+async def _stop(ingress):
+    ingress.stop()

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from regrain_watchdog.front import reference
+from regrain_watchdog.front.config import options
+from regrain_watchdog.front.measure import METRICS, Measure
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), [("settings.md", reference.settings()), ("metrics.md", reference.metrics())]
+)
+def test_the_page_in_docs_is_up_to_date(page, text):
+    assert (DOCS / page).read_text() == text, "run: python -m regrain_watchdog.front.reference docs"
+
+
+def test_every_setting_is_told():
+    text = reference.settings()
+
+    assert all(f"| `{option.flag}` | `{option.environment}` |" in text for option in options())
+
+
+def test_every_metric_that_is_served_is_told():
+    served = {family.name for family in text_string_to_metric_families(Measure().page()[1].decode())}
+
+    assert {name for name in served if not name.startswith("process_")} == {named.name for named in METRICS}
+
+
+def test_writing_makes_both_pages(tmp_path):
+    reference.write(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.md", "metrics.md"}

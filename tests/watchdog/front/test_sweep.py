@@ -1,0 +1,95 @@
+import asyncio
+import time
+
+from regrain_watchdog.front.sweep import Sweeper
+
+
+class Caller:
+    """A connection whose other end goes away when told to."""
+
+    def __init__(self):
+        self.left = asyncio.Event()
+        self.watched = asyncio.Event()
+
+    async def client_disconnect(self):
+        self.watched.set()
+        await self.left.wait()
+
+
+def _run(scenario):
+    async def bounded():
+        async with asyncio.timeout(10):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+async def _request(sweeper, caller, work):
+    task = asyncio.current_task()
+    sweeper.enter(task, caller, time.monotonic())
+    try:
+        await work
+    finally:
+        caller.gone = sweeper.leave(task)
+
+
+def test_a_request_whose_caller_leaves_is_cancelled():
+    async def scenario():
+        caller, sweeper = Caller(), Sweeper(0.001)
+        request = asyncio.create_task(_request(sweeper, caller, asyncio.Event().wait()))
+        await caller.watched.wait()
+        caller.left.set()
+        await asyncio.wait({request})
+
+        assert request.cancelled()
+        assert caller.gone is True
+
+    _run(scenario)
+
+
+def test_a_request_that_ends_is_no_longer_watched():
+    async def scenario():
+        caller, sweeper = Caller(), Sweeper(0.001)
+        await _request(sweeper, caller, caller.watched.wait())
+        caller.left.set()
+        await asyncio.sleep(0)
+
+        assert caller.gone is False
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    _run(scenario)
+
+
+def test_a_request_that_is_over_soon_is_never_watched():
+    async def scenario():
+        caller, sweeper = Caller(), Sweeper(60.0)
+        await _request(sweeper, caller, asyncio.sleep(0))
+        sweeper.stop()
+
+        assert not caller.watched.is_set()
+        assert caller.gone is False
+
+    _run(scenario)
+
+
+def test_requests_that_come_later_are_swept_too():
+    async def scenario():
+        sweeper, callers = Sweeper(0.001), [Caller(), Caller()]
+        for caller in callers:
+            await _request(sweeper, caller, caller.watched.wait())
+
+    _run(scenario)
+
+
+def test_stopping_ends_the_watchers():
+    async def scenario():
+        caller, sweeper = Caller(), Sweeper(0.001)
+        request = asyncio.create_task(_request(sweeper, caller, asyncio.Event().wait()))
+        await caller.watched.wait()
+        sweeper.stop()
+        await asyncio.sleep(0)
+
+        assert asyncio.all_tasks() == {asyncio.current_task(), request}
+        request.cancel()
+
+    _run(scenario)
