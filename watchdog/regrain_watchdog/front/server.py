@@ -257,7 +257,7 @@ class Server:
             self._app.exited(number, status)
 
     def status(self) -> dict[str, object]:
-        """What GET /status tells: the app's status, and what the process knows of itself."""
+        """What GET /status tells: the app's status, its load, and what the process knows of itself."""
         app = self._app
         return {
             **(app.status() if app is not None else {}),

@@ -30,6 +30,8 @@ from regrain_watchdog.front.zygote import Zygote
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = {"Retry-After": "1"}
+ATTAINMENT = 0.95
+"""The share of requests that should hit where a setting gives a latency and the app gave no objective."""
 
 
 class App:
@@ -304,8 +306,18 @@ class App:
                 }
                 for function in self.functions
             ],
+            "load": msgspec.to_builtins(self.measure.summary(time.monotonic())),
+            "slo": self._objective(),
             "warnings": [self.unready()] if self.unready() else [],
         }
+
+    def _objective(self) -> dict[str, float] | None:
+        """The objective in force, in seconds and as a share; None without one."""
+        latency = self.measure.latency
+        if latency is None:
+            return None
+        slo = self.manifest.slo
+        return {"latency": latency, "attainment": slo.attainment if slo is not None else ATTAINMENT}
 
     def state(self) -> str:
         """Return "starting", "ready" or "draining"."""
