@@ -282,7 +282,7 @@ def _family(named: Named, values: Iterable[tuple[Sequence[str], float | _Histogr
         made = GaugeMetricFamily(named.name, named.help, labels=named.labels)
     else:
         made = HistogramMetricFamily(named.name, named.help, labels=named.labels)
-    for labels, value in values.items():
+    for labels, value in values:
         if isinstance(value, _Histogram):
             if isinstance(made, HistogramMetricFamily):
                 made.add_metric(labels, value.buckets(), value.total)
