@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from regrain.arrays import Tensor, array_schema, array_type, as_array, tensor_spec, type_name
+from regrain.arrays import Tensor, array_type, as_array, tensor_spec, type_name
 from regrain.errors import SpecError
+from regrain.json_schema import ANYTHING, Schema, default_of, is_required, json_schema, stripped
 from regrain.manifest import Parameter, TensorSpec
 from regrain.request import Request, Response
 
 Kind = Literal["bytes", "str", "array", "json", "request"]
-Schema = dict[str, object]
 
 __all__ = ["Tensor", "convert", "describe", "item_of", "parameters", "returned", "types_of"]
 
 CARRIED = "None, bool, int, float, str, bytes, list, tuple, dict, dataclasses, numpy arrays and torch tensors"
 _SCALARS = (bytes, str, int, float, bool)
-_ANYTHING = (None, inspect.Parameter.empty, Any, object)
 
 
 def parameters(function: Callable[..., object]) -> tuple[Parameter, ...]:
@@ -61,10 +60,10 @@ def types_of(function: Callable[..., object]) -> dict[str, object]:
 
 def item_of(annotation: object) -> object:
     """Return the type of the items of list[X] or tuple[X, ...]; None where a type says nothing of them."""
-    arguments = get_args(_bare(annotation))
-    if get_origin(_bare(annotation)) is list:
+    arguments = get_args(stripped(annotation))
+    if get_origin(stripped(annotation)) is list:
         return arguments[0]
-    is_run = get_origin(_bare(annotation)) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
+    is_run = get_origin(stripped(annotation)) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
     return arguments[0] if is_run else None
 
 
@@ -87,12 +86,12 @@ def convert(value: object, annotation: object, *, at: str = "$") -> object:
         ValueError: the value does not fit; the message says where and what is expected.
     """
     is_there = annotation in _SCALARS and type(value) is annotation
-    if is_there or annotation in _ANYTHING or annotation in (Request, Response):
+    if is_there or annotation in ANYTHING or annotation in (Request, Response):
         return value
     array = array_type(annotation)
     if array is not None:
         return as_array(value, array, at)
-    annotation = _bare(annotation)
+    annotation = stripped(annotation)
     if get_origin(annotation) in (Union, UnionType):
         return _as_union(value, get_args(annotation), at)
     if isinstance(annotation, type) and is_dataclass(annotation):
@@ -111,16 +110,8 @@ def _parameter(
     kind, schema, tensor = _described(annotation, where)
     required = parameter.default is parameter.empty
     if not required:
-        schema = schema | _default(parameter.default)
+        schema = schema | default_of(parameter.default)
     return Parameter(name=parameter.name, kind=kind, schema=schema, tensor=tensor, required=required)
-
-
-def _default(value: object) -> Schema:
-    try:
-        plain: object = msgspec.json.decode(msgspec.json.encode(value))
-    except (TypeError, ValueError):  # an array or the like: a default that JSON cannot show
-        return {}
-    return {"default": plain}
 
 
 def _described(annotation: object, where: str) -> tuple[Kind, Schema, TensorSpec | None]:
@@ -128,33 +119,24 @@ def _described(annotation: object, where: str) -> tuple[Kind, Schema, TensorSpec
         return "request", {}, None
     array = array_type(_required(annotation))
     if array is not None:
-        return "array", array_schema(array), tensor_spec(array)
+        return "array", _json_schema(annotation, where), tensor_spec(array)
     return _kind(_required(annotation)), _json_schema(annotation, where), None
 
 
 def _kind(annotation: object) -> Kind:
-    if _bare(annotation) is bytes:
+    if stripped(annotation) is bytes:
         return "bytes"
-    return "str" if _bare(annotation) is str else "json"
+    return "str" if stripped(annotation) is str else "json"
 
 
 def _json_schema(annotation: object, where: str) -> Schema:
-    if annotation in _ANYTHING:
-        return {}
     try:
-        return msgspec.json.schema(annotation, schema_hook=_hook)
-    except (TypeError, NotImplementedError) as error:
+        return json_schema(annotation)
+    except (TypeError, NameError) as error:
         shown = annotation.__qualname__ if isinstance(annotation, type) else annotation
         raise SpecError(
             f"{where} is of type {shown}, which no request carries; allowed are {CARRIED}"
         ) from error
-
-
-def _hook(kind: type) -> Schema:
-    array = array_type(kind)
-    if array is None:
-        raise NotImplementedError
-    return array_schema(array)
 
 
 def _as_union(value: object, members: tuple[object, ...], at: str) -> object:
@@ -183,7 +165,7 @@ def _as_dataclass(value: object, annotation: type, at: str) -> object:
                 f"{at}.{name}: no such field in {annotation.__name__}, it has {', '.join(wanted)}"
             )
     for name, field in wanted.items():
-        if name not in value and _is_required(field):
+        if name not in value and is_required(field):
             raise ValueError(f"{at}.{name}: missing")
     hints = _field_types(annotation)
     given = {name: convert(item, hints[name], at=f"{at}.{name}") for name, item in value.items()}
@@ -199,10 +181,6 @@ def _field_types(annotation: type) -> dict[str, object]:
     return types_of(annotation)
 
 
-def _is_required(field: Field[object]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
-
-
 def _is_deep(annotation: object) -> bool:
     """Whether a list, tuple or dict type has an array or a dataclass inside."""
     if get_origin(annotation) not in (list, tuple, dict):
@@ -213,7 +191,7 @@ def _is_deep(annotation: object) -> bool:
 def _wants_own_way(annotation: object) -> bool:
     if array_type(annotation) is not None or is_dataclass(annotation):
         return True
-    return any(_wants_own_way(inner) for inner in get_args(_bare(annotation)))
+    return any(_wants_own_way(inner) for inner in get_args(stripped(annotation)))
 
 
 def _as_container(value: object, annotation: object, at: str) -> object:
@@ -252,10 +230,6 @@ def _required(annotation: object) -> object:
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
     others = [member for member in members if member is not NoneType]
     return others[0] if len(others) == 1 else annotation
-
-
-def _bare(annotation: object) -> object:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import jsonschema
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -37,6 +38,11 @@ class Share:
             raise ValueError(f"a share is at most 1, was {self.value}")
 
 
+@dataclass
+class Tree:
+    children: list["Tree"]
+
+
 BOX = {"corner": [1, 2], "scores": [0.5, 1]}
 
 
@@ -56,6 +62,7 @@ BOX = {"corner": [1, 2], "scores": [0.5, 1]}
         (int, "json"),
         (Page, "json"),
         (list[bytes], "json"),
+        (Annotated[list[Image], "pages"], "json"),
         (int | str, "json"),
         (Any, "json"),
         (inspect.Parameter.empty, "json"),
@@ -90,6 +97,27 @@ def test_the_schema_of_a_dataclass_accepts_what_converts_and_refuses_what_does_n
             jsonschema.validate(wrong, schema)
         with pytest.raises(ValueError, match=r"\$"):
             convert(wrong, Page)
+
+
+def test_a_schema_holds_what_json_libraries_leave_out():
+    _, schema, _ = describe(dict[str, list[Box | Share | None] | object])
+    _, boxes, _ = describe(list[Box | Share | None])
+    _, tree, _ = describe(Tree)
+
+    jsonschema.validate({"a": {1: 2}}, schema)
+    jsonschema.validate([BOX, {"value": 0.5}, None], boxes)
+    jsonschema.validate({"children": [{"children": []}]}, tree)
+    for wrong in ([BOX | {"scores": [1]}], [{"other": 1}], [3]):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, boxes)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"children": [{}]}, tree)
+
+
+def test_unions_of_dataclasses_become_the_one_that_fits():
+    converted = convert([BOX, {"value": 0.5}, None], list[Box | Share | None])
+
+    assert [type(item).__name__ for item in converted] == ["Box", "Share", "NoneType"]
 
 
 def test_parameters_are_described_in_order():
@@ -239,6 +267,8 @@ def test_what_came_as_json_becomes_the_type(value, annotation, expected):
         ({"a": 1}, dict[str, Image], "$.a: expected shape [-1, -1, 3], got []"),
         ("c", Literal["a", "b"], "$: invalid enum value 'c'"),
         (None, Page, "$: expected an object (Page), got null"),
+        (-1, Annotated[int, msgspec.Meta(ge=0)], "$: expected `int` >= 0"),
+        ([[[1]]], Annotated[list[Image], "pages"], "$[0]: expected shape [-1, -1, 3], got [1, 1]"),
         (3, str | bytes, "$: expected `bytes`, got `int`"),
         ("%", bytes, "$: invalid base64 encoded string"),
     ],

@@ -1,0 +1,110 @@
+"""JSON Schemas of types, as they are written in the manifest and shown in the OpenAPI document.
+
+msgspec knows those of plain types; it knows neither arrays nor unions of dataclasses, so containers and
+dataclasses are walked here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from regrain.arrays import array_schema, array_type
+
+Schema = dict[str, object]
+ANYTHING = (None, inspect.Parameter.empty, Any, object)
+"""Annotations that say nothing."""
+
+
+def json_schema(annotation: object) -> Schema:
+    """Return the schema of a type, dataclasses in its "$defs"; TypeError if no request carries the type."""
+    definitions: dict[str, Schema] = {}
+    schema = _schema(annotation, definitions)
+    return schema | {"$defs": definitions} if definitions else schema
+
+
+def stripped(annotation: object) -> object:
+    """Return a type without its annotations, unless msgspec knows them (`Annotated[int, Meta(ge=0)]`)."""
+    inner = get_args(annotation)
+    is_annotated = get_origin(annotation) is Annotated
+    return (
+        inner[0]
+        if is_annotated and not any(isinstance(extra, msgspec.Meta) for extra in inner)
+        else annotation
+    )
+
+
+def default_of(value: object) -> Schema:
+    """Return the keyword "default" of a schema; nothing for a default that JSON cannot show."""
+    try:
+        plain: object = msgspec.json.decode(msgspec.json.encode(value))
+    except (TypeError, ValueError):
+        return {}
+    return {"default": plain}
+
+
+def _schema(annotation: object, definitions: dict[str, Schema]) -> Schema:
+    if annotation in ANYTHING:
+        return {}
+    array = array_type(annotation)
+    if array is not None:
+        return array_schema(array)
+    annotation = stripped(annotation)
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return _reference(annotation, definitions)
+    if get_origin(annotation) in (Union, UnionType, list, tuple, dict):
+        return _composed(get_origin(annotation), get_args(annotation), definitions)
+    return _plain(annotation, definitions)
+
+
+def _composed(origin: object, arguments: tuple[object, ...], definitions: dict[str, Schema]) -> Schema:
+    if origin in (Union, UnionType):
+        return {"anyOf": [_schema(member, definitions) for member in arguments]}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
+    if origin is list or arguments[-1] is Ellipsis:
+        return {"type": "array", "items": _schema(arguments[0], definitions)}
+    items = [_schema(item, definitions) for item in arguments]
+    size = len(items)
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": size, "maxItems": size}
+
+
+def _reference(kind: type, definitions: dict[str, Schema]) -> Schema:
+    name = kind.__qualname__.replace(".<locals>", "")
+    if name not in definitions:
+        definitions[name] = {}  # a dataclass may hold itself
+        definitions[name] = _object(kind, definitions)
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _object(kind: type, definitions: dict[str, Schema]) -> Schema:
+    hints = get_type_hints(kind, include_extras=True)
+    properties: dict[str, Schema] = {}
+    required = []
+    for field in fields(kind):
+        properties[field.name] = _schema(hints[field.name], definitions)
+        if field.default is not MISSING:
+            properties[field.name] |= default_of(field.default)
+        elif is_required(field):
+            required.append(field.name)
+    schema: Schema = {"title": kind.__name__, "type": "object", "properties": properties}
+    schema |= {"required": required, "additionalProperties": False}
+    doc = inspect.getdoc(kind) or ""
+    return schema if doc.startswith(f"{kind.__name__}(") else schema | {"description": doc}
+
+
+def is_required(field: Field[object]) -> bool:
+    """Whether a dataclass cannot be made without this field."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _plain(annotation: object, definitions: dict[str, Schema]) -> Schema:
+    schema: Schema = dict(msgspec.json.schema(annotation))
+    inner = schema.pop("$defs", {})
+    if isinstance(inner, dict):
+        definitions.update(inner)
+    return schema

@@ -1,0 +1,161 @@
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regrain._onnx import OnnxModel, onnx
+from regrain.context import building
+from regrain.errors import LoadError, SpecError
+from regrain.manifest import GPUSpec, StageSpec
+
+CLASSIFIER = "rapidocr:models/ch_ppocr_mobile_v2.0_cls_mobile.onnx"
+
+
+@dataclass
+class Named:
+    name: str
+    shape: list[int | str | None]
+    type: str
+
+
+class SumAndDifference:
+    """A session over two inputs, x and y, that gives x + y and x - y."""
+
+    def get_inputs(self):
+        return [Named("x", ["batch", 2], "tensor(float)"), Named("y", [None, 2], "tensor(int64)")]
+
+    def get_outputs(self):
+        return [Named("sum", [], "tensor(double)"), Named("difference", [1], "tensor(bool)")]
+
+    def get_providers(self):
+        return ["CPUExecutionProvider"]
+
+    def run(self, output_names, input_feed):
+        assert output_names is None
+        return [input_feed["x"] + input_feed["y"], input_feed["x"] - input_feed["y"]]
+
+
+@pytest.fixture(scope="module")
+def onnxruntime():
+    pytest.importorskip("rapidocr", reason="the models come from rapidocr")
+    return pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+
+def test_a_model_of_a_package_runs(onnxruntime):
+    model = onnx(CLASSIFIER)
+
+    (scores,) = model(np.zeros((1, 3, 48, 192), np.float32))
+
+    assert scores.shape == (1, 2)
+    assert scores.sum() == pytest.approx(1.0)
+
+
+def test_it_takes_read_only_and_strided_arrays(onnxruntime):
+    model = onnx(CLASSIFIER)
+    array = np.linspace(0, 1, 2 * 3 * 48 * 192, dtype=np.float32).reshape(2, 192, 48, 3).transpose(0, 3, 2, 1)
+    array.flags.writeable = False
+
+    np.testing.assert_array_equal(model(array)[0], model(np.ascontiguousarray(array))[0])
+
+
+def test_it_tells_what_the_model_takes_and_gives():
+    model = OnnxModel(SumAndDifference())
+
+    assert [(port.name, port.datatype, port.shape) for port in (*model.inputs, *model.outputs)] == [
+        ("x", "FP32", (-1, 2)),
+        ("y", "INT64", (-1, 2)),
+        ("sum", "FP64", ()),
+        ("difference", "BOOL", (1,)),
+    ]
+
+
+def test_arrays_go_by_order_and_by_name():
+    model = OnnxModel(SumAndDifference())
+    one, two = np.array([1]), np.array([2])
+
+    for given in (model(one, two), model(one, y=two), model(y=two, x=one)):
+        assert [array.item() for array in given] == [3, -1]
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "message"),
+    [
+        ((1, 2, 3), {}, "the model takes x, y; got 3 arrays"),
+        ((1,), {"x": 2}, "x, y, each once; got 'x' too"),
+        ((1,), {"z": 2}, "x, y, each once; got 'z' too"),
+    ],
+)
+def test_arrays_too_many_are_refused(args, named, message):
+    with pytest.raises(SpecError, match=message):
+        OnnxModel(SumAndDifference())(*args, **named)
+
+
+def test_it_runs_on_the_cores_of_its_stage_and_does_not_spin(onnxruntime):
+    with building("read", StageSpec(name="read", digest="", cpu=2.0)):
+        stage = onnx(CLASSIFIER).session.get_session_options()
+        own = onnx(CLASSIFIER, cpu=3).session.get_session_options()
+    plain = onnx(CLASSIFIER).session.get_session_options()
+
+    threads = [options.intra_op_num_threads for options in (stage, own, plain)]
+    assert threads == [2, 3, 1]
+    assert stage.inter_op_num_threads == 1
+    assert stage.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_part_of_a_core_is_one_thread(onnxruntime):
+    with building("read", StageSpec(name="read", digest="", cpu=0.5)):
+        assert onnx(CLASSIFIER).session.get_session_options().intra_op_num_threads == 1
+
+
+def test_without_cuda_a_stage_that_asked_for_it_is_told_in_one_line(onnxruntime, caplog):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime has CUDA here")
+    with building("read", StageSpec(name="read", digest="", gpu=GPUSpec())):
+        model = onnx(CLASSIFIER)
+        onnx(CLASSIFIER, gpu=False)
+    onnx(CLASSIFIER)
+
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("no CUDA for onnxruntime here, on the CPU instead: model ch_ppocr")
+    assert record.getMessage().endswith("stage read")
+    assert model.session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_a_model_beside_the_calling_file_is_found(onnxruntime, tmp_path):
+    file = Path(__file__).parent / "absent.onnx"
+
+    with pytest.raises(LoadError, match=f"looked for {file} and "):
+        onnx("absent.onnx")
+
+
+def test_a_corrupt_model_is_refused_in_one_line(onnxruntime, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"no model\n" * 50)
+
+    with pytest.raises(LoadError, match=r"net\.onnx could not be loaded as an ONNX model: ") as caught:
+        onnx(str(path))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_model_is_refused(onnxruntime, tmp_path):
+    from regrain import resources
+
+    whole = resources.find(CLASSIFIER, Path())
+    path = tmp_path / "net.onnx"
+    path.write_bytes(whole.read_bytes()[:100_000])
+
+    with pytest.raises(LoadError, match=r"net\.onnx could not be loaded"):
+        onnx(str(path))
+
+
+def test_without_onnxruntime_it_says_what_to_install(monkeypatch):
+    pytest.importorskip("rapidocr", reason="the models come from rapidocr")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+    with pytest.raises(LoadError, match=r"pip install 'regrain\[onnx\]'"):
+        onnx(CLASSIFIER)

@@ -1,0 +1,111 @@
+import sys
+
+import numpy as np
+import pytest
+
+from regrain._torch import torch as served
+from regrain.context import building
+from regrain.errors import LoadError
+from regrain.manifest import GPUSpec, StageSpec
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'regrain[torch]'")
+
+
+class TwoOutputs(torch.nn.Module):
+    def forward(self, x, *, scale):
+        return {"scaled": x * scale, "both": (x, [x + 1])}
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Torch's threads are the process's; each test gets them as they were."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_module_serves_in_eval_and_inference_mode():
+    model = served(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.9)))
+
+    first, second = model(torch.ones(1, 2)), model(torch.ones(1, 2))
+
+    assert first.is_inference()
+    assert torch.equal(first, second)
+    assert not any(weight.requires_grad for weight in model.module.parameters())
+
+
+def test_a_seed_gives_every_replica_the_same_weights_and_leaves_the_generator_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+
+    models = [served(lambda: torch.nn.Linear(3, 3), seed=1) for _ in range(2)]
+    other = served(lambda: torch.nn.Linear(3, 3), seed=2)
+
+    first, second = (model.module.weight for model in models)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other.module.weight)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_read_only_and_reversed_arrays_are_taken():
+    array = np.float32([[1, 2]])[:, ::-1]
+    array.flags.writeable = False
+
+    given = served(torch.nn.Identity())(array)
+
+    assert given.numpy().tolist() == [[2.0, 1.0]]
+
+
+def test_floating_inputs_get_the_dtype_of_the_module_and_others_stay():
+    model = served(torch.nn.Identity(), dtype=torch.float64)
+
+    assert model(np.float32([1])).dtype == torch.float64
+    assert model(np.int64([1])).dtype == torch.int64
+    assert model("text") == "text"
+
+
+def test_tensors_come_back_in_the_containers_of_the_module():
+    given = served(TwoOutputs())(np.float32([1]), scale=np.float32([3]))
+
+    assert given["scaled"].item() == 3
+    assert (given["both"][0].item(), given["both"][1][0].item()) == (1, 2)
+
+
+def test_it_runs_on_the_cores_of_its_stage_whatever_others_set():
+    with building("read", StageSpec(name="read", digest="", cpu=2.0)):
+        model = served(torch.nn.Identity())
+    torch.set_num_threads(1)
+
+    model(np.float32([1]))
+
+    assert torch.get_num_threads() == 2
+
+
+def test_without_cuda_a_stage_that_asked_for_it_is_told_in_one_line(caplog):
+    if torch.cuda.is_available():
+        pytest.skip("torch sees CUDA here")
+    with building("read", StageSpec(name="read", digest="", gpu=GPUSpec())):
+        model = served(torch.nn.Identity())
+
+    assert model.device == torch.device("cpu")
+    assert [record.getMessage() for record in caplog.records] == [
+        "no CUDA for torch here, on the CPU instead: stage read"
+    ]
+
+
+def test_a_device_that_is_not_there_is_refused_in_one_line():
+    if torch.cuda.is_available():
+        pytest.skip("torch sees CUDA here")
+
+    with pytest.raises(LoadError, match=r"cannot be put on cuda: .+") as caught:
+        served(torch.nn.Linear(1, 1), device="cuda")
+
+    assert "\n" not in str(caught.value)
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    with pytest.raises(LoadError, match=r"pip install 'regrain\[torch\]'"):
+        served(lambda: None)
