@@ -1,0 +1,1 @@
+"""Apps that do nothing but cost what is to be measured."""
