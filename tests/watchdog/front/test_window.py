@@ -55,10 +55,11 @@ def test_a_slot_of_the_ring_is_used_again_after_a_pause():
     assert window.summary(111.0).requests == 1
 
 
-def test_the_hit_rate_leaves_out_what_counts_neither_way():
+def test_hit_rate_and_percentiles_leave_out_what_counts_neither_way():
     window = _filled([0.01, 0.01, 0.01])
     window.add(1.0, hit=False, now=100.0)
-    window.add(0.01, hit=None, now=100.0)
+    window.add(60.0, hit=None, now=100.0)
 
     summary = window.summary(100.0)
     assert (summary.hit_rate, summary.requests) == (0.75, 5)
+    assert summary.p99 == pytest.approx(1.0, rel=0.03)

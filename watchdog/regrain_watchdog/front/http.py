@@ -89,7 +89,7 @@ class Ingress:
         method = scope.method
         headers = _headers(scope)
         call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
-        status, response = CANCELLED, None
+        response: Response | None = None
         self._measure.arrived()
         try:
             response = await self._answer(call, scope, proto, headers)
@@ -102,14 +102,16 @@ class Ingress:
             response = _refusal(problem.internal(call.id), call.id)
         now = time.monotonic()
         seconds = now - call.arrived
-        if response is not None:
-            status, fields, content = response
-            fields.append(("x-call-id", call.id))
-            fields.append(("x-duration-seconds", f"{seconds:.6f}"))
-            if call.spans:
-                fields.append(("server-timing", server_timing(call.spans)))
-            proto.response_bytes(status, fields, content)
+        if response is None:
+            self._measure.finished(call, method=method, status=CANCELLED, seconds=seconds, now=now)
+            return
+        status, fields, content = response
         self._measure.finished(call, method=method, status=status, seconds=seconds, now=now)
+        fields.append(("x-call-id", call.id))
+        fields.append(("x-duration-seconds", f"{seconds:.6f}"))
+        if call.spans:
+            fields.append(("server-timing", server_timing(call.spans)))
+        proto.response_bytes(status, fields, content)
 
     async def _answer(
         self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]

@@ -19,7 +19,7 @@ _SCALE = 1 / math.log(GROWTH)
 class Summary:
     """What a window of `window` seconds held. `rate` is requests per second; `p50`, `p95`, `p99` are seconds.
 
-    `hit_rate` is in [0, 1]. Percentiles and hit rate are None where no request says anything about them.
+    `hit_rate` is in [0, 1]. Percentiles and hit rate are of hits and misses; None where there are none.
     """
 
     window: float
@@ -55,17 +55,18 @@ class Window:
         self._first = math.inf
 
     def add(self, seconds: float, *, hit: bool | None, now: float) -> None:
-        """Count a request that took `seconds`; `hit` is None for one that counts neither way."""
+        """Count a request that took `seconds`; `hit` is None for one that counts in the rate alone."""
         second = int(now)
         slot = self._ring[second % len(self._ring)]
         if slot.second != second:
             slot = self._ring[second % len(self._ring)] = _Second(second)
             self._first = min(self._first, now)
-        place = int(math.log(seconds / SHORTEST) * _SCALE) if seconds > SHORTEST else 0
-        slot.bins[place if place < BINS else BINS - 1] += 1
         if hit is None:
             slot.others += 1
-        elif hit:
+            return
+        place = int(math.log(seconds / SHORTEST) * _SCALE) if seconds > SHORTEST else 0
+        slot.bins[place if place < BINS else BINS - 1] += 1
+        if hit:
             slot.hits += 1
         else:
             slot.misses += 1
@@ -76,16 +77,17 @@ class Window:
         slots = [slot for slot in self._ring if second - self._seconds <= slot.second <= second]
         bins = [sum(column) for column in zip(*(slot.bins for slot in slots), strict=True)] if slots else []
         hits, misses = sum(slot.hits for slot in slots), sum(slot.misses for slot in slots)
-        count = hits + misses + sum(slot.others for slot in slots)
+        judged = hits + misses
+        count = judged + sum(slot.others for slot in slots)
         span = min(max(now - self._first, 1.0), self._seconds + now - second)
         return Summary(
             window=span,
             requests=count,
             rate=count / span,
-            p50=_percentile(bins, count, 0.50),
-            p95=_percentile(bins, count, 0.95),
-            p99=_percentile(bins, count, 0.99),
-            hit_rate=hits / (hits + misses) if hits + misses else None,
+            p50=_percentile(bins, judged, 0.50),
+            p95=_percentile(bins, judged, 0.95),
+            p99=_percentile(bins, judged, 0.99),
+            hit_rate=hits / judged if judged else None,
         )
 
 
