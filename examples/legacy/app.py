@@ -34,7 +34,8 @@ def read(response: Response) -> list[str]:
     """Return the handler's words; where it refused the request, its response is the answer."""
     if response.status != 200:
         answer(response.body.decode(), status=response.status)
-    return json.loads(response.body)["words"]
+    words: list[str] = json.loads(response.body)["words"]
+    return words
 
 
 @app.stage()

@@ -43,6 +43,10 @@ class _Port(Protocol):
     type: str
 
 
+class _Meta(Protocol):
+    custom_metadata_map: dict[str, str]
+
+
 class Session(Protocol):
     """What is used of onnxruntime.InferenceSession."""
 
@@ -57,6 +61,9 @@ class Session(Protocol):
 
     def run(self, output_names: Sequence[str] | None, input_feed: dict[str, Array]) -> list[Array]:
         """Run the model; None for all outputs."""
+
+    def get_modelmeta(self) -> _Meta:
+        """Return what the model's file says of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +89,11 @@ class OnnxModel:
         self.inputs = tuple(_port(port) for port in session.get_inputs())
         self.outputs = tuple(_port(port) for port in session.get_outputs())
         self._names = tuple(port.name for port in self.inputs)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the model's file says of itself, by name, such as the characters that it reads."""
+        return dict(self.session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, *arrays: Array, **named: Array) -> list[Array]:
         """Run the model; return one array per output.

@@ -72,6 +72,12 @@ def test_it_tells_what_the_model_takes_and_gives():
     ]
 
 
+def test_it_tells_what_the_file_says_of_itself(onnxruntime):
+    characters = onnx("rapidocr:models/PP-OCRv6_rec_small.onnx").metadata["character"]
+
+    assert {"a", "Z", "7"} <= set(characters.splitlines())
+
+
 def test_arrays_go_by_order_and_by_name():
     model = OnnxModel(SumAndDifference())
     one, two = np.array([1]), np.array([2])
