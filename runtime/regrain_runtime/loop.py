@@ -1,29 +1,33 @@
 """One replica: read frames, run steps, write results, until the front closes the socket.
 
-It is a plain blocking loop in one thread. Results are held back only while more runs have already arrived, and
-for FLUSH_AFTER at most, so that short runs share a doorbell and long ones answer at once.
+It is a plain blocking loop in one thread. Results are held back only while more runs have already arrived,
+and for FLUSH_AFTER at most, so that short runs share a doorbell and long ones answer at once.
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import socket
 import struct
 import time
 from collections import deque
+from http import HTTPStatus
 
 import msgspec
 
 from regrain.app import App
 from regrain.context import Context
-from regrain.errors import LoadError, RegrainError
-from regrain.execute import Ended, Executor, Failed, Gave, Outcome, Work
+from regrain.errors import LoadError, RegrainError, RequestError
+from regrain.execute import Ended, Executor, Failed, Outcome, Work
 from regrain.graph import Ref
 from regrain.plan import Output, Step
 from regrain.wire import frames
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
+
+logger = logging.getLogger(__name__)
 
 FLUSH_AFTER = 0.0005
 """Seconds that a finished result waits for others at most."""
@@ -31,7 +35,7 @@ RECEIVE = 1 << 18
 DESCRIPTORS = 16
 """Descriptors taken with one read at most; the front sends one beside each Segment frame."""
 PROGRESS = struct.Struct("<id")
-"""The progress board: place of the running stage in the app's order (-1: none), and since when (monotonic)."""
+"""The progress board: place of the running stage in the graph (-1: none), and since when (monotonic)."""
 
 _headers = msgspec.msgpack.Decoder(dict[str, str])
 
@@ -51,7 +55,7 @@ class Replica:
         self._sock = sock
         self._cancels = cancels
         self._progress = progress
-        self._order = {name: place for place, name in enumerate(app.stages)}
+        self._order = {name: place for place, name in enumerate(app.graph.stages)}
         self._app = app
         self._executor = Executor(app, clock=time.monotonic, began=self._began)
         self._mappings = Mappings()
@@ -109,14 +113,23 @@ class Replica:
 
     def _run(self, run: frames.Run) -> None:
         step, measured = self._steps[run.step]
-        works = [self._work(unit) for unit in run.units]
-        outcomes, timings = self._executor.run(step, works)
-        del works
+        works = [self._work(unit, step) for unit in run.units]
+        ran, timings = self._executor.run(step, [work for work in works if isinstance(work, Work)])
+        outcomes = iter(ran)
         writer = Writer(self._mappings, run.extents, lambda nbytes: self._need(run.id, nbytes))
-        results = [self._result(outcome, step, measured, writer) for outcome in outcomes]
-        self._send(frames.Done(run.id, results, timings))
+        results = [
+            work if isinstance(work, frames.Fault) else self._result(next(outcomes), step, measured, writer)
+            for work in works
+        ]
+        try:
+            self._send(frames.Done(run.id, results, timings))
+        except frames.FrameError as error:
+            stage = step.stages[-1]
+            fault = frames.Fault(500, stage, f"what stage {stage!r} returned cannot travel: {error}")
+            self._send(frames.Done(run.id, [fault] * len(works), timings))
 
-    def _work(self, unit: frames.Unit) -> Work:
+    def _work(self, unit: frames.Unit, step: Step) -> Work | frames.Fault:
+        """Return what a unit brings; a Fault where this process cannot read it."""
         cancels, slot = self._cancels, unit.slot
         context = Context(
             call_id=unit.call,
@@ -125,9 +138,13 @@ class Replica:
             is_cancelled=lambda: cancels[slot] != 0,
         )
         values: list[object] = []
-        for parts in unit.values:
-            items = [unpack(value, self._mappings) for value in parts.values]
-            values.append(items if parts.split else items[0])
+        try:
+            for parts in unit.values:
+                items = [unpack(value, self._mappings) for value in parts.values]
+                values.append(items if parts.split else items[0])
+        except RegrainError as error:
+            stage = step.stages[0]
+            return frames.Fault(500, stage, f"what stage {stage!r} takes cannot be read: {error}")
         return Work(context, values)
 
     def _result(
@@ -138,11 +155,14 @@ class Replica:
         stage = ""
         try:
             if isinstance(outcome, Ended):
+                stage = outcome.stage
                 return frames.Answered(outcome.status, outcome.headers, pack(outcome.value, writer))
             parts = []
             for output, measure, value in zip(step.outputs, measured, outcome.values, strict=True):
                 stage = output.ref.node
                 parts.append(self._parts(output, measure, value, writer))
+        except RequestError as error:
+            return frames.Fault(int(error.status), stage, error.detail)
         except RegrainError as error:
             return frames.Fault(500, stage, f"stage {stage!r} returned what cannot travel: {error}")
         return frames.Result(parts)
@@ -153,18 +173,32 @@ class Replica:
             return frames.Parts([pack(value, writer, size=size)])
         if not isinstance(value, list | tuple):
             raise RegrainError(f"a {type(value).__name__} cannot be mapped over; allowed are list and tuple")
-        return pack_list(list(value), writer)
+        parts = pack_list(list(value), writer)
+        if not measure:
+            return parts
+        sizes = [self._measure(measure, item) for item in value]
+        return frames.Parts(list(map(_sized, parts.values, sizes)), split=True)
 
     def _measure(self, stage: str, value: object) -> float:
-        return self._app.stages[stage].measure(value) if stage else 0.0
+        """Return a value's size for the stage that takes it; 0.0 where it cannot tell, and fails by itself."""
+        if not stage:
+            return 0.0
+        try:
+            return self._app.stages[stage].measure(value)
+        except Exception as error:
+            logger.debug("value not measured", exc_info=error, extra={"stage": stage})
+            return 0.0
 
     def _measured_by(self, step: Step) -> tuple[str, ...]:
         """For each output, the stage whose cost depends on it and that takes it alone, or ""."""
-        return tuple(self._consumer(output.ref) for output in step.outputs)
+        return tuple(
+            self._consumer(output.ref, items=output.split or step.per_item) for output in step.outputs
+        )
 
-    def _consumer(self, ref: Ref) -> str:
+    def _consumer(self, ref: Ref, *, items: bool) -> str:
         for node in self._app.graph.nodes:
-            if node.args == (ref,) and not node.kwargs and self._app.stages[node.stage].spec.size:
+            takes = node.args == (ref,) and not node.kwargs and node.mapped == items
+            if takes and self._app.stages[node.stage].spec.size:
                 return node.stage
         return ""
 
@@ -178,7 +212,8 @@ class Replica:
             if grant is not None:
                 self._inbox.remove(grant)
                 if grant.extent is None:
-                    raise RegrainError(f"no shared memory is free for {nbytes} bytes")
+                    detail = f"no shared memory is free for {nbytes} bytes"
+                    raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail)
                 return grant.extent
 
     def _began(self, stage: str) -> None:
@@ -193,9 +228,16 @@ class Replica:
             raise frames.FrameError("descriptors were lost on the way")
         for frame in self._reader.feed(chunk):
             if isinstance(frame, frames.Segment):  # at once: descriptors come in the order of these frames
-                self._mappings.add(frame.id, self._descriptors.popleft(), frame.nbytes, frame.writable)
+                self._map(frame)
             else:
                 self._inbox.append(frame)
+
+    def _map(self, segment: frames.Segment) -> None:
+        descriptor = self._descriptors.popleft()
+        try:
+            self._mappings.add(segment.id, descriptor, segment.nbytes, segment.writable)
+        finally:
+            os.close(descriptor)
 
     def _send(self, frame: frames.FromReplica) -> None:
         if not self._outbox:
@@ -206,6 +248,10 @@ class Replica:
         if self._outbox:
             self._sock.sendall(b"".join(self._outbox))
             self._outbox.clear()
+
+
+def _sized(value: frames.Value, size: float) -> frames.Value:
+    return frames.Value(value.skeleton, value.leaves, size)
 
 
 def attach(app: App, sock_fd: int, cancel_fd: int, progress_fd: int) -> Replica:

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from regrain.answers import sentence
 from regrain.app import App
 from regrain.errors import LoadError, RegrainError
 
@@ -44,9 +45,9 @@ def unforkable() -> str:
     A fork copies one thread only: locks that another one holds stay locked, pools wait for workers that are
     not there. Sessions and CUDA contexts made before a fork are broken in the child.
     """
-    threads = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
-    if len(threads) > 1:
-        return f"importing it started {len(threads) - 1} thread(s)"
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        return f"importing it started {threads - 1} thread(s)"
     runtime = sys.modules.get("onnxruntime")
     session = getattr(runtime, "InferenceSession", None)
     if session is not None and any(isinstance(thing, session) for thing in gc.get_objects()):
@@ -86,7 +87,7 @@ def _import_file(path: Path) -> ModuleType:
     except RegrainError as error:
         raise LoadError(str(error)) from error
     except (Exception, SystemExit) as error:
-        raise LoadError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
+        raise LoadError(f"{_place(error, path)}: {sentence(error)}") from error
     return module
 
 
@@ -98,7 +99,7 @@ def _import_name(name: str) -> ModuleType:
     except RegrainError as error:
         raise LoadError(str(error)) from error
     except (Exception, SystemExit) as error:
-        raise LoadError(f"module {name} could not be imported: {type(error).__name__}: {error}") from error
+        raise LoadError(f"module {name} could not be imported: {sentence(error)}") from error
 
 
 def _place(error: BaseException, path: Path) -> str:
@@ -117,7 +118,7 @@ def _find(module: ModuleType, name: str, where: str) -> App:
         if name not in apps:
             raise LoadError(f"{where} holds no App named {name!r}; it holds {', '.join(apps) or 'none'}")
         return apps[name]
-    if len(apps) == 1:
+    if len(set(map(id, apps.values()))) == 1:  # it may have two names
         return next(iter(apps.values()))
     if apps:
         raise LoadError(f"{where} holds several apps ({', '.join(apps)}); choose one with {where}:NAME")

@@ -6,6 +6,7 @@ starts in milliseconds and shares the imported pages. Models load after the fork
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -68,7 +69,10 @@ class Zygote:
                     self._fork(frame.id)
 
     def _receive(self) -> Iterator[frames.ToZygote]:
-        chunk, descriptors, _, _ = socket.recv_fds(self._sock, loop.RECEIVE, loop.DESCRIPTORS)
+        try:
+            chunk, descriptors, _, _ = socket.recv_fds(self._sock, loop.RECEIVE, loop.DESCRIPTORS)
+        except ConnectionResetError:
+            chunk, descriptors = b"", []
         self._descriptors.extend(descriptors)
         if not chunk:
             yield frames.Stop()
@@ -113,12 +117,8 @@ class Zygote:
         self._poll.unregister(pidfd)
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
-        try:
-            self._sock.sendall(
-                frames.encode(frames.Exited(replica, pid, os.waitstatus_to_exitcode(status)))
-            )
-        except OSError:
-            pass  # the front is gone; serve() sees it next
+        with contextlib.suppress(OSError):  # the front is gone; serve() sees it next
+            self._sock.sendall(frames.encode(frames.Exited(replica, pid, os.waitstatus_to_exitcode(status))))
 
     def _end(self) -> int:
         for pidfd in list(self._children):

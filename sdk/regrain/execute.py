@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 import numpy as np
 
-from regrain.answers import Answer, Failure
+from regrain.answers import Answer, Failure, sentence
 from regrain.app import App
 from regrain.context import Context, building, entered
 from regrain.errors import LoadError, RegrainError, RequestError
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 DETAIL_LIMIT = 300
 """Characters of an exception's message that a caller gets to see."""
+NOT_ALONE = (
+    "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
+)
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Failed:
 class Ended:
     """A unit whose stage ended the request by regrain.answer()."""
 
+    stage: str
     value: object
     status: int
     headers: dict[str, str]
@@ -92,7 +96,7 @@ class Executor:
     """The stages of an app that are loaded here, and how to run steps over them.
 
     clock: a monotonic clock in seconds, for timings.
-    began: told the name of each stage before it runs, so that a supervisor sees what hangs ("" when none runs).
+    began: told a stage's name before each call of it ("" when none runs), so that one sees what hangs.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class Executor:
         return tuple(self._bodies)
 
     def load(self, stages: Iterable[str]) -> dict[str, float]:
-        """Build these stages; return the seconds that each took. LoadError names the stage that cannot be built."""
+        """Build these stages; return the seconds that each took. LoadError names the one that cannot be built."""
         seconds: dict[str, float] = {}
         for name in stages:
             if name in self._bodies:
@@ -119,10 +123,10 @@ class Executor:
             start = self._clock()
             try:
                 with building(name, stage.spec):
-                    self._bodies[name] = stage.build()
+                    self._bodies[name] = self._announced(name, stage.build())
             except Exception as error:
                 logger.debug("stage not loaded", exc_info=error)
-                raise LoadError(f"stage {name!r} could not be loaded: {_sentence(error)}") from error
+                raise LoadError(f"stage {name!r} could not be loaded: {sentence(error)}") from error
             seconds[name] = self._clock() - start
         return seconds
 
@@ -141,6 +145,13 @@ class Executor:
                 break
             timings.append(self._run_stage(name, live, per_item=step.per_item))
         return [self._leave(step, state) for state in states], timings
+
+    def _announced(self, name: str, body: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            self._began(name)
+            return body(*args, **kwargs)
+
+        return call
 
     def _enter(self, step: Step, unit: Work) -> _State:
         state = _State(unit.context, {})
@@ -182,7 +193,6 @@ class Executor:
                 state.ended = Failed(error.status, name, error.detail)
                 continue
             spans.append((state, start, len(jobs)))
-        self._began(name)
         began = self._clock()
         calls = self._call_batched(spec, body, jobs) if spec.batched else _call_each(body, jobs)
         seconds = self._clock() - began
@@ -200,8 +210,9 @@ class Executor:
         lengths = {len(items) for items in lists}
         if len(lengths) > 1:
             found = " and ".join(str(len(items)) for items in lists)
+            theirs = all(ref.is_input for ref in self._app.graph.scope(node.stage))
             raise RequestError(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
+                HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR,
                 f"stage {node.stage!r} is mapped over lists of different lengths: {found}",
             )
         kwargs = self._keywords(node, state)
@@ -224,14 +235,22 @@ class Executor:
         return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])
 
     def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
-        order = jobs
-        if spec.size:
-            stage = self._app.stages[spec.name]
-            order = sorted(jobs, key=lambda job: stage.measure(*job.args, **job.kwargs))
+        order = self._by_size(spec.name, jobs) if spec.size else jobs
         calls = 0
         for start in range(0, len(order), spec.max_size):
             calls += _call_batch(spec, body, order[start : start + spec.max_size])
         return calls
+
+    def _by_size(self, name: str, jobs: list[_Job]) -> list[_Job]:
+        """Return the jobs in order of their size; one that cannot be measured fails and is left out."""
+        stage = self._app.stages[name]
+        sized: list[tuple[float, _Job]] = []
+        for job in jobs:
+            try:
+                sized.append((stage.measure(*job.args, **job.kwargs), job))
+            except Exception as error:
+                job.error = error
+        return [job for _, job in sorted(sized, key=lambda pair: pair[0])]
 
     def _collect(self, node: Node, spec: StageSpec, state: _State, jobs: list[_Job], *, listed: bool) -> None:
         """Turn a unit's finished calls into the stage's result, or into the unit's end."""
@@ -239,12 +258,12 @@ class Executor:
         for job in jobs:
             error = job.error
             if isinstance(error, Answer):
-                state.ended = Ended(error.value, error.status, error.headers)
+                state.ended = Ended(node.stage, error.value, error.status, error.headers)
                 return
             if error is None:
                 results.append(job.result)
             elif spec.errors == "return":
-                results.append(Failure(stage=spec.name, message=_sentence(error)))
+                results.append(Failure.of(spec.name, error))
             else:
                 state.ended = _failed(node.stage, error)
                 if state.ended.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -268,7 +287,7 @@ def _call_each(body: Callable[..., object], jobs: list[_Job]) -> int:
 
 
 def _call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
-    """Call a batched body once; if that fails, each of an idempotent stage's inputs alone, to find the bad one."""
+    """Call a batched body once; if that fails and the stage is idempotent, each input alone."""
     args = [list(column) for column in zip(*(job.args for job in jobs), strict=True)]
     kwargs = {key: [job.kwargs[key] for job in jobs] for key in jobs[0].kwargs}
     with entered([job.state.context for job in jobs]):
@@ -277,6 +296,8 @@ def _call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) 
         except Exception as error:
             if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
                 return 1 + sum(_call_batch(spec, body, [job]) for job in jobs)
+            if len(jobs) > 1 and isinstance(error, Answer):
+                error = RegrainError(NOT_ALONE)  # an answer is for one caller's eyes
             for job in jobs:
                 job.error = error
             return 1
@@ -292,7 +313,8 @@ class _BadResultError(RegrainError):
 def _results(stage: str, returned: object, count: int) -> Sequence[object]:
     if not isinstance(returned, list | tuple | np.ndarray):
         raise _BadResultError(
-            f"batched stage {stage!r} must return a list, one result per input, it returned {type(returned).__name__}"
+            f"batched stage {stage!r} must return a list, one result per input, "
+            f"it returned {type(returned).__name__}"
         )
     if len(returned) != count:
         raise _BadResultError(f"batched stage {stage!r} returned {len(returned)} results for {count} inputs")
@@ -330,13 +352,5 @@ def _failed(stage: str, error: Exception, doing: str = "failed") -> Failed:
     if isinstance(error, RequestError):
         return Failed(error.status, stage, error.detail)
     return Failed(
-        HTTPStatus.INTERNAL_SERVER_ERROR, stage, f"stage {stage!r} {doing}: {_sentence(error)}"[:DETAIL_LIMIT]
+        HTTPStatus.INTERNAL_SERVER_ERROR, stage, f"stage {stage!r} {doing}: {sentence(error)}"[:DETAIL_LIMIT]
     )
-
-
-def _sentence(error: BaseException) -> str:
-    """An exception in one line: its type unless it is ours, and its message."""
-    text = " ".join(str(error).split())
-    if isinstance(error, RegrainError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -22,7 +22,16 @@ WHOLE = -1
 
 
 class LengthError(RegrainError):
-    """Lists that a stage is mapped over have different lengths."""
+    """Lists that a stage is mapped over have different lengths.
+
+    Attributes:
+        stage: the stage.
+    """
+
+    def __init__(self, stage: str, *lengths: int) -> None:
+        found = " and ".join(map(str, lengths))
+        super().__init__(f"stage {stage!r} is mapped over lists of different lengths: {found}")
+        self.stage = stage
 
 
 @dataclass(slots=True, eq=False)
@@ -74,12 +83,11 @@ class Flight:
         for place, step in enumerate(self.route.steps):
             if not step.inputs:  # a step of constants only
                 jobs.append(Job(self, place, WHOLE, []))
-        for ref, parts in inputs.items():
-            if ref in self.route.consumers:
-                self._arrive(ref, parts, jobs)
-            else:
-                self.values.pop(ref, None)
-                self.released.extend(parts.values)
+        unused = [ref for ref in inputs if ref not in self.route.uses]
+        for ref in unused:
+            self.values.pop(ref, None)
+            self.released.extend(inputs[ref].values)
+        self._arrive_all([entry for entry in inputs.items() if entry[0] not in unused], jobs)
         return jobs
 
     def finish(self, job: Job, outputs: list[Parts]) -> list[Job]:
@@ -87,8 +95,8 @@ class Flight:
         step = self.route.steps[job.step]
         jobs: list[Job] = []
         if job.item == WHOLE:
-            for output, parts in zip(step.outputs, outputs, strict=True):
-                self._arrive(output.ref, parts, jobs)
+            refs = [output.ref for output in step.outputs]
+            self._arrive_all(list(zip(refs, outputs, strict=True)), jobs)
             self._used(step)
             return jobs
         for output, parts in zip(step.outputs, outputs, strict=True):
@@ -118,6 +126,15 @@ class Flight:
         self.values.clear()
         self._partial.clear()
         self.early = None
+
+    def _arrive_all(self, entries: list[tuple[Ref, Parts]], jobs: list[Job]) -> None:
+        """Values are there as a whole. Also those after one of the wrong length are held from here on."""
+        for place, (ref, parts) in enumerate(entries):
+            try:
+                self._arrive(ref, parts, jobs)
+            except LengthError:
+                self.values.update(entries[place + 1 :])
+                raise
 
     def _arrive(self, ref: Ref, parts: Parts, jobs: list[Job]) -> None:
         """A value is there as a whole."""
@@ -150,10 +167,7 @@ class Flight:
         items = self._items.get(place)
         if items is not None:
             if len(items.seen) != count:
-                stages = "+".join(self.route.steps[place].stages)
-                raise LengthError(
-                    f"{stages} is mapped over lists of different lengths: {len(items.seen)} and {count}"
-                )
+                raise LengthError(self.route.steps[place].stages[0], len(items.seen), count)
             return
         self._items[place] = _Items([0] * count, count)
         for output in self.route.steps[place].outputs:
@@ -197,9 +211,10 @@ class Flight:
         self._used(step)
 
     def _job(self, place: int, item: int) -> Job:
-        values = []
-        for entry in self.route.steps[place].inputs:
-            values.append(Parts([self._item(entry.ref, item)]) if entry.each else self.values[entry.ref])
+        values = [
+            Parts([self._item(entry.ref, item)]) if entry.each else self.values[entry.ref]
+            for entry in self.route.steps[place].inputs
+        ]
         return Job(self, place, item, values)
 
     def _item(self, ref: Ref, item: int) -> Value:

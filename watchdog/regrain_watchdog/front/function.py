@@ -10,7 +10,7 @@ from regrain.errors import RequestError
 from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain_watchdog.front.call import Span
-from regrain_watchdog.front.flight import Job, leaves
+from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.policy import batch
@@ -97,7 +97,7 @@ class Function:
         size = dispatch.size
         spans = [Span(group=self.name, stage=timing.stage, seconds=timing.seconds, batch=size) for timing in done.timings]
         spans.append(Span(group=self.name, stage="", seconds=hop, batch=size, kind="hop"))
-        for flight in {id(job.flight): job.flight for job in dispatch.jobs}.values():
+        for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
 
     def room(self, units: int) -> int:
@@ -120,32 +120,36 @@ class Function:
         return best
 
     def _dispatch(self, replica: Replica, now: float) -> None:
-        jobs: list[Job] = []
-        units: list[frames.Unit] = []
-        waited = 0.0
-        while self._queue and len(jobs) < self.group.max_size:
-            job, since = self._queue.pop()
-            if job.flight.ended:
-                continue
-            call = job.flight.call
-            call.spans.append(Span(group=self.name, stage="", seconds=now - since, kind="wait"))
-            waited = max(waited, now - since)
-            units.append(frames.Unit(call.id, job.flight.slot, call.deadline, call.headers, job.values))
-            jobs.append(job)
+        jobs, waits = self._take(now)
         if not jobs:
             return
+        units = [_unit(job) for job in jobs]
+        for job in jobs:
+            job.flight.flying += 1
         try:
             replica.run(self.step, units, Dispatch(self.step, jobs, len(jobs), now), self.room(len(jobs)))
         except RequestError as error:
             for job in jobs:
+                job.flight.flying -= 1
                 self._refused(job, error)
             return
-        for job in jobs:
-            job.flight.flying += 1
+        for flight, waited in waits.items():
+            flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
         if self.is_warming and not self.sample:
             self._keep(replica, jobs)
-        self._measure.dispatched(self.name, len(jobs), waited)
+        self._measure.dispatched(self.name, len(jobs), max(waits.values()))
 
+    def _take(self, now: float) -> tuple[list[Job], dict[Flight, float]]:
+        """Take the next batch from the queue; return it, and how long each of its calls waited."""
+        jobs: list[Job] = []
+        waits: dict[Flight, float] = {}
+        while self._queue and len(jobs) < self.group.max_size:
+            job, since = self._queue.pop()
+            flight = job.flight
+            if not flight.ended:
+                waits[flight] = max(waits.get(flight, 0.0), now - since)
+                jobs.append(job)
+        return jobs, waits
 
     def _keep(self, replica: Replica, jobs: list[Job]) -> None:
         """Keep a batch's values as the sample; they stay in shared memory for as long as the function lives."""
@@ -154,6 +158,11 @@ class Function:
             for parts in values:
                 for leaf in leaves(parts.values):
                     replica.pool.retain(leaf.generation)
+
+
+def _unit(job: Job) -> frames.Unit:
+    call = job.flight.call
+    return frames.Unit(call.id, job.flight.slot, call.deadline, call.headers, job.values)
 
 
 def values_of(outcome: frames.Result | frames.Fault | frames.Answered) -> list[frames.Value]:

@@ -23,7 +23,7 @@ class Route:
 
     consumers: by the value's ref. uses: how many steps take a value, plus one if the answer does.
     wholes, eaches: by step, how many values it takes whole and item by item.
-    answer: the refs that the answer is put together from.
+    answer: the refs that the answer is put together from; of an input it is the whole.
     """
 
     plan: Plan
@@ -45,7 +45,7 @@ def make_route(graph: Graph, plan: Plan) -> Route:
         for entry in step.inputs:
             consumers.setdefault(entry.ref, []).append(Consumer(place, entry.each))
         uses.update({entry.ref for entry in step.inputs})
-    answer = frozenset(refs(graph.output))
+    answer = frozenset(Ref(ref.node) if ref.is_input else ref for ref in refs(graph.output))
     uses.update(answer)
     return Route(
         plan=plan,

@@ -13,7 +13,7 @@ import msgspec
 
 from regrain.errors import RegrainError, RequestError
 from regrain.graph import INPUT, Arg, Const, Ref
-from regrain.manifest import Manifest
+from regrain.manifest import Manifest, Parameter
 from regrain.plan import Plan
 from regrain.wire import frames
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
@@ -64,17 +64,18 @@ class App:
             Function(group, step, measure=measure, refused=self._refused)
             for group, step in zip(plan.groups, self.route.steps, strict=True)
         ]
-        self._defaults = {
-            Ref(INPUT + parameter.name): frames.Parts([msgspec.msgpack.decode(parameter.default, type=frames.Value)])
-            for parameter in manifest.parameters
-            if parameter.default
-        }
+        self._stopped = False
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
         self._slots = list(range(BOARD - 1, 0, -1))
         self._split = {
             ref.node
             for ref, consumers in self.route.consumers.items()
             if ref.is_input and any(consumer.each for consumer in consumers)
+        }
+        self._defaults = {
+            Ref(INPUT + parameter.name): self._default(parameter)
+            for parameter in manifest.parameters
+            if parameter.default
         }
         measure.gauges = self._gauges
 
@@ -95,8 +96,13 @@ class App:
     async def stop(self) -> None:
         """Refuse what waits, let replicas finish what they hold, and end them."""
         for function in self.functions:
-            function.drain(RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down"))
+            function.drain(_shutting_down())
         await self._supervisor.stop()
+        self._stopped = True
+        for flight in list(self._waiters):  # their next group had no replica any more
+            self._end(flight, _shutting_down())
+        while self._waiters:
+            await asyncio.sleep(0)  # until they have taken their error and let go of their values
         self._pool.close()
 
     def kill(self) -> None:
@@ -118,6 +124,8 @@ class App:
 
     async def submit(self, call: Call) -> Reply:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
+        if self._stopped:
+            raise _shutting_down()
         if sum(map(len, self.functions)) >= self._max_queue:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -127,7 +135,7 @@ class App:
         flight = Flight(self.route, call, self._slots.pop() if self._slots else 0)
         done = self._waiters[flight] = asyncio.get_running_loop().create_future()
         try:
-            self._push(flight.start(self._pack_all(flight, call.values)))
+            self._begin(flight)
             await done
             return self._reply(flight)
         finally:
@@ -148,12 +156,31 @@ class App:
         ]
         return f"no warm replica yet of: {', '.join(waiting)}" if waiting else ""
 
+    def _begin(self, flight: Flight) -> None:
+        """Put a call on its way; RequestError if its parameters are none that the flow can walk."""
+        inputs = self._pack_all(flight, flight.call.values)
+        try:
+            jobs = flight.start(inputs)
+        except LengthError as error:  # all lists are the caller's own
+            raise RequestError(HTTPStatus.BAD_REQUEST, str(error), stage=error.stage) from error
+        if flight.is_answered():  # nothing but empty maps
+            self._end(flight)
+        else:
+            self._push(jobs)
+
+    def _default(self, parameter: Parameter) -> frames.Parts:
+        value = msgspec.msgpack.decode(parameter.default, type=frames.Value)
+        if INPUT + parameter.name not in self._split:
+            return frames.Parts([value])
+        return pack_list(_listed(parameter.name, plain(value, None)), None)
+
     def _pack_all(self, flight: Flight, values: dict[str, object]) -> dict[Ref, frames.Parts]:
         """Put the parameters into shared memory; the flight owns them from here on."""
         inputs = {ref: parts for ref, parts in self._defaults.items() if ref.node[1:] not in values}
         for name, value in values.items():
             ref = Ref(INPUT + name)
-            inputs[ref] = parts = self._pack(value, split=ref.node in self._split)
+            split = ref.node in self._split
+            inputs[ref] = parts = self._pack(_listed(name, value) if split else value, split=split)
             flight.values[ref] = parts
         return inputs
 
@@ -192,6 +219,7 @@ class App:
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
             self._advance(job, outcome)
+        self._supervisor.drop_segments()
         function.pump()
 
     def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
@@ -202,7 +230,7 @@ class App:
             return
         match outcome:
             case frames.Fault():
-                self._end(flight, RequestError(_status(outcome.status), outcome.detail, stage=outcome.stage))
+                self._end(flight, _failure(outcome))
             case frames.Answered():
                 flight.early = outcome
                 self._end(flight)
@@ -210,7 +238,8 @@ class App:
                 try:
                     jobs = flight.finish(job, outcome.outputs)
                 except LengthError as error:
-                    self._end(flight, RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)))
+                    status = HTTPStatus.INTERNAL_SERVER_ERROR
+                    self._end(flight, RequestError(status, str(error), stage=error.stage))
                     return
                 if flight.is_answered():
                     self._end(flight)
@@ -266,16 +295,21 @@ class App:
     def _resolve(self, arg: Arg, flight: Flight) -> object:
         """Put the answer together as the flow returns it."""
         if isinstance(arg, Ref):
-            parts = flight.values[arg]
+            parts = flight.values[Ref(arg.node) if arg.is_input else arg]
             values = [self._plain(value) for value in parts.values]
-            return values if parts.split else values[0]
+            value = values if parts.split else values[0]
+            return _follow(arg, value) if arg.is_input else value
         if isinstance(arg, Const):
             return unpack_inline(arg.data)
         values = [self._resolve(item, flight) for item in arg.items]
         return dict(zip(arg.keys, values, strict=True)) if arg.kind == "dict" else values
 
     def _plain(self, value: frames.Value) -> object:
-        return plain(value, _Copies(self._pool) if value.leaves else None)
+        try:
+            return plain(value, _Copies(self._pool) if value.leaves else None)
+        except RegrainError as error:
+            detail = f"the answer cannot be read: {error}"
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
 
     def _gauges(self) -> Gauges:
         replicas = Counter(
@@ -334,8 +368,32 @@ class _Copies:
         return memoryview(bytes(self._pool.view(segment, offset, nbytes)))
 
 
-def _status(code: int) -> HTTPStatus:
-    try:
-        return HTTPStatus(code)
-    except ValueError:
-        return HTTPStatus.INTERNAL_SERVER_ERROR
+def _failure(fault: frames.Fault) -> RequestError:
+    """A unit's failure as the caller's; a status that is no error's is no word to take."""
+    known = fault.status >= HTTPStatus.BAD_REQUEST and fault.status in HTTPStatus.__members__.values()
+    status = HTTPStatus(fault.status) if known else HTTPStatus.INTERNAL_SERVER_ERROR
+    headers = RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return RequestError(status, fault.detail, stage=fault.stage, headers=headers)
+
+
+def _shutting_down() -> RequestError:
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down", headers=RETRY_AFTER)
+
+
+def _listed(name: str, value: object) -> list[object]:
+    """Return the items of a parameter that a stage is mapped over."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    detail = f"parameter {name!r} is a {type(value).__name__}; a stage is mapped over it: allowed is a list"
+    raise RequestError(HTTPStatus.BAD_REQUEST, detail)
+
+
+def _follow(ref: Ref, value: object) -> object:
+    """Return the field or place of a parameter that the answer takes as it came."""
+    for key in ref.path:
+        try:
+            value = value[key]  # type: ignore[index]  # whatever has none is refused below
+        except (LookupError, TypeError) as error:
+            detail = f"parameter {ref.node[1:]!r} has no {'.'.join(map(str, ref.path))}"
+            raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
+    return value
