@@ -1,7 +1,7 @@
 """The tutorial, done as a reader would: files written, commands typed into one shell, output compared.
 
-In expected output "..." stands for anything, within a line or for any number of lines. Commands that end in "&"
-run in the background; their output goes on arriving, so it is looked for after each command.
+In expected output "..." stands for anything, within a line or for any number of lines. A command that ends in
+"&" runs in the background; its output goes on arriving, so it is awaited, and compared once more at its end.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ def commands(block: str) -> list[Command]:
 
 
 def pattern(expected: str) -> re.Pattern[str]:
-    lines = []
-    for line in expected.splitlines():
-        lines.append(r"(?:.*\n)*?" if line == "..." else ".*?".join(map(re.escape, line.split("..."))) + "\n")
-    return re.compile("".join(lines))
+    return re.compile("".join(map(line_pattern, expected.splitlines())))
+
+
+def line_pattern(line: str) -> str:
+    if line == "...":
+        return r"(?:.*\n)*?"
+    return ".*?".join(map(re.escape, line.split("..."))) + "\n"
 
 
 class Shell:
