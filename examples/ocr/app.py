@@ -17,20 +17,25 @@ import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-from boxes import Floats, Image, find_boxes, straighten
+from boxes import Corners, Floats, Image, find_boxes, reading_order, straighten
 from cv2.typing import MatLike
 
 from regrain import GPU, SLO, App, onnx
 from regrain.errors import RequestError
 
 LARGEST_PAGE = 50_000_000  # pixels; an A3 page at 400 dpi has 31 million
-DETECTOR_SIDE = (
-    384  # pixels, longer side: all of page.png, 60 ms on one core; 736 takes nearly four times as long
-)
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")  # Pillow knows more, some by starting programs
+DETECTOR_SIDE = 384
+"""Pixels of the longer side of what the detector sees: page.png as it is, in 60 ms on one core.
+
+Larger pages are scaled down to it. Lines stand out even where letters are past reading (all 34 lines of a
+printed A4 page do), and reading is done on the page itself. 736 pixels take nearly four times as long.
+"""
 DETECTOR_STEP = 32  # the detector halves its input five times
 LINE_HEIGHT = 48  # pixels, of what the other two networks take
 SLICE_WIDTH = 192  # pixels, of what the line classifier takes
-UPSIDE_DOWN = 0.6  # the line classifier's mean over the slices of a line; upright lines stay under 0.5
+EDGE = 6  # of a line's height a sixth above and below is hidden from the line classifier
+UPSIDE_DOWN = 0.5  # mean over a line's slices; of page.png upright at most 0.3, turned at least 0.7
 WIDTH_STEP = 160
 """Lines are padded to a multiple of this many pixels: those of one width go through the network together, and
 what a line reads as does not depend on which others are there."""
@@ -38,15 +43,13 @@ WIDEST_LINE = 3200  # pixels; wider lines are squeezed
 ROWS = 8  # lines that the reader takes at once: its answer is 9 MB for a line of 960 pixels
 LEAST_CONFIDENCE = 0.6  # what is read with less is no text
 
-Point = tuple[int, int]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
     """A line of text cut out of a page; `box` is its corners there, clockwise from the top left."""
 
     image: Image
-    box: tuple[Point, Point, Point, Point]
+    box: Corners
     upside_down: bool = False
 
 
@@ -56,7 +59,7 @@ class Line:
 
     text: str
     confidence: float
-    box: tuple[Point, Point, Point, Point]
+    box: Corners
     upside_down: bool
 
 
@@ -80,7 +83,7 @@ def decode(image: bytes) -> Image:
         RequestError: 400 for what is no image or is damaged, 413 for one that is too large.
     """
     try:
-        with PIL.Image.open(io.BytesIO(image)) as file:
+        with PIL.Image.open(io.BytesIO(image), formats=FORMATS) as file:
             if file.width * file.height > LARGEST_PAGE:
                 raise RequestError(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -88,7 +91,7 @@ def decode(image: bytes) -> Image:
                 )
             upright = PIL.ImageOps.exif_transpose(file).convert("RGBA")
     except PIL.UnidentifiedImageError as error:
-        detail = "the body is no image in a known format, such as PNG, JPEG or TIFF"
+        detail = f"the body is no image in a known format; known are {', '.join(FORMATS)}"
         raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, f"the image cannot be decoded: {error}") from error
@@ -139,7 +142,8 @@ class Orienter:
     """Turns lines that are upside down.
 
     The classifier takes pieces four times as wide as high. A line is shown to it in slices, since squeezed
-    into one piece its letters are past recognition.
+    into one piece its letters are past recognition; and without its edges, since on dense pages there are
+    strokes of the lines above and below, which mislead it.
     """
 
     def __init__(self) -> None:
@@ -191,9 +195,14 @@ recognise = app.batched(
 @app.stage(cpu=1)
 def assemble(lines: list[Line]) -> Page:
     """Put the lines into reading order and leave out what is no text."""
-    text = _in_reading_order([line for line in lines if line.confidence >= LEAST_CONFIDENCE])
+    text = [line for line in lines if line.confidence >= LEAST_CONFIDENCE]
+    order = reading_order([line.box for line in text], [line.upside_down for line in text])
     mean = sum(line.confidence for line in text) / len(text) if text else 0.0
-    return Page(text="\n".join(line.text for line in text), confidence=round(mean, 3), lines=text)
+    return Page(
+        text="\n".join(text[place].text for place in order),
+        confidence=round(mean, 3),
+        lines=[text[place] for place in order],
+    )
 
 
 @app.flow
@@ -216,9 +225,10 @@ def _fitted(image: Image, width: int) -> Floats:
 
 
 def _slices(image: Image) -> list[Image]:
-    height, width = image.shape[:2]
-    count = max(1, round(width / height * LINE_HEIGHT / SLICE_WIDTH))
-    return np.array_split(image, count, axis=1)
+    edge = image.shape[0] // EDGE
+    inner = image[edge : image.shape[0] - edge]
+    count = max(1, round(inner.shape[1] / inner.shape[0] * LINE_HEIGHT / SLICE_WIDTH))
+    return np.array_split(inner, count, axis=1)
 
 
 def _turned(crop: Crop) -> Crop:
@@ -232,30 +242,3 @@ def _by_width(crops: Sequence[Crop]) -> Iterator[tuple[int, list[int]]]:
         places = list(group)
         for start in range(0, len(places), ROWS):
             yield width, places[start : start + ROWS]
-
-
-def _in_reading_order(lines: Sequence[Line]) -> list[Line]:
-    """Sort from the top down, and from left to right where lines stand side by side.
-
-    A page that was put in upside down is read from its own top left.
-    """
-    sign = -1 if 2 * sum(line.upside_down for line in lines) > len(lines) else 1
-    rows: list[list[tuple[float, Line]]] = []
-    row_end = float("-inf")
-    for line in sorted(lines, key=lambda line: sign * _middle(line)[1]):
-        x, y = (sign * value for value in _middle(line))
-        if y > row_end:
-            rows.append([])
-            row_end = y + _height(line) / 2
-        rows[-1].append((x, line))
-    return [line for row in rows for _, line in sorted(row, key=lambda entry: entry[0])]
-
-
-def _middle(line: Line) -> tuple[float, float]:
-    x, y = np.mean(line.box, axis=0)
-    return float(x), float(y)
-
-
-def _height(line: Line) -> float:
-    top_left, _, _, bottom_left = np.array(line.box, np.float64)
-    return float(np.linalg.norm(top_left - bottom_left))
