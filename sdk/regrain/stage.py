@@ -6,7 +6,7 @@ place, so that stages, and the flow itself, are tested as plain Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from typing import Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -164,9 +164,12 @@ class Batched(Stage[P, R]):
     def _call_body(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:
         columns = [list(column) for column in zip(*calls, strict=True)]
         results = self.body(*columns, **{name: [value] * len(calls) for name, value in each.items()})
-        if not isinstance(results, Sequence | np.ndarray) or len(results) != len(calls):
-            shown = f"{len(results)} results" if isinstance(results, Sized) else type(results).__name__
-            raise RegrainError(
-                f"stage {self.name!r} must return a list of {len(calls)} results, it returned {shown}"
-            )
-        return list(results)
+        if not isinstance(results, list | tuple | np.ndarray):
+            found = f"a {type(results).__name__}"
+        elif len(results) != len(calls):
+            found = f"{len(results)}"
+        else:
+            return list(results)
+        raise RegrainError(
+            f"batched stage {self.name!r} must return a list of {len(calls)}, it returned {found}"
+        )

@@ -15,7 +15,7 @@ KINDS = ("chain", "join", "spread", "walk", "batch", "broadcast", "listed", "gat
 
 @st.composite
 def apps(draw):
-    """An app of up to seven stages over numbers and lists, each taking what was made before it; and its flow."""
+    """An app of up to seven stages, each taking what was made before it, and its flow."""
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=7))
     picks = [draw(st.lists(st.integers(0, 99), min_size=3, max_size=3)) for _ in kinds]
     app = App("random")
