@@ -118,10 +118,15 @@ def target(command: Command) -> Command:
 def address(url: str, app: str) -> str:
     """Return the admin address that --url and --app mean; SpecError or RunFileError if they mean none."""
     if not url:
-        return runfile.find(runfile.directory(os.environ), app).admin
+        return running(app).admin
     if not url.startswith(("http://", "https://")):
         raise SpecError(f"--url must start with http:// or https://, it is {url!r}")
     return url.rstrip("/")
+
+
+def running(app: str) -> runfile.Running:
+    """Return the app of this name that this user runs, or the only one; RunFileError if it is not clear."""
+    return runfile.find(runfile.directory(os.environ), app)
 
 
 def get(base: str, path: str, kind: type[T]) -> T:
@@ -142,18 +147,20 @@ def fetch(base: str, path: str) -> bytes:
         except requests.RequestException as error:
             raise AdminError(f"no app answers at {base}: {reason(error)}") from error
     if not response.ok:
-        raise AdminError(f"{base}{path} answered {response.status_code}: {problem(response)}")
+        raise AdminError(
+            problem(response) or f"{base}{path} answered {response.status_code} {response.reason}"
+        )
     return response.content
 
 
 def problem(response: requests.Response) -> str:
-    """What a problem document (RFC 9457) says, or the reason phrase of a response that is none."""
+    """What a problem document (RFC 9457) says; "" for a response that is none."""
     try:
         found = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.MsgspecError:
-        return response.reason or "no reason given"
+        return ""
     stage = f"stage {found.stage}: " if found.stage and found.stage not in found.detail else ""
-    return stage + (found.detail or found.title or response.reason)
+    return stage + (found.detail or found.title)
 
 
 def reason(error: requests.RequestException) -> str:

@@ -81,9 +81,8 @@ def command(
     """  # noqa: D301
     if sample == bool(body is not None or params):
         raise SpecError("say what to send: BODY, --param name=value, or --sample alone")
-    base = admin.address(url, app)
+    base, target = addresses(url, app)
     sent = _sample(base) if sample else request.read(body, params, content_type)
-    target = service(base)
     began = time.monotonic()
     with working(f"waiting for {target}"):
         response = _post(target, sent, accept, timeout)
@@ -91,13 +90,17 @@ def command(
     _show(response, file)
 
 
-def service(base: str) -> str:
-    """Return the address of the app whose admin address is known."""
+def addresses(url: str, app: str) -> tuple[str, str]:
+    """Return the admin address and the app's own that --url and --app mean."""
+    if not url:
+        running = admin.running(app)
+        return running.admin, running.url
+    base = admin.address(url, app)
     port = admin.get(base, "/status", admin.Status).ports.get("http")
     if not port:
         raise InvokeError(f"the app at {base} does not listen for requests yet")
     host = urlsplit(base).hostname or "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return base, f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _sample(base: str) -> Body:
@@ -126,7 +129,7 @@ def _report(response: requests.Response, seconds: float, *, verbose: bool) -> No
     call = response.headers.get("X-Call-Id", "")
     named = f" (call {call})" if call else ""
     if not response.ok:
-        raise InvokeError(f"{response.status_code} {admin.problem(response)}{named}")
+        raise InvokeError(f"{response.status_code} {admin.problem(response) or response.reason}{named}")
     click.echo(f"{response.status_code} in {duration(seconds)}{named}", err=True)
     if verbose:
         for name, took in timings(response.headers.get("Server-Timing", "")):

@@ -1,4 +1,4 @@
-"""Where log records go: to stderr, as text for people or as JSON for collectors, above the live line if any."""
+"""Where log records go: to stderr, as text for people or as JSON for collectors, above a live line."""
 
 from __future__ import annotations
 

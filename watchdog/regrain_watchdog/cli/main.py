@@ -13,8 +13,6 @@ from typing import NoReturn
 
 import click
 
-from regrain.errors import RegrainError, SpecError
-
 VERBS = {
     "new": "Make a directory with an app that works at once.",
     "run": "Serve an app.",
@@ -80,15 +78,25 @@ def _run(args: Sequence[str] | None) -> int:
         code = verbs.main(args, "regrain", standalone_mode=False)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except SpecError as error:
-        return _fail(str(error), BAD_INPUT)
-    except RegrainError as error:
-        return _fail(str(error), FAILED)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except click.Abort:
         return INTERRUPTED
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+    except Exception as error:
+        code = _code(error)
+        if not code:
+            raise
+        return _fail(str(error), code)
     return code if isinstance(code, int) else 0
+
+
+def _code(error: Exception) -> int:
+    """The exit code of a failure that Regrain raised on purpose; 0 for a bug, which keeps its traceback."""
+    from regrain.errors import RegrainError, SpecError  # noqa: PLC0415 - a verb that failed has paid for it
+
+    if isinstance(error, SpecError):
+        return BAD_INPUT
+    return FAILED if isinstance(error, RegrainError) else 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -24,6 +24,8 @@ from regrain_watchdog.cli.describe import describe
 POLL = 0.5
 """Seconds between two looks at the files."""
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
+Snapshot = dict[Path, tuple[int, int, int]]
+"""Time of change (ns), size and inode: two saves within a tick of the clock differ in one of them."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -119,19 +121,20 @@ def watched(module: str) -> Path:
     return where.resolve().parent if where.suffix == ".py" else Path.cwd()
 
 
-def snapshot(folder: Path) -> dict[Path, int]:
-    """Return when each Python file below a folder was written (ns), but for hidden and library folders."""
-    found: dict[Path, int] = {}
+def snapshot(folder: Path) -> Snapshot:
+    """Return what tells a new version of each Python file, but for hidden and library folders."""
+    found: Snapshot = {}
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in SKIPPED and not name.startswith(".")]
         for name in files:
             if name.endswith(".py"):
                 with contextlib.suppress(FileNotFoundError):  # gone between listing and looking
-                    found[Path(path, name)] = Path(path, name).stat().st_mtime_ns
+                    about = Path(path, name).stat()
+                    found[Path(path, name)] = about.st_mtime_ns, about.st_size, about.st_ino
     return found
 
 
-def changed(before: dict[Path, int], after: dict[Path, int]) -> str:
+def changed(before: Snapshot, after: Snapshot) -> str:
     """Return the names of the files that were written, added or removed."""
     paths = {path for path, _ in before.items() ^ after.items()}
     return ", ".join(sorted({path.name for path in paths}))

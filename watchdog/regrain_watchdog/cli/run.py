@@ -100,6 +100,7 @@ class Session:
         self._file = contextlib.ExitStack()
         self._began = time.monotonic()
         self._waiting_for = ""
+        self._drains = False
         self._announced = asyncio.Event()
 
     def listening(self, running: Running) -> None:
@@ -112,9 +113,11 @@ class Session:
             self._register()
             self._announced.set()
             return
-        if state in ("draining", "stopped"):
+        if state == "draining":
+            self._drains = True
             self._file.close()
-        self._view.say(f"regrain: {state}")
+        if state != "stopped" or self._drains:  # a start that failed ends with its error instead
+            self._view.say(f"regrain: {state}")
 
     async def follow(self) -> None:
         """Show how the app does, over and over, until cancelled."""

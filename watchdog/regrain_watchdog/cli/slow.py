@@ -6,10 +6,9 @@ import time
 from urllib.parse import quote
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from regrain_watchdog.cli import admin
+from regrain_watchdog.cli import admin, tables
 from regrain_watchdog.cli.admin import Miss, Span
 from regrain_watchdog.cli.words import age, duration
 
@@ -35,15 +34,14 @@ def command(*, call_id: str, limit: int, url: str, app: str) -> None:
       regrain slow 0f6c2a
     """  # noqa: D301
     base = admin.address(url, app)
-    console = Console(highlight=False)
     if call_id:
         miss = admin.get(base, f"/slow/{quote(call_id, safe='')}", Miss)
         click.echo(headline(miss))
-        console.print(stages(miss))
+        tables.show(stages(miss))
         return
     misses = admin.get(base, f"/slow?limit={limit}", list[Miss])
     if misses:
-        console.print(overview(misses, time.time()))
+        tables.show(overview(misses, time.time()))
     else:
         click.echo("no request has missed")
 
@@ -56,9 +54,7 @@ def headline(miss: Miss) -> str:
 
 def overview(misses: list[Miss], now: float) -> Table:
     """Return misses as a table; `now` in unix seconds."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("call", "ago", "status", "why", "took", "objective", "mostly"):
-        table.add_column(column, overflow="fold")
+    table = tables.table("call", "ago", "status", "why", "took", "objective", "mostly", whole=("call",))
     for miss in misses:
         longest = max(miss.spans, key=lambda span: span.seconds, default=None)
         mostly = f"{label(longest)} {duration(longest.seconds)}" if longest else "-"
@@ -78,9 +74,7 @@ def overview(misses: list[Miss], now: float) -> Table:
 def stages(miss: Miss) -> Table:
     """Return a miss stage by stage, in the order in which it went through them."""
     longest = max((span.seconds for span in miss.spans), default=0.0) or 1.0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("stage", "took", "batch", ""):
-        table.add_column(column, overflow="fold")
+    table = tables.table("stage", "took", "batch", "")
     for span in miss.spans:
         batch = str(span.batch) if span.kind == "service" else ""
         bar = "█" * round(BAR * span.seconds / longest)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from regrain_watchdog.cli import admin
+from regrain_watchdog.cli import admin, tables
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.words import age, duration, share
 
@@ -31,8 +30,7 @@ def command(*, url: str, app: str, as_json: bool) -> None:
     status = admin.get(base, "/status", Status)
     for line in summary(status):
         click.echo(line)
-    console = Console(highlight=False)
-    console.print(groups(status))
+    tables.show(groups(status))
 
 
 def summary(status: Status) -> list[str]:
@@ -56,9 +54,7 @@ def summary(status: Status) -> list[str]:
 
 def groups(status: Status) -> Table:
     """Return the groups as a table."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("group", "replicas", "queue", "batch"):
-        table.add_column(column, overflow="fold")
+    table = tables.table("group", "replicas", "queue", "batch")
     for group in status.groups:
         states: dict[str, int] = {}
         for replica in group.replicas:

@@ -54,6 +54,7 @@ class Live:
         from rich.text import Text  # noqa: PLC0415
 
         self._text = Text
+        self._line = Text()
         self._region = Region(auto_refresh=False, transient=True)
 
     def __enter__(self) -> Live:
@@ -75,7 +76,9 @@ class Live:
         line = self._text(no_wrap=True, overflow="ellipsis")
         line.append(f" {status.state} ", style=f"reverse {style}")
         line.append("  " + "  ".join(parts(status)))
-        self._region.update(line, refresh=True)
+        if line != self._line:
+            self._line = line
+            self._region.update(line, refresh=True)
 
 
 def parts(status: Status) -> list[str]:
@@ -85,10 +88,11 @@ def parts(status: Status) -> list[str]:
         return [status.app, f"{age(status.uptime)}", *status.warnings[:1]]
     ready = sum(replica.state == "ready" for replica in replicas)
     return [
-        f"{status.app}: {status.grain}",
+        status.app,
         f"{load.rate:.1f}/s",
         f"p50 {duration(load.p50)}  p95 {duration(load.p95)}  p99 {duration(load.p99)}",
         f"hit rate {share(load.hit_rate)}",
         f"replicas {ready}/{len(replicas)}",
         *([f"waiting {waiting}"] if (waiting := sum(group.queue for group in status.groups)) else []),
+        f"grain {status.grain}",  # last: a narrow terminal cuts it off first
     ]

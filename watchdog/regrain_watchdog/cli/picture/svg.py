@@ -55,8 +55,8 @@ def png(drawing: str) -> bytes:
 
 def svg(manifest: Manifest, plan: Plan) -> str:
     """Return a drawing of an app's stages, in the groups of a plan."""
-    sizes = {name: _size(manifest, name) for edge in links(manifest.graph) for name in edge}
-    sizes |= {stage: _size(manifest, stage) for stage in manifest.graph.stages}
+    sources = [source for source, _ in links(manifest.graph)]
+    sizes = {name: _size(manifest, name) for name in (*sources, *manifest.graph.stages, ANSWER)}
     groups = [group.stages for group in plan.groups]
     titles = [_width(_title(group), 12) * BOLD + _width(replicas(group), 11) + 14 for group in plan.groups]
     layout = arrange(manifest.graph, groups, sizes, titles)

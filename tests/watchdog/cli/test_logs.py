@@ -1,0 +1,52 @@
+import json
+import logging
+
+import pytest
+
+from regrain_watchdog.cli.logs import Echo, Json, Text
+
+
+@pytest.fixture
+def logger(request):
+    """A logger of its own that writes to stderr in the form that the test asks for."""
+    handler = Echo()
+    handler.setFormatter(request.param)
+    logger = logging.getLogger("test.logs")
+    logger.propagate = False
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("logger", [Json()], indirect=True)
+def test_a_record_is_an_object_with_its_fields(logger, capsys):
+    logger.warning("replica %s died", 7, extra={"group": "decode", "path": object})
+
+    line = json.loads(capsys.readouterr().err)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "warning",
+        "logger": "test.logs",
+        "event": "replica 7 died",
+        "group": "decode",
+        "path": "<class 'object'>",
+    }
+
+
+@pytest.mark.parametrize("logger", [Text()], indirect=True)
+def test_a_record_is_a_line_for_people(logger, capsys):
+    logger.warning("replica died", extra={"group": "decode"})
+
+    assert capsys.readouterr().err.endswith(" warning test.logs: replica died group=decode\n")
+
+
+@pytest.mark.parametrize("logger", [Json(), Text()], indirect=True, ids=["json", "text"])
+def test_an_exception_comes_with_its_traceback(logger, capsys):
+    try:
+        raise ValueError("three")
+    except ValueError:
+        logger.exception("it failed")
+
+    err = capsys.readouterr().err
+    assert "it failed" in err
+    assert "ValueError: three" in err

@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import click
+import pytest
+
+from regrain_watchdog.cli.main import VERBS, verbs
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_s_help_begins_with_what_the_list_of_verbs_says_and_has_examples(regrain, verb):
+    command = verbs.get_command(click.Context(verbs), verb)
+
+    outcome = regrain(verb, "--help")
+
+    assert command is not None
+    assert (command.help or "").startswith(VERBS[verb].rstrip("."))
+    assert "Examples:" in outcome.out
+    assert outcome.code == 0
+
+
+def test_without_a_verb_the_help_is_shown(regrain):
+    outcome = regrain()
+
+    assert outcome.code == 0
+    assert "Examples:" in outcome.out
+    assert all(f"  {verb} " in outcome.out for verb in VERBS)
+
+
+@pytest.mark.process
+def test_help_imports_neither_the_sdk_nor_anything_heavy():
+    script = (
+        "import sys; from regrain_watchdog.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'regrain', 'numpy', 'rich', 'requests', 'granian'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        pytest.param(("nope",), 2, "No such command 'nope'", id="unknown verb"),
+        pytest.param(("graph",), 2, "Missing argument 'MODULE'", id="missing argument"),
+        pytest.param(("graph", "app.py", "--format", "gif"), 2, "'gif' is not one of", id="bad choice"),
+        pytest.param(("graph", "app.py", "-o", "a.gif"), 2, "--format must be one of", id="bad ending"),
+        pytest.param(
+            ("run", "--port", "99999"), 2, "allowed are 0 (any free port) to 65535", id="bad setting"
+        ),
+        pytest.param(("status", "--url", "8082"), 2, "--url must start with http://", id="bad address"),
+        pytest.param(("status", "--url", "http://127.0.0.1:9"), 1, "connection refused", id="nobody answers"),
+        pytest.param(("status",), 1, "no running app found", id="nothing runs"),
+        pytest.param(("invoke", "--sample", "text"), 2, "say what to send", id="two bodies"),
+        pytest.param(("invoke",), 2, "say what to send", id="no body"),
+    ],
+)
+def test_a_failure_is_one_line_on_stderr(regrain, args, code, said):
+    outcome = regrain(*args)
+
+    assert outcome.code == code
+    assert outcome.out == ""
+    assert outcome.err.startswith("regrain: ")
+    assert outcome.err.count("\n") == 1
+    assert said in outcome.err
