@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +23,7 @@ from granian.rsgi import Scope
 from msgspec import Struct
 
 from regrain.errors import RequestError, SpecError
-from regrain.manifest import Manifest, SLOSpec, dumps
+from regrain.manifest import Manifest, dumps
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.listen import is_loopback
@@ -85,9 +86,7 @@ class Admin:
 
     def _page(self, path: str, query: str) -> bytes:
         if path == "/status":
-            return _encode(
-                self._objective() | {"load": self._measure.summary(time.monotonic())} | self._status()
-            )
+            return _encode(standing(self._manifest, self._measure, time.monotonic()) | self._status())
         if path == "/manifest":
             return dumps(self._manifest)
         if path == "/slow":
@@ -106,13 +105,6 @@ class Admin:
             HTTPStatus.NOT_FOUND, f"there is no {path}; there are /status, /manifest, /slow and /slow/CALL_ID"
         )
 
-    def _objective(self) -> dict[str, object]:
-        if self._measure.latency is None:
-            return {}
-        slo = self._manifest.slo
-        attainment = ATTAINMENT if slo is None else slo.attainment
-        return {"slo": SLOSpec(latency=self._measure.latency, attainment=attainment)}
-
     def _told(self, miss: Miss) -> Told:
         return Told(
             call_id=miss.call,
@@ -123,6 +115,15 @@ class Admin:
             slo=self._measure.latency,
             spans=miss.spans,
         )
+
+
+def standing(manifest: Manifest, measure: Measure, now: float) -> dict[str, object]:
+    """How the app does against its objective: "load", and "slo" if it has one, as JSON values."""
+    told: dict[str, object] = {"load": asdict(measure.summary(now))}
+    if measure.latency is not None:
+        attainment = ATTAINMENT if manifest.slo is None else manifest.slo.attainment
+        told["slo"] = {"latency": measure.latency, "attainment": attainment}
+    return told
 
 
 class MetricsPage:
