@@ -59,6 +59,16 @@ def test_a_plain_view_keeps_to_what_is_said():
     assert lines == ["regrain: ready"]
 
 
+def test_a_plain_view_says_once_what_a_slow_start_waits_for():
+    lines: list[str] = []
+    view = Plain(lines.append)
+
+    for uptime, waits in ((1.0, "decode, crop"), (3.0, "decode, crop"), (4.0, "decode, crop"), (5.0, "crop")):
+        view.show(msgspec.structs.replace(STATUS, state="starting", warnings=[waits], uptime=uptime))
+
+    assert lines == ["regrain: decode, crop", "regrain: crop"]
+
+
 def test_a_live_view_shows_both(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

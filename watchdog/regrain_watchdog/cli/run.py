@@ -31,8 +31,6 @@ logger = logging.getLogger("regrain")
 
 REFRESH = 0.25
 """Seconds between two looks at the app for the live line."""
-PATIENCE = 2.0
-"""Seconds of starting after which a plain view is told what is being waited for."""
 TOLD = ("grain", "replicas", "slo", "port", "host")
 """Settings that most users want; help shows them first."""
 
@@ -99,7 +97,6 @@ class Session:
         self._running: Running | None = None
         self._file = contextlib.ExitStack()
         self._began = time.monotonic()
-        self._waiting_for = ""
         self._drains = False
         self._announced = asyncio.Event()
 
@@ -125,18 +122,10 @@ class Session:
         try:
             while True:
                 if self._running is not None:
-                    self._look(self._running)
+                    self._view.show(msgspec.convert(self._running.status(), Status))
                 await asyncio.sleep(REFRESH)
         finally:
             announcing.cancel()
-
-    def _look(self, running: Running) -> None:
-        status = msgspec.convert(running.status(), Status)
-        self._view.show(status)
-        waits = status.warnings[0] if status.state == "starting" and status.warnings else ""
-        if waits not in ("", self._waiting_for) and time.monotonic() - self._began > PATIENCE:
-            self._waiting_for = waits
-            self._view.say(f"regrain: {waits}")
 
     def _register(self) -> None:
         """Write the run file; without one the app serves all the same."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import click
 
 from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.progress import PATIENCE
 from regrain_watchdog.cli.words import age, duration, share
 
 
@@ -23,7 +24,7 @@ class View(Protocol):
 
 
 class Plain:
-    """Lines on stdout, for logs and pipes: what is said, and nothing of how the app does.
+    """Lines on stdout, for logs and pipes: what is said, and what a start that takes its time waits for.
 
     Args:
         write: takes a line.
@@ -31,6 +32,7 @@ class Plain:
 
     def __init__(self, write: Callable[[str], None] = click.echo) -> None:
         self._write = write
+        self._waits = ""
 
     def __enter__(self) -> Plain:
         return self
@@ -43,7 +45,11 @@ class Plain:
         self._write(text)
 
     def show(self, status: Status) -> None:
-        """Leave the numbers to the metrics."""
+        """Say what a slow start waits for, once; the numbers are left to the metrics."""
+        waits = status.warnings[0] if status.state == "starting" and status.warnings else ""
+        if waits not in ("", self._waits) and status.uptime > PATIENCE:
+            self._waits = waits
+            self.say(f"regrain: {waits}")
 
 
 class Live:
