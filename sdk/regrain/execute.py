@@ -103,6 +103,7 @@ class Executor:
         self, app: App, *, clock: Callable[[], float], began: Callable[[str], None] = lambda _: None
     ) -> None:
         self._app = app
+        self._annotations = app.annotations
         self._clock = clock
         self._began = began
         self._bodies: dict[str, Callable[..., object]] = {}
@@ -158,7 +159,7 @@ class Executor:
         for entry, value in zip(step.inputs, unit.values, strict=True):
             if entry.ref.is_input:
                 name = entry.ref.node[1:]
-                annotation = self._app.annotations.get(name)
+                annotation = self._annotations.get(name)
                 try:
                     value = convert(value, item_of(annotation) if entry.each else annotation)  # noqa: PLW2901
                 except ValueError as error:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
+from regrain.request import Request
 from regrain_watchdog.front.admin import LOOPBACK, Admin, MetricsPage
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
@@ -131,7 +132,7 @@ class Server:
 
     async def _start(self, app: App) -> bool:
         """Start the replicas and warm them up; whatever goes wrong is raised."""
-        starting = asyncio.ensure_future(app.start(self._sample(app.manifest)))
+        starting = asyncio.ensure_future(app.start(sample_values(app.manifest)))
         done, _ = await asyncio.wait(
             {starting, self._failure}, timeout=self._config.start_timeout, return_when=asyncio.FIRST_COMPLETED
         )
@@ -143,14 +144,6 @@ class Server:
         for task in done:
             task.result()
         return True
-
-    def _sample(self, manifest: Manifest) -> dict[str, object] | None:
-        if manifest.sample is None:
-            return None
-        try:
-            return Inputs(manifest.parameters).read(manifest.sample.body, manifest.sample.content_type, "")
-        except RequestError as error:
-            raise SpecError(f"the app's sample is no request for it: {error.detail}") from error
 
     async def _drain(self, app: App) -> int:
         app.draining = True
@@ -266,3 +259,18 @@ class Server:
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
         }
+
+
+def sample_values(manifest: Manifest) -> dict[str, object] | None:
+    """Return the parameters of an app's sample; None if it has none, SpecError if it is no request for the app."""
+    sample = manifest.sample
+    if sample is None:
+        return None
+    raw = next((parameter.name for parameter in manifest.parameters if parameter.kind == "request"), "")
+    if raw:
+        headers = {"content-type": sample.content_type}
+        return {raw: Request(body=sample.body, headers=headers, method="POST", query={}, path="/")}
+    try:
+        return Inputs(manifest.parameters).read(sample.body, sample.content_type, "")
+    except RequestError as error:
+        raise SpecError(f"the app's sample is no request for it: {error.detail}") from error
