@@ -36,6 +36,7 @@ from regrain.sample import read_sample
 from regrain.schema import parameters, returned, types_of
 from regrain.stage import Stage
 from regrain.trace import trace
+from regrain.units import is_number
 from regrain.wire.codec import pack_inline
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -55,9 +56,9 @@ class SLO:
     attainment: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0 < self.latency < float("inf"):
+        if not is_number(self.latency) or self.latency <= 0:
             raise SpecError(f"latency must be seconds over 0, was {self.latency!r}")
-        if not 0 < self.attainment <= 1:
+        if not is_number(self.attainment) or not 0 < self.attainment <= 1:
             raise SpecError(f"attainment must be in (0, 1], was {self.attainment!r}")
 
 
@@ -97,12 +98,14 @@ class App:
         Raises:
             SpecError: an argument is outside of what is allowed.
         """
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise SpecError(f"name of an app is a-z, 0-9 and -, at most 63 of them, was {name!r}")
         if slo is not None and not isinstance(slo, SLO):
             raise SpecError(f"slo must be SLO(latency=...), was {slo!r}")
         if sample is not None and not isinstance(sample, str | bytes | Mapping):
             raise SpecError(f"sample must be a path, bytes or a dict, was {sample!r}")
+        if not isinstance(grain, str):
+            raise SpecError(f'grain must be "fine", "coarse" or groups such as "a+b | c", was {grain!r}')
         self.name = name
         self.slo = slo
         self.stages: dict[str, Stage[..., object]] = {}

@@ -6,7 +6,6 @@ The overloads let type checkers see through: a function keeps its parameters, a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, ParamSpec, TypeVar, overload
@@ -20,7 +19,7 @@ from regrain.errors import SpecError
 from regrain.manifest import GPUSpec, StageSpec
 from regrain.place import caller
 from regrain.stage import Batched, Stage
-from regrain.units import parse_bytes
+from regrain.units import is_number, parse_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +48,7 @@ class GPU:
 
     def __post_init__(self) -> None:
         parse_bytes(self.memory, "memory of GPU")
-        if self.share is not None and not 0 < self.share <= 1:
+        if self.share is not None and not (is_number(self.share) and 0 < self.share <= 1):
             raise SpecError(f"share of GPU must be in (0, 1], was {self.share!r}")
 
     @property
@@ -81,10 +80,10 @@ class Options:
             raise SpecError(f"{caller()}: {error}") from error
 
     def _check(self) -> None:
-        _check("cpu", self.cpu, "a number of cores over 0", _is_number(self.cpu) and self.cpu > 0)
+        _check("cpu", self.cpu, "a number of cores over 0", is_number(self.cpu) and self.cpu > 0)
         _check("max_size", self.max_size, "a whole number, 1 or more", _is_count(self.max_size))
         _check(
-            "max_wait", self.max_wait, "seconds, 0 or more", _is_number(self.max_wait) and self.max_wait >= 0
+            "max_wait", self.max_wait, "seconds, 0 or more", is_number(self.max_wait) and self.max_wait >= 0
         )
         _check(
             "timeout",
@@ -211,12 +210,8 @@ def _check(name: str, value: object, allowed: str, holds: bool) -> None:
         raise SpecError(f"{name} of a stage must be {allowed}, was {value!r}")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_positive(value: float) -> bool:
-    return _is_number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _is_count(value: object) -> bool:

@@ -6,10 +6,8 @@ import dis
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
-_PACKAGE = Path(__file__).parent
 _STORES = ("STORE_NAME", "STORE_GLOBAL", "STORE_FAST", "STORE_DEREF")
 
 
@@ -28,7 +26,7 @@ class Place:
 def caller() -> Place:
     """Return the place outside of this package that called into it."""
     for frame in _frames():
-        if Path(frame.f_code.co_filename).parent != _PACKAGE:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != __package__:
             return Place(file=frame.f_code.co_filename, line=frame.f_lineno, target=_target(frame))
     return Place(file="<unknown>", line=0)
 

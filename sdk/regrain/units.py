@@ -50,7 +50,7 @@ def parse_seconds(value: str | float, name: str = "duration") -> float:
     Raises:
         SpecError: it is no duration, or it is negative.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+    if isinstance(value, int | float) and is_number(value) and value >= 0:
         return float(value)
     number = _quantity(value, DURATIONS)
     if number is None:
@@ -58,6 +58,11 @@ def parse_seconds(value: str | float, name: str = "duration") -> float:
             f'{name} must be seconds or a duration like "300ms" ({_units(DURATIONS)}), was {value!r}'
         )
     return number
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _quantity(value: object, units: dict[str, int] | dict[str, float]) -> float | None:
