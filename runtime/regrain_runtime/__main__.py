@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 
@@ -49,7 +48,7 @@ def replica(descriptors: list[int], target: str) -> int:
     """Be a replica that was started afresh, for modules that must not be forked."""
     from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.leave_signals_to_the_front()
     try:
         app = module.load(target)
     except RegrainError as error:

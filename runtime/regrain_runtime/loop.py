@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import signal
 import socket
 import struct
 import time
@@ -263,3 +264,13 @@ def attach(app: App, sock_fd: int, cancel_fd: int, progress_fd: int) -> Replica:
     sock = socket.socket(fileno=sock_fd)
     sock.setblocking(True)
     return Replica(app, sock, cancels, progress)
+
+
+def leave_signals_to_the_front() -> None:
+    """Let an interrupt or SIGTERM that reaches the whole process group pass by.
+
+    The front drains first and says when to stop; its end is seen at the socket. A handler and not SIG_IGN, since
+    programs that a stage starts would inherit that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)

@@ -28,7 +28,7 @@ DESCRIPTORS_PER_FORK = 3
 
 def main(sock: socket.socket, target: str) -> int:
     """Import the module, say hello, and fork replicas until the front is gone. Returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides what an interrupt means
+    loop.leave_signals_to_the_front()
     try:
         app = module.load(target)
         described = manifest.dumps(app.manifest())
