@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from granian._granian import RSGIHTTPProtocol
+from granian._granian import RSGIHTTPProtocol, RSGIProtocolClosed
 
 from regrain.errors import RequestError
 
@@ -33,6 +33,8 @@ async def read(proto: RSGIHTTPProtocol, headers: Mapping[str, str], *, limit: in
             if length is not None:
                 return await proto()
             return await _chunked(proto, limit)
+    except RSGIProtocolClosed as error:  # its connection may still be open for our answer
+        raise _broken_off() from error
     except TimeoutError as error:
         detail = f"the body did not arrive within {timeout:g} s (REGRAIN_BODY_TIMEOUT)"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, headers={"connection": "close"}) from error
@@ -43,12 +45,16 @@ async def _chunked(proto: RSGIHTTPProtocol, limit: int) -> bytes:
     ended = False
     async for chunk in proto:
         if ended:
-            raise RequestError(HTTPStatus.BAD_REQUEST, "the body broke off")
+            raise _broken_off()
         ended = not chunk
         chunks += chunk
         if len(chunks) > limit:
             raise _too_large(limit)
     return bytes(chunks)
+
+
+def _broken_off() -> RequestError:
+    return RequestError(HTTPStatus.BAD_REQUEST, "the body broke off", headers={"connection": "close"})
 
 
 def _too_large(limit: int) -> RequestError:

@@ -1,0 +1,243 @@
+"""Apps as their users run them: `regrain run` in a process of its own, reached by real clients alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+APPS = Path(__file__).parent / "apps"
+ROOT = Path(__file__).parents[2]
+MARK = "INTEGRATION_TEST_ID"
+"""A variable that all processes of one server inherit, so that those it left behind are found."""
+PATIENCE = 30.0
+"""Seconds after which a state that does not come is a failure."""
+LOOK = 0.01
+"""Seconds between two looks for a state."""
+BUGS = ("Exception in callback", "was never retrieved", "was never awaited", "failed unexpectedly")
+"""What a front prints when it met something that its code did not foresee."""
+READY = re.compile(r"regrain: ready in .*: (?P<app>\S+) on (?P<http>\S+), grain (?P<grain>.*)")
+OPERATED = re.compile(r"regrain: metrics on (?P<metrics>\S+), admin on (?P<admin>\S+)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.process)
+
+
+def until(holds: Callable[[], object], what: str, patience: float = PATIENCE) -> object:
+    """Look until something holds and return it; fail after `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {patience:g} s: {what}"
+        time.sleep(LOOK)
+
+
+class Served:
+    """A `regrain run` process: where it listens, what it printed, and how to end it."""
+
+    def __init__(self, target: Path | str, *flags: str, folder: Path, **settings: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.folder = folder
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("REGRAIN_")}
+        environment |= {MARK: self.mark, "XDG_RUNTIME_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+        environment |= {f"REGRAIN_{name.upper()}": text for name, text in settings.items()}
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(target), *_ports(flags), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def said(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
+        """Wait until it has printed what a pattern finds."""
+
+        def found() -> object:
+            ended = self.process.poll() is not None
+            for line in list(self.lines):
+                if match := re.search(pattern, line):
+                    return match
+            assert not ended or self._reading.is_alive(), f"it ended without saying {pattern}:\n{self.output}"
+            return None
+
+        match = until(found, f"the line {pattern} in\n{self.output}")
+        assert isinstance(match, re.Match)
+        return match
+
+    def ready(self) -> Served:
+        """Wait until it serves."""
+        ready = self.said(READY)
+        operated = self.said(OPERATED)
+        self.app, self.url, self.grain = ready["app"], ready["http"], ready["grain"]
+        self.metrics_url, self.admin_url = operated["metrics"], operated["admin"]
+        self.port = int(self.url.rpartition(":")[2])
+        return self
+
+    def post(self, data: object = b"", **options: object) -> requests.Response:
+        path = options.pop("path", "/")
+        return requests.post(f"{self.url}{path}", data=data, timeout=PATIENCE, **options)  # type: ignore[arg-type]
+
+    def call(self, **values: object) -> requests.Response:
+        return requests.post(self.url, json=values, timeout=PATIENCE)
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(f"{self.url}{path}", timeout=PATIENCE)
+
+    def status(self) -> dict[str, object]:
+        return requests.get(f"{self.admin_url}/status", timeout=PATIENCE).json()
+
+    def replicas(self, state: str = "ready") -> list[int]:
+        """The pids of the replicas that are in a state."""
+        groups = self.status()["groups"]
+        return [one["pid"] for group in groups for one in group["replicas"] if one["state"] == state]
+
+    def zygote(self) -> int:
+        (found,) = [
+            process for process in self.processes() if "zygote" in process.cmdline() and _is_root(process)
+        ]
+        return found.pid
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample's value, summed over the labels that are not given; 0.0 where there is none."""
+        page = requests.get(f"{self.metrics_url}/metrics", timeout=PATIENCE).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of it, whoever its parent is now."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self.mark:
+                    found.append(process)
+        return found
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        """Wait until it has ended with all its processes; return its exit code."""
+        code = self.process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        until(lambda: not self.processes(), f"all processes are gone but {self.processes()}")
+        return code
+
+    def stop(self) -> int:
+        """End it as an operator would, and return its exit code."""
+        if self.process.poll() is None:
+            self.signal()
+        return self.ended()
+
+    def destroy(self) -> None:
+        """Leave nothing behind, whatever a test did to it."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def _ports(flags: tuple[str, ...]) -> list[str]:
+    return [text for flag in ("--port", "--metrics-port") if flag not in flags for text in (flag, "0")]
+
+
+def _is_root(process: psutil.Process) -> bool:
+    """Whether a zygote is the one that was started, and not a replica, which is a fork of it."""
+    parent = process.parent()
+    return parent is None or "zygote" not in parent.cmdline()
+
+
+@contextlib.contextmanager
+def serving(target: Path | str, *flags: str, folder: Path, **settings: str) -> Iterator[Served]:
+    """Serve an app for a block's length; afterwards it must have ended well, unless the block ended it."""
+    served = Served(target, *flags, folder=folder, **settings)
+    try:
+        yield served.ready()
+        if served.process.poll() is None:
+            assert served.stop() == 0, served.output
+        assert not any(sign in served.output for sign in BUGS), served.output
+    finally:
+        served.destroy()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Serve an app of `apps/` (or a path) with flags; returns once it is ready."""
+    with contextlib.ExitStack() as stack:
+
+        def start(target: Path | str, *flags: str, **settings: str) -> Served:
+            return stack.enter_context(serving(_target(target), *flags, folder=tmp_path, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Run `regrain run` for something that need not become ready."""
+    with contextlib.ExitStack() as stack:
+
+        def start(target: Path | str, *flags: str, **settings: str) -> Served:
+            served = Served(_target(target), *flags, folder=tmp_path, **settings)
+            stack.callback(served.destroy)
+            return served
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def module_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """As `serve`, for servers that the tests of a module share."""
+    with contextlib.ExitStack() as stack:
+
+        def start(target: Path | str, *flags: str, **settings: str) -> Served:
+            folder = tmp_path_factory.mktemp("run")
+            return stack.enter_context(serving(_target(target), *flags, folder=folder, **settings))
+
+        yield start
+
+
+def _target(target: Path | str) -> Path | str:
+    inside = APPS / target
+    return inside if inside.exists() else target
