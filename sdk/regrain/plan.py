@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from regrain.graph import Arg, Graph, Ref, refs
+from regrain.graph import Graph, Ref, refs
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -96,7 +96,10 @@ def _is_per_item(graph: Graph, group: tuple[str, ...]) -> bool:
         return False  # a list put together in the flow, or a field of an input: nobody has its items apart
     inside = set(group)  # a broadcast of a sibling's whole list needs the barrier
     return all(
-        ref.node not in inside for stage in group for arg in graph.node(stage).kwargs.values() for ref in refs(arg)
+        ref.node not in inside
+        for stage in group
+        for arg in graph.node(stage).kwargs.values()
+        for ref in refs(arg)
     )
 
 

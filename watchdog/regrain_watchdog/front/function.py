@@ -95,7 +95,10 @@ class Function:
         hop = max(0.0, now - dispatch.sent - service)
         self._measure.ran(self.name, hop, done.timings)
         size = dispatch.size
-        spans = [Span(group=self.name, stage=timing.stage, seconds=timing.seconds, batch=size) for timing in done.timings]
+        spans = [
+            Span(group=self.name, stage=timing.stage, seconds=timing.seconds, batch=size)
+            for timing in done.timings
+        ]
         spans.append(Span(group=self.name, stage="", seconds=hop, batch=size, kind="hop"))
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
@@ -112,7 +115,7 @@ class Function:
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
         usable = (State.READY, State.LOADED) if self.is_warming else (State.READY,)
-        held = batch.credits(self._service)
+        held = batch.may_hold(self._service)
         best = None
         for replica in self.replicas:
             if replica.state in usable and len(replica.holding) < held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import mmap
@@ -145,10 +146,8 @@ class Replica:
         """End it at once."""
         self.killed_for = self.killed_for or reason
         if self.pidfd >= 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it may have been quicker
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it was quicker
         if self.link is not None:
             self.link.close(reason)
 
@@ -200,7 +199,9 @@ class Replica:
 
     def _is_sound(self, dispatch: Dispatch, done: frames.Done) -> bool:
         """Whether a result has the dispatch's shape and points into what was granted for it."""
-        if len(done.outcomes) != dispatch.size or not all(_is_sound_timing(dispatch, one) for one in done.timings):
+        if len(done.outcomes) != dispatch.size or not all(
+            _is_sound_timing(dispatch, one) for one in done.timings
+        ):
             return False
         granted = {extent.generation for extent in dispatch.extents}
         return all(self._is_sound_outcome(dispatch.step, outcome, granted) for outcome in done.outcomes)

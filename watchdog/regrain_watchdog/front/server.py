@@ -108,7 +108,13 @@ class Server:
         plan = make_plan(manifest, config.grain or manifest.grain, config.replicas)
         measure = Measure(latency=config.latency(manifest))
         app = self._app = App(
-            manifest, plan, zygote, memory=config.memory, max_queue=config.max_queue, measure=measure, failed=self._fail
+            manifest,
+            plan,
+            zygote,
+            memory=config.memory,
+            max_queue=config.max_queue,
+            measure=measure,
+            failed=self._fail,
         )
         ingress = self._ingress = Ingress(app, measure, config)
         http = Listener(
@@ -121,7 +127,9 @@ class Server:
         await http.start()
         self._listeners.append(http)
         metrics = await self._open_metrics(measure)
-        admin = Listener(Admin(manifest, measure, self.status), LOOPBACK, config.admin_port, name="admin_port")
+        admin = Listener(
+            Admin(manifest, measure, self.status), LOOPBACK, config.admin_port, name="admin_port"
+        )
         await admin.start()
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}

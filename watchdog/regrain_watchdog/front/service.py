@@ -89,7 +89,9 @@ class App:
             try:
                 await self.submit(call)
             except RequestError as error:
-                raise RegrainError(f"the app's own sample failed ({int(error.status)}): {error.detail}") from error
+                raise RegrainError(
+                    f"the app's own sample failed ({int(error.status)}): {error.detail}"
+                ) from error
         self._supervisor.warmed()
         await self._supervisor.settled(State.READY)
 
@@ -313,7 +315,9 @@ class App:
 
     def _gauges(self) -> Gauges:
         replicas = Counter(
-            (function.name, replica.state.value) for function in self.functions for replica in function.replicas
+            (function.name, replica.state.value)
+            for function in self.functions
+            for replica in function.replicas
         )
         return Gauges(
             queued={function.name: len(function) for function in self.functions},
@@ -333,7 +337,9 @@ class App:
                 {
                     "name": function.name,
                     "stages": list(function.group.stages),
-                    "replicas": [{"pid": replica.pid, "state": replica.state.value} for replica in function.replicas],
+                    "replicas": [
+                        {"pid": replica.pid, "state": replica.state.value} for replica in function.replicas
+                    ],
                     "queue": len(function),
                     "max_size": function.group.max_size,
                     "max_wait": function.group.max_wait,

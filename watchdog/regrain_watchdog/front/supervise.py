@@ -122,7 +122,7 @@ class Supervisor:
     def use_zygote(self, zygote: Zygote) -> None:
         """Start replicas from another zygote from here on, and those first that the old one left unborn."""
         self._zygote = zygote
-        for function, replica in list(self._replicas.values()):
+        for _, replica in list(self._replicas.values()):
             if replica.pidfd < 0 and replica.link is not None:
                 replica.link.close("its zygote died before it was born")
 
@@ -227,7 +227,9 @@ class Supervisor:
         else:
             replica.kill(reason)
         if not self._stopping:
-            logger.warning("replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, function.name, reason)
+            logger.warning(
+                "replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, function.name, reason
+            )
             self._again(function, time.monotonic() - replica.born)
 
     def _again(self, function: Function, lived: float) -> None:

@@ -29,7 +29,7 @@ def due(waiting: int, oldest: float, *, max_size: int, max_wait: float, now: flo
     return oldest + max_wait
 
 
-def credits(service: float) -> int:
+def may_hold(service: float) -> int:
     """Return how many dispatches a replica may hold, its mean service time being `service` seconds.
 
     One runs, others may wait as long as they are PIPELINED_WORK together: 1 + PIPELINED_WORK / service, within
