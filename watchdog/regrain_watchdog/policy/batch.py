@@ -39,7 +39,7 @@ def may_hold(service: float) -> int:
     """
     if service <= 0.0:
         return 1
-    return max(1, min(MAX_PIPELINED, 1 + int(PIPELINED_WORK / service)))
+    return min(MAX_PIPELINED, 1 + int(min(MAX_PIPELINED, PIPELINED_WORK / service)))
 
 
 def smoothed(mean: float, sample: float, *, weight: float = 0.1) -> float:

@@ -1,0 +1,56 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regrain_watchdog.policy.batch import MAX_PIPELINED, PIPELINED_WORK, may_hold, due, smoothed
+
+seconds = st.floats(0, 1e6)
+sizes = st.integers(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "now", "when"),
+    [
+        pytest.param(3, 10.001, 10.005, id="three wait for more"),
+        pytest.param(3, 10.006, 10.005, id="three have waited long enough"),
+        pytest.param(8, 10.002, 10.002, id="a full batch goes at once"),
+    ],
+)
+def test_a_batch_goes_when_it_is_full_or_its_first_unit_has_waited(waiting, now, when):
+    assert due(waiting, 10.0, max_size=8, max_wait=0.005, now=now) == pytest.approx(when)
+
+
+@given(sizes, seconds, sizes, seconds)
+def test_without_a_wait_a_batch_goes_at_once(waiting, oldest, max_size, now):
+    assert due(waiting, oldest, max_size=max_size, max_wait=0.0, now=now) == now
+
+
+@given(sizes, seconds, sizes, st.floats(0, 60), st.floats(0, 60))
+def test_no_unit_waits_longer_than_max_wait(waiting, oldest, max_size, max_wait, passed):
+    now = oldest + passed
+
+    assert due(waiting, oldest, max_size=max_size, max_wait=max_wait, now=now) <= max(now, oldest + max_wait)
+
+
+@pytest.mark.parametrize(("service", "held"), [(40e-6, 26), (0.001, 2), (0.05, 1), (0.0, 1), (1e-9, MAX_PIPELINED)])
+def test_short_runs_are_pipelined_and_long_ones_are_not(service, held):
+    assert may_hold(service) == held
+
+
+@given(st.floats(min_value=0, exclude_min=True, max_value=1e6))
+def test_what_waits_at_a_replica_is_little_work(service):
+    waiting = may_hold(service) - 1
+
+    assert 0 <= waiting < MAX_PIPELINED
+    assert waiting * service <= PIPELINED_WORK * (1 + 1e-9)
+
+
+@given(st.floats(1e-6, 1e3), st.floats(0, 1e3))
+def test_a_mean_moves_towards_the_sample_and_never_past_it(mean, sample):
+    low, high = sorted((mean, sample))
+
+    assert low * (1 - 1e-9) <= smoothed(mean, sample) <= high * (1 + 1e-9)
+
+
+def test_the_first_sample_is_the_mean():
+    assert smoothed(0.0, 0.25) == 0.25
