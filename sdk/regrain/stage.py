@@ -6,6 +6,7 @@ place, so that stages, and the flow itself, are tested as plain Python.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -69,6 +70,17 @@ class Stage(Generic[P, R]):
         if self._size is not None:
             return float(self._size(*args, **kwargs))
         return measure(self.spec.size, (*args, *kwargs.values())) if self.spec.size else 0.0
+
+    def check_call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Raise SpecError unless body, and size function, take these arguments; a map's lists for its items."""
+        called = {self.name: self.signature}
+        if self._size is not None:
+            called[f"size of {self.name}"] = inspect.signature(self._size)
+        for name, signature in called.items():
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise SpecError(f"{name}{signature}: {error}") from error
 
     def result_type(self) -> object:
         """Return the annotated type of one call's result, None if there is none; SpecError if unknown."""

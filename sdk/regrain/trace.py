@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from typing import Literal, NoReturn, Protocol
 
 from regrain.answers import sentence
-from regrain.errors import TraceError, UnsupportedValueError
+from regrain.errors import SpecError, TraceError, UnsupportedValueError
 from regrain.graph import INPUT, Arg, Const, Graph, Node, Pack, Ref, refs
 from regrain.identity import check_identity
 from regrain.place import Place, caller, within
@@ -33,12 +33,11 @@ class Traced(Protocol):
         """The stage's name."""
 
     @property
-    def signature(self) -> inspect.Signature:
-        """What a call of it takes."""
-
-    @property
     def place(self) -> Place:
         """Where it was declared."""
+
+    def check_call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Raise SpecError unless it can be called so."""
 
     def result_type(self) -> object:
         """Return the type of one call's result, None if it is not annotated; SpecError if it is unknown."""
@@ -125,9 +124,9 @@ class Trace:
                 f"{name}.map([...]), or declare a second stage"
             )
         try:
-            stage.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            self.fail(f"{name}{stage.signature}: {error}", error)
+            stage.check_call(args, kwargs)
+        except SpecError as error:
+            self.fail(str(error), error)
 
     def _check_lists(self, name: str, args: tuple[object, ...]) -> None:
         if not args:

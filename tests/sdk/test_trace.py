@@ -594,6 +594,17 @@ def test_an_argument_missing_from_a_map_is_named():
         trace(flow, app.stages)
 
 
+def test_a_size_function_takes_what_the_stage_is_called_with():
+    sized = App("sized")
+    crop = sized.stage(name="crop", size=lambda image: 1.0)(lambda image, box=None: image)
+
+    def flow(image: bytes):
+        return crop(image, box=3)
+
+    with pytest.raises(TraceError, match=r"size of crop\(image\): got an unexpected keyword argument 'box'"):
+        trace(flow, sized.stages)
+
+
 def test_a_stage_that_the_flow_does_not_call_is_named_with_its_line():
     def flow(image: bytes):
         return decode(image)
