@@ -1,0 +1,244 @@
+import asyncio
+import mmap
+import time
+from http import HTTPStatus
+
+import pytest
+
+from regrain.errors import RequestError
+from regrain.graph import Graph, Node, Ref
+from regrain.plan import Group, Plan
+from regrain.wire.codec import pack
+from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Value
+from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.flight import Flight, Job
+from regrain_watchdog.front.function import Function, values_of
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
+from regrain_watchdog.front.route import Route, make_route
+from regrain_watchdog.front.segments import FRONT, Pool
+
+GRAPH = Graph(("s",), (Node("a", (Ref("$s"),)),), Ref("a"))
+LATER = 1e9
+
+
+class Stand:
+    """A function with replicas that nobody answers for; the test does."""
+
+    def __init__(self, *, max_size: int = 2, max_wait: float = 0.0, replicas: int = 1, memory: int = 16 << 20) -> None:
+        self.pool = Pool(memory)
+        self.group = Group(stages=("a",), max_size=max_size, max_wait=max_wait)
+        self.route: Route = make_route(GRAPH, Plan((self.group,)))
+        self.refused: list[tuple[Job, RequestError]] = []
+        self.function = Function(
+            self.group,
+            self.route.steps[0],
+            measure=Measure(),
+            refused=lambda job, error: self.refused.append((job, error)),
+        )
+        self.function.replicas += [self.replica(number) for number in range(1, replicas + 1)]
+
+    def replica(self, number: int) -> Replica:
+        handlers = Handlers(*(lambda *_: None for _ in range(4)))
+        return Replica(number, self.pool, mmap.mmap(-1, 4096), handlers, state=State.READY)
+
+    def job(self, *, deadline: float = 0.0, parts: Parts | None = None) -> Job:
+        call = Call(id="test", values={}, headers=b"", arrived=0.0, deadline=deadline)
+        [job] = Flight(self.route, call).start({Ref("$s"): parts or Parts([pack(1, None)])})
+        return job
+
+    def push(self, *jobs: Job) -> None:
+        for job in jobs:
+            self.function.push(job)
+        self.function.pump()
+
+    def held(self) -> list[list[Job]]:
+        return [dispatch.jobs for replica in self.function.replicas for dispatch in replica.holding.values()]
+
+    def finish(self, seconds: float, replica: int = 0) -> Dispatch:
+        run, dispatch = self.function.replicas[replica].holding.popitem()
+        outcomes = [Fault(500, "a", "")] * dispatch.size
+        self.function.finished(dispatch, Done(run, outcomes, [Timing("a", seconds, 1, 1)]), time.monotonic())
+        return dispatch
+
+
+def test_a_batch_holds_max_size_at_most_and_the_rest_waits():
+    stand = Stand(max_size=2)
+    jobs = [stand.job() for _ in range(3)]
+
+    for job in jobs:
+        stand.function.push(job)
+    stand.function.pump()
+
+    assert stand.held() == [jobs[:2]]
+    assert len(stand.function) == 1
+
+
+def test_the_most_urgent_go_first():
+    stand = Stand(max_size=2)
+    late, soon, sooner = stand.job(), stand.job(deadline=LATER + 2), stand.job(deadline=LATER + 1)
+
+    stand.push(late, soon, sooner)
+
+    assert stand.held() == [[sooner, soon]]
+
+
+def test_jobs_of_calls_that_have_ended_are_passed_over():
+    stand = Stand()
+    gone, alive = stand.job(), stand.job()
+    gone.flight.ended = True
+
+    stand.push(gone, alive)
+
+    assert stand.held() == [[alive]]
+    assert (gone.flight.flying, alive.flight.flying) == (0, 1)
+
+
+def test_a_queue_of_ended_calls_alone_sends_nothing():
+    stand = Stand()
+    gone = stand.job()
+    gone.flight.ended = True
+
+    stand.push(gone)
+
+    assert (stand.held(), len(stand.function)) == ([], 0)
+
+
+def test_batches_go_to_the_replica_that_holds_least():
+    stand = Stand(max_size=1, replicas=2)
+
+    stand.push(stand.job(), stand.job(), stand.job())
+
+    assert [len(replica.holding) for replica in stand.function.replicas] == [1, 1]
+    assert len(stand.function) == 1
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.STOPPING, State.DEAD])
+def test_a_replica_that_is_not_ready_gets_nothing(state):
+    stand = Stand()
+    stand.function.replicas[0].state = state
+
+    stand.push(stand.job())
+
+    assert stand.held() == []
+
+
+def test_a_replica_that_is_merely_loaded_gets_batches_only_while_the_app_warms_up():
+    stand = Stand(max_size=1)
+    stand.function.replicas[0].state = State.LOADED
+    stand.push(stand.job())
+    assert len(stand.held()) == 1
+    stand.finish(1.0)
+
+    stand.function.is_warming = False
+    stand.push(stand.job())
+
+    assert stand.held() == []
+
+
+def test_short_runs_earn_a_replica_more_of_them_at_once():
+    stand = Stand(max_size=1)
+    stand.push(stand.job())
+    stand.finish(0.0002)
+
+    stand.push(*(stand.job() for _ in range(20)))
+
+    assert len(stand.held()) == 6  # 1 + 1 ms / 0.2 ms
+
+
+def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due():
+    async def scenario():
+        stand = Stand(max_size=3, max_wait=0.01)
+        first, second = stand.job(), stand.job()
+        stand.push(first)
+        stand.push(second)
+        assert stand.held() == []
+
+        async with asyncio.timeout(5):
+            while not stand.held():
+                await asyncio.sleep(0.001)
+
+        assert stand.held() == [[first, second]]
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_that_fills_goes_without_waiting():
+    async def scenario():
+        stand = Stand(max_size=2, max_wait=60.0)
+        first, second = stand.job(), stand.job()
+
+        stand.push(first)
+        stand.push(second)
+
+        assert stand.held() == [[first, second]]
+
+    asyncio.run(scenario())
+
+
+def test_room_is_asked_for_by_the_largest_results_so_far():
+    stand = Stand()
+    stand.push(stand.job(), stand.job())
+    [replica] = stand.function.replicas
+    run, dispatch = replica.holding.popitem()
+    extent = stand.pool.grant(1, 100_000)
+    leaf = Leaf("bytes", (100_000,), (), extent.segment, extent.offset, 100_000, extent.generation)
+    outcomes = [Result([Parts([Value(b"", (leaf,))])])] * 2
+
+    stand.function.finished(dispatch, Done(run, outcomes, []), time.monotonic())
+
+    assert 2 * 100_000 <= stand.function.room(2) <= 3 * 100_000
+
+
+def test_jobs_are_refused_when_no_memory_is_free_for_their_results():
+    stand = Stand(memory=1 << 20)
+    stand.function._room = 4 << 20
+    job = stand.job()
+
+    stand.push(job)
+
+    [(refused, error)] = stand.refused
+    assert refused is job
+    assert error.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert job.flight.flying == 0
+
+
+def test_the_first_batch_is_kept_to_warm_further_replicas_up():
+    stand = Stand()
+    extent = stand.pool.grant(FRONT, 100)
+    stand.pool.commit(extent, 1)
+    leaf = Leaf("bytes", (100,), (), extent.segment, extent.offset, 100, extent.generation)
+    stand.push(stand.job(parts=Parts([Value(b"", (leaf,))])))
+    stand.pool.release(extent.generation)  # the call is over
+    assert stand.pool.in_use == extent.nbytes
+    replica = stand.replica(2)
+
+    stand.function.warm(replica)
+
+    [dispatch] = replica.holding.values()
+    assert (dispatch.jobs, dispatch.size) == ([], 1)
+
+
+def test_a_call_hears_of_its_wait_its_hop_and_its_service():
+    stand = Stand()
+    job = stand.job()
+    stand.push(job)
+
+    stand.finish(0.5)
+
+    assert {(span.kind, span.stage) for span in job.flight.call.spans} == {("wait", ""), ("hop", ""), ("service", "a")}
+    assert next(span.seconds for span in job.flight.call.spans if span.kind == "service") == 0.5
+
+
+def test_draining_refuses_what_waits():
+    stand = Stand(max_size=1)
+    jobs = [stand.job() for _ in range(3)]
+    stand.push(*jobs)
+
+    stand.function.drain(RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down"))
+
+    assert [job for job, _ in stand.refused] == jobs[1:]
+
+
+def test_a_fault_carries_no_values():
+    assert values_of(Fault(500, "a", "")) == []
