@@ -11,7 +11,6 @@ import mmap
 import os
 import signal
 import socket
-import struct
 import time
 from collections import deque
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from regrain.execute import Ended, Executor, Failed, Outcome, Work
 from regrain.graph import Ref
 from regrain.plan import Output, Step
 from regrain.wire import frames
+from regrain.wire.boards import IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
 
@@ -35,8 +35,6 @@ FLUSH_AFTER = 0.0005
 RECEIVE = 1 << 18
 DESCRIPTORS = 16
 """Descriptors taken with one read at most; the front sends one beside each Segment frame."""
-PROGRESS = struct.Struct("<id")
-"""The progress board: place of the running stage in the graph (-1: none), and since when (monotonic)."""
 
 _headers = msgspec.msgpack.Decoder(dict[str, str])
 
@@ -218,7 +216,7 @@ class Replica:
                 return grant.extent
 
     def _began(self, stage: str) -> None:
-        PROGRESS.pack_into(self._progress, 0, self._order.get(stage, -1), time.monotonic())
+        PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic())
 
     def _receive(self) -> None:
         chunk, descriptors, flags, _ = socket.recv_fds(self._sock, RECEIVE, DESCRIPTORS)

@@ -8,7 +8,8 @@ imported already. Types are exact: a subclass of list or of an array is refused,
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -17,7 +18,8 @@ from regrain.errors import UnsupportedValueError
 from regrain.wire import records
 from regrain.wire.arrays import INLINE, Array, Sink, Source
 from regrain.wire.frames import FrameError, Parts, Value
-from regrain.wire.skeleton import ATOMS, MAX_DEPTH, Packer, Unpacker, encode
+from regrain.wire.skeleton import ATOMS, KEYS, MAX_DEPTH, Packer, Unpacker, encode
+from regrain.wire.tensors import is_tensor
 
 __all__ = [
     "INLINE",
@@ -49,12 +51,15 @@ def pack(value: object, sink: Sink | None, *, size: float = 0.0) -> Value:
         return Packer(sink, careful=True).pack(value, size)
 
 
-def pack_list(values: list[object], sink: Sink | None) -> Parts:
-    """Write a list whose items travel as values of their own; an error names the item by its place."""
+def pack_list(values: list[object], sink: Sink | None, *, sizes: Sequence[float] = ()) -> Parts:
+    """Write a list whose items travel as values of their own; an error names the item by its place.
+
+    sizes: each item's measure for its consumer; none where the consumer's cost depends on no measure.
+    """
     done: list[Value] = []
     try:
-        for value in values:
-            done.append(pack(value, sink))  # noqa: PERF401  # their number is the failing one's place
+        for value, size in zip(values, sizes or repeat(0.0), strict=False):
+            done.append(pack(value, sink, size=size))  # their number is the failing one's place
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"item {len(done)}: {error}") from error
     return Parts(done, split=True)
@@ -100,27 +105,43 @@ def unpack_inline(data: bytes) -> object:
 def freeze(value: object) -> object:
     """Return the same value with its arrays as read-only views; containers are rebuilt only around arrays.
 
-    It is what a stage would be handed from another process, so a fused group answers as a split one does.
-    UnsupportedValueError if its containers lie too deep within each other.
+    It is what a stage would be handed from another process, so a fused group answers as a split one does, and
+    refuses what could not travel: UnsupportedValueError as from `pack`.
     """
-    return _freeze(value, 0)
+    try:
+        return _freeze(value, 0)
+    except _CannotTravelError:
+        pack(value, None)  # says which part of it, and where
+        raise
+
+
+class _CannotTravelError(UnsupportedValueError):
+    """Some part of a value cannot travel."""
 
 
 def _freeze(value: object, depth: int) -> object:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if depth > MAX_DEPTH:
         raise UnsupportedValueError(f"a value of more than {MAX_DEPTH} containers within each other")
     if type(value) is np.ndarray:
         return _read_only(value)
-    if type(value) is list:
+    if type(value) is list or type(value) is tuple:
         items = [_freeze(item, depth + 1) for item in value]
-        return value if _same(items, value) else items
-    if type(value) is tuple:
-        fixed = tuple(_freeze(item, depth + 1) for item in value)
-        return value if _same(fixed, value) else fixed
+        return value if _same(items, value) else type(value)(items)
     if type(value) is dict:
+        if not KEYS.issuperset(map(type, value)):
+            raise _CannotTravelError
         done = {key: _freeze(item, depth + 1) for key, item in value.items()}
         return value if _same(done.values(), value.values()) else done
-    return records.change(value, lambda item: _freeze(item, depth + 1)) if records.is_record(value) else value
+    if records.is_record(value):
+        return records.change(value, lambda item: _freeze(item, depth + 1))
+    if isinstance(value, np.generic) or is_tensor(value):
+        return value
+    raise _CannotTravelError
+
+
+_AS_THEY_ARE = ATOMS | {str, bytes}
 
 
 def _same(new: Collection[object], old: Collection[object]) -> bool:
@@ -128,6 +149,8 @@ def _same(new: Collection[object], old: Collection[object]) -> bool:
 
 
 def _read_only(array: Array) -> Array:
+    if array.dtype.hasobject:
+        raise _CannotTravelError
     if not array.flags.writeable:
         return array
     view = array.view()

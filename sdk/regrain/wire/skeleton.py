@@ -34,7 +34,7 @@ _LEAF = Ext(LEAF, b"")
 _SCALAR = Ext(SCALAR, b"")
 
 ATOMS = frozenset((type(None), bool, int, float))
-_KEYS = ATOMS | {str, bytes}
+KEYS = ATOMS | {str, bytes}
 _STRINGS = frozenset((str,))
 _ALLOWED = (
     "None, bool, int, float, str, bytes, list, tuple, dict, dataclasses, numpy arrays and scalars "
@@ -176,7 +176,7 @@ class Packer:
     def _map(self, items: dict[object, object], depth: int) -> Ext:
         done: list[object] = []
         for key, item in items.items():
-            if type(key) not in _KEYS:
+            if type(key) not in KEYS:
                 raise _RefusalError(f"a dict key of type {records.type_name(key)}")
             try:
                 done += (self._convert(key, depth), self._convert(item, depth))

@@ -21,7 +21,7 @@ def describe(module: str) -> Manifest:
     command = [sys.executable, "-m", "regrain_runtime", "describe", module]
     with working(f"reading {module}"):
         try:
-            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
         except subprocess.TimeoutExpired as error:
             raise LoadError(f"{module} took more than {TIMEOUT:.0f} s to import") from error
     if done.returncode:

@@ -105,7 +105,7 @@ class Child:
 
     def _start(self) -> None:
         self._told = False
-        self._process = subprocess.Popen(self._command, process_group=0)  # noqa: S603
+        self._process = subprocess.Popen(self._command, process_group=0)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self.signalled.set()

@@ -8,7 +8,6 @@ import math
 import mmap
 import os
 import signal
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,12 +15,10 @@ from http import HTTPStatus
 from regrain.errors import RequestError
 from regrain.plan import Step
 from regrain.wire import frames
+from regrain.wire.boards import PROGRESS
 from regrain_watchdog.front.flight import Job, leaves
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.segments import Pool
-
-PROGRESS = struct.Struct("<id")
-"""The progress board: place of the running stage in the app's order (-1: none), and since when (monotonic)."""
 
 
 class State(enum.Enum):

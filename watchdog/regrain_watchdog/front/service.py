@@ -16,6 +16,7 @@ from regrain.graph import INPUT, Arg, Const, Ref
 from regrain.manifest import Manifest, Parameter
 from regrain.plan import Plan
 from regrain.wire import frames
+from regrain.wire.boards import BOARD
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
@@ -24,7 +25,7 @@ from regrain_watchdog.front.measure import Gauges, Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
-from regrain_watchdog.front.supervise import BOARD, Supervisor
+from regrain_watchdog.front.supervise import Supervisor
 from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from regrain.errors import LoadError, RequestError
 from regrain.manifest import Manifest
 from regrain.wire import frames
+from regrain.wire.boards import BOARD, IDLE, PROGRESS
 from regrain.wire.segments import create, reopen_readonly
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.link import Link
@@ -24,8 +25,6 @@ from regrain_watchdog.policy import restart
 
 logger = logging.getLogger(__name__)
 
-BOARD = 4096
-"""Bytes of a cancel board (one per call slot) and of a progress board."""
 TICK = 0.05
 """Seconds between two looks for stages that run over their timeout."""
 STOP_TIMEOUT = 5.0
@@ -145,7 +144,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         board = create(BOARD)
         replica = Replica(number, self._pool, mmap.mmap(board, BOARD), self._handlers(function))
-        replica.progress[:4] = (-1).to_bytes(4, "little", signed=True)
+        PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
         replica.born = time.monotonic()
         replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
         self._replicas[number] = (function, replica)
