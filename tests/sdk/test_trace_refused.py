@@ -166,7 +166,10 @@ REFUSED = [
         call_a_stage_twice,
         r"stage 'bare' is called twice, first at .*:\d+\. .* by bare\.map\(\[\.\.\.\]\), or declare a second",
     ),
-    (call_a_stage_of_another_app, r"stage 'stranger' \(.*test_trace\.py:\d+\) belongs to another app"),
+    (
+        call_a_stage_of_another_app,
+        r"stage 'stranger' \(.*test_trace_refused\.py:\d+\) belongs to another app",
+    ),
     (leave_an_argument_out, r"decode\(image: bytes\): missing a required argument: 'image'"),
     (give_an_unknown_argument, r"decode\(image: bytes\): got an unexpected keyword argument 'mode'"),
     (give_too_many_arguments, r"decode\(image: bytes\): too many positional arguments"),
