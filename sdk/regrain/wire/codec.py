@@ -130,15 +130,19 @@ def _freeze(value: object, depth: int) -> object:
         items = [_freeze(item, depth + 1) for item in value]
         return value if _same(items, value) else type(value)(items)
     if type(value) is dict:
-        if not KEYS.issuperset(map(type, value)):
-            raise _CannotTravelError
-        done = {key: _freeze(item, depth + 1) for key, item in value.items()}
-        return value if _same(done.values(), value.values()) else done
+        return _freeze_dict(value, depth)
     if records.is_record(value):
         return records.change(value, lambda item: _freeze(item, depth + 1))
     if isinstance(value, np.generic) or is_tensor(value):
         return value
     raise _CannotTravelError
+
+
+def _freeze_dict(value: dict[object, object], depth: int) -> object:
+    if not KEYS.issuperset(map(type, value)):
+        raise _CannotTravelError
+    done = {key: _freeze(item, depth + 1) for key, item in value.items()}
+    return value if _same(done.values(), value.values()) else done
 
 
 _AS_THEY_ARE = ATOMS | {str, bytes}
