@@ -107,7 +107,6 @@ class Executor:
         self._clock = clock
         self._began = began
         self._bodies: dict[str, Callable[..., object]] = {}
-        self._constants: dict[bytes, object] = {}
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -230,9 +229,7 @@ class Executor:
                 return follow(state.inputs[Ref(arg.node), False], arg.path)
             return state.inputs[arg, each]
         if isinstance(arg, Const):
-            if arg.data not in self._constants:
-                self._constants[arg.data] = freeze(unpack_inline(arg.data))
-            return self._constants[arg.data]
+            return freeze(unpack_inline(arg.data))  # each time, as a stage may change what it is given
         return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])
 
     def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
