@@ -6,19 +6,22 @@ describe prints the app's manifest as JSON; exit code 2 and one line on standard
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 
 from regrain import manifest
 from regrain.errors import RegrainError
+from regrain.lines import formatter
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one of the runtime's commands; return the exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=os.environ.get("REGRAIN_LOG_LEVEL", "INFO").upper(), format=LOG_FORMAT)
+    configure_logging(os.environ)
     if arguments.command == "describe":
         return describe(arguments.module)
     if arguments.command == "zygote":
@@ -28,7 +31,14 @@ def main(argv: list[str] | None = None) -> int:
     return replica(arguments.fd, arguments.module)
 
 
-LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
+def configure_logging(environ: Mapping[str, str]) -> None:
+    """Log to stderr as the front does, which has checked the settings and hands them on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(environ.get("REGRAIN_LOG_FORMAT", "")))
+    levels = logging.getLevelNamesMapping()
+    logging.basicConfig(
+        level=levels.get(environ.get("REGRAIN_LOG_LEVEL", "").upper(), logging.INFO), handlers=[handler]
+    )
 
 
 def describe(target: str) -> int:
@@ -36,7 +46,8 @@ def describe(target: str) -> int:
     from regrain_runtime import module  # noqa: PLC0415 - imports numpy; --help should not
 
     try:
-        data = manifest.dumps(module.load(target).manifest())
+        with contextlib.redirect_stdout(sys.stderr):  # what the module prints is no part of the manifest
+            data = manifest.dumps(module.load(target).manifest())
     except RegrainError as error:
         print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2

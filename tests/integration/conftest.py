@@ -24,7 +24,7 @@ APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
 MARK = "INTEGRATION_TEST_ID"
 """A variable that all processes of one server inherit, so that those it left behind are found."""
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds after which a state that does not come is a failure."""
 LOOK = 0.01
 """Seconds between two looks for a state."""
@@ -39,6 +39,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.process)
+
+
+def problem(response: requests.Response, status: int, said: str = "", stage: str | None = None) -> dict:
+    """Hold a response to what every error of ours is."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    told = response.json()
+    assert told["status"] == status
+    assert told["title"]
+    assert "Traceback" not in response.text
+    assert told["call_id"] == response.headers["X-Call-Id"]
+    assert said in told["detail"]
+    assert told.get("stage") == stage
+    return told
 
 
 def until(holds: Callable[[], object], what: str, patience: float = PATIENCE) -> object:
@@ -125,9 +139,8 @@ class Served:
         return [one["pid"] for group in groups for one in group["replicas"] if one["state"] == state]
 
     def zygote(self) -> int:
-        (found,) = [
-            process for process in self.processes() if "zygote" in process.cmdline() and _is_root(process)
-        ]
+        """The pid of the process that replicas are forked from."""
+        (found,) = psutil.Process(self.process.pid).children()
         return found.pid
 
     def metric(self, name: str, **labels: str) -> float:
@@ -183,12 +196,6 @@ def _ports(flags: tuple[str, ...]) -> list[str]:
     return [text for flag in ("--port", "--metrics-port") if flag not in flags for text in (flag, "0")]
 
 
-def _is_root(process: psutil.Process) -> bool:
-    """Whether a zygote is the one that was started, and not a replica, which is a fork of it."""
-    parent = process.parent()
-    return parent is None or "zygote" not in parent.cmdline()
-
-
 @contextlib.contextmanager
 def serving(target: Path | str, *flags: str, folder: Path, **settings: str) -> Iterator[Served]:
     """Serve an app for a block's length; afterwards it must have ended well, unless the block ended it."""
@@ -200,6 +207,16 @@ def serving(target: Path | str, *flags: str, folder: Path, **settings: str) -> I
         assert not any(sign in served.output for sign in BUGS), served.output
     finally:
         served.destroy()
+
+
+@pytest.fixture(scope="session", name="until")
+def _until() -> Callable[..., object]:
+    return until
+
+
+@pytest.fixture(scope="session", name="problem")
+def _problem() -> Callable[..., dict]:
+    return problem
 
 
 @pytest.fixture

@@ -16,20 +16,6 @@ JSON = {"Content-Type": "application/json"}
 NPY = {"Content-Type": "application/x-npy"}
 
 
-def problem(response, status, said="", stage=None):
-    """Hold a response to what every error of ours is."""
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == "application/problem+json"
-    told = response.json()
-    assert told["status"] == status
-    assert told["title"]
-    assert "Traceback" not in response.text
-    assert told["call_id"] == response.headers["X-Call-Id"]
-    assert said in told["detail"]
-    assert told.get("stage") == stage
-    return told
-
-
 def npy(array):
     file = io.BytesIO()
     np.save(file, array)
@@ -61,11 +47,11 @@ def ocr(module_serve):
         pytest.param(b"not an image", "no image", id="no image"),
     ],
 )
-def test_a_damaged_image_is_the_callers_error_at_the_stage_that_decodes_it(ocr, body, said):
+def test_a_damaged_image_is_the_callers_error_at_the_stage_that_decodes_it(problem, ocr, body, said):
     problem(ocr.post(body, headers={"Content-Type": "image/png"}), 400, said, stage="decode")
 
 
-def test_an_empty_image_is_refused_before_any_stage(ocr):
+def test_an_empty_image_is_refused_before_any_stage(problem, ocr):
     problem(ocr.post(b""), 400, "'image' is missing")
 
 
@@ -75,7 +61,7 @@ def test_after_damaged_images_a_whole_one_is_read(ocr):
     assert "Letusfirstdeterminemarkersofthecoinsandthebackground" in "".join(page.json()["text"].split())
 
 
-def test_an_empty_body_names_the_parameter_that_is_missing(acts):
+def test_an_empty_body_names_the_parameter_that_is_missing(problem, acts):
     problem(acts.post(), 400, "'do' is missing")
 
 
@@ -95,11 +81,11 @@ def test_an_empty_body_names_the_parameter_that_is_missing(acts):
         pytest.param(b'{"do": "x", "do": "y"}{}', "no JSON", id="two values"),
     ],
 )
-def test_json_that_does_not_fit_is_refused(acts, body, said):
+def test_json_that_does_not_fit_is_refused(problem, acts, body, said):
     problem(acts.post(body, headers=JSON), 400, said)
 
 
-def test_a_parameter_of_no_such_name_in_the_query_is_refused(acts):
+def test_a_parameter_of_no_such_name_in_the_query_is_refused(problem, acts):
     problem(acts.post(b"{}", headers=JSON, path="/?who=1"), 400, "no parameter 'who'")
 
 
@@ -114,13 +100,13 @@ def test_a_parameter_of_no_such_name_in_the_query_is_refused(acts):
         pytest.param(b"no array", "", id="no array"),
     ],
 )
-def test_an_array_that_does_not_fit_is_refused(tensor, body, said):
+def test_an_array_that_does_not_fit_is_refused(problem, tensor, body, said):
     told = problem(tensor.post(body, headers=NPY), 400, said)
 
     assert "pixels" in told["detail"]
 
 
-def test_an_array_of_objects_is_refused_and_never_unpickled(tensor, tmp_path):
+def test_an_array_of_objects_is_refused_and_never_unpickled(problem, tensor, tmp_path):
     class Evil:
         def __reduce__(self):
             return Path.write_text, (tmp_path / "run", "")
@@ -149,7 +135,7 @@ def test_an_array_of_objects_is_refused_and_never_unpickled(tensor, tmp_path):
         pytest.param({"pixels": [[1, 2, 3]], "options": 7}, "options", id="no object"),
     ],
 )
-def test_json_of_the_wrong_shape_is_refused_naming_the_place(tensor, values, said):
+def test_json_of_the_wrong_shape_is_refused_naming_the_place(problem, tensor, values, said):
     problem(tensor.call(**values), 400, said)
 
 
@@ -163,16 +149,16 @@ def test_what_fits_is_served_as_json_and_as_npy(tensor):
     assert (np.load(io.BytesIO(as_npy.content)) == pixels).all()
 
 
-def test_a_body_of_a_type_that_says_nothing_to_the_app_is_refused(acts):
+def test_a_body_of_a_type_that_says_nothing_to_the_app_is_refused(problem, acts):
     problem(acts.post(b"\x89PNG", headers={"Content-Type": "image/png"}), 415, "allowed are application/json")
 
 
-def test_an_answer_in_a_form_that_there_is_not_is_refused_before_it_is_made(tensor):
+def test_an_answer_in_a_form_that_there_is_not_is_refused_before_it_is_made(problem, tensor):
     problem(tensor.post(b"[[1,2,3]]", headers=JSON | {"Accept": "image/png"}), 406, "application/x-npy")
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/predict", 404)])
-def test_an_unknown_path_is_told_with_those_that_there_are(acts, method, path, status):
+def test_an_unknown_path_is_told_with_those_that_there_are(problem, acts, method, path, status):
     problem(requests.request(method, acts.url + path, timeout=10), status, "/_/openapi.json")
 
 
@@ -180,18 +166,18 @@ def test_an_unknown_path_is_told_with_those_that_there_are(acts, method, path, s
     ("method", "path", "allowed"),
     [("PUT", "/", "POST"), ("DELETE", "/", "POST"), ("POST", "/_/ready", "GET")],
 )
-def test_a_wrong_method_is_told_with_the_allowed_ones(acts, method, path, allowed):
+def test_a_wrong_method_is_told_with_the_allowed_ones(problem, acts, method, path, allowed):
     response = requests.request(method, acts.url + path, timeout=10)
 
     problem(response, 405, allowed)
     assert allowed in response.headers["Allow"]
 
 
-def test_a_body_over_the_limit_is_refused(acts):
+def test_a_body_over_the_limit_is_refused(problem, acts):
     problem(acts.post(b"x" * 4097, headers=JSON), 413, "4096 bytes (REGRAIN_MAX_BODY)")
 
 
-def test_a_body_over_the_limit_without_a_length_is_refused(acts):
+def test_a_body_over_the_limit_without_a_length_is_refused(problem, acts):
     problem(acts.post(iter([b"x" * 1000] * 5), headers=JSON), 413, "4096 bytes (REGRAIN_MAX_BODY)")
 
 
@@ -255,5 +241,5 @@ def test_a_body_that_breaks_off_is_refused(acts):
 
 
 @pytest.mark.parametrize("wanted", ["a b", "x" * 129, "<script>"])
-def test_a_call_id_that_could_do_harm_is_refused(acts, wanted):
+def test_a_call_id_that_could_do_harm_is_refused(problem, acts, wanted):
     problem(acts.post(b"{}", headers=JSON | {"X-Call-Id": wanted}), 400, "X-Call-Id")

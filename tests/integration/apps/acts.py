@@ -32,46 +32,47 @@ def until_told(note: str) -> str:
     return "done"
 
 
+def fail(_note: str) -> str:
+    raise ValueError("the cat sat on it")
+
+
+def leave(_note: str) -> str:
+    raise SystemExit(3)
+
+
+def early(_note: str) -> str:
+    regrain.answer({"early": True}, status=418, headers={"X-Why": "tea", "Content-Type": "application/x-tea"})
+
+
+def about(_note: str) -> dict[str, object]:
+    context = regrain.context()
+    context.log.info("a stage was called")
+    return {"call": context.call_id, "trace": context.headers.get("x-trace", ""), "left": context.time_left()}
+
+
+def odd(_note: str) -> dict[str, object]:
+    return {"big": 1 << 80, "bytes": b"\x00\xff", "array": np.arange(3, dtype=">i2"), "tuple": (1, None)}
+
+
+ACTS = {
+    "raise": fail,
+    "set": lambda _: {"deep": [{1, 2}]},
+    "exit": lambda _: os._exit(7),
+    "leave": leave,
+    "segfault": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
+    "cancelled": until_cancelled,
+    "wait": until_told,
+    "pid": lambda _: os.getpid(),
+    "answer": early,
+    "context": about,
+    "nan": lambda _: [float("nan")],
+    "odd": odd,
+}
+
+
 @app.stage(idempotent=False)
 def act(do: str, note: str) -> object:
-    match do:
-        case "raise":
-            raise ValueError("the cat sat on it")
-        case "set":
-            return {"deep": [{1, 2}]}
-        case "exit":
-            os._exit(7)
-        case "leave":
-            raise SystemExit(3)
-        case "segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "cancelled":
-            return until_cancelled(note)
-        case "wait":
-            return until_told(note)
-        case "pid":
-            return os.getpid()
-        case "answer":
-            regrain.answer(
-                {"early": True}, status=418, headers={"X-Why": "tea", "Content-Type": "application/x-tea"}
-            )
-        case "context":
-            context = regrain.context()
-            return {
-                "call": context.call_id,
-                "trace": context.headers.get("x-trace", ""),
-                "left": context.time_left(),
-            }
-        case "nan":
-            return float("nan")
-        case "odd":
-            return {
-                "big": 1 << 80,
-                "bytes": b"\x00\xff",
-                "array": np.arange(3, dtype=">i2"),
-                "tuple": (1, None),
-            }
-    return do
+    return ACTS[do](note) if do in ACTS else do
 
 
 @app.batched(max_size=4)

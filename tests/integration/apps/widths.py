@@ -1,4 +1,4 @@
-"""What OCR looks like to the machinery: as many items as the request says, maps, batches, a join, no models."""
+"""What OCR looks like to the machinery: as many items as a request says, maps, batches, a join."""
 
 import numpy as np
 

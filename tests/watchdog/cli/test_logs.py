@@ -3,7 +3,8 @@ import logging
 
 import pytest
 
-from regrain_watchdog.cli.logs import Echo, Json, Text
+from regrain.lines import Json, Text
+from regrain_watchdog.cli.logs import Echo
 
 
 @pytest.fixture

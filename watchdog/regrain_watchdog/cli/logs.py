@@ -1,16 +1,12 @@
-"""Where log records go: to stderr, as text for people or as JSON for collectors, above a live line."""
+"""Where log records go: to stderr, above a live line if there is one."""
 
 from __future__ import annotations
 
 import logging
-import time
-import traceback
 
 import click
-import msgspec
 
-PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has; anything else was given by `extra` and belongs into the line."""
+from regrain.lines import formatter
 
 
 class Echo(logging.Handler):
@@ -24,49 +20,8 @@ class Echo(logging.Handler):
             self.setLevel(logging.CRITICAL + 1)
 
 
-class Text(logging.Formatter):
-    """A line for people: time, level, logger, event and fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        fields = "".join(f" {name}={value}" for name, value in extra(record).items())
-        record.message = record.getMessage()
-        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{moment} {record.levelname.lower()} {record.name}: {record.message}{fields}"
-        raised = _raised(record)
-        return f"{line}\n{raised}" if raised else line
-
-
-class Json(logging.Formatter):
-    """A line for collectors: an object with time (ISO 8601, UTC), level, logger, event and fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-            **extra(record),
-        }
-        if raised := _raised(record):
-            line["error"] = raised
-        return msgspec.json.encode(line, enc_hook=str).decode()
-
-
-def extra(record: logging.LogRecord) -> dict[str, object]:
-    """Return the fields that a record was given."""
-    return {name: value for name, value in record.__dict__.items() if name not in PLAIN}
-
-
-def _raised(record: logging.LogRecord) -> str:
-    """The traceback that a record carries, or ""."""
-    return "".join(traceback.format_exception(*record.exc_info)).rstrip() if record.exc_info else ""
-
-
 def configure(level: str, form: str) -> None:
     """Send this process' records to stderr; `form` is "text" or "json"."""
     handler = Echo()
-    handler.setFormatter(Json() if form == "json" else Text())
+    handler.setFormatter(formatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

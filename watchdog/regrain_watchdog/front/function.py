@@ -103,6 +103,10 @@ class Function:
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
 
+    def died(self) -> None:
+        """Count a replica that ended without being told to."""
+        self._measure.died(self.name)
+
     def room(self, units: int) -> int:
         """Return the bytes that the results of a batch are expected to need."""
         return int(self._room * units * ROOM_MARGIN)

@@ -85,7 +85,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal)
         self._changed("starting")
-        self._zygote = Zygote(self._target, died=self._zygote_died, exited=self._exited)
+        self._zygote = self._make_zygote()
         try:
             manifest = await self._until_signalled(self._zygote.hello(self._config.start_timeout))
             if manifest is None:
@@ -242,7 +242,7 @@ class Server:
         self._rebirth = asyncio.ensure_future(self._start_zygote(self._app))
 
     async def _start_zygote(self, app: App) -> None:
-        zygote = self._zygote = Zygote(self._target, died=self._zygote_died, exited=self._exited)
+        zygote = self._zygote = self._make_zygote()
         try:
             manifest = await zygote.hello(self._config.start_timeout)
         except LoadError as error:
@@ -252,6 +252,10 @@ class Server:
             self._fail(LoadError(f"{self._target} has changed since it was started; start it again"))
             return
         app.use_zygote(zygote)
+
+    def _make_zygote(self) -> Zygote:
+        logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}
+        return Zygote(self._target, died=self._zygote_died, exited=self._exited, environment=logs)
 
     def _exited(self, number: int, status: int) -> None:
         if self._app is not None:

@@ -226,6 +226,7 @@ class Supervisor:
         else:
             replica.kill(reason)
         if not self._stopping:
+            function.died()
             logger.warning(
                 "replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, function.name, reason
             )

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from regrain import manifest
@@ -40,14 +40,21 @@ class Offspring(Protocol):
 class Zygote:
     """A zygote process.
 
+    environment: variables for it and its replicas, beside our own.
     died: called once with a sentence if it ends without being told to.
     exited: called with a replica's number and exit code (minus the signal) once it has been reaped.
     """
 
     def __init__(
-        self, target: str, *, died: Callable[[str], None], exited: Callable[[int, int], None]
+        self,
+        target: str,
+        *,
+        died: Callable[[str], None],
+        exited: Callable[[int, int], None],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._target = target
+        self._environment = {**dict.fromkeys(SINGLE_THREADED, "1"), **os.environ, **(environment or {})}
         self._died = died
         self._exited = exited
         self._births: dict[int, Offspring] = {}
@@ -55,10 +62,11 @@ class Zygote:
         self._ending = False
         self.unforkable = ""
         ours, theirs = socket.socketpair()
-        self._process = _start(target, "zygote", [theirs.fileno()])
+        self._process = self._start("zygote", [theirs.fileno()])
         theirs.close()
         self._sock = ours
         self._hello: asyncio.Future[Manifest] | None = None
+        self._reaping: asyncio.Future[int] | None = None
         self._link: Link[frames.FromZygote] | None = None
 
     async def hello(self, timeout: float) -> Manifest:
@@ -74,7 +82,7 @@ class Zygote:
     def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
         """Start a replica with its socket, cancel board and progress board; `born` is told when it lives."""
         if self.unforkable:
-            process = _start(self._target, "replica", descriptors)
+            process = self._start("replica", descriptors)
             self._fresh[number] = process
             pidfd = os.pidfd_open(process.pid)
             watched = os.dup(pidfd)
@@ -139,6 +147,7 @@ class Zygote:
             self._hello.set_exception(LoadError(detail))
 
     def _closed(self, reason: str) -> None:
+        self._reaping = asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         if not self._ending:
             sentence = f"the process that imports {self._target} ended: {reason}"
             if self._hello is not None and not self._hello.done():
@@ -152,13 +161,12 @@ class Zygote:
         process = self._fresh.pop(number)
         self._exited(number, process.wait())
 
-
-def _start(target: str, command: str, descriptors: Iterable[int]) -> subprocess.Popen[bytes]:
-    passed = list(descriptors)
-    arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
-    return subprocess.Popen(
-        [sys.executable, "-m", "regrain_runtime", command, *arguments, target],
-        pass_fds=passed,
-        stdin=subprocess.DEVNULL,
-        env={**dict.fromkeys(SINGLE_THREADED, "1"), **os.environ},
-    )
+    def _start(self, command: str, descriptors: Iterable[int]) -> subprocess.Popen[bytes]:
+        passed = list(descriptors)
+        arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
+        return subprocess.Popen(
+            [sys.executable, "-m", "regrain_runtime", command, *arguments, self._target],
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            env=self._environment,
+        )
