@@ -1,0 +1,376 @@
+import importlib.util
+import mmap
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from regrain.app import App
+from regrain.graph import Ref
+from regrain.plan import Input, Output, Step, steps
+from regrain.wire import frames
+from regrain.wire.codec import pack, pack_list, unpack
+from regrain.wire.frames import Define, Done, Drop, Extent, Fault, Grant, Load, Loaded, LoadFailed, Need, Result
+from regrain.wire.frames import Run, Segment, Stop, Unit, Unload
+from regrain.wire.segments import Mappings, create
+from regrain_runtime import loop
+
+TIMEOUT = 10.0
+APPS = Path(__file__).parents[1] / "apps"
+
+
+@pytest.fixture(scope="module")
+def maps():
+    spec = importlib.util.spec_from_file_location("maps_for_loop", APPS / "maps.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module.app
+    del sys.modules[spec.name]
+
+
+class Front:
+    """The other end of a replica that runs in a thread: sends frames, keeps the segments."""
+
+    def __init__(self, app: App) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(TIMEOUT)
+        cancel_fd, progress_fd = create(4096), create(4096)
+        self.cancels = mmap.mmap(cancel_fd, 4096)
+        self.progress = mmap.mmap(progress_fd, 4096)
+        self.replica = loop.attach(app, theirs.detach(), cancel_fd, progress_fd)
+        self.mappings = Mappings()
+        self.reader: frames.FrameReader[frames.FromReplica] = frames.FrameReader(frames.FromReplica)
+        self.inbox: list[frames.FromReplica] = []
+        self.thread = threading.Thread(target=self.replica.serve)
+        self.thread.start()
+
+    def send(self, *sent: frames.ToReplica) -> None:
+        self.sock.sendall(b"".join(map(frames.encode, sent)))
+
+    def segment(self, number: int, nbytes: int) -> Extent:
+        fd = create(nbytes)
+        self.mappings.add(number, fd, nbytes, writable=True)
+        socket.send_fds(self.sock, [frames.encode(Segment(number, nbytes, writable=True))], [fd])
+        os.close(fd)
+        return Extent(number, 0, nbytes, 100 + number)
+
+    def receive(self) -> frames.FromReplica:
+        while not self.inbox:
+            self.inbox += self.reader.feed(self.sock.recv(1 << 20))
+        return self.inbox.pop(0)
+
+    def results(self, *sent: frames.ToReplica) -> list[frames.Result | frames.Fault | frames.Answered]:
+        self.send(*sent)
+        done = self.receive()
+        assert isinstance(done, Done)
+        return done.outcomes
+
+    def value(self, parts: frames.Parts) -> object:
+        items = [unpack(value, self.mappings) for value in parts.values]
+        return items if parts.split else items[0]
+
+    def end(self) -> None:
+        self.sock.close()
+        self.thread.join(TIMEOUT)
+        assert not self.thread.is_alive()
+        self.replica._sock.close()
+
+
+@pytest.fixture
+def front(maps):
+    found = Front(maps)
+    yield found
+    found.end()
+
+
+def unit(*values: object, slot: int = 1) -> Unit:
+    return Unit("call", slot, 0.0, b"", [frames.Parts([pack(value, None)]) for value in values])
+
+
+def step_of(app: App, *stages: str) -> Step:
+    rest = tuple((stage,) for stage in app.graph.stages if stage not in stages)
+    return next(step for step in steps(app.graph, (stages, *rest)) if step.stages == stages)
+
+
+def test_stages_are_loaded_one_by_one_with_their_seconds(front):
+    front.send(Load(("mean", "block")))
+
+    first, second, last = front.receive(), front.receive(), front.receive()
+
+    assert (first.stages, second.stages, last) == (("mean",), ("mean", "block"), Loaded(("mean", "block"), {}))
+    assert list(first.seconds) == ["mean"]
+
+
+def test_a_stage_can_be_dropped_again(front):
+    front.send(Load(("mean",)), Unload(("mean",)))
+
+    assert [front.receive() for _ in range(3)][-1] == Loaded((), {})
+
+
+def test_a_stage_that_cannot_be_loaded_is_told_and_the_replica_lives():
+    app = App("broken")
+
+    class Model:
+        def __init__(self) -> None:
+            raise FileNotFoundError("no model")
+
+        def __call__(self, item: int) -> int:
+            return item
+
+    model = app.stage()(Model)
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    front = Front(app)
+    try:
+        front.send(Load(("model",)), Load(()))
+
+        assert front.receive() == LoadFailed("model", "stage 'model' could not be loaded: FileNotFoundError: no model")
+        assert front.receive() == Loaded((), {})
+    finally:
+        front.end()
+
+
+def test_a_run_gives_an_outcome_for_each_unit_and_one_bad_unit_harms_no_other(front, maps):
+    front.send(Load(("mean",)), Define(4, step_of(maps, "mean")))
+    front.receive(), front.receive()
+    unreadable = frames.Parts([msgspec.structs.replace(pack(1, None), skeleton=b"\xc1")])
+
+    good, bad, failed = front.results(
+        Run(7, 4, [unit(np.ones(3)), Unit("call", 1, 0.0, b"", [unreadable]), unit("text")], [])
+    )
+
+    assert [front.value(parts) for parts in good.outputs] == [1.0]
+    assert (bad.status, bad.stage) == (500, "mean")
+    assert "cannot be read" in bad.detail
+    assert "stage 'mean' failed" in failed.detail
+
+
+def test_results_are_written_into_the_extents_and_more_room_is_asked_for(front, maps):
+    front.send(Load(("block",)), Define(1, step_of(maps, "block")))
+    front.receive(), front.receive()
+    small = front.segment(1, 8 << 10)
+
+    front.send(Run(1, 1, [unit(2)], [small]))
+    need = front.receive()
+    large = front.segment(2, 1 << 20)
+    [result] = front.results(Grant(1, large))
+
+    assert need == Need(1, 64 * 64 * 8)
+    assert [leaf.generation for parts in result.outputs for value in parts.values for leaf in value.leaves] == [102]
+    assert np.array_equal(front.value(result.outputs[0]), np.full((64, 64), 2.0))
+
+
+def test_a_run_that_is_refused_room_fails_with_503_and_later_runs_keep_their_turn(front, maps):
+    front.send(Load(("block",)), Define(1, step_of(maps, "block")))
+    front.receive(), front.receive()
+
+    front.send(Run(1, 1, [unit(2)], []))
+    assert isinstance(front.receive(), Need)
+    front.send(Run(2, 1, [unit(3)], []), Grant(1, None))
+
+    done = front.receive()
+    assert (done.run, [fault.status for fault in done.outcomes]) == (1, [503])
+    assert front.receive() == Need(2, 64 * 64 * 8)
+    front.send(Grant(2, None))
+    assert front.receive().run == 2
+
+
+def test_a_list_that_others_walk_leaves_item_by_item(front, maps):
+    front.send(Load(("widen",)), Define(1, step_of(maps, "widen")))
+    front.receive(), front.receive()
+
+    [result] = front.results(Run(1, 1, [unit([1, 2], 3)], []))
+
+    assert sorted((parts.split, front.value(parts)) for parts in result.outputs) == [(False, 3.0), (True, [3, 3, 6, 6])]
+
+
+def test_what_others_walk_must_be_a_list():
+    app = App("walks")
+
+    @app.stage()
+    def make(item: int) -> object:
+        return {"a": item}
+
+    @app.stage()
+    def take(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> list[int]:
+        return take.map(make(item))
+
+    front = Front(app)
+    try:
+        front.send(Load(("make",)), Define(1, step_of(app, "make")))
+        front.receive(), front.receive()
+
+        [fault] = front.results(Run(1, 1, [unit(1)], []))
+
+        assert "a dict cannot be mapped over; allowed are list and tuple" in fault.detail
+    finally:
+        front.end()
+
+
+def sized_app() -> App:
+    app = App("sized")
+
+    @app.stage()
+    def make(item: int) -> list[str]:
+        return ["x" * item, "", "xyz"]
+
+    @app.batched(size=lambda text: 1 / len(text))
+    def take(texts: list[str]) -> list[str]:
+        return texts
+
+    @app.flow
+    def run(item: int) -> list[str]:
+        return take.map(make(item))
+
+    return app
+
+
+def test_items_bring_their_size_for_the_stage_that_takes_them_and_0_where_it_cannot_tell():
+    app = sized_app()
+    front = Front(app)
+    try:
+        front.send(Load(("make",)), Define(1, step_of(app, "make")))
+        front.receive(), front.receive()
+
+        [result] = front.results(Run(1, 1, [unit(2)], []))
+
+        assert [value.size for value in result.outputs[0].values] == [0.5, 0.0, pytest.approx(1 / 3)]
+    finally:
+        front.end()
+
+
+def test_an_answer_too_large_for_a_frame_is_a_fault(front, maps, monkeypatch):
+    monkeypatch.setattr(frames, "MAX_FRAME", 2000)
+    front.send(Load(("widen",)), Define(1, step_of(maps, "widen")))
+    front.receive(), front.receive()
+
+    [fault] = front.results(Run(1, 1, [unit(list(range(300)), 1)], []))
+
+    assert isinstance(fault, Fault)
+    assert "cannot travel" in fault.detail
+
+
+def test_segments_cost_no_descriptor_of_their_own_once_they_are_mapped(front, maps):
+    front.send(Load(("mean",)), Define(4, step_of(maps, "mean")))
+    front.receive(), front.receive()
+    before = len(os.listdir("/proc/self/fd"))
+
+    for number in range(20):
+        front.segment(number, 4096)
+        front.mappings.drop(number)
+        front.send(Drop(number))
+    front.results(Run(1, 4, [unit(np.ones(3))], []))
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_stages_see_the_cancel_board_at_their_slot():
+    import regrain
+
+    app = App("cancels")
+
+    @app.stage()
+    def ask(item: int) -> bool:
+        return regrain.context().cancelled
+
+    @app.flow
+    def run(item: int) -> bool:
+        return ask(item)
+
+    front = Front(app)
+    try:
+        front.send(Load(("ask",)), Define(1, step_of(app, "ask")))
+        front.receive(), front.receive()
+        front.cancels[5] = 1
+
+        outcomes = front.results(Run(1, 1, [unit(1, slot=4), unit(1, slot=5)], []))
+
+        assert [front.value(result.outputs[0]) for result in outcomes] == [False, True]
+    finally:
+        front.end()
+
+
+def test_the_progress_board_counts_stages_in_the_order_of_the_graph():
+    seen = []
+    app = App("order")
+
+    @app.stage()
+    def last(item: int) -> int:
+        seen.append(loop.PROGRESS.unpack_from(front.progress)[0])
+        return item
+
+    @app.stage()
+    def first(item: int) -> int:
+        seen.append(loop.PROGRESS.unpack_from(front.progress)[0])
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return last(first(item))
+
+    front = Front(app)
+    try:
+        front.send(Load(("first", "last")), Define(1, steps(app.graph, (("first", "last"),))[0]))
+        front.receive(), front.receive(), front.receive()
+
+        front.results(Run(1, 1, [unit(1)], []))
+
+        assert seen == [0, 1]
+        assert loop.PROGRESS.unpack_from(front.progress)[0] == -1
+    finally:
+        front.end()
+
+
+def test_short_runs_that_arrived_together_share_a_write(front, maps):
+    front.send(Load(("mean",)), Define(1, step_of(maps, "mean")))
+    front.receive(), front.receive()
+
+    front.send(*(Run(number, 1, [unit(np.ones(3))], []) for number in range(8)))
+
+    assert [front.receive().run for _ in range(8)] == list(range(8))
+
+
+def test_stop_finishes_what_was_read_before(front, maps):
+    front.send(Load(("mean",)), Define(1, step_of(maps, "mean")), Run(1, 1, [unit(np.ones(3))], []), Stop())
+
+    assert [type(front.receive()) for _ in range(3)] == [Loaded, Loaded, Done]
+    front.thread.join(TIMEOUT)
+    assert not front.thread.is_alive()
+
+
+def test_per_item_units_bring_an_item_each(front, maps):
+    step = step_of(maps, "square")
+    assert (step.per_item, step.inputs) == (True, (Input(Ref("widen", ("items",)), each=True),))
+    assert step.outputs == (Output(Ref("square"), split=False),)
+    front.send(Load(("square",)), Define(1, step))
+    front.receive(), front.receive()
+
+    outcomes = front.results(Run(1, 1, [unit(2), unit(3)], []))
+
+    assert [front.value(result.outputs[0]) for result in outcomes] == [4, 9]
+
+
+def test_a_split_list_arrives_as_a_list(front, maps):
+    step = step_of(maps, "join")
+    front.send(Load(("join",)), Define(1, step))
+    front.receive(), front.receive()
+    by_node = {"shift": pack_list([1.5], None), "square": pack_list([], None)}
+    values = [by_node.get(entry.ref.node, unit(2.0 if entry.ref.node == "mean" else [7]).values[0]) for entry in step.inputs]
+
+    [result] = front.results(Run(1, 1, [Unit("call", 0, 0.0, b"", values)], []))
+
+    assert isinstance(result, Result)
+    assert front.value(result.outputs[0]) == {"shifted": [1.5], "squares": [], "mean": 2.0, "numbers": [7]}

@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regrain import manifest
+
+pytestmark = pytest.mark.process
+APPS = Path(__file__).parents[1] / "apps"
+
+
+def runtime(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "regrain_runtime", *map(str, arguments)], capture_output=True, check=False, timeout=60
+    )
+
+
+def test_describe_prints_the_manifest():
+    ran = runtime("describe", APPS / "maps.py")
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert manifest.loads(ran.stdout).graph.stages == ("widen", "square", "shift", "block", "mean", "join")
+
+
+def test_what_a_module_prints_at_import_does_not_get_into_the_manifest(tmp_path):
+    path = tmp_path / "chatty.py"
+    path.write_text("print('hello')\n" + (APPS / "waits.py").read_text())
+
+    ran = runtime("describe", path)
+
+    assert manifest.loads(ran.stdout).app == "waits"
+    assert b"hello" in ran.stderr
+
+
+def test_describe_exits_2_with_one_line_when_the_module_fails(tmp_path):
+    path = tmp_path / "failing.py"
+    path.write_text("1 / 0\n")
+
+    ran = runtime("describe", path)
+
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr.decode() == f"regrain: {path}:1: ZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("describe",), ("dance", "app.py")])
+def test_a_wrong_command_line_exits_2(arguments):
+    assert runtime(*arguments).returncode == 2
+
+
+def test_a_replica_whose_module_fails_exits_2_with_one_line(tmp_path):
+    path = tmp_path / "failing.py"
+    path.write_text("1 / 0\n")
+
+    ran = runtime("replica", path)
+
+    assert ran.returncode == 2
+    assert ran.stderr.count(b"\n") == 1
+
+
+def test_the_log_level_is_a_setting():
+    environment = {**os.environ, "REGRAIN_LOG_LEVEL": "debug"}
+    script = "import logging, regrain_runtime.__main__ as m; m.main(['describe', 'none.py']); print(logging.root.level)"
+
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+
+    assert ran.stdout.strip() == b"10"

@@ -1,0 +1,136 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regrain.errors import LoadError
+from regrain_runtime.module import load
+
+APPS = Path(__file__).parents[1] / "apps"
+ONE = """
+from regrain import App
+
+app = App("{name}")
+
+@app.stage()
+def same(number: int) -> int:
+    return number
+
+@app.flow
+def run(number: int) -> int:
+    return same(number)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_undone(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def refused(target: object) -> str:
+    with pytest.raises(LoadError) as caught:
+        load(str(target))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_is_loaded_with_its_folder_to_import_from(tmp_path):
+    write(tmp_path, "beside_one.py", "NAME = 'from-beside'")
+    path = write(tmp_path, "loaded_one.py", "import beside_one\n" + ONE.format(name="x").replace('"x"', "beside_one.NAME"))
+
+    assert load(str(path)).name == "from-beside"
+
+
+@pytest.mark.parametrize("entry", ["app.py", "handler.py"])
+def test_a_folder_is_loaded_by_its_entry_file(tmp_path, entry):
+    write(tmp_path, entry, ONE.format(name="in-a-folder"))
+
+    assert load(str(tmp_path)).name == "in-a-folder"
+
+
+def test_a_dotted_name_is_imported(tmp_path, monkeypatch):
+    write(tmp_path / "some_package", "inner.py", ONE.format(name="dotted"))
+    monkeypatch.chdir(tmp_path)
+
+    assert load("some_package.inner").name == "dotted"
+
+
+@pytest.mark.parametrize(("name", "app"), [("first", "first"), ("second", "second")])
+def test_one_of_several_apps_is_chosen_by_name(name, app):
+    assert load(f"{APPS / 'two.py'}:{name}").name == app
+
+
+def test_several_apps_need_a_choice():
+    assert "holds several apps (first, second); choose one with" in refused(APPS / "two.py")
+
+
+def test_a_name_that_is_no_app_is_refused_with_those_there_are():
+    assert "no App named 'third'; it holds first, second" in refused(f"{APPS / 'two.py'}:third")
+
+
+def test_one_app_under_two_names_is_one_app(tmp_path):
+    path = write(tmp_path, "twice_named.py", ONE.format(name="one") + "\napplication = app\n")
+
+    assert load(str(path)).name == "one"
+
+
+def test_a_handler_is_a_one_stage_app():
+    app = load(str(APPS / "plain_handler.py"))
+
+    assert app.name == "plain-handler"
+    assert len(app.stages) == 1
+    assert not next(iter(app.stages.values())).spec.idempotent
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("x = 1\nx = = 2\n", "bad_one.py:2: SyntaxError", id="syntax error"),
+        pytest.param("\n\n1 / 0\n", "bad_one.py:3: ZeroDivisionError", id="exception"),
+        pytest.param("import no_such_library\n", "No module named 'no_such_library'", id="missing library"),
+        pytest.param("import json\njson.loads('')\n", "bad_one.py:2: JSONDecodeError", id="exception in a library"),
+        pytest.param("raise SystemExit(3)\n", "bad_one.py:1: SystemExit: 3", id="exit"),
+        pytest.param("raise ValueError('two\\nlines')\n", "ValueError: two lines", id="several lines"),
+        pytest.param("x = 1\n", "holds neither an App nor handle(event, context)", id="no app"),
+        pytest.param("from regrain import App\nApp('Bad Name')\n", "'Bad Name'", id="bad app"),
+    ],
+)
+def test_what_goes_wrong_at_import_is_one_line_that_says_where(tmp_path, text, told):
+    assert told in refused(write(tmp_path, "bad_one.py", text))
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    assert refused(tmp_path / "none.py") == f"no such file: {tmp_path / 'none.py'}"
+    assert "holds neither app.py nor handler.py" in refused(tmp_path)
+    assert "module no_such_module could not be imported" in refused("no_such_module")
+
+
+def test_a_file_named_like_a_library_is_refused(tmp_path):
+    assert "the name is taken; rename the file" in refused(write(tmp_path, "json.py", ONE.format(name="x")))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("maps", ""), ("threaded", "started 1 thread(s)"), ("session", "thread(s)|an onnxruntime session")],
+)
+def test_a_module_that_must_not_be_forked_is_told_from_one_that_may(name, told):
+    script = f"from regrain_runtime import module; module.load({str(APPS / f'{name}.py')!r}); print(module.unforkable())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as the front sets them
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    found = ran.stdout.strip()
+
+    assert any(word in found for word in told.split("|")) if told else found == ""
