@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.batch import MAX_PIPELINED, PIPELINED_WORK, may_hold, due, smoothed
+from regrain_watchdog.policy.batch import MAX_PIPELINED, PIPELINED_WORK, due, may_hold, smoothed
 
 seconds = st.floats(0, 1e6)
 sizes = st.integers(1, 1000)
@@ -32,7 +32,9 @@ def test_no_unit_waits_longer_than_max_wait(waiting, oldest, max_size, max_wait,
     assert due(waiting, oldest, max_size=max_size, max_wait=max_wait, now=now) <= max(now, oldest + max_wait)
 
 
-@pytest.mark.parametrize(("service", "held"), [(40e-6, 26), (0.001, 2), (0.05, 1), (0.0, 1), (1e-9, MAX_PIPELINED)])
+@pytest.mark.parametrize(
+    ("service", "held"), [(40e-6, 26), (0.001, 2), (0.05, 1), (0.0, 1), (1e-9, MAX_PIPELINED)]
+)
 def test_short_runs_are_pipelined_and_long_ones_are_not(service, held):
     assert may_hold(service) == held
 

@@ -7,6 +7,9 @@ LONGEST = 5.0
 SETTLED = 10.0
 """Seconds after which a replica that lived is no longer held to have died at its start."""
 
+ATTEMPTS = 3
+"""Deaths in a row after which an app that has never been ready is not tried again."""
+
 
 def delay(deaths: int) -> float:
     """Return the seconds to wait after so many deaths in a row: 0.1, 0.2, 0.4, ... 5 at most.
