@@ -15,8 +15,24 @@ from regrain.graph import Ref
 from regrain.plan import Input, Output, Step, steps
 from regrain.wire import frames
 from regrain.wire.codec import pack, pack_list, unpack
-from regrain.wire.frames import Define, Done, Drop, Extent, Fault, Grant, Load, Loaded, LoadFailed, Need, Result
-from regrain.wire.frames import Run, Segment, Stop, Unit, Unload
+from regrain.wire.frames import (
+    Define,
+    Done,
+    Drop,
+    Extent,
+    Fault,
+    Grant,
+    Load,
+    Loaded,
+    LoadFailed,
+    Need,
+    Result,
+    Run,
+    Segment,
+    Stop,
+    Unit,
+    Unload,
+)
 from regrain.wire.segments import Mappings, create
 from regrain_runtime import loop
 
@@ -103,7 +119,11 @@ def test_stages_are_loaded_one_by_one_with_their_seconds(front):
 
     first, second, last = front.receive(), front.receive(), front.receive()
 
-    assert (first.stages, second.stages, last) == (("mean",), ("mean", "block"), Loaded(("mean", "block"), {}))
+    assert (first.stages, second.stages, last) == (
+        ("mean",),
+        ("mean", "block"),
+        Loaded(("mean", "block"), {}),
+    )
     assert list(first.seconds) == ["mean"]
 
 
@@ -133,7 +153,9 @@ def test_a_stage_that_cannot_be_loaded_is_told_and_the_replica_lives():
     try:
         front.send(Load(("model",)), Load(()))
 
-        assert front.receive() == LoadFailed("model", "stage 'model' could not be loaded: FileNotFoundError: no model")
+        assert front.receive() == LoadFailed(
+            "model", "stage 'model' could not be loaded: FileNotFoundError: no model"
+        )
         assert front.receive() == Loaded((), {})
     finally:
         front.end()
@@ -165,7 +187,9 @@ def test_results_are_written_into_the_extents_and_more_room_is_asked_for(front, 
     [result] = front.results(Grant(1, large))
 
     assert need == Need(1, 64 * 64 * 8)
-    assert [leaf.generation for parts in result.outputs for value in parts.values for leaf in value.leaves] == [102]
+    assert [
+        leaf.generation for parts in result.outputs for value in parts.values for leaf in value.leaves
+    ] == [102]
     assert np.array_equal(front.value(result.outputs[0]), np.full((64, 64), 2.0))
 
 
@@ -190,7 +214,10 @@ def test_a_list_that_others_walk_leaves_item_by_item(front, maps):
 
     [result] = front.results(Run(1, 1, [unit([1, 2], 3)], []))
 
-    assert sorted((parts.split, front.value(parts)) for parts in result.outputs) == [(False, 3.0), (True, [3, 3, 6, 6])]
+    assert sorted((parts.split, front.value(parts)) for parts in result.outputs) == [
+        (False, 3.0),
+        (True, [3, 3, 6, 6]),
+    ]
 
 
 def test_what_others_walk_must_be_a_list():
@@ -368,7 +395,10 @@ def test_a_split_list_arrives_as_a_list(front, maps):
     front.send(Load(("join",)), Define(1, step))
     front.receive(), front.receive()
     by_node = {"shift": pack_list([1.5], None), "square": pack_list([], None)}
-    values = [by_node.get(entry.ref.node, unit(2.0 if entry.ref.node == "mean" else [7]).values[0]) for entry in step.inputs]
+    values = [
+        by_node.get(entry.ref.node, unit(2.0 if entry.ref.node == "mean" else [7]).values[0])
+        for entry in step.inputs
+    ]
 
     [result] = front.results(Run(1, 1, [Unit("call", 0, 0.0, b"", values)], []))
 

@@ -13,7 +13,10 @@ APPS = Path(__file__).parents[1] / "apps"
 
 def runtime(*arguments: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "regrain_runtime", *map(str, arguments)], capture_output=True, check=False, timeout=60
+        [sys.executable, "-m", "regrain_runtime", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
 
 

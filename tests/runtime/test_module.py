@@ -49,7 +49,11 @@ def refused(target: object) -> str:
 
 def test_a_file_is_loaded_with_its_folder_to_import_from(tmp_path):
     write(tmp_path, "beside_one.py", "NAME = 'from-beside'")
-    path = write(tmp_path, "loaded_one.py", "import beside_one\n" + ONE.format(name="x").replace('"x"', "beside_one.NAME"))
+    path = write(
+        tmp_path,
+        "loaded_one.py",
+        "import beside_one\n" + ONE.format(name="x").replace('"x"', "beside_one.NAME"),
+    )
 
     assert load(str(path)).name == "from-beside"
 
@@ -101,7 +105,9 @@ def test_a_handler_is_a_one_stage_app():
         pytest.param("x = 1\nx = = 2\n", "bad_one.py:2: SyntaxError", id="syntax error"),
         pytest.param("\n\n1 / 0\n", "bad_one.py:3: ZeroDivisionError", id="exception"),
         pytest.param("import no_such_library\n", "No module named 'no_such_library'", id="missing library"),
-        pytest.param("import json\njson.loads('')\n", "bad_one.py:2: JSONDecodeError", id="exception in a library"),
+        pytest.param(
+            "import json\njson.loads('')\n", "bad_one.py:2: JSONDecodeError", id="exception in a library"
+        ),
         pytest.param("raise SystemExit(3)\n", "bad_one.py:1: SystemExit: 3", id="exit"),
         pytest.param("raise ValueError('two\\nlines')\n", "ValueError: two lines", id="several lines"),
         pytest.param("x = 1\n", "holds neither an App nor handle(event, context)", id="no app"),
@@ -129,8 +135,14 @@ def test_a_file_named_like_a_library_is_refused(tmp_path):
 )
 def test_a_module_that_must_not_be_forked_is_told_from_one_that_may(name, told):
     script = f"from regrain_runtime import module; module.load({str(APPS / f'{name}.py')!r}); print(module.unforkable())"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as the front sets them
-    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }  # as the front sets them
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     found = ran.stdout.strip()
 
     assert any(word in found for word in told.split("|")) if told else found == ""

@@ -78,7 +78,9 @@ def test_any_grain_answers_as_plain_python_for_requests_that_share_batches(grain
 class Stand:
     """An app of one stage, its executor, and what its body was called with."""
 
-    def __init__(self, body: Callable[..., object], *, mapped: bool = False, batched: bool = False, **options: object):
+    def __init__(
+        self, body: Callable[..., object], *, mapped: bool = False, batched: bool = False, **options: object
+    ):
         self.calls: list[tuple[object, ...]] = []
         self.app = App("stand")
         declare = self.app.batched if batched else self.app.stage
@@ -101,7 +103,9 @@ class Stand:
     def run(self, *values: object, whole: bool = False) -> list[Outcome]:
         """Run one unit per value; `whole` lets a map run inside of a request."""
         step = self.whole() if whole else self.step
-        return self.executor.run(step, [Work(Context(call_id=str(n)), [value]) for n, value in enumerate(values)])[0]
+        return self.executor.run(
+            step, [Work(Context(call_id=str(n)), [value]) for n, value in enumerate(values)]
+        )[0]
 
     def whole(self) -> Step:
         from msgspec.structs import replace
@@ -160,7 +164,9 @@ def test_what_is_not_idempotent_is_called_once_and_its_batch_fails_together():
     [
         pytest.param(lambda items: items[1:], "returned 1 results for 2 inputs", id="too few"),
         pytest.param(lambda items: [*items, 1], "returned 3 results for 2 inputs", id="too many"),
-        pytest.param(lambda items: None, "must return a list, one result per input, it returned NoneType", id="none"),
+        pytest.param(
+            lambda items: None, "must return a list, one result per input, it returned NoneType", id="none"
+        ),
         pytest.param(lambda items: dict.fromkeys(items), "it returned dict", id="dict"),
     ],
 )
@@ -385,7 +391,9 @@ def test_a_stage_that_cannot_be_built_is_named():
 
     executor = Executor(app, clock=time.monotonic)
 
-    with pytest.raises(LoadError, match="stage 'model' could not be loaded: FileNotFoundError: no model.onnx"):
+    with pytest.raises(
+        LoadError, match="stage 'model' could not be loaded: FileNotFoundError: no model.onnx"
+    ):
         executor.load(["model"])
     assert executor.resident == ()
 
@@ -425,7 +433,9 @@ def test_a_path_is_followed_through_fields_and_places(value, path, found):
     assert follow(value, path) == found
 
 
-@pytest.mark.parametrize(("value", "path"), [("text", (0,)), (Pair(1, []), ("none",)), ([], (0,)), (None, ("a",))])
+@pytest.mark.parametrize(
+    ("value", "path"), [("text", (0,)), (Pair(1, []), ("none",)), ([], (0,)), (None, ("a",))]
+)
 def test_a_path_that_leads_nowhere_is_an_error(value, path):
     with pytest.raises((AttributeError, LookupError, TypeError)):
         follow(value, path)

@@ -82,7 +82,9 @@ class World:
     numbers: itertools.count = field(default_factory=itertools.count)
 
     def parts(self, content: object, *, split: bool) -> Parts:
-        return Parts([self._value(item) for item in content] if split else [self._value(content)], split=split)
+        return Parts(
+            [self._value(item) for item in content] if split else [self._value(content)], split=split
+        )
 
     def _value(self, content: object) -> Value:
         number = next(self.numbers)
@@ -105,7 +107,9 @@ class World:
             self.calls[name, job.item] += 1
             if step.per_item:
                 args = [find(arg, each=True) for arg in node.args]
-                results[name] = give(node, "item", *args, *(resolve(arg, find) for arg in node.kwargs.values()))
+                results[name] = give(
+                    node, "item", *args, *(resolve(arg, find) for arg in node.kwargs.values())
+                )
             else:
                 results[name] = run_stage(node, self.flow.shapes[name], find)
         return [self.parts(lookup(out.ref, results[out.ref.node]), split=out.split) for out in step.outputs]
@@ -157,7 +161,11 @@ def flows(draw, *, unequal: bool = False) -> Flow:
         known.append(Ref(name))
     taken = {ref.node for node in nodes for arg in (*node.args, *node.kwargs.values()) for ref in refs(arg)}
     last = [Ref(node.stage) for node in nodes if node.stage not in taken]
-    graph = Graph(tuple(inputs), tuple(nodes), Pack("list", (*last, *draw(st.lists(st.sampled_from(known), max_size=2)))))
+    graph = Graph(
+        tuple(inputs),
+        tuple(nodes),
+        Pack("list", (*last, *draw(st.lists(st.sampled_from(known), max_size=2)))),
+    )
     return Flow(graph, shapes, inputs, draw(cuts(graph)))
 
 
@@ -212,7 +220,9 @@ def test_any_flow_in_any_groups_and_any_order_gives_the_answer_of_its_stages_in_
     assert flight.is_answered()
     answer = resolve(
         flow.graph.output,
-        lambda ref: lookup(ref, whole(flight.values[Ref(ref.node)])) if ref.is_input else whole(flight.values[ref]),
+        lambda ref: (
+            lookup(ref, whole(flight.values[Ref(ref.node)])) if ref.is_input else whole(flight.values[ref])
+        ),
     )
     assert answer == plainly(flow)
     check_books(flight, world)
@@ -316,7 +326,9 @@ def test_lists_of_different_lengths_name_the_stage_and_both_lengths():
     node = Node("a", (Ref("$l"), Ref("$m")), {}, mapped=True)
     flow = Flow(Graph(("l", "m"), (node,), Ref("a")), {"a": "item"}, {"l": ["x"], "m": []}, (("a",),))
 
-    with pytest.raises(LengthError, match="stage 'a' is mapped over lists of different lengths: 1 and 0") as caught:
+    with pytest.raises(
+        LengthError, match="stage 'a' is mapped over lists of different lengths: 1 and 0"
+    ) as caught:
         begin(flight_of(flow), World(flow))
 
     assert caught.value.stage == "a"

@@ -25,7 +25,9 @@ LATER = 1e9
 class Stand:
     """A function with replicas that nobody answers for; the test does."""
 
-    def __init__(self, *, max_size: int = 2, max_wait: float = 0.0, replicas: int = 1, memory: int = 16 << 20) -> None:
+    def __init__(
+        self, *, max_size: int = 2, max_wait: float = 0.0, replicas: int = 1, memory: int = 16 << 20
+    ) -> None:
         self.pool = Pool(memory)
         self.group = Group(stages=("a",), max_size=max_size, max_wait=max_wait)
         self.route: Route = make_route(GRAPH, Plan((self.group,)))
@@ -226,7 +228,11 @@ def test_a_call_hears_of_its_wait_its_hop_and_its_service():
 
     stand.finish(0.5)
 
-    assert {(span.kind, span.stage) for span in job.flight.call.spans} == {("wait", ""), ("hop", ""), ("service", "a")}
+    assert {(span.kind, span.stage) for span in job.flight.call.spans} == {
+        ("wait", ""),
+        ("hop", ""),
+        ("service", "a"),
+    }
     assert next(span.seconds for span in job.flight.call.spans if span.kind == "service") == 0.5
 
 

@@ -23,6 +23,7 @@ from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
 from regrain_watchdog.front.function import Function, values_of
 from regrain_watchdog.front.measure import Gauges, Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.supervise import Supervisor
@@ -30,7 +31,6 @@ from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = {"Retry-After": "1"}
 ATTAINMENT = 0.95
 """The share of requests that should hit where a setting gives a latency and the app gave no objective."""
 
@@ -97,13 +97,15 @@ class App:
         await self._supervisor.settled(State.READY)
 
     async def stop(self) -> None:
-        """Refuse what waits, let replicas finish what they hold, and end them."""
+        """Refuse what waits, let replicas finish what they hold, and end them; at most once."""
+        if self._stopped:
+            return
         for function in self.functions:
-            function.drain(_shutting_down())
+            function.drain(shutting_down())
         await self._supervisor.stop()
         self._stopped = True
         for flight in list(self._waiters):  # their next group had no replica any more
-            self._end(flight, _shutting_down())
+            self._end(flight, shutting_down())
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
         self._pool.close()
@@ -128,7 +130,7 @@ class App:
     async def submit(self, call: Call) -> Reply:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
         if self._stopped:
-            raise _shutting_down()
+            raise shutting_down()
         if sum(map(len, self.functions)) >= self._max_queue:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -175,7 +177,7 @@ class App:
         value = msgspec.msgpack.decode(parameter.default, type=frames.Value)
         if INPUT + parameter.name not in self._split:
             return frames.Parts([value])
-        return pack_list(_listed(parameter.name, plain(value, None)), None)
+        return pack_list(listed(parameter.name, plain(value, None)), None)
 
     def _pack_all(self, flight: Flight, values: dict[str, object]) -> dict[Ref, frames.Parts]:
         """Put the parameters into shared memory; the flight owns them from here on."""
@@ -183,7 +185,7 @@ class App:
         for name, value in values.items():
             ref = Ref(INPUT + name)
             split = ref.node in self._split
-            inputs[ref] = parts = self._pack(_listed(name, value) if split else value, split=split)
+            inputs[ref] = parts = self._pack(listed(name, value) if split else value, split=split)
             flight.values[ref] = parts
         return inputs
 
@@ -233,7 +235,7 @@ class App:
             return
         match outcome:
             case frames.Fault():
-                self._end(flight, _failure(outcome))
+                self._end(flight, failure(outcome))
             case frames.Answered():
                 flight.early = outcome
                 self._end(flight)
@@ -301,7 +303,7 @@ class App:
             parts = flight.values[Ref(arg.node) if arg.is_input else arg]
             values = [self._plain(value) for value in parts.values]
             value = values if parts.split else values[0]
-            return _follow(arg, value) if arg.is_input else value
+            return follow(arg, value) if arg.is_input else value
         if isinstance(arg, Const):
             return unpack_inline(arg.data)
         values = [self._resolve(item, flight) for item in arg.items]
@@ -309,7 +311,7 @@ class App:
 
     def _plain(self, value: frames.Value) -> object:
         try:
-            return plain(value, _Copies(self._pool) if value.leaves else None)
+            return plain(value, Copies(self._pool) if value.leaves else None)
         except RegrainError as error:
             detail = f"the answer cannot be read: {error}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
@@ -363,44 +365,3 @@ class App:
     def state(self) -> str:
         """Return "starting", "ready" or "draining"."""
         return "draining" if self.draining else "starting" if self.unready() else "ready"
-
-
-class _Copies:
-    """Reads values for a reply: what it gives stays good after the extent is used again."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
-        return memoryview(bytes(self._pool.view(segment, offset, nbytes)))
-
-
-def _failure(fault: frames.Fault) -> RequestError:
-    """A unit's failure as the caller's; a status that is no error's is no word to take."""
-    known = fault.status >= HTTPStatus.BAD_REQUEST and fault.status in HTTPStatus.__members__.values()
-    status = HTTPStatus(fault.status) if known else HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return RequestError(status, fault.detail, stage=fault.stage, headers=headers)
-
-
-def _shutting_down() -> RequestError:
-    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down", headers=RETRY_AFTER)
-
-
-def _listed(name: str, value: object) -> list[object]:
-    """Return the items of a parameter that a stage is mapped over."""
-    if isinstance(value, list | tuple):
-        return list(value)
-    detail = f"parameter {name!r} is a {type(value).__name__}; a stage is mapped over it: allowed is a list"
-    raise RequestError(HTTPStatus.BAD_REQUEST, detail)
-
-
-def _follow(ref: Ref, value: object) -> object:
-    """Return the field or place of a parameter that the answer takes as it came."""
-    for key in ref.path:
-        try:
-            value = value[key]  # type: ignore[index]  # whatever has none is refused below
-        except (LookupError, TypeError) as error:
-            detail = f"parameter {ref.node[1:]!r} has no {'.'.join(map(str, ref.path))}"
-            raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
-    return value

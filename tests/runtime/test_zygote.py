@@ -1,0 +1,188 @@
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regrain import manifest
+from regrain.wire import frames
+from regrain.wire.segments import create
+
+pytestmark = pytest.mark.process
+APPS = Path(__file__).parents[1] / "apps"
+TIMEOUT = 30.0
+
+
+class Zygote:
+    """A zygote process, and the front's end of its socket in the test's hand."""
+
+    def __init__(self, target: Path) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(TIMEOUT)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "regrain_runtime", "zygote", "--fd", str(theirs.fileno()), str(target)],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+        )
+        theirs.close()
+        self.reader: frames.FrameReader[frames.FromZygote] = frames.FrameReader(frames.FromZygote)
+        self.inbox: list[frames.FromZygote] = []
+        self.pidfds: list[int] = []
+
+    def __enter__(self) -> "Zygote":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+        self.process.kill()
+        self.process.wait()
+        for fd in self.pidfds:
+            os.close(fd)
+
+    def receive(self) -> frames.FromZygote:
+        while not self.inbox:
+            chunk, descriptors, _, _ = socket.recv_fds(self.sock, 1 << 16, 4)
+            assert chunk, "the zygote ended"
+            self.pidfds += descriptors
+            self.inbox += self.reader.feed(chunk)
+        return self.inbox.pop(0)
+
+    def fork(self, number: int) -> socket.socket:
+        """Have a replica forked; return the front's end of its socket."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(TIMEOUT)
+        boards = [create(4096), create(4096)]
+        socket.send_fds(self.sock, [frames.encode(frames.Fork(number))], [theirs.fileno(), *boards])
+        theirs.close()
+        for fd in boards:
+            os.close(fd)
+        return ours
+
+
+def ended(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], TIMEOUT)[0])
+
+
+def test_a_zygote_says_hello_with_the_manifest():
+    with Zygote(APPS / "maps.py") as zygote:
+        hello = zygote.receive()
+
+        assert isinstance(hello, frames.Hello)
+        assert manifest.loads(hello.manifest).app == "maps"
+        assert hello.unforkable == ""
+
+
+def test_a_module_that_fails_is_broken_in_one_line(tmp_path):
+    path = tmp_path / "failing.py"
+    path.write_text("1 / 0\n")
+
+    with Zygote(path) as zygote:
+        assert zygote.receive() == frames.Broken(f"{path}:1: ZeroDivisionError: division by zero")
+        assert zygote.process.wait(TIMEOUT) == 2
+
+
+def test_a_zygote_that_must_not_fork_says_so_and_ends():
+    with Zygote(APPS / "threaded.py") as zygote:
+        assert zygote.receive().unforkable == "importing it started 1 thread(s)"
+        assert zygote.process.wait(TIMEOUT) == 0
+
+
+def test_replicas_are_forked_serve_and_are_reaped():
+    with Zygote(APPS / "maps.py") as zygote:
+        zygote.receive()
+        replica = zygote.fork(5)
+        forked = zygote.receive()
+        assert (forked.id, len(zygote.pidfds)) == (5, 1)
+
+        replica.sendall(frames.encode(frames.Load(("mean",))))
+        assert next(frames.FrameReader(frames.FromReplica).feed(replica.recv(1 << 16))).stages == ("mean",)
+        replica.sendall(frames.encode(frames.Stop()))
+
+        assert zygote.receive() == frames.Exited(5, forked.pid, 0)
+        replica.close()
+
+
+def test_a_killed_replica_is_reaped_with_its_signal_and_the_next_is_forked():
+    with Zygote(APPS / "maps.py") as zygote:
+        zygote.receive()
+        first = zygote.fork(1)
+        forked = zygote.receive()
+        os.kill(forked.pid, signal.SIGKILL)
+
+        assert zygote.receive() == frames.Exited(1, forked.pid, -signal.SIGKILL)
+
+        second = zygote.fork(2)
+        assert zygote.receive().id == 2
+        first.close()
+        second.close()
+
+
+def test_a_replica_keeps_nothing_of_its_siblings_or_the_zygote():
+    """Else a death would not be seen: the socket would stay open in another process."""
+    with Zygote(APPS / "maps.py") as zygote:
+        zygote.receive()
+        first = zygote.fork(1)
+        forked = zygote.receive()
+        second = zygote.fork(2)
+        zygote.receive()
+
+        os.kill(forked.pid, signal.SIGKILL)
+
+        assert first.recv(1) == b""
+        second.sendall(frames.encode(frames.Load(("mean",))))
+        assert second.recv(1 << 16)
+        first.close()
+        second.close()
+
+
+@pytest.mark.parametrize("stop", [True, False], ids=["stop", "the front is gone"])
+def test_a_zygote_that_ends_takes_its_replicas_with_it(stop):
+    with Zygote(APPS / "maps.py") as zygote:
+        zygote.receive()
+        replica = zygote.fork(1)
+        zygote.receive()
+
+        if stop:
+            zygote.sock.sendall(frames.encode(frames.Stop()))
+        else:
+            zygote.sock.shutdown(socket.SHUT_RDWR)
+
+        assert zygote.process.wait(TIMEOUT) == 0
+        assert ended(zygote.pidfds[0])
+        replica.close()
+
+
+def test_a_replica_ends_when_its_front_is_gone():
+    with Zygote(APPS / "maps.py") as zygote:
+        zygote.receive()
+        replica = zygote.fork(1)
+        forked = zygote.receive()
+
+        replica.close()
+
+        assert zygote.receive() == frames.Exited(1, forked.pid, 0)
+
+
+def test_each_replica_draws_its_own_random_numbers():
+    script = (
+        "import os, random, numpy\n"
+        "from regrain_runtime.zygote import reseed\n"
+        "for _ in range(2):\n"
+        "    if os.fork() == 0:\n"
+        "        reseed()\n"
+        "        os.write(1, f'{random.random()} {numpy.random.random()}\\n'.encode())\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+    drawn = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, check=True
+    ).stdout.split()
+
+    assert len(set(drawn)) == 4

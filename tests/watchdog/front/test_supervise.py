@@ -1,0 +1,209 @@
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from http import HTTPStatus
+from pathlib import Path
+
+import psutil
+import pytest
+
+from regrain.errors import LoadError, RequestError
+from regrain.grain import make_plan
+from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.replica import State
+from regrain_watchdog.front.service import App
+from regrain_watchdog.front.zygote import Zygote
+
+pytestmark = pytest.mark.process
+APPS = Path(__file__).parents[2] / "apps"
+TIMEOUT = 20.0
+TURNED = """
+import time
+from regrain import App
+
+app = App("turned")
+
+@app.stage(timeout=60)
+def last(seconds: float) -> str:
+    return "done"
+
+@app.stage(timeout=0.3)
+def first(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+@app.flow
+def run(seconds: list[float]) -> str:
+    return last(first.map(seconds))
+"""
+NO_MODEL = """
+from regrain import App
+
+app = App("no-model")
+
+class Model:
+    def __init__(self) -> None:
+        raise FileNotFoundError("no model.onnx")
+
+    def __call__(self, item: int) -> int:
+        return item
+
+model = app.stage()(Model)
+
+@app.flow
+def run(item: int) -> int:
+    return model(item)
+"""
+
+
+@contextlib.asynccontextmanager
+async def opened(target: Path, grain: str = "coarse", *, replicas: str = "", failed=lambda _: None):
+    """An app whose processes are not started yet."""
+    zygote = Zygote(str(target), died=lambda _: None, exited=lambda _, __: None)
+    app = None
+    try:
+        manifest = await zygote.hello(TIMEOUT)
+        plan = make_plan(manifest, grain, replicas)
+        app = App(manifest, plan, zygote, memory=1 << 26, max_queue=100, measure=Measure(), failed=failed)
+        yield app
+    finally:
+        if app is not None:
+            await asyncio.wait_for(app.stop(), TIMEOUT)
+        await zygote.stop()
+
+
+async def ask(app: App, **values: object) -> object:
+    call = Call(id="test", values=values, headers=b"", arrived=0.0)
+    return (await asyncio.wait_for(app.submit(call), TIMEOUT)).value
+
+
+def replicas(app: App):
+    return [replica for function in app.functions for replica in function.replicas]
+
+
+async def until(claim) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        while not claim():
+            await asyncio.sleep(0.005)
+
+
+def test_every_group_gets_its_replicas_and_each_is_warm_when_the_app_is():
+    async def scenario():
+        async with opened(
+            APPS / "maps.py", "widen+square | block+mean | shift+join", replicas="block=2"
+        ) as app:
+            assert "no warm replica yet of" in app.unready()
+
+            await asyncio.wait_for(app.start({"numbers": [1], "scale": 2}), TIMEOUT)
+
+            assert [len(function.replicas) for function in app.functions] == [1, 2, 1]
+            assert {replica.state for replica in replicas(app)} == {State.READY}
+            assert app.unready() == ""
+            assert all(replica.load_seconds for replica in replicas(app))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_replica_that_dies_is_replaced_by_a_warm_one(number):
+    async def scenario():
+        async with opened(APPS / "maps.py") as app:
+            await asyncio.wait_for(app.start({"numbers": [1], "scale": 2}), TIMEOUT)
+            [old] = replicas(app)
+
+            os.kill(old.pid, number)
+            await until(lambda: old.state is State.DEAD and not app.unready())
+
+            [new] = replicas(app)
+            assert new.pid != old.pid
+            assert new.state is State.READY
+            assert (await ask(app, numbers=[2], scale=1))["squares"] == [4, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_timeout_is_of_one_call_and_of_the_stage_that_runs(tmp_path):
+    """The stages are declared in another order than they run, and the map takes longer than one call may."""
+    path = tmp_path / "turned.py"
+    path.write_text(TURNED)
+
+    async def scenario():
+        async with opened(path) as app:
+            await asyncio.wait_for(app.start(None), TIMEOUT)
+
+            assert await ask(app, seconds=[0.15] * 4) == "done"
+            with pytest.raises(RequestError, match=r"stage 'first' ran over its timeout of 0.3 s") as caught:
+                await ask(app, seconds=[10.0])
+
+            assert (caught.value.status, caught.value.stage) == (HTTPStatus.GATEWAY_TIMEOUT, "first")
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_start_with_its_reason(tmp_path):
+    path = tmp_path / "no_model.py"
+    path.write_text(NO_MODEL)
+
+    async def scenario():
+        failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+        def fail(error: Exception) -> None:
+            if not failure.done():
+                failure.set_result(error)
+
+        async with opened(path, failed=fail) as app:
+            starting = asyncio.create_task(app.start(None))
+            error = await asyncio.wait_for(failure, TIMEOUT)
+            starting.cancel()
+
+        assert isinstance(error, LoadError)
+        assert str(error) == "stage 'model' could not be loaded: FileNotFoundError: no model.onnx"
+
+    asyncio.run(scenario())
+
+
+def test_stopping_ends_every_process_and_gives_every_descriptor_back():
+    async def scenario():
+        gc.collect()
+        process = psutil.Process()
+        before = process.num_fds()
+
+        async with opened(APPS / "maps.py", "fine") as app:
+            await asyncio.wait_for(app.start({"numbers": [1], "scale": 2}), TIMEOUT)
+            pids = [replica.pid for replica in replicas(app)]
+            for replica in replicas(app)[:2]:
+                os.kill(replica.pid, signal.SIGKILL)
+            await until(
+                lambda: not {replica.pid for replica in replicas(app)} & set(pids[:2]) and not app.unready()
+            )
+            app._supervisor.cancels.close()  # its owner may need it until the last call is over
+
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert process.num_fds() <= before
+
+    asyncio.run(scenario())
+
+
+def test_a_replica_that_does_not_stop_is_killed(monkeypatch, tmp_path):
+    monkeypatch.setattr("regrain_watchdog.front.supervise.STOP_TIMEOUT", 0.3)
+    path = tmp_path / "stuck.py"
+    path.write_text(TURNED.replace("timeout=0.3", "timeout=60"))
+
+    async def scenario():
+        async with opened(path) as app:
+            await asyncio.wait_for(app.start(None), TIMEOUT)
+            stuck = asyncio.create_task(ask(app, seconds=[60.0]))
+            await until(lambda: replicas(app)[0].running()[0] == 0)
+            [replica] = replicas(app)
+
+            await asyncio.wait_for(app.stop(), TIMEOUT)
+
+            with pytest.raises(RequestError) as caught:
+                await stuck
+            assert caught.value.status is HTTPStatus.BAD_GATEWAY
+        assert not psutil.pid_exists(replica.pid)
+
+    asyncio.run(scenario())
