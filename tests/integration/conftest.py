@@ -255,6 +255,24 @@ def module_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         yield start
 
 
+@pytest.fixture
+def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command of `regrain` beside the servers of `serve`."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "regrain_watchdog.cli", *args],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        )
+
+    return run
+
+
 def _target(target: Path | str) -> Path | str:
     inside = APPS / target
     return inside if inside.exists() else target

@@ -198,11 +198,9 @@ class Supervisor:
         function.pump()
 
     def _load_failed(self, function: Function, replica: Replica, frame: frames.LoadFailed) -> None:
-        replica.kill(frame.detail)
         if function.is_warming:
-            self._failed(LoadError(frame.detail))
-        else:
-            logger.error("%s", frame.detail)
+            self._give_up(frame.detail)
+        replica.kill(frame.detail)
 
     def _ran(self, function: Function, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
         self._done(function, replica, dispatch, frame)
@@ -232,9 +230,18 @@ class Supervisor:
             )
             self._again(function, time.monotonic() - replica.born)
 
+    def _give_up(self, detail: str) -> None:
+        """The app cannot start: nothing is started again."""
+        if not self._stopping:
+            self._stopping = True
+            self._failed(LoadError(detail))
+
     def _again(self, function: Function, lived: float) -> None:
         deaths = restart.deaths_in_a_row(self._deaths.get(function.name, 0), lived)
         self._deaths[function.name] = deaths
+        if function.is_warming and deaths > restart.ATTEMPTS:
+            self._give_up(f"replicas of {function.name} died {deaths} times in a row before one was ready")
+            return
         asyncio.get_running_loop().call_later(restart.delay(deaths), self._spawn, function)
 
     def _exit(self, replica: Replica) -> None:
