@@ -12,9 +12,9 @@ from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.cli.describe import describe
-from regrain_watchdog.cli.picture.outline import outline
-from regrain_watchdog.cli.picture.svg import png, svg
 from regrain_watchdog.cli.progress import working
+from regrain_watchdog.picture.outline import outline
+from regrain_watchdog.picture.svg import png, svg
 
 FORMATS = ("text", "svg", "png")
 

@@ -16,7 +16,7 @@ from regrain.manifest import Manifest
 from regrain_watchdog.cli import admin, request
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.cli.request import Body
-from regrain_watchdog.cli.words import duration
+from regrain_watchdog.words import duration
 
 TIMEOUT = 300.0
 

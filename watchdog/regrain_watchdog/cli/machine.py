@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regrain_watchdog.cli.version import installed
-from regrain_watchdog.cli.words import cores, size
+from regrain_watchdog.words import cores, size
 
 TIMEOUT = 60.0
 """Seconds that nvidia-smi and torch have: both wait for a driver that may be waking up."""

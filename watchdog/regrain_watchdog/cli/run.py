@@ -23,9 +23,9 @@ from regrain_watchdog.cli import admin, logs, reload, runfile
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.curl import example
 from regrain_watchdog.cli.statusline import Live, Plain, View
-from regrain_watchdog.cli.words import duration
 from regrain_watchdog.front.config import Config, options
 from regrain_watchdog.front.server import Running, Server
+from regrain_watchdog.words import duration
 
 logger = logging.getLogger("regrain")
 

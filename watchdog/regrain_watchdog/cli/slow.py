@@ -10,7 +10,7 @@ from rich.table import Table
 
 from regrain_watchdog.cli import admin, tables
 from regrain_watchdog.cli.admin import Miss, Span
-from regrain_watchdog.cli.words import age, duration
+from regrain_watchdog.words import age, duration
 
 BAR = 30
 """Characters of the longest bar."""

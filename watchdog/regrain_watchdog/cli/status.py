@@ -7,7 +7,7 @@ from rich.table import Table
 
 from regrain_watchdog.cli import admin, tables
 from regrain_watchdog.cli.admin import Status
-from regrain_watchdog.cli.words import age, duration, share
+from regrain_watchdog.words import age, duration, share
 
 
 @click.command("status")

@@ -10,7 +10,7 @@ import click
 
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.progress import PATIENCE
-from regrain_watchdog.cli.words import age, duration, share
+from regrain_watchdog.words import age, duration, share
 
 
 class View(Protocol):

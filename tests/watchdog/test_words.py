@@ -1,6 +1,6 @@
 import pytest
 
-from regrain_watchdog.cli.words import age, cores, duration, share, size
+from regrain_watchdog.words import age, cores, duration, share, size
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrain.graph import Graph, Node, Ref
-from regrain_watchdog.cli.picture.layout import arrange
-from regrain_watchdog.cli.picture.scene import ANSWER, links
+from regrain_watchdog.picture.layout import arrange
+from regrain_watchdog.picture.scene import ANSWER, links
 
 
 def lay_out(graph, groups):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from regrain.graph import Graph, refs
-from regrain_watchdog.cli.picture.settle import Item, settle
+from regrain_watchdog.picture.settle import Item, settle
 
 ANSWER = "$"
 """The node that takes what the flow returns. Inputs are "$name" and stages have no "$"."""

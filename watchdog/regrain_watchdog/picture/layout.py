@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from regrain.graph import Graph
-from regrain_watchdog.cli.picture import scene
-from regrain_watchdog.cli.picture.scene import PADDING, Cell, Scene
+from regrain_watchdog.picture import scene
+from regrain_watchdog.picture.scene import PADDING, Cell, Scene
 
 COLUMN_GAP = 48.0
 GROUP_GAP = 34.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regrain.graph import Arg, Const, Node, Ref
 from regrain.manifest import Manifest
 from regrain.plan import Group, Plan
-from regrain_watchdog.cli.picture.labels import batching, headline, needs, replicas
+from regrain_watchdog.picture.labels import batching, headline, needs, replicas
 
 GAP = "   "
 

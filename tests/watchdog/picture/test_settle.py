@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.cli.picture.settle import Item, settle
+from regrain_watchdog.picture.settle import Item, settle
 
 finite = st.floats(-1000, 1000)
 items = st.lists(

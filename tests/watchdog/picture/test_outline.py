@@ -1,7 +1,7 @@
 from regrain.grain import make_plan
 from regrain.graph import Const, Graph, Node, Pack, Ref
 from regrain.manifest import Manifest, Parameter, StageSpec
-from regrain_watchdog.cli.picture.outline import outline
+from regrain_watchdog.picture.outline import outline
 
 OCR = """\
 ocr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regrain.manifest import Manifest, StageSpec
 from regrain.plan import Group, Plan
-from regrain_watchdog.cli.words import cores, duration, size
+from regrain_watchdog.words import cores, duration, size
 
 
 def headline(manifest: Manifest, plan: Plan) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from html import escape
 from regrain.errors import RegrainError
 from regrain.manifest import Manifest
 from regrain.plan import Group, Plan
-from regrain_watchdog.cli.picture.labels import batching, headline, needs, replicas
-from regrain_watchdog.cli.picture.layout import Box, Edge, Layout, arrange
-from regrain_watchdog.cli.picture.scene import ANSWER, links
+from regrain_watchdog.picture.labels import batching, headline, needs, replicas
+from regrain_watchdog.picture.layout import Box, Edge, Layout, arrange
+from regrain_watchdog.picture.scene import ANSWER, links
 
 FONT = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 GLYPH, BOLD = 0.58, 1.1

@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from regrain.grain import make_plan
-from regrain_watchdog.cli.picture import svg as drawing
-from regrain_watchdog.cli.picture.svg import PictureError, png, svg
+from regrain_watchdog.picture import svg as drawing
+from regrain_watchdog.picture.svg import PictureError, png, svg
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
