@@ -18,10 +18,13 @@ import msgspec
 from regrain.errors import SpecError
 from regrain.manifest import Manifest
 from regrain.units import parse_bytes, parse_seconds
+from regrain_watchdog.front.listen import is_loopback
 
 PREFIX = "REGRAIN_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+ACCESS_LOGS = ("off", "text", "json")
+TRACE_CONTEXTS = ("pass", "make")
 LAST_PORT = 65535
 MIB = 1 << 20
 
@@ -58,6 +61,10 @@ class Option:
 
 def _text(help_: str, allowed: str, unset: str) -> dict[str, Setting]:
     return _setting(help_, allowed, str, lambda value: isinstance(value, str), unset)
+
+
+def _file(help_: str, unset: str) -> dict[str, Setting]:
+    return _text(help_, "the path of a file", unset)
 
 
 def _choice(help_: str, choices: tuple[str, ...]) -> dict[str, Setting]:
@@ -146,7 +153,30 @@ class Config:
         ),
     )
     admin_port: int = dataclasses.field(
-        default=0, metadata=_port("Port of the admin API, on loopback only.", "any free port")
+        default=0, metadata=_port("Port of the admin API and of the live page.", "any free port")
+    )
+    admin_host: str = dataclasses.field(
+        default="127.0.0.1",
+        metadata=_setting(
+            "Address that the admin API listens on; off loopback it needs `admin_key_file`.",
+            "localhost or an IP address",
+            _address,
+            _is_address,
+        ),
+    )
+    admin_key_file: str = dataclasses.field(
+        default="", metadata=_file("File that holds the key of the admin API.", "no key, on loopback only")
+    )
+    invocation_key_file: str = dataclasses.field(
+        default="",
+        metadata=_file("File that holds the key which calls must show.", "calls need no key"),
+    )
+    tls_cert: str = dataclasses.field(
+        default="",
+        metadata=_file("Certificate chain (PEM) of the app's port; with `tls_key` it speaks HTTPS.", "HTTP"),
+    )
+    tls_key: str = dataclasses.field(
+        default="", metadata=_file("Private key (PEM) of `tls_cert`, without a passphrase.", "HTTP")
     )
     grain: str = dataclasses.field(
         default="",
@@ -216,12 +246,22 @@ class Config:
         default="info", metadata=_choice("Least severe message that is logged.", LOG_LEVELS)
     )
     log_format: str = dataclasses.field(default="text", metadata=_choice("Form of a log line.", LOG_FORMATS))
+    access_log: str = dataclasses.field(
+        default="off", metadata=_choice("One line per request: none, or in which form.", ACCESS_LOGS)
+    )
+    trace_context: str = dataclasses.field(
+        default="pass",
+        metadata=_choice(
+            "W3C traceparent: passed on, or also made where a request has none.", TRACE_CONTEXTS
+        ),
+    )
 
     def __post_init__(self) -> None:
         for option in options():
             value: object = getattr(self, option.name)
             if not option.setting.accepts(value):
                 raise _refusal(option, value)
+        _check_together(self)
 
     def latency(self, manifest: Manifest) -> float | None:
         """The latency objective in seconds: `slo` if set, else the app's own; None where there is neither."""
@@ -251,6 +291,20 @@ class Config:
 def options() -> tuple[Option, ...]:
     """Every setting under its flag and variable, in the order of the docs."""
     return _OPTIONS
+
+
+def _check_together(config: Config) -> None:
+    """SpecError where settings do not go together."""
+    if bool(config.tls_cert) != bool(config.tls_key):
+        lacking = "tls_key" if config.tls_cert else "tls_cert"
+        raise SpecError(
+            f"REGRAIN_{lacking.upper()} (--{lacking.replace('_', '-')}) is missing: TLS needs both files"
+        )
+    if not config.admin_key_file and not is_loopback(config.admin_host):
+        raise SpecError(
+            f"REGRAIN_ADMIN_HOST (--admin-host): others can reach {config.admin_host}, so the admin API needs "
+            "REGRAIN_ADMIN_KEY_FILE (--admin-key-file)"
+        )
 
 
 def _parse(option: Option, text: str) -> object:
