@@ -134,12 +134,10 @@ def test_a_file_named_like_a_library_is_refused(tmp_path):
     [("maps", ""), ("threaded", "started 1 thread(s)"), ("session", "thread(s)|an onnxruntime session")],
 )
 def test_a_module_that_must_not_be_forked_is_told_from_one_that_may(name, told):
-    script = f"from regrain_runtime import module; module.load({str(APPS / f'{name}.py')!r}); print(module.unforkable())"
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }  # as the front sets them
+    path = str(APPS / f"{name}.py")
+    script = f"from regrain_runtime import module; module.load({path!r}); print(module.unforkable())"
+    as_the_front_sets_them = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, **as_the_front_sets_them}
     ran = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )

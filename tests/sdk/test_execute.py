@@ -180,7 +180,7 @@ def test_a_batch_of_the_wrong_length_fails_whole_and_is_not_tried_again(body, te
 
 
 def test_an_array_is_a_list_of_results():
-    assert Stand(lambda items: np.array(items), batched=True).run(1, 2) == [Gave([1]), Gave([2])]
+    assert Stand(np.array, batched=True).run(1, 2) == [Gave([1]), Gave([2])]
 
 
 def answering(items: list[int]) -> list[int]:
@@ -392,7 +392,7 @@ def test_a_stage_that_cannot_be_built_is_named():
     executor = Executor(app, clock=time.monotonic)
 
     with pytest.raises(
-        LoadError, match="stage 'model' could not be loaded: FileNotFoundError: no model.onnx"
+        LoadError, match=r"stage 'model' could not be loaded: FileNotFoundError: no model\.onnx"
     ):
         executor.load(["model"])
     assert executor.resident == ()

@@ -207,3 +207,34 @@ def test_a_replica_that_does_not_stop_is_killed(monkeypatch, tmp_path):
         assert not psutil.pid_exists(replica.pid)
 
     asyncio.run(scenario())
+
+
+def test_an_app_outlives_its_zygote_and_starts_replicas_from_the_next():
+    async def scenario():
+        died = asyncio.Event()
+        target = str(APPS / "maps.py")
+        first = Zygote(target, died=lambda _: died.set(), exited=lambda _, __: None)
+        second = Zygote(target, died=lambda _: None, exited=lambda _, __: None)
+        manifest = await first.hello(TIMEOUT)
+        await second.hello(TIMEOUT)
+        plan = make_plan(manifest, "coarse", "2")
+        app = App(
+            manifest, plan, first, memory=1 << 26, max_queue=100, measure=Measure(), failed=lambda _: None
+        )
+        await asyncio.wait_for(app.start({"numbers": [1], "scale": 2}), TIMEOUT)
+
+        os.kill(first._process.pid, signal.SIGKILL)
+        await asyncio.wait_for(died.wait(), TIMEOUT)
+        old, _ = replicas(app)
+        os.kill(old.pid, signal.SIGKILL)
+        await until(lambda: old.state is State.DEAD)
+        assert (await ask(app, numbers=[2], scale=1))["squares"] == [4, 4]
+        app.use_zygote(second)
+        await until(lambda: [replica.state for replica in replicas(app)] == [State.READY] * 2)
+
+        assert old not in replicas(app)
+        await asyncio.wait_for(app.stop(), TIMEOUT)
+        await first.stop()
+        await second.stop()
+
+    asyncio.run(scenario())

@@ -98,6 +98,8 @@ class Zygote:
         self._ending = True
         for process in self._fresh.values():
             process.kill()
+        if self._hello is None or not self._hello.done():
+            self._process.kill()  # it imports the module, and would not hear
         if self._link is not None:
             self._link.send(frames.Stop())
         else:
@@ -125,9 +127,7 @@ class Zygote:
             case frames.Broken():
                 self._fail(frame.detail)
             case frames.Forked():
-                born = self._births.pop(frame.id, None)
-                if born is not None and descriptors:
-                    born(frame.pid, descriptors.pop(0))
+                self._births.pop(frame.id)(frame.pid, descriptors.pop(0))
             case frames.Exited():
                 self._exited(frame.id, frame.status)
 
