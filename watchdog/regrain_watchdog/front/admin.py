@@ -11,6 +11,7 @@ as their host: a web page that points its own name at 127.0.0.1 gets nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,8 +27,11 @@ from regrain.errors import RequestError, SpecError
 from regrain.manifest import Manifest, dumps
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.call import Span
-from regrain_watchdog.front.listen import is_loopback
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.listen import Listener, is_loopback
 from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 LIMIT = 20
@@ -145,6 +149,21 @@ class MetricsPage:
         else:
             content_type, page = self._measure.page()
             proto.response_bytes(200, [("content-type", content_type)], page)
+
+
+async def open_metrics(measure: Measure, config: Config) -> Listener:
+    """Open the metrics' port; any free one if the usual one is taken and nobody asked for it."""
+    page = MetricsPage(measure)
+    listener = Listener(page, config.host, config.metrics_port, name="metrics_port")
+    try:
+        await listener.start()
+    except SpecError:
+        if config.metrics_port != Config.DEFAULT_METRICS_PORT:
+            raise  # somebody asked for this port
+        listener = Listener(page, config.host, 0, name="metrics_port")
+        await listener.start()
+        logger.warning("port %d is taken: metrics are at %s", config.metrics_port, listener.url)
+    return listener
 
 
 def _check(scope: Scope) -> None:

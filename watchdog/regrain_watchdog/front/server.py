@@ -9,31 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.request import Request
-from regrain_watchdog.front.admin import LOOPBACK, Admin, MetricsPage
+from regrain_watchdog.front.admin import LOOPBACK, Admin, open_metrics
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
+from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-KILLED = 1
-"""Exit code after a second signal."""
-SIGNALS_TO_KILL = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +63,7 @@ class Server:
         self._listening = listening
         self._changed = changed
         self._started = time.monotonic()
-        self._signals = 0
-        self._signalled = asyncio.Event()
+        self._signals = Signals()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app: App | None = None
         self._ingress: Ingress | None = None
@@ -81,19 +74,17 @@ class Server:
 
     async def serve(self) -> int:
         """Serve until signalled; return the exit code. LoadError and SpecError say why it could not start."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal)
+        self._signals.listen()
         self._changed("starting")
         self._zygote = self._make_zygote()
         try:
-            manifest = await self._until_signalled(self._zygote.hello(self._config.start_timeout))
+            manifest = await self._signals.until_first(self._zygote.hello(self._config.start_timeout))
             if manifest is None:
                 return 0
             app = await self._open(manifest, self._zygote)
-            if await self._until_signalled(self._start(app)) is not None:
+            if await self._signals.until_first(self._start(app)) is not None:
                 self._changed("ready")
-                await self._until_signalled(self._fail_later())
+                await self._signals.until_first(self._fail_later())
             return await self._drain(app)
         except BaseException:
             self._kill()
@@ -126,7 +117,8 @@ class Server:
         )
         await http.start()
         self._listeners.append(http)
-        metrics = await self._open_metrics(measure)
+        metrics = await open_metrics(measure, config)
+        self._listeners.append(metrics)
         admin = Listener(
             Admin(manifest, measure, self.status), LOOPBACK, config.admin_port, name="admin_port"
         )
@@ -158,21 +150,17 @@ class Server:
         self._changed("draining")
         if self._ingress is not None:
             self._ingress.draining = True
-        killed = asyncio.ensure_future(self._second_signal())
-        draining = asyncio.ensure_future(self._finish(app))
-        await asyncio.wait({killed, draining}, return_when=asyncio.FIRST_COMPLETED)
-        killed.cancel()
-        if not draining.done():
-            draining.cancel()
-            self._kill()
-            return KILLED
-        draining.result()
-        return 0
+        if await self._signals.until_second(self._finish(app)):
+            return 0
+        self._kill()
+        return KILLED
 
     async def _finish(self, app: App) -> None:
         await asyncio.sleep(self._config.healthcheck_interval)
         if not await self._listeners[0].stop(self._config.drain_timeout):
-            logger.warning("%d call(s) were cut off after %g s", app.in_flight, self._config.drain_timeout)
+            logger.warning(
+                "%d call(s) were cut off after %g s", app.measure.in_flight, self._config.drain_timeout
+            )
         await app.stop()
 
     async def _close(self) -> None:
@@ -190,44 +178,8 @@ class Server:
         elif self._zygote is not None:
             self._zygote.kill()
 
-    async def _open_metrics(self, measure: Measure) -> Listener:
-        """Open the metrics' port; any free one if the usual one is taken and nobody asked for it."""
-        config = self._config
-        page = MetricsPage(measure)
-        listener = Listener(page, config.host, config.metrics_port, name="metrics_port")
-        try:
-            await listener.start()
-        except SpecError:
-            if config.metrics_port != Config.DEFAULT_METRICS_PORT:
-                raise  # somebody asked for this port
-            listener = Listener(page, config.host, 0, name="metrics_port")
-            await listener.start()
-            logger.warning("port %d is taken: metrics are at %s", config.metrics_port, listener.url)
-        self._listeners.append(listener)
-        return listener
-
-    async def _until_signalled(self, work: Coroutine[object, object, T]) -> T | None:
-        """Await some work; return None if a signal comes first, which cancels it."""
-        task = asyncio.ensure_future(work)
-        signalled = asyncio.ensure_future(self._signalled.wait())
-        try:
-            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            task.cancel()
-            signalled.cancel()
-
     async def _fail_later(self) -> None:
         await self._failure
-
-    async def _second_signal(self) -> None:
-        while self._signals < SIGNALS_TO_KILL:
-            self._signalled.clear()
-            await self._signalled.wait()
-
-    def _signal(self) -> None:
-        self._signals += 1
-        self._signalled.set()
 
     def _fail(self, error: Exception) -> None:
         if not self._failure.done():
@@ -235,7 +187,7 @@ class Server:
 
     def _zygote_died(self, reason: str) -> None:
         """Replicas outlive their zygote; a new one is started so that they can be replaced."""
-        if self._app is None or self._signals:
+        if self._app is None or self._signals.count:
             self._fail(LoadError(reason))
             return
         logger.error("%s; starting it again", reason)

@@ -1,0 +1,63 @@
+"""SIGTERM and SIGINT as a server hears them: the first one drains, the second one ends everything at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import TypeVar
+
+T = TypeVar("T")
+KILLED = 1
+"""Exit code after a second signal."""
+SIGNALS_TO_KILL = 2
+
+
+class Signals:
+    """Counts the signals that told this process to end.
+
+    Attributes:
+        count: how many came.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._came = asyncio.Event()
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT in the running loop from here on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+
+    async def until_first(self, work: Coroutine[object, object, T]) -> T | None:
+        """Await some work; return None if a signal comes first, which cancels it."""
+        task = asyncio.ensure_future(work)
+        signalled = asyncio.ensure_future(self._came.wait())
+        try:
+            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            signalled.cancel()
+
+    async def until_second(self, work: Coroutine[object, object, None]) -> bool:
+        """Await what is to be done after the first signal; False if a second one came before its end."""
+        killed = asyncio.ensure_future(self._second())
+        draining = asyncio.ensure_future(work)
+        await asyncio.wait({killed, draining}, return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        if not draining.done():
+            draining.cancel()
+            return False
+        draining.result()
+        return True
+
+    async def _second(self) -> None:
+        while self.count < SIGNALS_TO_KILL:
+            self._came.clear()
+            await self._came.wait()
+
+    def _signal(self) -> None:
+        self.count += 1
+        self._came.set()
