@@ -162,7 +162,7 @@ def test_a_port_that_is_taken_is_told_with_the_setting_to_change(attempt, module
     ("setting", "value", "allowed"),
     [("max_body", "many", '"512Ki"'), ("log_level", "loud", "debug, info, warning, error")],
 )
-def test_a_bad_setting_is_told_with_its_names_its_value_and_what_is_allowed(
+def test_a_bad_setting_is_told_with_its_names_its_value_and_what_is_allowed(  # noqa: PLR0917 - pytest gives them by name
     attempt, module, way, setting, value, allowed
 ):
     flag = f"--{setting.replace('_', '-')}"

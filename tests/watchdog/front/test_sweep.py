@@ -81,15 +81,18 @@ def test_requests_that_come_later_are_swept_too():
     _run(scenario)
 
 
-def test_stopping_ends_the_watchers():
+def test_stopping_cuts_off_who_waits_and_ends_the_watchers():
     async def scenario():
         caller, sweeper = Caller(), Sweeper(0.001)
-        request = asyncio.create_task(_request(sweeper, caller, asyncio.Event().wait()))
+        watched = asyncio.create_task(_request(sweeper, caller, asyncio.Event().wait()))
         await caller.watched.wait()
-        sweeper.stop()
+        young = asyncio.create_task(_request(sweeper, Caller(), asyncio.Event().wait()))
         await asyncio.sleep(0)
 
-        assert asyncio.all_tasks() == {asyncio.current_task(), request}
-        request.cancel()
+        sweeper.stop()
+        await asyncio.wait({watched, young})
+
+        assert (watched.cancelled(), young.cancelled()) == (True, True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     _run(scenario)

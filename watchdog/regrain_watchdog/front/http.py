@@ -65,6 +65,7 @@ class Ingress:
         self._latency = config.latency(manifest) or 0.0
         self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
         self._sweeper = Sweeper()
+        self._reading: set[asyncio.Task[object]] = set()
 
     async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
         """Answer one request."""
@@ -81,8 +82,10 @@ class Ingress:
         proto.response_bytes(*response)
 
     def stop(self) -> None:
-        """End the background work of an ingress whose listener has stopped."""
+        """Cut off what has not ended by now, and end the background work."""
         self._sweeper.stop()
+        for task in self._reading:
+            task.cancel()
 
     async def _serve(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
         """Run a call and answer it; the one place where errors become responses."""
@@ -126,9 +129,7 @@ class Ingress:
             self._answers.check(accept)
         sent = b""
         if not body.is_empty(headers):
-            sent = await body.read(
-                proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
-            )
+            sent = await self._read(proto, headers)
             call.arrived = time.monotonic()
         if self._raw:
             call.values[self._raw] = _request(scope, headers, sent)
@@ -139,15 +140,30 @@ class Ingress:
             call.deadline = call.arrived + self._latency
         return self._answers.render(await self._submit(call, proto), accept)
 
+    async def _read(self, proto: RSGIHTTPProtocol, headers: dict[str, str]) -> bytes:
+        task = _own_task()
+        self._reading.add(task)
+        try:
+            return await body.read(
+                proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
+            )
+        finally:
+            self._reading.discard(task)
+
     async def _submit(self, call: Call, proto: RSGIHTTPProtocol) -> Reply:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request is answered in a task")
+        task = _own_task()
         self._sweeper.enter(task, proto, call.arrived)
         try:
             return await self._service.submit(call)
         finally:
             self._sweeper.leave(task)
+
+
+def _own_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a request is answered in a task")
+    return task
 
 
 def server_timing(spans: Sequence[Span]) -> str:

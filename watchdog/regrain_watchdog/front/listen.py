@@ -117,18 +117,19 @@ class Listener:
         logger.debug("listening", extra={"url": self.url, "setting": self._name})
 
     async def stop(self, timeout: float) -> bool:
-        """Stop accepting and let what is in flight finish; whether it did within `timeout` seconds."""
+        """Stop accepting and let what is in flight finish; whether it did within `timeout` seconds.
+
+        May be called again for what did not: granian's worker is never cancelled, as it would then fail where
+        its last request ends after all.
+        """
         if self._server is None or self._serving is None:
             return True
         self._server.stop()  # type: ignore[no-untyped-call]  # granian's server has no annotations
         await asyncio.wait({self._serving}, timeout=timeout)
-        finished = self._serving.done()
-        if not finished:
-            for worker in self._server.wrks:
-                worker.kill()  # type: ignore[no-untyped-call]  # granian's server has no annotations
-            await asyncio.wait({self._serving}, timeout=1.0)
+        if not self._serving.done():
+            return False
         self._server = self._serving = None
-        return finished
+        return True
 
 
 def bind(host: str, port: int, *, name: str, backlog: int) -> socket.socket:

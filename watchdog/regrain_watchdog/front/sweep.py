@@ -58,12 +58,14 @@ class Sweeper:
         return watch.gone
 
     def stop(self) -> None:
-        """Watch nobody any more."""
+        """Cut off who still waits, and watch nobody any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for watch in self._watched.values():
             watch.watcher.cancel()
+        for task in (*self._young, *self._watched):
+            task.cancel()
 
     def _sweep(self) -> None:
         oldest = time.monotonic() - self._patience
