@@ -71,8 +71,9 @@ def _choice(help_: str, choices: tuple[str, ...]) -> dict[str, Setting]:
     return _setting(help_, ", ".join(choices), str.lower, lambda value: value in choices)
 
 
-def _count(help_: str) -> dict[str, Setting]:
-    return _setting(help_, "whole numbers from 1", int, lambda value: isinstance(value, int) and value >= 1)
+def _count(help_: str, least: int = 1) -> dict[str, Setting]:
+    allowed = f"whole numbers from {least}"
+    return _setting(help_, allowed, int, lambda value: isinstance(value, int) and value >= least)
 
 
 def _port(help_: str, unset: str = "") -> dict[str, Setting]:
@@ -227,6 +228,45 @@ class Config:
     memory: int = dataclasses.field(
         default=1024 * MIB,
         metadata=_size("Shared memory for values on their way, at most; beyond it requests get 503.", MIB),
+    )
+    upstream_url: str = dataclasses.field(
+        default="",
+        metadata=_text(
+            "HTTP process to serve in place of an app, such as http://127.0.0.1:5000.",
+            "http://HOST:PORT",
+            "an app",
+        ),
+    )
+    fprocess: str = dataclasses.field(
+        default="",
+        metadata=_text(
+            "Command that starts the upstream; it is started again when it ends.",
+            "a program and its arguments, quoted as in a shell",
+            "the upstream is run by somebody else",
+        ),
+    )
+    ready_path: str = dataclasses.field(
+        default="",
+        metadata=_text(
+            "Path of the upstream that answers 2xx to GET once it is ready.",
+            "paths such as /healthz",
+            "ready as soon as it accepts connections",
+        ),
+    )
+    max_inflight: int = dataclasses.field(
+        default=0,
+        metadata=_count("Requests that an upstream is given at once, 0: all; further ones wait in line.", 0),
+    )
+    exec_timeout: float = dataclasses.field(
+        default=30.0,
+        metadata=_duration(
+            "Time from a request's arrival to an upstream's answer, and between two pieces of it, 0: no limit; "
+            "X-Timeout may lower it.",
+            zero=True,
+        ),
+    )
+    lock_file: str = dataclasses.field(
+        default="", metadata=_file("File that exists while an upstream is served, for probes.", "none")
     )
     start_timeout: float = dataclasses.field(
         default=120.0, metadata=_duration("Time in which the first replica of every group must be ready.")
