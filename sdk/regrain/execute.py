@@ -22,7 +22,7 @@ from regrain.graph import Arg, Const, Node, Pack, Ref
 from regrain.manifest import StageSpec
 from regrain.plan import Step
 from regrain.schema import convert, item_of
-from regrain.wire.codec import freeze, unpack_inline
+from regrain.wire.codec import freeze, fresh, unpack_inline
 from regrain.wire.frames import Timing
 
 logger = logging.getLogger(__name__)
@@ -215,8 +215,7 @@ class Executor:
                 HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR,
                 f"stage {node.stage!r} is mapped over lists of different lengths: {found}",
             )
-        kwargs = self._keywords(node, state)
-        return [_Job(state, args, kwargs) for args in zip(*lists, strict=True)]
+        return [_Job(state, args, self._keywords(node, state)) for args in zip(*lists, strict=True)]
 
     def _keywords(self, node: Node, state: _State) -> dict[str, object]:
         return {key: self._resolve(arg, state, each=False) for key, arg in node.kwargs.items()}
@@ -224,10 +223,10 @@ class Executor:
     def _resolve(self, arg: Arg, state: _State, *, each: bool) -> object:
         if isinstance(arg, Ref):
             if arg.node in state.results:
-                return follow(state.results[arg.node], arg.path)
+                return fresh(follow(state.results[arg.node], arg.path))
             if arg.is_input and not each:
-                return follow(state.inputs[Ref(arg.node), False], arg.path)
-            return state.inputs[arg, each]
+                return fresh(follow(state.inputs[Ref(arg.node), False], arg.path))
+            return fresh(state.inputs[arg, each])
         if isinstance(arg, Const):
             return freeze(unpack_inline(arg.data))  # each time, as a stage may change what it is given
         return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])

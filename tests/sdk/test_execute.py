@@ -439,3 +439,67 @@ def test_a_path_is_followed_through_fields_and_places(value, path, found):
 def test_a_path_that_leads_nowhere_is_an_error(value, path):
     with pytest.raises((AttributeError, LookupError, TypeError)):
         follow(value, path)
+
+
+def greedy() -> App:
+    """Stages that change whatever they are given, and keep what they gave."""
+    app = App("greedy")
+    kept: list[list[object]] = []
+
+    @app.stage()
+    def give(item: int) -> list[object]:
+        if not kept:
+            kept.append([[item], {"a": [item]}, Pair(item, [item])])
+        return kept[0]
+
+    @app.stage()
+    def spoil(things: list[object], again: list[object]) -> int:
+        things[0].append(1)
+        things[1]["a"].append(2)
+        things[2].right.append(3)
+        again.clear()
+        things.clear()
+        return 0
+
+    @app.stage()
+    def look(things: list[object], after: int) -> str:
+        return repr(things)
+
+    @app.flow
+    def run(item: int) -> list[str]:
+        things = give(item)
+        return look.map([things, things], after=spoil(things, things))
+
+    return app
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine", "give+spoil | look", "give | spoil+look"])
+def test_a_stage_that_changes_what_it_is_given_changes_nobody_elses(grain):
+    with testing.Session(greedy()) as session:
+        answers = [session.run(1, grain=grain) for _ in range(2)]
+
+    assert answers == [["[[1], {'a': [1]}, Pair(left=1, right=[1])]"] * 2] * 2
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+def test_a_dataclass_that_no_other_process_could_build_fails_at_any_grain(grain):
+    @dataclass
+    class Local:
+        item: int
+
+    app = App("local")
+
+    @app.stage()
+    def give(item: int) -> object:
+        return [Local(item)]
+
+    @app.stage()
+    def take(given: object) -> int:
+        return 1
+
+    @app.flow
+    def run(item: int) -> int:
+        return take(give(item))
+
+    with pytest.raises(RequestError, match=r"stage 'give' returned what cannot travel: .*Local.* at \[0\]"):
+        testing.run(app, 1, grain=grain)

@@ -26,6 +26,7 @@ __all__ = [
     "Sink",
     "Source",
     "freeze",
+    "fresh",
     "pack",
     "pack_inline",
     "pack_list",
@@ -110,7 +111,7 @@ def freeze(value: object) -> object:
     """
     try:
         return _freeze(value, 0)
-    except _CannotTravelError:
+    except UnsupportedValueError:
         pack(value, None)  # says which part of it, and where
         raise
 
@@ -136,6 +137,22 @@ def _freeze(value: object, depth: int) -> object:
     if isinstance(value, np.generic) or is_tensor(value):
         return value
     raise _CannotTravelError
+
+
+def fresh(value: object) -> object:
+    """Return a frozen value in containers of its own, as everyone has them who reads it from shared memory.
+
+    So a stage that changes a list which it was given changes nobody else's.
+    """
+    if type(value) in _AS_THEY_ARE or type(value) is np.ndarray:
+        return value
+    if type(value) is list:
+        return value.copy() if ATOMS.issuperset(map(type, value)) else [fresh(item) for item in value]
+    if type(value) is tuple:
+        return tuple(map(fresh, value))
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
+    return records.renew(value, fresh) if records.is_record(value) else value
 
 
 def _freeze_dict(value: dict[object, object], depth: int) -> object:

@@ -101,12 +101,19 @@ def _fill(shape: _Shape, values: list[object]) -> object:
 def change(value: object, by: Callable[[object], object]) -> object:
     """Return a dataclass instance with `by` applied to its fields; the same one if that changes none.
 
-    One that could not travel is returned as it is.
+    UnsupportedValueError if it could not travel.
     """
+    _, _, before = take_apart(value)
+    after = [by(item) for item in before]
+    kind: type = type(value)
+    return value if all(map(operator.is_, before, after)) else _fill(_shape(kind), after)
+
+
+def renew(value: object, by: Callable[[object], object]) -> object:
+    """Return another dataclass instance with `by` applied to its fields; the same one if it could not travel."""
     try:
         _, _, before = take_apart(value)
     except UnsupportedValueError:
         return value
-    after = [by(item) for item in before]
     kind: type = type(value)
-    return value if all(map(operator.is_, before, after)) else _fill(_shape(kind), after)
+    return _fill(_shape(kind), [by(item) for item in before])

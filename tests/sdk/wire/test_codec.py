@@ -339,7 +339,20 @@ def test_freeze_makes_every_array_read_only_and_leaves_the_original_alone() -> N
     assert frozen["c"] is value["c"]
 
 
-@pytest.mark.parametrize("value", [[1, "a"], (1, 2), {"a": [Box(1, 2)]}, 3, unset()])
+def test_freeze_refuses_a_dataclass_that_could_not_travel() -> None:
+    with pytest.raises(UnsupportedValueError, match="without one of its fields"):
+        codec.freeze([unset()])
+
+
+@pytest.mark.parametrize("value", [[1, [2]], ([1],), {"a": [1]}, Box(1, [2]), [Box([1], 2)]])
+def test_fresh_gives_an_equal_value_in_containers_of_its_own(value: object) -> None:
+    renewed = codec.fresh(value)
+
+    assert renewed == value
+    assert renewed is not value
+
+
+@pytest.mark.parametrize("value", [[1, "a"], (1, 2), {"a": [Box(1, 2)]}, 3])
 def test_freeze_rebuilds_nothing_without_need(value: object) -> None:
     assert codec.freeze(value) is value
 
