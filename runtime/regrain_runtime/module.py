@@ -6,6 +6,7 @@ names the file and the line, since the person who reads it is looking at a termi
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -21,6 +22,8 @@ from regrain.errors import LoadError, RegrainError
 
 ENTRY_FILES = ("app.py", "handler.py")
 """What is looked for when the user names a folder."""
+HEAVY = {"regrain._onnx": "onnxruntime", "regrain._torch": "torch"}
+"""By the helper that loads models with it, the library that takes most of a cold start to import."""
 
 
 def load(target: str) -> App:
@@ -37,6 +40,14 @@ def load(target: str) -> App:
     path = _file(where)
     module = _import_file(path) if path else _import_name(where)
     return _find(module, name, where)
+
+
+def preload() -> None:
+    """Import the library behind each model helper that the module took, so that its replicas find it imported."""
+    for helper, library in HEAVY.items():
+        if helper in sys.modules:
+            with contextlib.suppress(ImportError):  # the stage that needs it says so when it is built
+                importlib.import_module(library)
 
 
 def unforkable() -> str:

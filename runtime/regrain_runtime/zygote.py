@@ -35,6 +35,7 @@ def main(sock: socket.socket, target: str) -> int:
     except RegrainError as error:
         sock.sendall(frames.encode(frames.Broken(str(error))))
         return 2
+    module.preload()
     reason = module.unforkable()
     sock.sendall(frames.encode(frames.Hello(described, reason)))
     if reason:

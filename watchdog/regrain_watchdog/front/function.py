@@ -46,6 +46,7 @@ class Function:
         self._refused = refused
         self._queue: Queue[Job] = Queue()
         self._service = 0.0
+        self._unit_service = 0.0
         self._room = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -90,15 +91,13 @@ class Function:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
         service = sum(timing.seconds for timing in done.timings)
         self._service = batch.smoothed(self._service, service)
+        self._unit_service = batch.smoothed(self._unit_service, service / dispatch.size)
         nbytes = sum(leaf.nbytes + 64 for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
         self._room = max(self._room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, now - dispatch.sent - service)
         self._measure.ran(self.name, hop, done.timings)
         size = dispatch.size
-        spans = [
-            Span(group=self.name, stage=timing.stage, seconds=timing.seconds, batch=size)
-            for timing in done.timings
-        ]
+        spans = [_service_span(self.name, timing, size) for timing in done.timings]
         spans.append(Span(group=self.name, stage="", seconds=hop, batch=size, kind="hop"))
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
@@ -150,7 +149,8 @@ class Function:
         """Take the next batch from the queue; return it, and how long each of its calls waited."""
         jobs: list[Job] = []
         waits: dict[Flight, float] = {}
-        while self._queue and len(jobs) < self.group.max_size:
+        size = batch.units_together(self._unit_service, max_size=self.group.max_size)
+        while self._queue and len(jobs) < size:
             job, since = self._queue.pop()
             flight = job.flight
             if not flight.ended:
@@ -165,6 +165,13 @@ class Function:
             for parts in values:
                 for leaf in leaves(parts.values):
                     replica.pool.retain(leaf.generation)
+
+
+def _service_span(group: str, timing: frames.Timing, units: int) -> Span:
+    """What a stage cost each of a dispatch's units: all of a batched call, its own part of separate ones."""
+    if timing.calls >= units > 1:
+        return Span(group=group, stage=timing.stage, seconds=timing.seconds / units)
+    return Span(group=group, stage=timing.stage, seconds=timing.seconds, batch=max(1, timing.count))
 
 
 def _unit(job: Job) -> frames.Unit:

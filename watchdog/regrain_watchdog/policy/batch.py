@@ -1,15 +1,17 @@
-"""When a batch goes, and how many dispatches a replica holds at once.
+"""When a batch goes, how many units go together, and how many dispatches a replica holds at once.
 
-Both are scalar functions, so that the live system and a simulator run the very same decisions.
+All are scalar functions, so that the live system and a simulator run the very same decisions.
 """
 
 from __future__ import annotations
 
 PIPELINED_WORK = 0.001
-"""Seconds of work that may wait at a replica. It hides the doorbell of short runs (tens of microseconds) and is
-too little to matter for a deadline."""
-MAX_PIPELINED = 32
-"""Runs that wait at a replica at most."""
+"""Seconds of work below which a dispatch may have another one wait behind it at the replica. The doorbell that this
+hides takes tens of microseconds; for longer work it would hide nothing, and what waits there cannot be reordered."""
+PACKED_WORK = 0.0005
+"""Seconds of work that units which need not go together may make in one dispatch."""
+MAX_PACKED = 32
+"""Units that are packed into a dispatch at most."""
 
 
 def due(waiting: int, oldest: float, *, max_size: int, max_wait: float, now: float) -> float:
@@ -29,17 +31,29 @@ def due(waiting: int, oldest: float, *, max_size: int, max_wait: float, now: flo
     return oldest + max_wait
 
 
+def units_together(service: float, *, max_size: int) -> int:
+    """Return how many units one dispatch may hold, a unit taking `service` seconds.
+
+    A batched stage sets the number by its `max_size`. Beyond that, units so short that many of them make no more than
+    PACKED_WORK seconds go together: they run one after the other, and what a dispatch costs is shared.
+
+    Example: max_size 1: 10 us -> 32; 100 us -> 5; 1 ms -> 1. max_size 8: 1 ms -> 8.
+    """
+    if service <= 0.0:
+        return max_size
+    return max(max_size, min(MAX_PACKED, int(PACKED_WORK / service)))
+
+
 def may_hold(service: float) -> int:
     """Return how many dispatches a replica may hold, its mean service time being `service` seconds.
 
-    One runs, others may wait as long as they are PIPELINED_WORK together: 1 + PIPELINED_WORK / service, within
-    [1, MAX_PIPELINED]. An unknown service time (0) counts as long: a replica earns its credits.
+    One runs; a second one may wait beside it if the first is shorter than PIPELINED_WORK, so that the replica does not
+    idle for a doorbell after each. What comes meanwhile waits in the queue and is packed into the next. An unknown
+    service time (0) counts as long.
 
-    Example: 40 us -> 26; 1 ms -> 2; 50 ms -> 1.
+    Example: 40 us -> 2; 1 ms -> 1; 50 ms -> 1.
     """
-    if service <= 0.0:
-        return 1
-    return min(MAX_PIPELINED, 1 + int(min(MAX_PIPELINED, PIPELINED_WORK / service)))
+    return 2 if 0.0 < service < PIPELINED_WORK else 1
 
 
 def smoothed(mean: float, sample: float, *, weight: float = 0.1) -> float:
