@@ -20,8 +20,17 @@ class Echo(logging.Handler):
             self.setLevel(logging.CRITICAL + 1)
 
 
-def configure(level: str, form: str) -> None:
-    """Send this process' records to stderr; `form` is "text" or "json"."""
+def configure(level: str, form: str, access: str = "off") -> None:
+    """Send this process' records to stderr; `form` is "text" or "json", and so is the access log's if not "off"."""
+    logging.basicConfig(level=level.upper(), handlers=[_echo(form)], force=True)
+    if access != "off":  # whatever the level: who asks for it wants every line
+        requests = logging.getLogger("regrain.access")
+        requests.handlers = [_echo(access)]
+        requests.setLevel(logging.INFO)
+        requests.propagate = False
+
+
+def _echo(form: str) -> Echo:
     handler = Echo()
     handler.setFormatter(formatter(form))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    return handler

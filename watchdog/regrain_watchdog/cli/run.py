@@ -70,7 +70,7 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     """  # noqa: D301
     flags = {name: text for name, text in texts.items() if text is not None}
     config = Config.from_env(os.environ, flags)
-    logs.configure(config.log_level, config.log_format)
+    logs.configure(config.log_level, config.log_format, config.access_log)
     if reloads:
         return reload.serve(module, [f"--{name.replace('_', '-')}={text}" for name, text in flags.items()])
     with _view(config) as view:

@@ -1,7 +1,6 @@
 """The pages of operators: Prometheus' metrics, and the admin API.
 
-The admin API has no credentials, so it binds to loopback alone, and answers only requests that name loopback
-as their host: a web page that points its own name at 127.0.0.1 gets nothing.
+Who may ask the admin API is up to its door (`door.py`).
 
     GET /status            what the app is and how it does
     GET /manifest          the app as JSON
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from granian._granian import RSGIHTTPProtocol
@@ -28,7 +27,9 @@ from regrain.manifest import Manifest, dumps
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.listen import Listener, is_loopback
+from regrain_watchdog.front.credentials import BASIC, BEARER, Key
+from regrain_watchdog.front.door import READING, Door
+from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Admin:
         manifest: the app.
         measure: where the misses are.
         status: what GET /status tells.
-        host: where it will listen; SpecError if others than this machine could reach it.
+        host, key: who may ask, as for Door.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class Admin:
         status: Callable[[], dict[str, object]],
         *,
         host: str = LOOPBACK,
+        key: Key | None = None,
     ) -> None:
-        if not is_loopback(host):
-            raise SpecError(f"the admin API has no credentials: it listens on loopback, not on {host}")
+        self._door = Door(host=host, key=key)
         self._manifest = manifest
         self._measure = measure
         self._status = status
@@ -81,7 +82,9 @@ class Admin:
     async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
         """Answer one request."""
         try:
-            _check(scope)
+            self._door.check(scope)
+            if scope.method not in READING:
+                raise _not_allowed(scope)
             page = self._page(scope.path, scope.query_string)
         except RequestError as error:
             _refuse(proto, error)
@@ -166,16 +169,15 @@ async def open_metrics(measure: Measure, config: Config) -> Listener:
     return listener
 
 
-def _check(scope: Scope) -> None:
-    host = scope.headers.get("host") or ""
-    try:
-        allowed = is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:  # no address, or brackets that do not close
-        allowed = False
-    if not allowed:
-        raise RequestError(HTTPStatus.FORBIDDEN, f"the admin API answers to loopback hosts, not to {host!r}")
-    if scope.method not in ("GET", "HEAD"):
-        raise _not_allowed(scope)
+async def open_admin(
+    manifest: Manifest, measure: Measure, status: Callable[[], dict[str, object]], config: Config
+) -> Listener:
+    """Open the admin's port; SpecError if the address or the key's file cannot be had."""
+    key = Key.load(config.admin_key_file, "admin_key_file", (BASIC, BEARER))
+    admin = Admin(manifest, measure, status, host=config.admin_host, key=key)
+    listener = Listener(admin, config.admin_host, config.admin_port, name="admin_port")
+    await listener.start()
+    return listener
 
 
 def _limit(query: str) -> int:

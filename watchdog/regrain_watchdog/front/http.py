@@ -30,6 +30,7 @@ from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.pages import OWN, Pages
 from regrain_watchdog.front.sweep import Sweeper
+from regrain_watchdog.front.trace_context import TRACEPARENT, keep_valid
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +182,8 @@ def _headers(scope: Scope) -> dict[str, str]:
     headers = dict(pairs)
     if len(headers) < len(pairs):
         headers = {name: ", ".join(text for other, text in pairs if other == name) for name in headers}
+    if TRACEPARENT in headers:
+        keep_valid(headers)
     return headers
 
 

@@ -12,10 +12,13 @@ import errno
 import ipaddress
 import logging
 import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from granian._granian import RSGIHTTPProtocol, SocketHolder
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.rsgi import Scope
 from granian.server.embed import Server
@@ -35,9 +38,45 @@ class Handler(Protocol):
         """Answer one request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files of an HTTPS port, PEM: certificate chain, and its key without a passphrase.
+
+    SpecError names the setting of files that are none or do not belong together.
+    """
+
+    cert: str
+    key: str
+
+    def __post_init__(self) -> None:
+        for path, setting in ((self.cert, "cert"), (self.key, "key")):
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                name = f"REGRAIN_TLS_{setting.upper()} (--tls-{setting})"
+                raise SpecError(f"{name}: {path} cannot be read: {error.strerror}") from error
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert, self.key, _no_passphrase)
+        except (ssl.SSLError, ValueError) as error:
+            raise SpecError(
+                f"REGRAIN_TLS_CERT (--tls-cert), REGRAIN_TLS_KEY (--tls-key): {self.cert} and {self.key} are "
+                f"no certificate and its key in PEM form without a passphrase: {error}"
+            ) from error
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase")
+
+
 class _Server(Server):
     def __init__(
-        self, handler: Handler, bound: socket.socket, *, header_timeout: float, connections: int
+        self,
+        handler: Handler,
+        bound: socket.socket,
+        *,
+        header_timeout: float,
+        connections: int,
+        tls: Tls | None,
     ) -> None:
         super().__init__(
             handler,
@@ -52,6 +91,9 @@ class _Server(Server):
             http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout * 1000)),
             log_enabled=False,
             log_dictconfig=QUIET,
+            ssl_cert=Path(tls.cert) if tls else None,
+            ssl_key=Path(tls.key) if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
         self._bound = bound
 
@@ -71,6 +113,7 @@ class Listener:
         name: which setting chooses the port, for the error where it is taken.
         header_timeout: seconds for a request's headers, and for a kept-alive connection to idle.
         connections: connections served at once.
+        tls: the files of an HTTPS port; None for HTTP.
     """
 
     def __init__(
@@ -82,6 +125,7 @@ class Listener:
         name: str = "port",
         header_timeout: float = 30.0,
         connections: int = 1024,
+        tls: Tls | None = None,
     ) -> None:
         self._handler = handler
         self._host = host
@@ -89,6 +133,7 @@ class Listener:
         self._name = name
         self._header_timeout = header_timeout
         self._connections = connections
+        self._tls = tls
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -101,14 +146,19 @@ class Listener:
     def url(self) -> str:
         """Where this process reaches the listener, such as "http://127.0.0.1:8080"."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
-        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
 
     async def start(self) -> None:
         """Accept connections from here on; SpecError if the address cannot be had."""
         bound = bind(self._host, self._port, name=self._name, backlog=self._connections)
         self._port = bound.getsockname()[1]
         self._server = _Server(
-            self._handler, bound, header_timeout=self._header_timeout, connections=self._connections
+            self._handler,
+            bound,
+            header_timeout=self._header_timeout,
+            connections=self._connections,
+            tls=self._tls,
         )
         self._serving = asyncio.create_task(self._server.serve(), name=f"listener {self._name}")
         await asyncio.sleep(0)  # serve() hands the socket to granian's thread before it first waits

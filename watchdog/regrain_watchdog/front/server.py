@@ -17,11 +17,12 @@ from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.request import Request
-from regrain_watchdog.front.admin import LOOPBACK, Admin, open_metrics
+from regrain_watchdog.front import access
+from regrain_watchdog.front.admin import open_admin, open_metrics
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.http import Ingress
-from regrain_watchdog.front.listen import Listener
+from regrain_watchdog.front.listen import Listener, Tls
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.signals import KILLED, Signals
@@ -109,20 +110,18 @@ class Server:
         )
         ingress = self._ingress = Ingress(app, measure, config)
         http = Listener(
-            ingress,
+            access.before(ingress, config),
             config.host,
             config.port,
             header_timeout=config.header_timeout,
             connections=config.max_connections,
+            tls=Tls(config.tls_cert, config.tls_key) if config.tls_cert else None,
         )
         await http.start()
         self._listeners.append(http)
         metrics = await open_metrics(measure, config)
         self._listeners.append(metrics)
-        admin = Listener(
-            Admin(manifest, measure, self.status), LOOPBACK, config.admin_port, name="admin_port"
-        )
-        await admin.start()
+        admin = await open_admin(manifest, measure, self.status, config)
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
         self._listening(
