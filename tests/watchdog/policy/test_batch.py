@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.batch import MAX_PIPELINED, PIPELINED_WORK, due, may_hold, smoothed
+from regrain_watchdog.policy.batch import MAX_PACKED, PACKED_WORK, due, may_hold, smoothed, units_together
 
 seconds = st.floats(0, 1e6)
 sizes = st.integers(1, 1000)
@@ -32,19 +32,27 @@ def test_no_unit_waits_longer_than_max_wait(waiting, oldest, max_size, max_wait,
     assert due(waiting, oldest, max_size=max_size, max_wait=max_wait, now=now) <= max(now, oldest + max_wait)
 
 
-@pytest.mark.parametrize(
-    ("service", "held"), [(40e-6, 26), (0.001, 2), (0.05, 1), (0.0, 1), (1e-9, MAX_PIPELINED)]
-)
-def test_short_runs_are_pipelined_and_long_ones_are_not(service, held):
+@pytest.mark.parametrize(("service", "held"), [(40e-6, 2), (0.001, 1), (0.05, 1), (0.0, 1), (5e-324, 2)])
+def test_behind_a_short_run_another_one_may_wait(service, held):
     assert may_hold(service) == held
 
 
-@given(st.floats(min_value=0, exclude_min=True, max_value=1e6))
-def test_what_waits_at_a_replica_is_little_work(service):
-    waiting = may_hold(service) - 1
+@pytest.mark.parametrize(
+    ("service", "max_size", "together"),
+    [(10e-6, 1, 32), (100e-6, 1, 5), (0.001, 1, 1), (0.001, 8, 8), (0.0, 3, 3), (5e-324, 1, MAX_PACKED)],
+)
+def test_units_so_short_that_many_make_little_work_go_together(service, max_size, together):
+    assert units_together(service, max_size=max_size) == pytest.approx(
+        together, abs=1 if together == 5 else 0
+    )
 
-    assert 0 <= waiting < MAX_PIPELINED
-    assert waiting * service <= PIPELINED_WORK * (1 + 1e-9)
+
+@given(st.floats(min_value=0, max_value=1e6), sizes)
+def test_packing_never_goes_below_max_size_and_adds_little_work(service, max_size):
+    together = units_together(service, max_size=max_size)
+
+    assert together >= max_size
+    assert together == max_size or (together <= MAX_PACKED and together * service <= PACKED_WORK * (1 + 1e-9))
 
 
 @given(st.floats(1e-6, 1e3), st.floats(0, 1e3))

@@ -41,7 +41,7 @@ def units_together(service: float, *, max_size: int) -> int:
     """
     if service <= 0.0:
         return max_size
-    return max(max_size, min(MAX_PACKED, int(PACKED_WORK / service)))
+    return max(max_size, int(min(MAX_PACKED, PACKED_WORK / service)))
 
 
 def may_hold(service: float) -> int:

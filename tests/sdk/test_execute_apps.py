@@ -1,0 +1,224 @@
+"""The executor under whole apps: what stages may and may not do to each other, and how they are loaded."""
+
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import pytest
+
+from regrain import App, testing
+from regrain.errors import LoadError, RequestError
+from regrain.execute import Executor, follow
+
+
+@dataclass
+class Pair:
+    left: int
+    right: list[int]
+
+
+def test_a_stage_after_the_last_living_unit_does_not_run():
+    app = App("two")
+    calls = []
+
+    @app.stage()
+    def first(item: int) -> int:
+        raise ValueError
+
+    @app.stage()
+    def second(item: int) -> int:
+        calls.append(item)
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return second(first(item))
+
+    with pytest.raises(RequestError, match="stage 'first' failed: ValueError"):
+        testing.run(app, 1)
+    assert calls == []
+
+
+def test_a_constant_that_a_stage_changes_is_whole_for_the_next_request():
+    app = App("constant")
+
+    @app.stage()
+    def grow(item: int, seen: list[int]) -> int:
+        seen.append(item)
+        return len(seen)
+
+    @app.flow
+    def run(item: int) -> int:
+        return grow(item, [0])
+
+    with testing.Session(app) as session:
+        assert [session.run(1), session.run(2)] == [2, 2]
+
+
+def test_a_parameter_of_the_wrong_type_is_the_callers_fault():
+    app = App("typed")
+
+    @app.stage()
+    def use(pair: Pair) -> int:
+        return pair.left
+
+    @app.flow
+    def run(pair: Pair) -> int:
+        return use(pair)
+
+    with testing.Session(app) as session:
+        assert session.run({"left": 3, "right": []}) == 3
+        with pytest.raises(RequestError, match="parameter 'pair'") as caught:
+            session.run({"left": "x", "right": []})
+
+    assert caught.value.status is HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+def test_parameters_walked_together_in_different_lengths_are_refused(grain):
+    app = App("together")
+
+    @app.stage()
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @app.flow
+    def run(a: list[int], b: list[int]) -> list[int]:
+        return add.map(a, b)
+
+    with testing.Session(app) as session:
+        assert session.run([1, 2], [3, 4], grain=grain) == [4, 6]
+        with pytest.raises(RequestError, match="different lengths: 1 and 2"):
+            session.run([1], [3, 4], grain=grain)
+
+
+def test_a_stage_that_cannot_be_built_is_named():
+    app = App("broken")
+
+    class Model:
+        def __init__(self) -> None:
+            raise FileNotFoundError("no model.onnx")
+
+        def __call__(self, item: int) -> int:
+            return item
+
+    model = app.stage()(Model)
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    executor = Executor(app, clock=time.monotonic)
+
+    with pytest.raises(
+        LoadError, match=r"stage 'model' could not be loaded: FileNotFoundError: no model\.onnx"
+    ):
+        executor.load(["model"])
+    assert executor.resident == ()
+
+
+def test_stages_are_loaded_once_and_can_be_dropped():
+    built = []
+    app = App("loads")
+
+    class Model:
+        def __init__(self) -> None:
+            built.append(self)
+
+        def __call__(self, item: int) -> int:
+            return item
+
+    model = app.stage()(Model)
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    executor = Executor(app, clock=time.monotonic)
+    assert set(executor.load(["model"])) == {"model"}
+    assert executor.load(["model"]) == {}
+    assert (len(built), executor.resident) == (1, ("model",))
+
+    executor.unload(["model"])
+
+    assert executor.resident == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "found"),
+    [(Pair(1, [2, 3]), ("right", 1), 3), ({"a": (1, 2)}, ("a", 0), 1), (5, (), 5)],
+)
+def test_a_path_is_followed_through_fields_and_places(value, path, found):
+    assert follow(value, path) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "path"), [("text", (0,)), (Pair(1, []), ("none",)), ([], (0,)), (None, ("a",))]
+)
+def test_a_path_that_leads_nowhere_is_an_error(value, path):
+    with pytest.raises((AttributeError, LookupError, TypeError)):
+        follow(value, path)
+
+
+def greedy() -> App:
+    """Stages that change whatever they are given, and keep what they gave."""
+    app = App("greedy")
+    kept: list[list[object]] = []
+
+    @app.stage()
+    def give(item: int) -> list[object]:
+        if not kept:
+            kept.append([[item], {"a": [item]}, Pair(item, [item])])
+        return kept[0]
+
+    @app.stage()
+    def spoil(things: list[object], again: list[object]) -> int:
+        things[0].append(1)
+        things[1]["a"].append(2)
+        things[2].right.append(3)
+        again.clear()
+        things.clear()
+        return 0
+
+    @app.stage()
+    def look(things: list[object], after: int) -> str:
+        return repr(things)
+
+    @app.flow
+    def run(item: int) -> list[str]:
+        things = give(item)
+        return look.map([things, things], after=spoil(things, things))
+
+    return app
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine", "give+spoil | look", "give | spoil+look"])
+def test_a_stage_that_changes_what_it_is_given_changes_nobody_elses(grain):
+    with testing.Session(greedy()) as session:
+        answers = [session.run(1, grain=grain) for _ in range(2)]
+
+    assert answers == [["[[1], {'a': [1]}, Pair(left=1, right=[1])]"] * 2] * 2
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+def test_a_dataclass_that_no_other_process_could_build_fails_at_any_grain(grain):
+    @dataclass
+    class Local:
+        item: int
+
+    app = App("local")
+
+    @app.stage()
+    def give(item: int) -> object:
+        return [Local(item)]
+
+    @app.stage()
+    def take(given: object) -> int:
+        return 1
+
+    @app.flow
+    def run(item: int) -> int:
+        return take(give(item))
+
+    with pytest.raises(RequestError, match=r"stage 'give' returned what cannot travel: .*Local.* at \[0\]"):
+        testing.run(app, 1, grain=grain)
