@@ -3,7 +3,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from regrain.wire.frames import Timing
 from regrain_watchdog.front.call import Call, Span
-from regrain_watchdog.front.measure import CANCELLED, MISSES_KEPT, Gauges, Measure, outcome
+from regrain_watchdog.front.measure import (
+    CANCELLED,
+    MISSES_KEPT,
+    Gauges,
+    GroupTotal,
+    Measure,
+    StageTotal,
+    outcome,
+)
 
 
 def _call(name="c", *spans):
@@ -150,3 +158,13 @@ def test_two_measures_in_one_process_do_not_mix():
     _finish(one)
 
     assert ("http_requests_total", "200", "POST") not in _samples(other)
+
+
+def test_totals_add_up_what_groups_and_stages_did():
+    measure = Measure()
+    measure.dispatched("a+b", 4, 0.01)
+    measure.dispatched("a+b", 2, 0.03)
+    measure.ran("a+b", 0.001, [Timing(stage="a", seconds=0.2, count=6, calls=2)])
+
+    assert measure.groups() == {"a+b": GroupTotal(batches=2, units=6.0, waited=pytest.approx(0.04))}
+    assert measure.stages() == {"a": StageTotal(runs=1, items=6, seconds=0.2)}

@@ -63,3 +63,30 @@ def test_hit_rate_and_percentiles_leave_out_what_counts_neither_way():
     summary = window.summary(100.0)
     assert (summary.hit_rate, summary.requests) == (0.75, 5)
     assert summary.p99 == pytest.approx(1.0, rel=0.03)
+
+
+def test_each_whole_second_is_told_from_the_first_in_which_anything_ended():
+    window = Window(seconds=5)
+    for now in (100.2, 100.7, 102.1, 103.4):
+        window.add(0.01, hit=now != 102.1, now=now)
+
+    told = window.seconds(103.5)
+
+    assert [(second.start, second.requests, second.misses) for second in told] == [
+        (100, 2, 0),
+        (101, 0, 0),
+        (102, 1, 1),
+    ]
+    assert told[0].p99 == pytest.approx(0.01, rel=0.03)
+    assert told[1].p50 is None
+
+
+def test_seconds_that_are_too_long_ago_are_not_told():
+    window = Window(seconds=5)
+    window.add(0.01, hit=True, now=100.0)
+
+    assert [second.requests for second in window.seconds(108.0)] == [0] * 5
+
+
+def test_a_window_that_saw_nothing_has_no_seconds():
+    assert Window().seconds(50.0) == []

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from regrain.wire.frames import Timing
 from regrain_watchdog.front.call import Call, Span
-from regrain_watchdog.front.window import Summary, Window
+from regrain_watchdog.front.window import Second, Summary, Window
 
 CANCELLED = 499
 """The status under which a request is counted whose caller went away; nobody receives it."""
@@ -97,6 +97,24 @@ class Gauges:
     memory_in_use: int = 0
     memory_held: int = 0
     memory_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTotal:
+    """What a group has done since the start: dispatches, their units, and seconds that first units waited."""
+
+    batches: int
+    units: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTotal:
+    """What a stage has done since the start: runs, the inputs that it was called with, and seconds."""
+
+    runs: int
+    items: int
+    seconds: float
 
 
 def outcome(status: int, seconds: float, latency: float | None) -> str:
@@ -220,6 +238,24 @@ class Measure(Collector):
     def summary(self, now: float) -> Summary:
         """Rate, percentiles and hit rate of the last half minute."""
         return self._window.summary(now)
+
+    def seconds(self, now: float) -> list[Second]:
+        """Each of the last whole seconds, oldest first."""
+        return self._window.seconds(now)
+
+    def groups(self) -> dict[str, GroupTotal]:
+        """What each group has done since the start, by name."""
+        return {
+            name: GroupTotal(batches=sum(sizes.counts), units=sizes.total, waited=self._waits[name].total)
+            for name, sizes in self._batches.items()
+        }
+
+    def stages(self) -> dict[str, StageTotal]:
+        """What each stage has done since the start, by name."""
+        return {
+            name: StageTotal(runs=sum(times.counts), items=self._items[name], seconds=times.total)
+            for name, times in self._stages.items()
+        }
 
     def miss(self, call: str) -> Miss | None:
         """The latest miss under a call id; None if it hit, is forgotten or never was."""

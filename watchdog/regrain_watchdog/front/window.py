@@ -31,6 +31,19 @@ class Summary:
     hit_rate: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """What ended in one whole second; it began at `start` (CLOCK_MONOTONIC). Percentiles as in Summary."""
+
+    start: int
+    requests: int
+    hits: int
+    misses: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
 @dataclass(slots=True)
 class _Second:
     """What ended in one second of the clock."""
@@ -88,6 +101,26 @@ class Window:
             p95=_percentile(bins, judged, 0.95),
             p99=_percentile(bins, judged, 0.99),
             hit_rate=hits / judged if judged else None,
+        )
+
+    def seconds(self, now: float) -> list[Second]:
+        """Return each of the last whole seconds, oldest first, from the first in which anything ended."""
+        first = max(int(now) - self._seconds, int(min(self._first, now)))
+        return [self._told(second) for second in range(first, int(now))]
+
+    def _told(self, second: int) -> Second:
+        slot = self._ring[second % len(self._ring)]
+        if slot.second != second:  # nothing ended in it
+            slot = _Second(second)
+        judged = slot.hits + slot.misses
+        return Second(
+            start=second,
+            requests=judged + slot.others,
+            hits=slot.hits,
+            misses=slot.misses,
+            p50=_percentile(slot.bins, judged, 0.50),
+            p95=_percentile(slot.bins, judged, 0.95),
+            p99=_percentile(slot.bins, judged, 0.99),
         )
 
 
