@@ -110,7 +110,7 @@ class Flight:
 
     def is_answered(self) -> bool:
         """Whether all that the answer needs is there."""
-        return all(ref in self.values for ref in self.route.answer)
+        return self.values.keys() >= self.route.answer
 
     def held(self) -> Iterator[Value]:
         """Every value that the flight still holds."""
@@ -124,6 +124,7 @@ class Flight:
     def clear(self) -> None:
         """Hold nothing any more."""
         self.values.clear()
+        self.released.clear()
         self._partial.clear()
         self.early = None
 

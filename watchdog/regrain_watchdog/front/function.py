@@ -9,15 +9,19 @@ from collections.abc import Callable
 from regrain.errors import RequestError
 from regrain.plan import Group, Step
 from regrain.wire import frames
+from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.policy import batch
 from regrain_watchdog.policy.queue import NO_DEADLINE, Queue
 
 ROOM_MARGIN = 1.25
 """How much more room a batch gets than the largest results so far took."""
+ROOM_LIMIT = 16 << 20
+"""Bytes of room that a batch gets beforehand at most. To ask for more costs little beside writing that much, and
+one large result must not have every later batch hold as much."""
 
 
 class Function:
@@ -92,7 +96,7 @@ class Function:
         service = sum(timing.seconds for timing in done.timings)
         self._service = batch.smoothed(self._service, service)
         self._unit_service = batch.smoothed(self._unit_service, service / dispatch.size)
-        nbytes = sum(leaf.nbytes + 64 for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
+        nbytes = _placed(done) if dispatch.extents else 0
         self._room = max(self._room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, now - dispatch.sent - service)
         self._measure.ran(self.name, hop, done.timings)
@@ -108,7 +112,7 @@ class Function:
 
     def room(self, units: int) -> int:
         """Return the bytes that the results of a batch are expected to need."""
-        return int(self._room * units * ROOM_MARGIN)
+        return min(int(self._room * units * ROOM_MARGIN), ROOM_LIMIT)
 
     def drain(self, error: RequestError) -> None:
         """Refuse everything that waits."""
@@ -167,6 +171,11 @@ class Function:
                     replica.pool.retain(leaf.generation)
 
 
+def _placed(done: frames.Done) -> int:
+    """The bytes that a run's results took in segments, with what alignment may add."""
+    return sum(leaf.nbytes + ALIGNMENT for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
+
+
 def _service_span(group: str, timing: frames.Timing, units: int) -> Span:
     """What a stage cost each of a dispatch's units: all of a batched call, its own part of separate ones."""
     if timing.calls >= units > 1:
@@ -177,14 +186,3 @@ def _service_span(group: str, timing: frames.Timing, units: int) -> Span:
 def _unit(job: Job) -> frames.Unit:
     call = job.flight.call
     return frames.Unit(call.id, job.flight.slot, call.deadline, call.headers, job.values)
-
-
-def values_of(outcome: frames.Result | frames.Fault | frames.Answered) -> list[frames.Value]:
-    """Return the values that an outcome carries."""
-    match outcome:
-        case frames.Result():
-            return [value for parts in outcome.outputs for value in parts.values]
-        case frames.Answered():
-            return [outcome.value]
-        case frames.Fault():
-            return []

@@ -106,10 +106,11 @@ class Replica:
     def run(self, step: Step, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
         """Hand it a batch; `nbytes` is the room that the results are expected to need.
 
-        RequestError if no memory is free for them, or the batch is too large for a frame.
+        RequestError if the batch is too large for a frame.
         """
         if nbytes:
-            dispatch.extents.append(self.pool.grant(self.number, nbytes))
+            with contextlib.suppress(RequestError):  # it may need less, and asks once it has results
+                dispatch.extents.append(self.pool.grant(self.number, nbytes))
         for unit in units:
             for parts in unit.values:
                 for leaf in leaves(parts.values):
@@ -201,28 +202,18 @@ class Replica:
         ):
             return False
         granted = {extent.generation for extent in dispatch.extents}
-        return all(self._is_sound_outcome(dispatch.step, outcome, granted) for outcome in done.outcomes)
-
-    def _is_sound_outcome(
-        self, step: Step, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]
-    ) -> bool:
-        match outcome:
-            case frames.Fault():
-                return True
-            case frames.Answered():
-                if not 200 <= outcome.status <= 599:
-                    return False
-                values = [outcome.value]
-            case frames.Result():
-                if len(outcome.outputs) != len(step.outputs):
-                    return False
-                for output, parts in zip(step.outputs, outcome.outputs, strict=True):
-                    if parts.split != output.split or (not parts.split and len(parts.values) != 1):
-                        return False
-                values = [value for parts in outcome.outputs for value in parts.values]
         return all(
-            leaf.generation in granted and self.pool.owns(self.number, leaf) for leaf in leaves(values)
+            has_shape(dispatch.step, outcome) and self._is_placed(outcome, granted) for outcome in done.outcomes
         )
+
+    def _is_placed(self, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]) -> bool:
+        """Whether every leaf of an outcome lies in what was granted for its dispatch."""
+        for value in values_of(outcome):
+            for leaf in value.leaves:
+                placed = leaf.segment < 0 or leaf.generation in granted
+                if not placed or not self.pool.owns(self.number, leaf):
+                    return False
+        return True
 
     def _send(self, frame: frames.ToReplica) -> None:
         if self.link is not None:
@@ -233,3 +224,28 @@ def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing) -> bool:
     """Whether a timing can be true; one that is not a number would upset every mean that it enters."""
     is_time = 0.0 <= timing.seconds < math.inf
     return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages
+
+
+def has_shape(step: Step, outcome: frames.Result | frames.Fault | frames.Answered) -> bool:
+    """Whether an outcome has the shape that its step gives, and a status that HTTP knows."""
+    match outcome:
+        case frames.Fault():
+            return True
+        case frames.Answered():
+            return 200 <= outcome.status <= 599
+        case frames.Result():
+            return len(outcome.outputs) == len(step.outputs) and all(
+                parts.split == output.split and (parts.split or len(parts.values) == 1)
+                for output, parts in zip(step.outputs, outcome.outputs, strict=True)
+            )
+
+
+def values_of(outcome: frames.Result | frames.Fault | frames.Answered) -> list[frames.Value]:
+    """Return the values that an outcome carries."""
+    match outcome:
+        case frames.Result():
+            return [value for parts in outcome.outputs for value in parts.values]
+        case frames.Answered():
+            return [outcome.value]
+        case frames.Fault():
+            return []

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 import msgspec
@@ -20,9 +20,9 @@ from regrain.wire.boards import BOARD
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
-from regrain_watchdog.front.function import Function, values_of
+from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Gauges, Measure
-from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
@@ -205,27 +205,33 @@ class App:
         return parts
 
     def _push(self, jobs: list[Job]) -> None:
-        if not jobs:
-            return
         for job in jobs:
             self.functions[job.step].push(job)
+        if len(jobs) == 1:
+            self.functions[jobs[0].step].pump()
+            return
         for step in {job.step for job in jobs}:
             self.functions[step].pump()
 
     def _done(self, function: Function, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
         """A batch came back: count its values in, go on with its calls, and hand out the next batch."""
         function.finished(dispatch, done, time.monotonic())
+        if dispatch.extents:
+            self._commit(dispatch, done)
+        for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
+            job.flight.flying -= 1
+            self._advance(job, outcome)
+        self._supervisor.drop_segments()
+        function.pump()
+
+    def _commit(self, dispatch: Dispatch, done: frames.Done) -> None:
+        """Count the references to a dispatch's extents; a warm-up's results are referred to by nobody."""
         held: Counter[int] = Counter()
         if dispatch.jobs:
             for outcome in done.outcomes:
                 held.update(leaf.generation for leaf in leaves(values_of(outcome)))
         for extent in dispatch.extents:
             self._pool.commit(extent, held[extent.generation])
-        for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
-            job.flight.flying -= 1
-            self._advance(job, outcome)
-        self._supervisor.drop_segments()
-        function.pump()
 
     def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
         flight = job.flight
@@ -250,8 +256,9 @@ class App:
                     self._end(flight)
                 else:
                     self._push(jobs)
-                self._release(flight.released)
-                flight.released.clear()
+                if flight.released:
+                    self._release(flight.released)
+                    flight.released.clear()
 
     def _end(self, flight: Flight, error: RequestError | None = None) -> None:
         """A call is over; the task that waits for it takes its reply, then lets go of its values."""
@@ -279,17 +286,19 @@ class App:
         """Let go of an ended flight's values, once no replica reads them and its reply has been taken."""
         if flight.flying or flight in self._waiters:
             return
-        self._release([*flight.held(), *flight.released])
+        self._release(flight.held())
+        self._release(flight.released)
         flight.clear()
-        flight.released.clear()
         if flight.slot:
             self._supervisor.cancels[flight.slot] = 0
             self._slots.append(flight.slot)
             flight.slot = 0
 
-    def _release(self, values: list[frames.Value]) -> None:
-        for leaf in leaves(values):
-            self._pool.release(leaf.generation)
+    def _release(self, values: Iterable[frames.Value]) -> None:
+        for value in values:
+            for leaf in value.leaves:
+                if leaf.segment >= 0:
+                    self._pool.release(leaf.generation)
 
     def _reply(self, flight: Flight) -> Reply:
         early = flight.early
