@@ -88,3 +88,26 @@ def test_without_a_font_a_png_is_refused_and_the_way_out_is_told(ocr, monkeypatc
 
 def test_many_groups_use_the_tints_in_turn(ocr):
     assert len(drawing.TINTS) >= len(make_plan(ocr, "fine").groups)
+
+
+def test_groups_and_stages_are_marked_for_pages_that_show_them_alive(ocr):
+    plan = make_plan(ocr, "decode+detect+crop | orient+recognise | assemble")
+    root = ET.fromstring(svg(ocr, plan))
+
+    groups = {element.get("data-group"): element for element in root.iter() if element.get("data-group")}
+    stages = [element.get("data-stage") for element in root.iter() if element.get("data-stage")]
+
+    assert list(groups) == [group.name for group in plan.groups]
+    assert [text.text for text in groups["assemble"].iter(f"{NAMESPACE}text")] == ["assemble", "1 replica"]
+    assert sorted(stages) == sorted(ocr.graph.stages)
+
+
+def test_a_page_that_has_a_heading_gets_the_drawing_without_one(ocr):
+    plan = make_plan(ocr, "coarse")
+
+    with_heading, without = (svg(ocr, plan, heading=heading) for heading in (True, False))
+
+    assert "ocr" in texts(with_heading)
+    assert "ocr" not in texts(without)
+    height, lower = (int(ET.fromstring(picture).get("height")) for picture in (with_heading, without))
+    assert height - lower == drawing.HEADER - drawing.MARGIN

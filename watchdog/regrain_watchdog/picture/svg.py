@@ -53,21 +53,27 @@ def png(drawing: str) -> bytes:
     return bytes(svg_to_bytes(svg_string=drawing, zoom=ZOOM, background=PAPER))
 
 
-def svg(manifest: Manifest, plan: Plan) -> str:
-    """Return a drawing of an app's stages, in the groups of a plan."""
+def svg(manifest: Manifest, plan: Plan, *, heading: bool = True) -> str:
+    """Return a drawing of an app's stages, in the groups of a plan; without a heading where there is one already.
+
+    What belongs to a group or a stage is marked with data-group or data-stage, for pages that show it alive.
+    """
     sources = [source for source, _ in links(manifest.graph)]
     sizes = {name: _size(manifest, name) for name in (*sources, *manifest.graph.stages, ANSWER)}
     groups = [group.stages for group in plan.groups]
     titles = [_width(_title(group), 12) * BOLD + _width(replicas(group), 11) + 14 for group in plan.groups]
     layout = arrange(manifest.graph, groups, sizes, titles)
     name, about = headline(manifest, plan)
-    needed = max(layout.width, _width(name, 20) * BOLD, _width(about, 12))
-    width, height = needed + 2 * MARGIN, layout.height + HEADER + LEGEND + MARGIN
+    head = (
+        [_text(MARGIN, 38, name, 20, INK, weight=700), _text(MARGIN, 58, about, 12, MUTED)] if heading else []
+    )
+    needed = max(layout.width, _width(name, 20) * BOLD, _width(about, 12)) if heading else layout.width
+    top = HEADER if heading else MARGIN
+    width, height = needed + 2 * MARGIN, layout.height + top + LEGEND + MARGIN
     shapes = [
         f'<rect width="{width:.0f}" height="{height:.0f}" rx="14" fill="{PAPER}"/>',
-        _text(MARGIN, 38, name, 20, INK, weight=700),
-        _text(MARGIN, 58, about, 12, MUTED),
-        f'<g transform="translate({MARGIN + (needed - layout.width) / 2:.1f} {HEADER:.1f})">',
+        *head,
+        f'<g transform="translate({MARGIN + (needed - layout.width) / 2:.1f} {top:.1f})">',
         *_body(manifest, plan, layout),
         "</g>",
         *_legend(manifest, height - 20),
@@ -96,13 +102,16 @@ def _body(manifest: Manifest, plan: Plan, layout: Layout) -> Iterator[str]:
 
 def _group(box: Box, group: Group, tint: tuple[str, str, str]) -> Iterator[str]:
     fill, border, ink = tint
+    yield f'<g data-group="{escape(group.name)}">'
     yield _rect(box, 14, fill, border)
     yield _text(box.x + 16, box.y + 22, _title(group), 12, ink, weight=600)
     yield _text(box.x + box.width - 16, box.y + 22, replicas(group), 11, MUTED, anchor="end")
+    yield "</g>"
 
 
 def _stage(manifest: Manifest, box: Box, tint: tuple[str, str, str]) -> Iterator[str]:
     spec = manifest.stage(box.name)
+    yield f'<g data-stage="{escape(box.name)}">'
     if spec.batched:  # a pile of cards: it takes several at once
         for step in (6.0, 3.0):
             card = Box(name="", x=box.x + step, y=box.y - step, width=box.width, height=box.height)
@@ -113,6 +122,7 @@ def _stage(manifest: Manifest, box: Box, tint: tuple[str, str, str]) -> Iterator
     yield _text(middle, box.y + 36, needs(spec), 10, MUTED, anchor="middle")
     if spec.batched:
         yield _text(middle, box.y + 50, batching(spec), 10, MUTED, anchor="middle")
+    yield "</g>"
 
 
 def _pill(box: Box, label: str) -> Iterator[str]:
