@@ -12,8 +12,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -24,10 +25,12 @@ from regrain.errors import RequestError
 from regrain.request import Request
 from regrain_watchdog.front import body, problem
 from regrain_watchdog.front.answer import Answers, Headers, Response
-from regrain_watchdog.front.call import Call, Reply, Service, Span
+from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.measure import CANCELLED, Measure
+from regrain_watchdog.front.oip.http import OpenInference
+from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.pages import OWN, Pages
 from regrain_watchdog.front.sweep import Sweeper
 from regrain_watchdog.front.trace_context import TRACEPARENT, keep_valid
@@ -40,6 +43,10 @@ WAITS = {"wait": "queue-wait", "hop": "replica-hop"}
 
 _msgpack = msgspec.msgpack.Encoder().encode
 
+T = TypeVar("T")
+Answer = Callable[[Call, Scope, RSGIHTTPProtocol, dict[str, str]], Awaitable[Response]]
+Refusal = Callable[[RequestError, str], Response]
+
 
 class Ingress:
     """Serves an app over RSGI.
@@ -51,6 +58,7 @@ class Ingress:
 
     Attributes:
         draining: set once the app is to stop; health and readiness say no from then on, calls are served.
+        inference: the app as a model, for the other ingresses.
     """
 
     def __init__(self, service: Service, measure: Measure, config: Config) -> None:
@@ -62,6 +70,8 @@ class Ingress:
         self._pages = Pages(manifest)
         self._inputs = Inputs(manifest.parameters)
         self._answers = Answers(manifest.answer)
+        self.inference = Inference(service)
+        self._oip = OpenInference(self.inference)
         self._raw = next((item.name for item in manifest.parameters if item.kind == "request"), "")
         self._latency = config.latency(manifest) or 0.0
         self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
@@ -72,13 +82,20 @@ class Ingress:
         """Answer one request."""
         path = scope.path
         if not path.startswith(OWN) and (self._raw or (path == "/" and scope.method == "POST")):
-            await self._serve(scope, proto)
+            await self._serve(scope, proto, self._answer, _refusal)
+            return
+        tensors = self._oip.owns(path)
+        if tensors and self._oip.infers(scope.method, path):
+            await self._serve(scope, proto, self._infer, self._oip.refusal)
             return
         try:
-            response = self._pages.answer(scope.method, path, self.draining, self._service.unready)
+            if tensors:
+                response = self._oip.page(scope.method, path)
+            else:
+                response = self._pages.answer(scope.method, path, self.draining, self._service.unready)
         except RequestError as error:
             call_id = next(self._ids)
-            response = _refusal(error, call_id)
+            response = (self._oip.refusal if tensors else _refusal)(error, call_id)
             response[1].append(("x-call-id", call_id))
         proto.response_bytes(*response)
 
@@ -88,7 +105,7 @@ class Ingress:
         for task in self._reading:
             task.cancel()
 
-    async def _serve(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    async def _serve(self, scope: Scope, proto: RSGIHTTPProtocol, answer: Answer, refusal: Refusal) -> None:
         """Run a call and answer it; the one place where errors become responses."""
         method = scope.method
         headers = _headers(scope)
@@ -96,14 +113,14 @@ class Ingress:
         response: Response | None = None
         self._measure.arrived()
         try:
-            response = await self._answer(call, scope, proto, headers)
+            response = await answer(call, scope, proto, headers)
         except RequestError as error:
-            response = _refusal(error, call.id)
+            response = refusal(error, call.id)
         except (asyncio.CancelledError, RSGIProtocolClosed):
             logger.debug("the caller went away", extra={"call_id": call.id})
         except Exception:
             logger.exception("a request failed unexpectedly", extra={"call_id": call.id})
-            response = _refusal(problem.internal(call.id), call.id)
+            response = refusal(problem.internal(call.id), call.id)
         now = time.monotonic()
         seconds = now - call.arrived
         if response is None:
@@ -120,9 +137,8 @@ class Ingress:
     async def _answer(
         self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]
     ) -> Response:
-        wanted = headers.get("x-call-id")
-        if wanted is not None:
-            call.id = _checked_id(wanted)
+        if "x-call-id" in headers:
+            call.id = checked_id(headers["x-call-id"])
         accept = headers.get("accept", "")
         if accept == "*/*":
             accept = ""
@@ -136,10 +152,25 @@ class Ingress:
             call.values[self._raw] = _request(scope, headers, sent)
         else:
             call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
+        self._admit(call, headers)
+        return self._answers.render(await self._watched(call, proto, self._service.submit(call)), accept)
+
+    async def _infer(
+        self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]
+    ) -> Response:
+        """Answer a request of the Open Inference Protocol."""
+        if "x-call-id" in headers:
+            call.id = checked_id(headers["x-call-id"])
+        sent = b"" if body.is_empty(headers) else await self._read(proto, headers)
+        call.arrived = time.monotonic()
+        self._admit(call, headers)
+        return await self._watched(call, proto, self._oip.infer(call, scope.path, headers, sent))
+
+    def _admit(self, call: Call, headers: dict[str, str]) -> None:
+        """Give a call whose body has been read what its headers say."""
         call.headers = _msgpack(headers)
         if self._latency:
             call.deadline = call.arrived + self._latency
-        return self._answers.render(await self._submit(call, proto), accept)
 
     async def _read(self, proto: RSGIHTTPProtocol, headers: dict[str, str]) -> bytes:
         task = _own_task()
@@ -151,11 +182,12 @@ class Ingress:
         finally:
             self._reading.discard(task)
 
-    async def _submit(self, call: Call, proto: RSGIHTTPProtocol) -> Reply:
+    async def _watched(self, call: Call, proto: RSGIHTTPProtocol, work: Awaitable[T]) -> T:
+        """Await what answers a call; it is cancelled if the caller goes away."""
         task = _own_task()
         self._sweeper.enter(task, proto, call.arrived)
         try:
-            return await self._service.submit(call)
+            return await work
         finally:
             self._sweeper.leave(task)
 
@@ -187,7 +219,8 @@ def _headers(scope: Scope) -> dict[str, str]:
     return headers
 
 
-def _checked_id(wanted: str) -> str:
+def checked_id(wanted: str) -> str:
+    """Return a call id that a caller chose; RequestError (400) if it is none."""
     if not CALL_ID.fullmatch(wanted):
         raise RequestError(
             HTTPStatus.BAD_REQUEST,

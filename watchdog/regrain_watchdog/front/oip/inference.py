@@ -1,0 +1,131 @@
+"""A request of the protocol is run: as one call, or as many as its batch has items, answered together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from regrain.errors import RequestError
+from regrain_watchdog.front.call import Call, Reply, Service
+from regrain_watchdog.front.oip.model import Model
+from regrain_watchdog.front.oip.statistics import Statistics
+from regrain_watchdog.front.oip.tensors import Tensor
+from regrain_watchdog.front.oip.values import check_outputs, tensors_of, values_of
+
+REFUSED = {
+    "sequence_id": "this server has no sequences: every request stands alone",
+    "shared_memory_region": "this server takes no shared memory regions",
+    "classification": "this server gives outputs as they are, without classification",
+}
+"""Parameters of a request, an input or an output that ask for what there is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a model.
+
+    outputs: those wanted; none means all. timeout: seconds that the caller gives it, 0.0 for no end.
+    """
+
+    model: str
+    version: str
+    id: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[str] = ()
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a model answers."""
+
+    model: Model
+    id: str
+    outputs: Sequence[Tensor]
+
+
+class Inference:
+    """An app that answers requests of the protocol.
+
+    Args:
+        service: what runs the calls.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.statistics = Statistics()
+        self._model = Model(service.manifest)
+
+    @property
+    def model(self) -> Model:
+        """The app as a model, in the version that serves now."""
+        if self._model.manifest is not self.service.manifest:
+            self._model = Model(self.service.manifest)
+        return self._model
+
+    async def run(self, call: Call, request: Request, headers: dict[str, str]) -> Result:
+        """Answer a request; `call` has everything but its values. RequestError says how it failed."""
+        model = self.model
+        model.check(request.model, request.version)
+        check_outputs(model, request.outputs)
+        values, batched = values_of(model, request.inputs, headers)
+        if request.timeout:
+            end = call.arrived + request.timeout
+            call.deadline = min(call.deadline, end) if call.deadline else end
+        try:
+            replies = await self._submit(call, values)
+            outputs = tensors_of(model, replies, batched=batched, wanted=request.outputs)
+        except RequestError:
+            self.statistics.failed(time.monotonic() - call.arrived)
+            raise
+        self.statistics.succeeded(time.monotonic() - call.arrived, len(values), call.spans)
+        return Result(model=model, id=request.id, outputs=outputs)
+
+    async def _submit(self, call: Call, values: Sequence[dict[str, object]]) -> Sequence[Reply]:
+        call.values = values[0]
+        if len(values) == 1:
+            return [await self.service.submit(call)]
+        calls = [
+            call,
+            *(replace(call, values=others, id=f"{call.id}-{at}") for at, others in enumerate(values[1:], 1)),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._item(one, at)) for at, one in enumerate(calls)]
+        except* RequestError as errors:
+            raise _first(errors) from None
+        return [task.result() for task in tasks]
+
+    async def _item(self, call: Call, place: int) -> Reply:
+        try:
+            return await self.service.submit(call)
+        except RequestError as error:
+            detail = f"item {place}: {error.detail}"
+            raise RequestError(error.status, detail, stage=error.stage, headers=error.headers) from error
+
+
+def refuse(parameters: Mapping[str, object]) -> None:
+    """Refuse (400) what a request asks for by its parameters and there is not."""
+    for name, why in REFUSED.items():
+        if parameters.get(name):
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"parameter {name!r}: {why}")
+
+
+def timeout_of(parameters: Mapping[str, object]) -> float:
+    """Return the seconds that a request's parameter `timeout` (microseconds) gives it; 0.0 without one."""
+    given = parameters.get("timeout", 0)
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        detail = f"parameter 'timeout' was {given!r}, allowed are whole microseconds from 0"
+        raise RequestError(HTTPStatus.BAD_REQUEST, detail)
+    return given / 1e6
+
+
+def _first(errors: BaseExceptionGroup[RequestError]) -> RequestError:
+    """The error of the request: the first one that came."""
+    error = errors.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
