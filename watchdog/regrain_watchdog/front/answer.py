@@ -64,7 +64,7 @@ class Answers:
         headers = _headers(given) if given else []
         chosen = next((text for name, text in headers if name == "content-type"), "")
         if chosen:
-            return status, headers, _encode(value, chosen)
+            return status, headers, _as_is(value, chosen)
         offers = _offers(value)
         media = choose(accept, offers) if accept else offers[0]
         if media is None:
@@ -107,8 +107,14 @@ def _offers(value: object) -> tuple[str, ...]:
     return OFFERS["array"] if isinstance(value, np.ndarray) else OFFERS["json"]
 
 
+def _as_is(value: object, chosen: str) -> bytes:
+    """The value as a body of a type that the stage chose, to which bytes and text are given as they are."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    return value.encode() if isinstance(value, str) else _encode(value, chosen)
+
+
 def _encode(value: object, media: str) -> bytes:
-    """The value as a body; a content type of the stage's own leaves bytes and text as they are."""
     if isinstance(value, bytes | bytearray | memoryview) and media != JSON:
         return bytes(value)
     if isinstance(value, str) and media != JSON:

@@ -27,6 +27,9 @@ from regrain.errors import SpecError
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 1024
+"""Connections that wait to be accepted. In a full backlog a connection attempt is dropped, and tried again by the
+caller's kernel a second later."""
 QUIET = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 """A logging configuration that leaves ours alone; granian's own closes every handler there is."""
 
@@ -86,7 +89,7 @@ class _Server(Server):
             runtime_threads=1,
             runtime_blocking_threads=1,
             blocking_threads=1,
-            backlog=connections,
+            backlog=BACKLOG,
             backpressure=connections,
             http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout * 1000)),
             log_enabled=False,
@@ -151,7 +154,7 @@ class Listener:
 
     async def start(self) -> None:
         """Accept connections from here on; SpecError if the address cannot be had."""
-        bound = bind(self._host, self._port, name=self._name, backlog=self._connections)
+        bound = bind(self._host, self._port, name=self._name, backlog=BACKLOG)
         self._port = bound.getsockname()[1]
         self._server = _Server(
             self._handler,

@@ -17,7 +17,7 @@ def handle(event, context):
         "method": event.method,
         "path": event.path,
         "query": event.query,
-        "body": event.body.decode(),
+        "sent": event.body.decode(),
         "agent": event.headers["user-agent"],
         "host": bool(context.hostname),
     }
