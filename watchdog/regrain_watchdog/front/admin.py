@@ -2,6 +2,9 @@
 
 Who may ask the admin API is up to its door (`door.py`).
 
+    GET /                  the live page, for browsers
+    GET /events            what it shows, as server-sent events
+    GET /picture.svg       the app's stages in the groups of now
     GET /status            what the app is and how it does
     GET /manifest          the app as JSON
     GET /slow?limit=20     the last misses, newest first
@@ -29,14 +32,20 @@ from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
 from regrain_watchdog.front.door import READING, Door
+from regrain_watchdog.front.events import Events
 from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
+from regrain_watchdog.front.page import PICTURE, Content, Page
+from regrain_watchdog.front.page.snapshot import snapshot
 
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 LIMIT = 20
 """Misses told where the caller does not say how many."""
+MISSES_SHOWN = 12
+"""Misses on the live page."""
+EVENTS = "/events"
 ATTAINMENT = 0.95
 """The share of requests meant to hit where only a latency was set."""
 _JSON = [("content-type", "application/json")]
@@ -78,6 +87,8 @@ class Admin:
         self._manifest = manifest
         self._measure = measure
         self._status = status
+        self._files = Page()
+        self._events = Events(self._snapshot)
 
     async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
         """Answer one request."""
@@ -85,15 +96,34 @@ class Admin:
             self._door.check(scope)
             if scope.method not in READING:
                 raise _not_allowed(scope)
-            page = self._page(scope.path, scope.query_string)
+            if scope.path == EVENTS:
+                await self._events.serve(proto)
+                return
+            headers, page = self._find(scope.path) or (_JSON, self._page(scope.path, scope.query_string))
         except RequestError as error:
             _refuse(proto, error)
             return
-        proto.response_bytes(200, _JSON, page)
+        proto.response_bytes(200, headers, page)
+
+    def stop(self) -> None:
+        """End the events of those who look at the live page, which would hold up the listener's end."""
+        self._events.stop()
+
+    def _find(self, path: str) -> Content | None:
+        if path == PICTURE:
+            return self._files.picture(self._manifest, str(self._status().get("grain", self._manifest.grain)))
+        return self._files.find(path)
+
+    def _standing(self) -> dict[str, object]:
+        return standing(self._manifest, self._measure, time.monotonic()) | self._status()
+
+    def _snapshot(self) -> bytes:
+        latest = [self._told(miss) for miss in list(self._measure.misses)[-MISSES_SHOWN:][::-1]]
+        return snapshot(self._standing(), self._measure, latest, now=time.monotonic(), wall=time.time())
 
     def _page(self, path: str, query: str) -> bytes:
         if path == "/status":
-            return _encode(standing(self._manifest, self._measure, time.monotonic()) | self._status())
+            return _encode(self._standing())
         if path == "/manifest":
             return dumps(self._manifest)
         if path == "/slow":
@@ -109,7 +139,8 @@ class Admin:
                 )
             return _encode(self._told(miss))
         raise RequestError(
-            HTTPStatus.NOT_FOUND, f"there is no {path}; there are /status, /manifest, /slow and /slow/CALL_ID"
+            HTTPStatus.NOT_FOUND,
+            f"there is no {path}; there are /, /events, /picture.svg, /status, /manifest, /slow and /slow/CALL_ID",
         )
 
     def _told(self, miss: Miss) -> Told:
@@ -171,13 +202,13 @@ async def open_metrics(measure: Measure, config: Config) -> Listener:
 
 async def open_admin(
     manifest: Manifest, measure: Measure, status: Callable[[], dict[str, object]], config: Config
-) -> Listener:
+) -> tuple[Admin, Listener]:
     """Open the admin's port; SpecError if the address or the key's file cannot be had."""
     key = Key.load(config.admin_key_file, "admin_key_file", (BASIC, BEARER))
     admin = Admin(manifest, measure, status, host=config.admin_host, key=key)
     listener = Listener(admin, config.admin_host, config.admin_port, name="admin_port")
     await listener.start()
-    return listener
+    return admin, listener
 
 
 def _limit(query: str) -> int:

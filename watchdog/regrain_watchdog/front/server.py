@@ -18,7 +18,7 @@ from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.request import Request
 from regrain_watchdog.front import access
-from regrain_watchdog.front.admin import open_admin, open_metrics
+from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.http import Ingress
@@ -68,6 +68,7 @@ class Server:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app: App | None = None
         self._ingress: Ingress | None = None
+        self._admin: Admin | None = None
         self._listeners: list[Listener] = []
         self._ports: dict[str, int] = {}
         self._zygote: Zygote | None = None
@@ -121,7 +122,7 @@ class Server:
         self._listeners.append(http)
         metrics = await open_metrics(measure, config)
         self._listeners.append(metrics)
-        admin = await open_admin(manifest, measure, self.status, config)
+        self._admin, admin = await open_admin(manifest, measure, self.status, config)
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
         self._listening(
@@ -147,6 +148,8 @@ class Server:
     async def _drain(self, app: App) -> int:
         app.draining = True
         self._changed("draining")
+        if self._admin is not None:
+            self._admin.stop()
         if self._ingress is not None:
             self._ingress.draining = True
         if await self._signals.until_second(self._finish(app)):
