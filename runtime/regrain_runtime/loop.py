@@ -32,9 +32,10 @@ logger = logging.getLogger(__name__)
 
 FLUSH_AFTER = 0.0005
 """Seconds that a finished result waits for others at most."""
-RECEIVE = 1 << 18
+RECEIVE = 1 << 16
 DESCRIPTORS = 16
 """Descriptors taken with one read at most; the front sends one beside each Segment frame."""
+ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(DESCRIPTORS * frames.DESCRIPTOR.itemsize)
 
 _headers = msgspec.msgpack.Decoder(dict[str, str])
 
@@ -61,6 +62,7 @@ class Replica:
         self._steps: dict[int, tuple[Step, tuple[str, ...]]] = {}
         self._reader: frames.FrameReader[frames.ToReplica] = frames.FrameReader(frames.ToReplica)
         self._inbox: deque[frames.ToReplica] = deque()
+        self._chunk = memoryview(bytearray(RECEIVE))
         self._descriptors: deque[int] = deque()
         self._outbox: list[bytes] = []
         self._held_since = 0.0
@@ -219,13 +221,14 @@ class Replica:
         PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic())
 
     def _receive(self) -> None:
-        chunk, descriptors, flags, _ = socket.recv_fds(self._sock, RECEIVE, DESCRIPTORS)
-        self._descriptors.extend(descriptors)
-        if not chunk:
+        nbytes, ancillary, flags, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
+        if ancillary:
+            self._descriptors.extend(frames.descriptors(ancillary))
+        if not nbytes:
             raise GoneError
         if flags & socket.MSG_CTRUNC:
             raise frames.FrameError("descriptors were lost on the way")
-        for frame in self._reader.feed(chunk):
+        for frame in self._reader.feed(self._chunk[:nbytes]):
             if isinstance(frame, frames.Segment):  # at once: descriptors come in the order of these frames
                 self._map(frame)
             else:

@@ -7,7 +7,9 @@ a FrameError, never an exception of another kind. Segments travel as file descri
 
 from __future__ import annotations
 
+import socket
 import struct
+from array import array
 from collections.abc import Iterator
 from types import UnionType
 from typing import Generic, TypeVar
@@ -249,6 +251,17 @@ FromReplica = Loaded | LoadFailed | Need | Done
 ToZygote = Fork | Stop
 FromZygote = Hello | Broken | Forked | Exited
 Frame = ToReplica | FromReplica | ToZygote | FromZygote
+
+DESCRIPTOR = array("i")
+"""How descriptors lie in a socket's ancillary data."""
+
+
+def descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
+    """Yield the descriptors that came with a read (SCM_RIGHTS)."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            yield from array(DESCRIPTOR.typecode, data[: len(data) - len(data) % DESCRIPTOR.itemsize])
+
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -167,7 +167,8 @@ def test_a_send_to_a_peer_that_has_closed_loses_nothing_of_what_it_sent():
         ends.peer.send(frames.encode(need(1)))
         ends.peer.close()
         ends.link.send(frames.Stop())
-        ends.link._flush()
+        ends.link.flush()
+        await asyncio.sleep(0)
 
         assert ends.got == [need(1)]
         assert len(ends.reasons) == 1

@@ -17,8 +17,9 @@ from typing import Generic, TypeVar
 from regrain.wire import frames
 
 F = TypeVar("F")
-RECEIVE = 1 << 18
+RECEIVE = 1 << 16
 DESCRIPTORS = 16
+ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(DESCRIPTORS * frames.DESCRIPTOR.itemsize)
 DRAINED = 64
 """Reads after a peer's end at most. Its socket holds less than one read; with descriptors a few more."""
 MAX_QUEUED = 256 << 20
@@ -46,6 +47,7 @@ class Link(Generic[F]):
         self._received = received
         self._closed = closed
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._chunk = memoryview(bytearray(RECEIVE))
         self._descriptors: list[int] = []
         self._queued = 0
         self._flushing = False
@@ -60,7 +62,7 @@ class Link(Generic[F]):
         self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def send(self, frame: frames.Frame, descriptors: list[int] | None = None) -> None:
-        """Queue a frame; it leaves in this turn of the loop. Descriptors stay the caller's."""
+        """Queue a frame; it leaves with `flush`, or in this turn of the loop. Descriptors stay the caller's."""
         if not self._open:
             return
         data = frames.encode(frame)
@@ -72,6 +74,20 @@ class Link(Generic[F]):
         elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Write what is queued now, as far as the socket takes it."""
+        if not self._open or self._blocked:
+            return
+        try:
+            while self._outbox:
+                if not self._send_some():
+                    self._blocked = True
+                    self._loop.add_writer(self._sock.fileno(), self._writable)
+                    return
+        except OSError as error:
+            self._blocked = True
+            self._loop.call_soon(self.drain, str(error))  # not at once: a frame of its may be being handled
 
     def close(self, reason: str = "closed") -> None:
         """Close the link; `closed` is told the reason."""
@@ -100,46 +116,41 @@ class Link(Generic[F]):
         self._receive()
 
     def _receive(self) -> bool:
-        """Read once; return whether there was something."""
+        """Read once and hand out the frames that are complete; return whether there was something."""
         try:
-            chunk, descriptors, _, _ = socket.recv_fds(self._sock, RECEIVE, DESCRIPTORS)
+            nbytes, ancillary, _, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             self.close(str(error))
             return False
-        self._descriptors.extend(descriptors)
-        if not chunk:
+        if ancillary:
+            self._descriptors.extend(frames.descriptors(ancillary))
+        if not nbytes:
             self.close("it closed its socket")
             return False
+        self._hand_out(self._chunk[:nbytes])
+        return self._open
+
+    def _hand_out(self, chunk: memoryview) -> None:
         try:
             for frame in self._reader.feed(chunk):
                 self._received(frame, self._descriptors)
                 if not self._open:
-                    return False
+                    return
         except frames.FrameError as error:
             self.close(str(error))
         if len(self._descriptors) > DESCRIPTORS:
             self.close("it sends descriptors that nobody asked for")
-        return True
 
     def _flush(self) -> None:
         self._flushing = False
-        if not self._open or self._blocked:
-            return
-        try:
-            while self._outbox:
-                if not self._send_some():
-                    self._blocked = True
-                    self._loop.add_writer(self._sock.fileno(), self._writable)
-                    return
-        except OSError as error:
-            self.drain(str(error))
+        self.flush()
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._sock.fileno())
         self._blocked = False
-        self._flush()
+        self.flush()
 
     def _send_some(self) -> bool:
         """Write what can be written at once; return whether the socket took anything."""

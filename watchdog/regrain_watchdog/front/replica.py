@@ -111,12 +111,7 @@ class Replica:
         if nbytes:
             with contextlib.suppress(RequestError):  # it may need less, and asks once it has results
                 dispatch.extents.append(self.pool.grant(self.number, nbytes))
-        for unit in units:
-            for parts in unit.values:
-                for leaf in leaves(parts.values):
-                    self._map(leaf.segment)
-        for extent in dispatch.extents:
-            self._map(extent.segment)
+        self._map_all(units, dispatch.extents)
         self._runs += 1
         self.holding[self._runs] = dispatch
         try:
@@ -127,6 +122,17 @@ class Replica:
                 self.pool.commit(extent, 0)
             detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
+        if self.link is not None:
+            self.link.flush()
+
+    def _map_all(self, units: list[frames.Unit], extents: list[frames.Extent]) -> None:
+        """Have it map every segment that a batch reads or writes."""
+        for unit in units:
+            for parts in unit.values:
+                for leaf in leaves(parts.values):
+                    self._map(leaf.segment)
+        for extent in extents:
+            self._map(extent.segment)
 
     def drop(self, segment: int) -> None:
         """A segment is gone: have it unmapped."""

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Set to 1 for our children unless the user sets them: a pool started at import would not survive a fork, and
 stages get their threads from their own `cpu`."""
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""onnxruntime starts a thread for telemetry when it is imported, unless told not to; it would not survive a fork."""
 END_TIMEOUT = 2.0
 """Seconds that a zygote has to end by itself."""
 
@@ -54,7 +56,7 @@ class Zygote:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._target = target
-        self._environment = {**dict.fromkeys(SINGLE_THREADED, "1"), **os.environ, **(environment or {})}
+        self._environment = {**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ, **(environment or {})}
         self._died = died
         self._exited = exited
         self._births: dict[int, Offspring] = {}
