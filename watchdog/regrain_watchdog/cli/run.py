@@ -17,7 +17,7 @@ import click
 import msgspec
 import uvloop
 
-from regrain.errors import RegrainError
+from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest
 from regrain_watchdog.cli import admin, logs, reload, runfile
 from regrain_watchdog.cli.admin import Status
@@ -25,6 +25,9 @@ from regrain_watchdog.cli.curl import example
 from regrain_watchdog.cli.statusline import Live, Plain, View
 from regrain_watchdog.front.config import Config, options
 from regrain_watchdog.front.server import Running, Server
+from regrain_watchdog.front.upstream.openfaas import translated
+from regrain_watchdog.front.upstream.serve import UpstreamServer
+from regrain_watchdog.front.upstream.target import HERE, Target, find
 from regrain_watchdog.words import duration
 
 logger = logging.getLogger("regrain")
@@ -49,7 +52,7 @@ def _settings(command: Command) -> Command:
 
 
 @click.command("run")
-@click.argument("module", default=".")
+@click.argument("module", default=HERE)
 @_settings
 @click.option(
     "--reload", "reloads", is_flag=True, help="Start again whenever a Python file beside the module changes."
@@ -60,21 +63,31 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     MODULE is a file such as app.py, a folder that holds app.py or handler.py, or a dotted module name; each
     with ":name" for one of several apps. Without it, this folder.
 
+    An HTTP server of any kind takes an app's place: wsgi:MODULE:CALLABLE is served by gunicorn with as many
+    workers as --replicas says, and --upstream-url with --fprocess is any other. It gains a queue, a drain without
+    losses, metrics, and readiness. The variables of of-watchdog (fprocess, mode=http, upstream_url, ...) are read
+    as well, where no MODULE is named.
+
     \b
     Examples:
       regrain run app.py
       regrain run app.py --grain "decode+detect | crop" --replicas decode=1,crop=2
       regrain run handler.py --slo 300ms --port 9000
       regrain run app.py --reload
+      regrain run wsgi:app:app --replicas 2
+      regrain run --upstream-url http://127.0.0.1:5000 --fprocess "gunicorn -b 127.0.0.1:5000 app:app"
       REGRAIN_GRAIN=fine regrain run app.py
     """  # noqa: D301
     flags = {name: text for name, text in texts.items() if text is not None}
-    config = Config.from_env(os.environ, flags)
+    config = Config.from_env(translated(os.environ) if module == HERE else os.environ, flags)
     logs.configure(config.log_level, config.log_format, config.access_log)
+    upstream = find(config, module)
+    if reloads and upstream is not None:
+        raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
     if reloads:
         return reload.serve(module, [f"--{name.replace('_', '-')}={text}" for name, text in flags.items()])
     with _view(config) as view:
-        return uvloop.run(_serve(config, module, Session(view, runfile.directory(os.environ))))
+        return uvloop.run(_serve(config, upstream or module, Session(view, runfile.directory(os.environ))))
 
 
 def _view(config: Config) -> Live | Plain:
@@ -165,14 +178,17 @@ def _entry(running: Running) -> runfile.Running:
     )
 
 
-async def _serve(config: Config, module: str, session: Session) -> int:
-    server = Server(
-        config,
-        module,
-        version=metadata.version("regrain"),
-        listening=session.listening,
-        changed=session.changed,
-    )
+async def _serve(config: Config, served: str | Target, session: Session) -> int:
+    """Serve an app's module, or an upstream."""
+    version = metadata.version("regrain")
+    listening, changed = session.listening, session.changed
+    server: Server | UpstreamServer
+    if isinstance(served, str):
+        server = Server(config, served, version=version, listening=listening, changed=changed)
+    else:
+        server = UpstreamServer(
+            served, environ=os.environ, version=version, listening=listening, changed=changed
+        )
     following = asyncio.create_task(session.follow())
     try:
         return await server.serve()

@@ -1,0 +1,354 @@
+"""The HTTP/1.1 edge of an upstream: requests come in as the bytes they are, answers go out likewise.
+
+Granian, which serves apps, decodes a request's path, drops header values that are no UTF-8, and ends an answer
+that broke off as if it were complete; a proxy must do none of these. Limits and times are those of apps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httptools
+
+from regrain.errors import RequestError, SpecError
+from regrain_watchdog.front import problem
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.listen import bind
+from regrain_watchdog.front.upstream.client import Fields
+from regrain_watchdog.front.upstream.flow import Inflow, Outflow
+
+MAX_HEAD = 1 << 16
+"""Bytes that a request's head may have."""
+LINGER = 0.5
+"""Seconds that a stopping edge gives an idle connection for a request that is on its way."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+Handler = Callable[["Exchange"], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Request:
+    """A request's head, and its body as it comes. `length` is None for a chunked body."""
+
+    method: str
+    target: bytes
+    fields: Fields
+    body: Inflow
+    length: int | None
+    is_old: bool
+    """Whether it is HTTP/1.0: its sender knows no chunks."""
+    expects: bool
+    """Whether its sender waits to be told to send the body."""
+
+    def field(self, name: bytes) -> str:
+        """A field's value by its lower-case name, "" without one."""
+        return next((value.decode("latin-1") for key, value in self.fields if key.lower() == name), "")
+
+
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        begun: whether some of the answer was sent.
+        keeps: whether the connection may stay open after it.
+    """
+
+    def __init__(self, request: Request, connection: _Connection, *, keeps: bool) -> None:
+        self.request = request
+        self.begun = False
+        self.keeps = keeps
+        self._connection = connection
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body; b"" at its end."""
+        if self.request.expects:
+            self.request.expects = False
+            if not self.begun:
+                self._connection.transport.write(CONTINUE)
+        return await self.request.body.read()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer, head and framing included."""
+        self.begun = True
+        self._connection.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the caller takes more."""
+        await self._connection.out.drain()
+
+    def abort(self) -> None:
+        """Break the answer off, so that nobody takes it for complete."""
+        self.keeps = False
+        self._connection.transport.abort()
+
+    @property
+    def stays(self) -> bool:
+        """Whether the connection stays open after this answer, as its head must say."""
+        return self.keeps and not self._connection.stopping
+
+    def respond(self, status: int, fields: list[tuple[str, str]], content: bytes) -> None:
+        """Send a whole answer of our own."""
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            *(f"{name}: {text}" for name, text in fields),
+        ]
+        if not self.request.body.taken:
+            self.keeps = False  # the rest of the body would be read as the next request
+        if not self.stays:
+            lines.append("connection: close")
+        elif self.request.is_old:
+            lines.append("connection: keep-alive")
+        lines.append(f"content-length: {len(content)}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        self.write(head if self.request.method == "HEAD" else head + content)
+
+
+class _Connection(asyncio.Protocol):
+    """A caller's connection; httptools calls the `on_` methods as it parses."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.out = Outflow()
+        self.stopping = False
+        self._edge = edge
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._fields: Fields = []
+        self._head = 0
+        self._in_head = True
+        self._received: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._quiet_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of streams only
+        self.transport = transport
+        self._quiet_since = self._loop.time()
+        self._timer = self._loop.call_later(self._edge.header_timeout, self._look)
+        self._edge.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.out.lose()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._received is not None:
+            self._received.request.body.fail(ConnectionResetError("the caller has gone"))
+        if self._task is not None:
+            self._task.cancel()
+        self._edge.lost(self)
+
+    def pause_writing(self) -> None:
+        self.out.pause()
+
+    def resume_writing(self) -> None:
+        self.out.resume()
+
+    def stop(self) -> None:
+        """Close after the answer on its way; if there is none, after a moment for a request on its way."""
+        self.stopping = True
+        if self._task is None:
+            self._loop.call_later(LINGER, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._task is None:
+            self.transport.close()
+
+    def _look(self) -> None:
+        """Close a connection that has sent no whole head for too long."""
+        limit = self._edge.header_timeout
+        now = self._loop.time()
+        if self._task is None and now - self._quiet_since >= limit:
+            if self._head:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's head took more than {limit:g} s")
+            self.transport.close()
+            return
+        since = now if self._task is not None else self._quiet_since
+        self._timer = self._loop.call_later(since + limit - now, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._received is not None:
+                self._received.keeps = False  # what follows the request is no HTTP
+        except httptools.HttpParserError as error:
+            self._broken(str(error))
+            return
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._broken("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._fields = []
+        self._in_head = True
+        self._received = None
+
+    def on_url(self, target: bytes) -> None:
+        self._target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head = 0
+        known: dict[bytes, bytes] = {name.lower(): value for name, value in self._fields}
+        is_old = self._parser.get_http_version() != "1.1"
+        chunked = b"transfer-encoding" in known
+        request = Request(
+            method=self._parser.get_method().decode("latin-1"),
+            target=self._target,
+            fields=self._fields,
+            body=Inflow(self.transport),
+            length=None if chunked else int(known.get(b"content-length", b"0")),
+            is_old=is_old,
+            expects=b"expect" in known and not is_old,
+        )
+        exchange = Exchange(request, self, keeps=self._parser.should_keep_alive())
+        self._received = exchange
+        if self._task is None:
+            self._begin(exchange)
+        else:
+            self._waiting.append(exchange)
+            self.transport.pause_reading()
+
+    def on_body(self, data: bytes) -> None:
+        if self._received is not None:
+            self._received.request.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        if self._received is not None:
+            self._received.request.body.end()
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._task = self._loop.create_task(self._serve(exchange))
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await self._edge.handler(exchange)
+        except (ConnectionError, asyncio.CancelledError):
+            exchange.abort()  # the caller has gone
+        self._served(exchange)
+
+    def _served(self, exchange: Exchange) -> None:
+        self._task = None
+        self._quiet_since = self._loop.time()
+        if self.transport.is_closing():
+            return
+        if not exchange.stays or not exchange.request.body.taken:
+            self.transport.close()
+        elif self._waiting:
+            if len(self._waiting) == 1:
+                self.transport.resume_reading()
+            self._begin(self._waiting.popleft())
+
+    def _broken(self, why: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        """What came is no request; if it broke off in a body, whoever reads it answers."""
+        detail = f"the request is no HTTP: {why}" if why else f"the request's head has over {MAX_HEAD} bytes"
+        if self._received is not None and not self._received.request.body.ended:
+            self._received.request.body.fail(RequestError(status, detail))
+            self._received.keeps = False
+            return
+        if self._task is None:
+            self._refuse(status, detail)
+        self.stopping = True
+        if self._task is None:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer what never became a request."""
+        content = problem.problem(RequestError(status, detail), "")
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {problem.MEDIA_TYPE}\r\n"
+        head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + content)
+
+
+class Edge:
+    """Listens, and hands each request to a handler.
+
+    Args:
+        handler: answers an exchange, or raises ConnectionError where its caller has gone; cancelled likewise.
+        config: address, TLS, limits and times.
+    """
+
+    def __init__(self, handler: Handler, config: Config) -> None:
+        self.handler = handler
+        self.header_timeout = config.header_timeout
+        self._config = config
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._empty = asyncio.Event()
+        self._port = config.port
+
+    @property
+    def port(self) -> int:
+        """The port in use once started; before that the one asked for."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where this process reaches it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._config.host, self._config.host)  # noqa: S104
+        scheme = "https" if self._config.tls_cert else "http"
+        return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
+
+    async def start(self) -> None:
+        """Accept connections from here on; SpecError if the address or the certificate cannot be had."""
+        config = self._config
+        context = _tls(config) if config.tls_cert else None
+        bound = bind(config.host, config.port, name="port", backlog=config.max_connections)
+        self._port = bound.getsockname()[1]
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self), sock=bound, backlog=config.max_connections, ssl=context
+        )
+
+    async def stop(self, timeout: float) -> bool:
+        """Stop accepting and let what is in flight finish; whether it did within `timeout` seconds."""
+        if self._server is None:
+            return True
+        await asyncio.sleep(0)  # connections that the kernel has accepted already are accepted here too
+        self._server.close()
+        for connection in list(self._connections):
+            connection.stop()
+        try:
+            async with asyncio.timeout(timeout):
+                while self._connections:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.transport.abort()
+            return False
+        self._server = None
+        return True
+
+    def opened(self, connection: _Connection) -> None:
+        """A connection is there; one too many is closed at once."""
+        if len(self._connections) >= self._config.max_connections:
+            connection.transport.abort()
+            return
+        self._connections.add(connection)
+        if self._server is not None and not self._server.is_serving():
+            connection.stop()
+
+    def lost(self, connection: _Connection) -> None:
+        """A connection has gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except OSError as error:  # ssl's own errors are among them
+        raise SpecError(f"REGRAIN_TLS_CERT, REGRAIN_TLS_KEY: {error}") from error
+    return context
