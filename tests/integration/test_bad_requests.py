@@ -58,6 +58,7 @@ def test_an_empty_image_is_refused_before_any_stage(problem, ocr):
 def test_after_damaged_images_a_whole_one_is_read(ocr):
     page = ocr.post(PAGE.read_bytes(), headers={"Content-Type": "image/png"})
 
+    assert "fresh interpreters" not in ocr.output
     assert "Letusfirstdeterminemarkersofthecoinsandthebackground" in "".join(page.json()["text"].split())
 
 
