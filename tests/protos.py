@@ -20,7 +20,8 @@ def compiled(proto: str, folder: Path) -> tuple[Path, Path]:
     subprocess.run(
         [*command, f"--descriptor_set_out={messages}", f"--pyi_out={folder}", source.name], check=True
     )
-    head = "from google.protobuf.descriptor_pool import DescriptorPool\n"
+    head = '# mypy: disable-error-code="type-arg"\n'  # protoc leaves them out
+    head += "from google.protobuf.descriptor_pool import DescriptorPool\n"
     stub.write_text(f"{head}{stub.read_text()}".rstrip() + "\n\nPOOL: DescriptorPool\n")
     return messages, stub
 

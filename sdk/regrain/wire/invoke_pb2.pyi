@@ -1,3 +1,4 @@
+# mypy: disable-error-code="type-arg"
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

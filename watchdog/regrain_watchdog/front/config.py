@@ -26,6 +26,7 @@ LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("off", "text", "json")
 TRACE_CONTEXTS = ("pass", "make")
 LAST_PORT = 65535
+OFF = "off"
 MIB = 1 << 20
 
 
@@ -83,6 +84,16 @@ def _port(help_: str, unset: str = "") -> dict[str, Setting]:
     )
 
 
+def _port_or_off(help_: str, unset: str) -> dict[str, Setting]:
+    def parse(text: str) -> int | None:
+        return None if text.lower() == OFF else int(text)
+
+    def accepts(value: object) -> bool:
+        return value is None or (isinstance(value, int) and 0 <= value <= LAST_PORT)
+
+    return _setting(help_, f"0 (any free port) to {LAST_PORT}, or {OFF}", parse, accepts, unset)
+
+
 def _size(help_: str, least: int) -> dict[str, Setting]:
     allowed = f'sizes such as "512Ki", "64Mi", "2Gi" or a number of bytes, from {least}'
     return _setting(help_, allowed, parse_bytes, lambda value: isinstance(value, int) and value >= least)
@@ -136,6 +147,7 @@ class Config:
     """How the front serves. Seconds and bytes; SpecError names the setting that is wrong."""
 
     DEFAULT_METRICS_PORT: ClassVar[int] = 8081
+    DEFAULT_GRPC_PORT: ClassVar[int] = 9000
 
     host: str = dataclasses.field(
         default="127.0.0.1",
@@ -151,6 +163,13 @@ class Config:
         default=DEFAULT_METRICS_PORT,
         metadata=_port(
             "Port of the Prometheus metrics.", "8081, or any free port where 8081 is taken; the log names it"
+        ),
+    )
+    grpc_port: int | None = dataclasses.field(
+        default=DEFAULT_GRPC_PORT,
+        metadata=_port_or_off(
+            "Port of the app over gRPC: Open Inference Protocol, Invoke, health and reflection.",
+            "9000, or any free port where 9000 is taken; the app's first lines name it",
         ),
     )
     admin_port: int = dataclasses.field(

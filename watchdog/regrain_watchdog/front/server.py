@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
@@ -24,9 +25,13 @@ from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener, Tls
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.front.zygote import Zygote
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.grpc.server import Server as GrpcServer
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +76,8 @@ class Server:
         self._admin: Admin | None = None
         self._listeners: list[Listener] = []
         self._ports: dict[str, int] = {}
+        self._grpc: GrpcServer | None = None
+        self._opening: asyncio.Future[None] | None = None
         self._zygote: Zygote | None = None
         self._rebirth: asyncio.Future[None] | None = None
 
@@ -85,6 +92,8 @@ class Server:
                 return 0
             app = await self._open(manifest, self._zygote)
             if await self._signals.until_first(self._start(app)) is not None:
+                if self._opening is not None:
+                    await self._opening
                 self._changed("ready")
                 await self._signals.until_first(self._fail_later())
             return await self._drain(app)
@@ -125,10 +134,22 @@ class Server:
         self._admin, admin = await open_admin(manifest, measure, self.status, config)
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
+        if config.grpc_port is not None:
+            self._opening = asyncio.ensure_future(self._open_grpc(ingress.inference, measure))
         self._listening(
             Running(app=manifest.app, http=http.url, metrics=metrics.url, admin=admin.url, status=self.status)
         )
         return app
+
+    async def _open_grpc(self, inference: Inference, measure: Measure) -> None:
+        """Open the port of gRPC, while the replicas start: its library takes a while to import."""
+        try:
+            kind = await asyncio.to_thread(_grpc_server)
+            self._grpc = kind(inference, measure, self._config)
+            await self._grpc.start()
+            self._ports["grpc"] = self._grpc.port
+        except SpecError as error:
+            self._fail(error)
 
     async def _start(self, app: App) -> bool:
         """Start the replicas and warm them up; whatever goes wrong is raised."""
@@ -159,20 +180,27 @@ class Server:
 
     async def _finish(self, app: App) -> None:
         await asyncio.sleep(self._config.healthcheck_interval)
-        if not await self._listeners[0].stop(self._config.drain_timeout):
-            logger.warning(
-                "%d call(s) were cut off after %g s", app.measure.in_flight, self._config.drain_timeout
-            )
+        timeout = self._config.drain_timeout
+        whole, _ = await asyncio.gather(self._listeners[0].stop(timeout), self._stop_grpc(timeout))
+        if not whole:
+            logger.warning("%d call(s) were cut off after %g s", app.measure.in_flight, timeout)
         await app.stop()
 
     async def _close(self) -> None:
         """Let go of whatever is still open."""
         if self._ingress is not None:
             self._ingress.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+        await self._stop_grpc(0.0)
         for listener in self._listeners:
             await listener.stop(1.0)
         if self._zygote is not None:
             await self._zygote.stop()
+
+    async def _stop_grpc(self, timeout: float) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop(timeout)
 
     def _kill(self) -> None:
         if self._app is not None:
@@ -225,6 +253,12 @@ class Server:
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
         }
+
+
+def _grpc_server() -> type[GrpcServer]:
+    from regrain_watchdog.front.grpc.server import Server as Found  # noqa: PLC0415  # off the way to ready
+
+    return Found
 
 
 def sample_values(manifest: Manifest) -> dict[str, object] | None:

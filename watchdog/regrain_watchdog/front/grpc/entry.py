@@ -1,0 +1,137 @@
+"""What every call over gRPC goes through: key, call id, deadline, headers, counting, and errors as statuses.
+
+Messages come in and go out as bytes, so that a malformed one is an error of ours like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TypeVar
+
+import grpc
+import msgspec
+from google.protobuf.message import DecodeError, Message
+
+from regrain.errors import RequestError
+from regrain_watchdog.front import problem, trace_context
+from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.credentials import Key
+from regrain_watchdog.front.grpc.status import code, trailers
+from regrain_watchdog.front.http import checked_id, server_timing
+from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
+
+logger = logging.getLogger(__name__)
+accesses = logging.getLogger("regrain.access")
+
+Headers = dict[str, str]
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Work = Callable[[bytes, Call, Headers], Awaitable[Message]]
+M = TypeVar("M", bound=Message)
+
+METHOD = "POST"
+"""The method under which calls are counted; gRPC has no other."""
+_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class Entry:
+    """Lets calls in, and answers those that fail.
+
+    Args:
+        measure: what counts them.
+        config: limits and keys.
+        latency: called for the latency objective in seconds; 0.0 means none.
+    """
+
+    def __init__(self, measure: Measure, config: Config, latency: Callable[[], float]) -> None:
+        self._measure = measure
+        self._latency = latency
+        self._logs = config.access_log != "off"
+        self._key = Key.load(config.invocation_key_file, "invocation_key_file")
+        self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
+
+    async def unary(self, path: str, work: Work, data: bytes, context: Context) -> bytes:
+        """Answer a call with one message, by `work`."""
+        answer, call, error = await self.counted(path, work, data, context)
+        told = [("x-call-id", call.id)]
+        if call.spans:
+            told.append(("server-timing", server_timing(call.spans)))
+        if error is not None:
+            await context.abort(code(error.status), error.detail, (*told, *trailers(error)))
+        context.set_trailing_metadata(tuple(told))
+        return answer
+
+    async def counted(
+        self, path: str, work: Work, data: bytes, context: Context
+    ) -> tuple[bytes, Call, RequestError | None]:
+        """Run a call and count it; return its answer or its error."""
+        call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
+        status, answer, error = CANCELLED, b"", None
+        self._measure.arrived()
+        try:
+            answer = (await work(data, call, self._admit(call, context))).SerializeToString()
+            status = HTTPStatus.OK.value
+        except RequestError as found:
+            error, status = found, found.status.value
+        except asyncio.CancelledError:
+            status = LATE if context.time_remaining() == 0 else CANCELLED
+            raise
+        except Exception:
+            logger.exception("a request failed unexpectedly", extra={"call_id": call.id})
+            error = problem.internal(call.id)
+            status = error.status.value
+        finally:
+            now = time.monotonic()
+            self._measure.finished(call, method=METHOD, status=status, seconds=now - call.arrived, now=now)
+            if self._logs:
+                seconds = round(now - call.arrived, 6)
+                told = {"method": METHOD, "path": path, "status": status, "seconds": seconds}
+                sizes = {"call_id": call.id, "received": len(data), "sent": len(answer)}
+                accesses.info("request", extra=told | sizes)
+        return answer, call, error
+
+    async def page(self, work: Callable[[bytes], Message], data: bytes, context: Context) -> bytes:
+        """Answer what is no call of the app."""
+        try:
+            return work(data).SerializeToString()
+        except RequestError as error:
+            await context.abort(code(error.status), error.detail, trailers(error))
+
+    def _admit(self, call: Call, context: Context) -> Headers:
+        """Give a call what its metadata and its deadline say; return the metadata as headers."""
+        headers = _headers(context)
+        if self._key is not None:
+            self._key.check(headers)
+            headers = self._key.without(headers)
+        trace_context.keep_valid(headers)
+        if "x-call-id" in headers:
+            call.id = checked_id(headers["x-call-id"])
+        call.headers = _msgpack(headers)
+        given = [seconds for seconds in (self._latency(), context.time_remaining()) if seconds]
+        if given:
+            call.deadline = call.arrived + min(given)
+        return headers
+
+
+def parsed(kind: type[M], data: bytes) -> M:
+    """Return a message; RequestError (400) if the bytes are none."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        detail = f"the message is no {kind.DESCRIPTOR.full_name}: {error}"
+        raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
+
+
+def _headers(context: Context) -> Headers:
+    """Metadata by name; one that comes several times is joined by commas, binary ones stay out."""
+    headers: Headers = {}
+    for name, text in context.invocation_metadata() or ():
+        if isinstance(text, str):
+            headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers

@@ -1,0 +1,67 @@
+"""The service grpc.health.v1.Health: whether the app is ready, asked once or watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health_pb2 as pb
+
+Context = grpc.aio.ServicerContext[pb.HealthCheckRequest, pb.HealthCheckResponse]
+NAME = "grpc.health.v1.Health"
+LOOK = 0.25
+"""Seconds between two looks for those who watch."""
+
+
+class Health:
+    """Answers health checks.
+
+    Args:
+        services: the names that are known beside "", which is the server.
+        unready: why the app is not ready; "" when it is.
+    """
+
+    def __init__(self, services: tuple[str, ...], unready: Callable[[], str]) -> None:
+        self._services = ("", *services)
+        self._unready = unready
+        self._ended = asyncio.Event()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the methods for a server."""
+        read, write = pb.HealthCheckRequest.FromString, pb.HealthCheckResponse.SerializeToString
+        methods = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check, read, write),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, read, write),
+        }
+        return grpc.method_handlers_generic_handler(NAME, methods)
+
+    def end(self) -> None:
+        """Tell those who watch that it is over."""
+        self._ended.set()
+
+    async def _check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r}")
+        return pb.HealthCheckResponse(status=self._status(request.service))
+
+    async def _watch(self, request: pb.HealthCheckRequest, context: Context) -> None:
+        told = None
+        while True:
+            status = self._status(request.service)
+            if status != told:
+                await context.write(pb.HealthCheckResponse(status=status))
+                told = status
+            if self._ended.is_set():
+                return
+            try:
+                await asyncio.wait_for(self._ended.wait(), LOOK)
+            except TimeoutError:
+                continue
+
+    def _status(self, service: str) -> int:
+        if service not in self._services:
+            return pb.HealthCheckResponse.SERVICE_UNKNOWN
+        if self._ended.is_set() or self._unready():
+            return pb.HealthCheckResponse.NOT_SERVING
+        return pb.HealthCheckResponse.SERVING
