@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 LIMIT = 20
 """Misses told where the caller does not say how many."""
-MISSES_SHOWN = 12
+MISSES_SHOWN = 8
 """Misses on the live page."""
 EVENTS = "/events"
 ATTAINMENT = 0.95

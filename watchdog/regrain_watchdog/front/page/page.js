@@ -95,7 +95,7 @@ function tiles(now) {
     latency("p99"),
     tile("Hit rate", share(now.load.hit_rate), now.slo ? `wanted ${share(now.slo.attainment)}` : "of all requests", met ? "good" : "bad",
       spark(line(judged), { label: `hit rate over two minutes, now ${share(now.load.hit_rate)}`, span: SPAN, limit: now.slo?.attainment, top: 1.05 })),
-    tile("Waiting", String(queued), `${now.in_flight} in flight`, "",
+    tile("In flight", String(now.in_flight), `${queued} waiting in queues`, "",
       spark(samples((sample) => sample.in_flight), { label: `requests in flight over two minutes, now ${now.in_flight}`, span: SPAN })),
   );
 }
@@ -217,12 +217,13 @@ function transitions(now) {
 function misses(now, tints) {
   draw("misses", [now.misses.map((miss) => miss.call_id + miss.seconds), [...tints]], () => {
     if (!now.misses.length) return nothing("None: every answer was correct and in time.");
+    const scale = Math.max(now.slo?.latency ?? 0, ...now.misses.map((miss) => miss.seconds)) * 1.02;
     const rows = now.misses.map((miss) => [
       clock(miss.at),
       el("code", {}, miss.call_id),
       el("span", { class: "bad" }, `${miss.reason} (${miss.status})`),
       duration(miss.seconds),
-      breakdown(miss, tints),
+      breakdown(miss, tints, scale),
     ]);
     return table(
       [{ title: "At" }, { title: "Call id" }, { title: "Reason" }, { title: "Took", number: true }, { title: "Where", grow: true }],
@@ -231,8 +232,11 @@ function misses(now, tints) {
   });
 }
 
-/** A bar whose parts are what queues, hops and stages took, summed up by stage, and the same in words. */
-function breakdown(miss, tints) {
+/**
+ * A bar whose parts are what queues, hops and stages took, summed up by stage, and the same in words.
+ * `scale` is the seconds that the whole width stands for; a mark stands at the objective.
+ */
+function breakdown(miss, tints, scale) {
   const parts = new Map();
   for (const span of miss.spans) {
     const name = span.kind === "service" ? span.stage : span.kind === "wait" ? "queue" : "hop";
@@ -247,8 +251,14 @@ function breakdown(miss, tints) {
   const bar = el("div", { class: "bar", "aria-hidden": "true" });
   for (const part of shown) {
     const piece = el("i", { class: part.look, title: `${part.name}: ${duration(part.seconds)}` });
-    piece.style.flexGrow = String(part.seconds);
+    const width = known > miss.seconds ? (part.seconds / known) * miss.seconds : part.seconds; // some ran side by side
+    piece.style.width = `${(width / scale) * 100}%`;
     bar.append(piece);
+  }
+  if (miss.slo !== null) {
+    const mark = el("b", { title: `objective: ${duration(miss.slo)}` });
+    mark.style.left = `${(miss.slo / scale) * 100}%`;
+    bar.append(mark);
   }
   const words = shown.map((part) => `${part.name} ${duration(part.seconds)}`).join("  ·  ");
   return el("div", {}, bar, el("div", { class: "parts" }, words || "it reached no stage"));

@@ -1,0 +1,124 @@
+"""Debian's Chromium without a screen, driven over the WebDriver protocol."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PATIENCE = 30.0
+LOOK = 0.05
+
+
+class Browser:
+    """One window."""
+
+    def __init__(self, driver: str, profile: Path, size: str) -> None:
+        options = {"args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={size}"]}
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        made = self._ask("POST", f"{driver}/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._session = f"{driver}/session/{made['sessionId']}"
+
+    def open(self, url: str) -> None:
+        self._ask("POST", f"{self._session}/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> object:
+        return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
+
+    def text(self, selector: str) -> str:
+        """What a reader sees of an element; "" where there is none."""
+        found = "const found = document.querySelector(arguments[0]);"
+        return str(self.run(f"{found} return found?.innerText ?? found?.textContent ?? ''", selector))
+
+    def until(self, claim: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not claim():
+            assert time.monotonic() < end, f"not within {PATIENCE:g} s: {what}\n{self.text('body')}"
+            time.sleep(LOOK)
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings in the console: of scripts, of what was not found, of what a policy forbade."""
+        told = self._ask("POST", f"{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in told]
+
+    def prefer(self, scheme: str) -> None:
+        """Ask for "light" or "dark"."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.command("Emulation.setEmulatedMedia", {"features": features})
+
+    def command(self, name: str, parameters: dict[str, object]) -> object:
+        return self._ask("POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def picture(self) -> bytes:
+        shot = self.command("Page.captureScreenshot", {"captureBeyondViewport": True})
+        return base64.b64decode(shot["data"])
+
+    def close(self) -> None:
+        self._ask("DELETE", self._session)
+
+    def _ask(self, method: str, url: str, body: dict[str, object] | None = None):
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.request(method, url, json=body, timeout=60)
+        told = answer.json()["value"]
+        assert answer.ok, told
+        return told
+
+
+@contextlib.contextmanager
+def browsing(folder: Path, size: str = "1280,1000") -> Iterator[Browser]:
+    """Start a browser whose profile is in a folder of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(
+        ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _await_driver(port, driver)
+        browser = Browser(f"http://127.0.0.1:{port}", folder, size)
+        try:
+            yield browser
+        finally:
+            browser.close()
+    finally:
+        driver.terminate()
+        driver.wait(10)
+
+
+def _await_driver(port: int, driver: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert driver.poll() is None, "chromedriver ended"
+            assert time.monotonic() < end, "chromedriver does not listen"
+            time.sleep(LOOK)
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (Debian: apt-get install chromium chromium-driver)")
+    with browsing(tmp_path_factory.mktemp("profile")) as made:
+        yield made

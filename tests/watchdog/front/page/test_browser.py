@@ -1,0 +1,186 @@
+"""The live page of an app that is really served, in a real browser."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+pytestmark = pytest.mark.process
+
+APP = """
+from regrain import SLO, App
+
+app = App("greeter", slo=SLO(latency=5.0, attainment=0.9), sample={"words": ["a"]})
+
+
+@app.stage()
+def check(words: list[str]) -> list[str]:
+    if "fail" in words:
+        raise ValueError("it was told to")
+    return words
+
+
+@app.batched(max_size=4, max_wait=0.001)
+def shout(words: list[str]) -> list[str]:
+    return [word.upper() for word in words]
+
+
+@app.stage()
+def join(words: list[str]) -> str:
+    return " ".join(words)
+
+
+@app.flow
+def main(words: list[str]) -> str:
+    return join(shout.map(check(words)))
+"""
+ADDRESS = re.compile(r"admin on (\S+)")
+READY = re.compile(r"ready in .* on (\S+), grain")
+
+
+class Run:
+    """A `regrain run` process, once it is ready."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "app.py").write_text(APP)
+        flags = [
+            "--port",
+            "0",
+            "--metrics-port",
+            "0",
+            "--grain",
+            "check | shout+join",
+            "--replicas",
+            "check=2,join=1",
+        ]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(folder / "app.py"), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        )
+        self.url = self._said(READY)
+        self.admin = self._said(ADDRESS)
+
+    def _said(self, pattern: re.Pattern[str]) -> str:
+        lines = []
+        for line in self.process.stdout or ():
+            lines.append(line)
+            if found := pattern.search(line):
+                return found[1]
+        raise AssertionError(f"it ended without saying {pattern.pattern}: {lines}")
+
+    def call(self, *words: str) -> int:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.post(self.url, json={"words": words}, timeout=30).status_code
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+            if self.process.stdout:
+                self.process.stdout.close()
+
+
+@pytest.fixture
+def run(tmp_path):
+    tmp_path.chmod(0o700)
+    made = Run(tmp_path)
+    yield made
+    made.end()
+
+
+def test_the_page_shows_the_app_and_follows_what_it_does(browser, run):
+    browser.open(run.admin)
+    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
+    browser.until(lambda: browser.run("return !!document.querySelector('#dag svg')"), "the DAG is drawn")
+
+    groups = browser.run(
+        "return [...document.querySelectorAll('#dag [data-group]')].map(g => g.dataset.group)"
+    )
+    stages = browser.run(
+        "return [...document.querySelectorAll('#dag [data-stage]')].map(g => g.dataset.stage)"
+    )
+    assert groups == ["check", "shout+join"]
+    assert sorted(stages) == ["check", "join", "shout"]
+    assert browser.text("#app") == "greeter"
+    assert "90 % within 5 s" in browser.text("#about")
+    functions = browser.text("#functions")
+    assert functions.count("ready") == 3
+    assert all(group in functions for group in ("check", "shout + join"))
+    assert "None" in browser.text("#misses")
+    assert "2 replicas" in browser.text('#dag [data-group="check"]')
+    assert browser.text('[data-tile="p50"] .value') == "\N{EN DASH}"
+
+    assert [run.call("a", "b"), run.call("a", "b", "c", "d")] == [200, 200]
+
+    browser.until(lambda: "2 requests" in browser.text('[data-tile="Rate"]'), "requests are counted")
+    assert re.fullmatch(r"[\d.]+ (µs|ms|s)", browser.text('[data-tile="p99"] .value'))
+    assert browser.text('[data-tile="Hit rate"] .value') == "100.0 %"
+    browser.until(lambda: "/s" in browser.text("#stages"), "stages have run")
+    browser.until(
+        lambda: browser.run("return document.querySelectorAll('[data-tile=\"Rate\"] .curve').length"),
+        "the sparkline has a curve",
+    )
+
+    assert run.call("fail") == 500
+
+    browser.until(lambda: "failed (500)" in browser.text("#misses"), "the miss is listed")
+    assert "check" in browser.text("#misses .parts")
+    assert browser.text('[data-tile="Hit rate"] .value') == "66.7 %"
+    assert browser.complaints() == []
+
+
+def test_the_page_is_whole_in_the_dark_and_for_assistive_technology(browser, run):
+    browser.open(run.admin)
+    browser.until(lambda: browser.run("return !!document.querySelector('#dag svg')"), "the DAG is drawn")
+    colours = (
+        "return [getComputedStyle(document.body).backgroundColor,"
+        " getComputedStyle(document.querySelector('#dag rect')).fill]"
+    )
+    browser.prefer("light")
+    light = browser.run(colours)
+    browser.prefer("dark")
+
+    assert browser.run(colours) != light
+    assert all(one != other for one, other in zip(browser.run(colours), light, strict=True))
+    unnamed = (
+        "return [...document.querySelectorAll('svg[role=img]')]"
+        ".filter(s => !s.getAttribute('aria-label') && !s.querySelector('title')).length"
+    )
+    assert browser.run(unnamed) == 0
+    assert browser.run("return document.querySelector('#state').getAttribute('role')") == "status"
+    browser.prefer("")
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+def test_nothing_reaches_over_the_edge_of_the_window(browser, run, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.command("Emulation.setDeviceMetricsOverride", size)
+    browser.open(run.admin)
+    browser.until(lambda: browser.run("return !!document.querySelector('#dag svg')"), "the DAG is drawn")
+
+    over = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+    browser.command("Emulation.clearDeviceMetricsOverride", {})
+    assert over == 0
+
+
+def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(browser, run):
+    browser.open(run.admin)
+    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
+
+    assert run.end() == 0
+
+    browser.until(lambda: "trying again" in browser.text("#trouble"), "the page says so")
+    assert browser.text("#state") == "draining"
