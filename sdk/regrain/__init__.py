@@ -28,6 +28,7 @@ if typing.TYPE_CHECKING:
     from regrain._onnx import onnx
     from regrain._torch import torch
     from regrain.client import Client
+    from regrain.grpc_client import GrpcClient
 
 __all__ = [
     "GPU",
@@ -38,6 +39,7 @@ __all__ = [
     "Context",
     "Failure",
     "GrainError",
+    "GrpcClient",
     "LoadError",
     "RegrainError",
     "Request",
@@ -55,7 +57,12 @@ __all__ = [
     "torch",
 ]
 
-_LATER = {"Client": "regrain.client", "onnx": "regrain._onnx", "torch": "regrain._torch"}
+_LATER = {
+    "Client": "regrain.client",
+    "GrpcClient": "regrain.grpc_client",
+    "onnx": "regrain._onnx",
+    "torch": "regrain._torch",
+}
 
 
 def __getattr__(name: str) -> object:

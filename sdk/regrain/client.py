@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -11,16 +10,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import requests
 
 from regrain.errors import RequestError, SpecError
-
-OCTETS = "application/octet-stream"
-NPY = "application/x-npy"
-JSON = "application/json"
-ACCEPT = f"{NPY}, {OCTETS}, {JSON};q=0.9, */*;q=0.8"
-"""An answer that is an array or bytes comes as such, everything else as JSON."""
+from regrain.media import ACCEPT, JSON, decoded, encoded, to_json
 
 _TOLD = ("X-Call-Id", "Retry-After")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -91,7 +84,7 @@ class Client:
         response = self._post(_parts(parameters) if _needs_parts(parameters) else _whole(body, parameters))
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             raise _error(response)
-        return _decoded(response)
+        return decoded(response.content, response.headers.get("Content-Type", ""))
 
     def _post(self, content: _Content) -> requests.Response:
         headers = {"Accept": ACCEPT} | ({"Content-Type": content.media_type} if content.media_type else {})
@@ -125,7 +118,7 @@ def _needs_parts(parameters: dict[str, object]) -> bool:
 def _parts(parameters: dict[str, object]) -> _Content:
     parts = []
     for name, value in parameters.items():
-        body, media_type = (_json(value), JSON) if isinstance(value, str) else _encoded(value)
+        body, media_type = (to_json(value), JSON) if isinstance(value, str) else encoded(value)
         parts.append((name, (None, body, media_type)))
     return _Content(parts=parts)
 
@@ -133,60 +126,8 @@ def _parts(parameters: dict[str, object]) -> _Content:
 def _whole(body: object, parameters: dict[str, object]) -> _Content:
     if body is None and not parameters:
         return _Content()
-    content, media_type = _encoded(parameters or body)
+    content, media_type = encoded(parameters or body)
     return _Content(body=content, media_type=media_type)
-
-
-def _encoded(value: object) -> tuple[bytes, str]:
-    """A value as bytes, and their media type."""
-    if isinstance(value, bytes):
-        return value, OCTETS
-    if isinstance(value, np.ndarray):
-        return _npy(value), NPY
-    if isinstance(value, str):
-        return value.encode(), "text/plain; charset=utf-8"
-    return _json(value), JSON
-
-
-def _json(value: object) -> bytes:
-    try:
-        return msgspec.json.encode(value, enc_hook=_array_as_list)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"a value of type {type(value).__name__} cannot be sent as JSON: {error}") from error
-
-
-def _array_as_list(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not supported")
-
-
-def _npy(array: npt.NDArray[np.generic]) -> bytes:
-    buffer = io.BytesIO()
-    try:
-        np.save(buffer, array, allow_pickle=False)
-    except ValueError as error:
-        raise SpecError(f"an array of {array.dtype} cannot be sent") from error
-    return buffer.getvalue()
-
-
-def _media_type(response: requests.Response) -> str:
-    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def _decoded(response: requests.Response) -> object:
-    kind = _media_type(response)
-    try:
-        if kind == JSON or kind.endswith("+json"):
-            answer: object = msgspec.json.decode(response.content)
-            return answer
-        if kind == NPY:
-            return np.load(io.BytesIO(response.content), allow_pickle=False)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RequestError(
-            HTTPStatus.BAD_GATEWAY, f"the answer says it is {kind}, and is not: {error}"
-        ) from error
-    return response.content.decode("utf-8", "replace") if kind.startswith("text/") else response.content
 
 
 def _error(response: requests.Response) -> RequestError:

@@ -1,0 +1,68 @@
+"""Values as bodies, and bodies as values: the media types that clients of an app send and read."""
+
+from __future__ import annotations
+
+import io
+from http import HTTPStatus
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from regrain.errors import RequestError, SpecError
+
+OCTETS = "application/octet-stream"
+NPY = "application/x-npy"
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+ACCEPT = f"{NPY}, {OCTETS}, {JSON};q=0.9, */*;q=0.8"
+"""An answer that is an array or bytes comes as such, everything else as JSON."""
+
+
+def encoded(value: object) -> tuple[bytes, str]:
+    """Return a value as a body and its media type; SpecError for one that cannot be sent."""
+    if isinstance(value, bytes):
+        return value, OCTETS
+    if isinstance(value, np.ndarray):
+        return _npy(value), NPY
+    if isinstance(value, str):
+        return value.encode(), TEXT
+    return to_json(value), JSON
+
+
+def to_json(value: object) -> bytes:
+    """Return a value as JSON; SpecError for one that JSON has not."""
+    try:
+        return msgspec.json.encode(value, enc_hook=_array_as_list)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"a value of type {type(value).__name__} cannot be sent as JSON: {error}") from error
+
+
+def decoded(body: bytes, content_type: str) -> object:
+    """Return what an answer's body holds; RequestError (502) if it is not what it says."""
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == JSON or kind.endswith("+json"):
+            answer: object = msgspec.json.decode(body)
+            return answer
+        if kind == NPY:
+            return np.load(io.BytesIO(body), allow_pickle=False)
+    except (msgspec.DecodeError, ValueError) as error:
+        detail = f"the answer says it is {kind}, and is not: {error}"
+        raise RequestError(HTTPStatus.BAD_GATEWAY, detail) from error
+    return body.decode("utf-8", "replace") if kind.startswith("text/") else body
+
+
+def _array_as_list(value: object) -> object:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not supported")
+
+
+def _npy(array: npt.NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        np.save(buffer, array, allow_pickle=False)
+    except ValueError as error:
+        raise SpecError(f"an array of {array.dtype} cannot be sent") from error
+    return buffer.getvalue()
