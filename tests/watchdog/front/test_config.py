@@ -103,3 +103,17 @@ def test_the_objective_is_the_setting_or_else_the_apps_own(setting, declared, ex
     )
 
     assert Config(slo=setting).latency(manifest) == expected
+
+
+@pytest.mark.parametrize(("given", "missing"), [("tls_cert", "tls-key"), ("tls_key", "tls-cert")])
+def test_tls_needs_both_files(given, missing):
+    with pytest.raises(SpecError, match=rf"\(--{missing}\) is missing: TLS needs both files"):
+        Config.from_strings({given: "file.pem"})
+
+
+def test_off_loopback_the_admin_api_needs_a_key():
+    with pytest.raises(SpecError, match=r"others can reach 0\.0\.0\.0, .* needs REGRAIN_ADMIN_KEY_FILE"):
+        Config(admin_host="0.0.0.0")
+
+    assert Config(admin_host="0.0.0.0", admin_key_file="key").admin_host == "0.0.0.0"
+    assert Config(admin_host="::1").admin_host == "::1"

@@ -344,7 +344,13 @@ class Config:
         known = {option.name: option for option in options()}
         if unknown := sorted(set(texts) - set(known)):
             raise SpecError(f"no setting is called {unknown[0]}, there are {', '.join(known)}")
-        return msgspec.convert({name: _parse(known[name], text) for name, text in texts.items()}, cls)
+        values = {name: _parse(known[name], text) for name, text in texts.items()}
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, SpecError):  # settings that do not go together
+                raise error.__cause__ from None
+            raise
 
 
 def options() -> tuple[Option, ...]:
