@@ -165,6 +165,12 @@ def app_of():
 
 
 @pytest.fixture
+def echo_service():
+    """Make a Service of a manifest, for other ingresses than HTTP."""
+    return EchoService
+
+
+@pytest.fixture
 def serve(loop, app_of):
     """Serve an app whose stages are `behave`; returns a client that also knows the server's parts."""
     made = []
