@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from regrain.errors import LoadError, RequestError, SpecError
@@ -79,6 +80,7 @@ class Server:
         self._grpc: GrpcServer | None = None
         self._opening: asyncio.Future[None] | None = None
         self._zygote: Zygote | None = None
+        self._numbers = count(1)
         self._rebirth: asyncio.Future[None] | None = None
 
     async def serve(self) -> int:
@@ -237,7 +239,7 @@ class Server:
 
     def _make_zygote(self) -> Zygote:
         logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}
-        return Zygote(self._target, died=self._zygote_died, exited=self._exited, environment=logs)
+        return Zygote(self._target, died=self._zygote_died, exited=self._exited, environment=logs, numbers=self._numbers)
 
     def _exited(self, number: int, status: int) -> None:
         if self._app is not None:

@@ -82,8 +82,16 @@ class App:
 
     async def start(self, sample: dict[str, object] | None) -> None:
         """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""
+        await self.load()
+        await self.warm(sample)
+
+    async def load(self) -> None:
+        """Start the replicas of every function and wait until all have their stages loaded."""
         self._supervisor.start(self.functions)
         await self._supervisor.settled(State.LOADED)
+
+    async def warm(self, sample: dict[str, object] | None) -> None:
+        """Warm every replica up with a sample's parameters; RegrainError if the sample fails."""
         if sample is not None:
             now = time.monotonic()
             call = Call(id="sample", values=sample, headers=b"", arrived=now)

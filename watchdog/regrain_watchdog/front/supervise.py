@@ -57,7 +57,6 @@ class Supervisor:
         self._order = manifest.graph.stages
         self._stages = {stage.name: stage for stage in manifest.stages}
         self._timed = any(stage.timeout for stage in manifest.stages)
-        self._numbers = 0
         self._replicas: dict[int, tuple[Function, Replica]] = {}
         self._deaths: dict[str, int] = {}
         self._stopping = False
@@ -139,8 +138,7 @@ class Supervisor:
     def _spawn(self, function: Function) -> None:
         if self._stopping:
             return
-        self._numbers += 1
-        number = self._numbers
+        number = self._zygote.number()
         ours, theirs = socket.socketpair()
         board = create(BOARD)
         replica = Replica(number, self._pool, mmap.mmap(board, BOARD), self._handlers(function))

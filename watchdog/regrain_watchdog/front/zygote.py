@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import Protocol
 
 from regrain import manifest
@@ -43,6 +44,7 @@ class Zygote:
     """A zygote process.
 
     environment: variables for it and its replicas, beside our own.
+    numbers: what new replicas are numbered by, where several zygotes serve one app.
     died: called once with a sentence if it ends without being told to.
     exited: called with a replica's number and exit code (minus the signal) once it has been reaped.
     """
@@ -54,11 +56,13 @@ class Zygote:
         died: Callable[[str], None],
         exited: Callable[[int, int], None],
         environment: Mapping[str, str] | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self._target = target
         self._environment = {**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ, **(environment or {})}
         self._died = died
         self._exited = exited
+        self._numbers = numbers or count(1)
         self._births: dict[int, Offspring] = {}
         self._fresh: dict[int, subprocess.Popen[bytes]] = {}
         self._ending = False
@@ -80,6 +84,10 @@ class Zygote:
             return await asyncio.wait_for(self._hello, timeout)
         except TimeoutError as error:
             raise LoadError(f"importing {self._target} took more than {timeout:g} s") from error
+
+    def number(self) -> int:
+        """Return a number for a new replica; none is given twice."""
+        return next(self._numbers)
 
     def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
         """Start a replica with its socket, cancel board and progress board; `born` is told when it lives."""
