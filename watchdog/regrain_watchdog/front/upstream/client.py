@@ -42,13 +42,17 @@ class UpstreamError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """The head of an answer, and its body as it comes; not `sized` if it ends with its connection alone."""
+    """The head of an answer, and its body as it comes.
+
+    has_length: its head says how long it is. until_closed: it ends with its connection alone.
+    """
 
     status: int
     reason: bytes
     fields: Fields
     body: Inflow
-    sized: bool
+    has_length: bool
+    until_closed: bool
 
 
 class Connection(asyncio.Protocol):
@@ -110,7 +114,7 @@ class Connection(asyncio.Protocol):
         """Fail what is on its way, unless the end of the connection is the end of the answer."""
         self.closed = True
         self.out.lose()
-        if self._answer is not None and not self._answer.sized and exc is None:
+        if self._answer is not None and self._answer.until_closed and exc is None:
             self._answer.body.end()
         else:
             self._fail("the upstream closed the connection before its answer was complete")
@@ -159,8 +163,9 @@ class Connection(asyncio.Protocol):
         if status < INFORMATIONAL and status != SWITCHING:
             return
         names = {name.lower() for name, _ in self._fields}
-        sized = b"content-length" in names or b"transfer-encoding" in names
-        answer = Answer(status, self._reason, self._fields, Inflow(self.transport), sized)
+        has_length = b"content-length" in names
+        until_closed = not has_length and b"transfer-encoding" not in names
+        answer = Answer(status, self._reason, self._fields, Inflow(self.transport), has_length, until_closed)
         self._answer = answer
         if self._headless:
             self._reusable = self._parser.should_keep_alive()

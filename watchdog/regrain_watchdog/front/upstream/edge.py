@@ -80,6 +80,11 @@ class Exchange:
         """Wait until the caller takes more."""
         await self._connection.out.drain()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the caller takes less than it is sent."""
+        return self._connection.out.is_full
+
     def abort(self) -> None:
         """Break the answer off, so that nobody takes it for complete."""
         self.keeps = False

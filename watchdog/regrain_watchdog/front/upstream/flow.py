@@ -91,6 +91,11 @@ class Outflow:
         self._room: asyncio.Future[None] | None = None
         self._lost = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no more for now, or never again."""
+        return self._room is not None or self._lost
+
     def pause(self) -> None:
         """The connection's buffer is full."""
         if self._room is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.call import Call
@@ -14,6 +16,7 @@ from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Answer, Connection, Pool
 from regrain_watchdog.front.upstream.edge import Exchange
 
+T = TypeVar("T")
 GROUP = "upstream"
 """What the upstream is called where apps have groups and stages."""
 
@@ -98,27 +101,27 @@ class Passage:
         if whole is not None:
             exchange.write(head + whole)
         else:
-            exchange.write(head)
-            await self._stream(answer, chunked, stall or None)
+            await self._stream(head, answer, chunked, stall or None)
         self._complete = True
         return answer.status
 
-    async def _stream(self, answer: Answer, chunked: bool, stall: float | None) -> None:
+    async def _stream(self, head: bytes, answer: Answer, chunked: bool, stall: float | None) -> None:
+        """Send head and body on. A body of a length goes with its head, as it is there in a moment."""
         exchange = self._exchange
+        if not answer.has_length:
+            exchange.write(head)
+            head = b""
         try:
-            while True:
-                async with asyncio.timeout(stall):
-                    data = await answer.body.read()
-                if not data:
-                    break
-                exchange.write(heads.chunk(data) if chunked else data)
-                async with asyncio.timeout(self._config.body_timeout):
-                    await exchange.drain()
+            while data := await _within(stall, answer.body.read()):
+                exchange.write(heads.chunk(data) if chunked else head + data)
+                head = b""
+                if exchange.is_full:
+                    await _within(self._config.body_timeout, exchange.drain())
         except TimeoutError as error:
             detail = "the upstream or the caller stalled in the middle of the answer"
             raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=GROUP) from error
-        if chunked:
-            exchange.write(heads.END)
+        if chunked or head:
+            exchange.write(heads.END if chunked else head)
 
     def close(self, pool: Pool) -> None:
         """Let go of the connection: back to the pool if it is clean."""
@@ -132,6 +135,11 @@ class Passage:
             pool.give(self._connection)
         else:
             self._connection.close()
+
+
+async def _within(seconds: float | None, work: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await work
 
 
 def too_large(limit: int) -> RequestError:
