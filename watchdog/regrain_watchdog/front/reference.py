@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from regrain_watchdog.front.config import Option, options
+from regrain_watchdog.front.config import options
 from regrain_watchdog.front.measure import METRICS, SECONDS, SIZES, Named
+from regrain_watchdog.front.settings import Option
 
 SETTINGS = """# Settings
 

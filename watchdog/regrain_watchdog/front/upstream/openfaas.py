@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.config import PREFIX
+from regrain_watchdog.front.settings import PREFIX
 from regrain_watchdog.front.upstream.heads import go_duration
 
 logger = logging.getLogger(__name__)
