@@ -20,6 +20,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from regrain_watchdog.front.config import options
+
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
 MARK = "INTEGRATION_TEST_ID"
@@ -193,7 +195,9 @@ class Served:
 
 
 def _ports(flags: tuple[str, ...]) -> list[str]:
-    return [text for flag in ("--port", "--metrics-port") if flag not in flags for text in (flag, "0")]
+    """A flag for each port that a test does not choose itself: any free one."""
+    names = [option.flag for option in options() if option.name == "port" or option.name.endswith("_port")]
+    return [text for name in names if name not in flags for text in (name, "0")]
 
 
 @contextlib.contextmanager
