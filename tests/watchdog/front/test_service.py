@@ -112,16 +112,16 @@ def test_calls_leave_no_memory_and_no_descriptor_behind(grain):
         async with served("maps", grain, sample=MAPS) as app:
             process = psutil.Process()
             await ask(app, **MAPS)
-            memory, held, descriptors = app._pool.in_use, app._pool.held, process.num_fds()
+            memory, held, descriptors = app.pool.in_use, app.pool.held, process.num_fds()
             theirs = {pid: psutil.Process(pid).num_fds() for pid in pids(app)}
 
             for start in range(0, 200, 8):
                 await asyncio.gather(*(ask(app, numbers=[n] * (n % 9)) for n in range(start, start + 8)))
 
-            assert app._pool.in_use == memory
-            assert app._pool.held <= 4 * held
+            assert app.pool.in_use == memory
+            assert app.pool.held <= 4 * held
             grown = (
-                app._pool.held - held
+                app.pool.held - held
             ) >> 20  # each segment is two descriptors here, and a mapping's there
             assert process.num_fds() <= descriptors + 3 * grown
             assert {
@@ -256,7 +256,7 @@ def test_the_stages_of_a_call_that_was_cancelled_see_it(tmp_path):
             with pytest.raises(asyncio.CancelledError):
                 await task
             async with asyncio.timeout(TIMEOUT):
-                while app._pool.in_use or any(app._supervisor.cancels[:]):
+                while app.pool.in_use or any(app._supervisor.cancels[:]):
                     await asyncio.sleep(0.005)
             assert app.in_flight == 0
 

@@ -239,7 +239,13 @@ class Server:
 
     def _make_zygote(self) -> Zygote:
         logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}
-        return Zygote(self._target, died=self._zygote_died, exited=self._exited, environment=logs, numbers=self._numbers)
+        return Zygote(
+            self._target,
+            died=self._zygote_died,
+            exited=self._exited,
+            environment=logs,
+            numbers=self._numbers,
+        )
 
     def _exited(self, number: int, status: int) -> None:
         if self._app is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -21,18 +22,16 @@ from regrain.wire.codec import pack, pack_list, plain, unpack_inline
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
 from regrain_watchdog.front.function import Function
-from regrain_watchdog.front.measure import Gauges, Measure
+from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.standing import gauges, objective, standing
 from regrain_watchdog.front.supervise import Supervisor
 from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)
-
-ATTAINMENT = 0.95
-"""The share of requests that should hit where a setting gives a latency and the app gave no objective."""
 
 
 class App:
@@ -57,9 +56,12 @@ class App:
         self.measure = measure
         self.draining = False
         self._max_queue = max_queue
-        self._pool = Pool(memory)
+        self.pool = Pool(memory)
+        self._failed = failed
+        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._idle = asyncio.Event()
         self._supervisor = Supervisor(
-            manifest, zygote, self._pool, done=self._done, lost=self._lost, failed=failed
+            manifest, zygote, self.pool, done=self._done, lost=self._lost, failed=self._break
         )
         self.functions = [
             Function(group, step, measure=measure, refused=self._refused)
@@ -78,7 +80,7 @@ class App:
             for parameter in manifest.parameters
             if parameter.default
         }
-        measure.gauges = self._gauges
+        measure.gauges = lambda: gauges(self.functions, self.pool)
 
     async def start(self, sample: dict[str, object] | None) -> None:
         """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""
@@ -116,7 +118,7 @@ class App:
             self._end(flight, shutting_down())
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
-        self._pool.close()
+        self.pool.close()
 
     def kill(self) -> None:
         """End every process at once."""
@@ -134,6 +136,22 @@ class App:
     def in_flight(self) -> int:
         """Calls that have no reply yet."""
         return len(self._waiters)
+
+    async def idle(self, timeout: float) -> None:
+        """Wait until no call is under way, for `timeout` seconds at most."""
+        self._idle.clear()
+        if self._waiters:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout)
+
+    async def failure(self) -> Exception:
+        """Wait until the app cannot start at all; return why."""
+        return await asyncio.shield(self._broken)
+
+    def _break(self, error: Exception) -> None:
+        if not self._broken.done():
+            self._broken.set_result(error)
+        self._failed(error)
 
     async def submit(self, call: Call) -> Reply:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
@@ -154,6 +172,8 @@ class App:
         finally:
             flight.ended = True
             del self._waiters[flight]
+            if not self._waiters:
+                self._idle.set()
             if flight.flying and flight.slot:
                 self._supervisor.cancels[flight.slot] = 1
             self._settle(flight)
@@ -198,7 +218,7 @@ class App:
         return inputs
 
     def _pack(self, value: object, *, split: bool) -> frames.Parts:
-        writer = self._pool.writer()
+        writer = self.pool.writer()
         packed: list[frames.Value] = []
         try:
             if split and isinstance(value, list):
@@ -209,7 +229,7 @@ class App:
         finally:
             counts = Counter(leaf.generation for leaf in leaves(packed))
             for extent in writer.extents:
-                self._pool.commit(extent, counts[extent.generation])
+                self.pool.commit(extent, counts[extent.generation])
         return parts
 
     def _push(self, jobs: list[Job]) -> None:
@@ -239,7 +259,7 @@ class App:
             for outcome in done.outcomes:
                 held.update(leaf.generation for leaf in leaves(values_of(outcome)))
         for extent in dispatch.extents:
-            self._pool.commit(extent, held[extent.generation])
+            self.pool.commit(extent, held[extent.generation])
 
     def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
         flight = job.flight
@@ -306,7 +326,7 @@ class App:
         for value in values:
             for leaf in value.leaves:
                 if leaf.segment >= 0:
-                    self._pool.release(leaf.generation)
+                    self.pool.release(leaf.generation)
 
     def _reply(self, flight: Flight) -> Reply:
         early = flight.early
@@ -328,24 +348,10 @@ class App:
 
     def _plain(self, value: frames.Value) -> object:
         try:
-            return plain(value, Copies(self._pool) if value.leaves else None)
+            return plain(value, Copies(self.pool) if value.leaves else None)
         except RegrainError as error:
             detail = f"the answer cannot be read: {error}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
-
-    def _gauges(self) -> Gauges:
-        replicas = Counter(
-            (function.name, replica.state.value)
-            for function in self.functions
-            for replica in function.replicas
-        )
-        return Gauges(
-            queued={function.name: len(function) for function in self.functions},
-            replicas=dict(replicas),
-            memory_in_use=self._pool.in_use,
-            memory_held=self._pool.held,
-            memory_limit=self._pool.limit,
-        )
 
     def status(self) -> dict[str, object]:
         """What the admin API's GET /status tells of the app itself."""
@@ -353,31 +359,11 @@ class App:
             "app": self.manifest.app,
             "state": self.state(),
             "grain": self.route.plan.grain,
-            "groups": [
-                {
-                    "name": function.name,
-                    "stages": list(function.group.stages),
-                    "replicas": [
-                        {"pid": replica.pid, "state": replica.state.value} for replica in function.replicas
-                    ],
-                    "queue": len(function),
-                    "max_size": function.group.max_size,
-                    "max_wait": function.group.max_wait,
-                }
-                for function in self.functions
-            ],
+            "groups": [standing(function) for function in self.functions],
             "load": msgspec.to_builtins(self.measure.summary(time.monotonic())),
-            "slo": self._objective(),
+            "slo": objective(self.manifest, self.measure.latency),
             "warnings": [self.unready()] if self.unready() else [],
         }
-
-    def _objective(self) -> dict[str, float] | None:
-        """The objective in force, in seconds and as a share; None without one."""
-        latency = self.measure.latency
-        if latency is None:
-            return None
-        slo = self.manifest.slo
-        return {"latency": latency, "attainment": slo.attainment if slo is not None else ATTAINMENT}
 
     def state(self) -> str:
         """Return "starting", "ready" or "draining"."""

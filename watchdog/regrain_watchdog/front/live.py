@@ -1,0 +1,267 @@
+"""An app that changes while it serves: from one plan to another, from one version of its code to the next.
+
+Each plan in force is an App of its own (service.py). A change starts the next one beside it, warms it up, and only then
+sends new calls there; calls that are under way end where they began, and when the last of them has, the old one's
+processes are stopped. What is to be done when is decided by a pure machine (policy/transition.py); this module does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from regrain.errors import RegrainError, RequestError
+from regrain.manifest import Manifest
+from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.service import App
+from regrain_watchdog.front.standing import gauges
+from regrain_watchdog.policy.transition import (
+    Abandon,
+    Drained,
+    Instruction,
+    Loaded,
+    StartFailed,
+    Stop,
+    Swap,
+    TimedOut,
+    Transition,
+    WarmedUp,
+    WarmUp,
+    WarmUpFailed,
+)
+
+logger = logging.getLogger(__name__)
+
+KEPT = 20
+"""Changes that the status tells of."""
+OLD = 0
+"""The number under which a transition knows all that only the old plan needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change as the status tells it; `at` in unix seconds, `seconds` from its begin to its end (0: under way).
+
+    state: "loading", "warming", "draining", "done" or "failed". detail: why it failed, or "".
+    """
+
+    at: float
+    old: str
+    new: str
+    state: str
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Live:
+    """The Service that ingresses speak to; `current` is the plan in force.
+
+    patience: seconds that a new plan has to become ready, and an old one to end its last calls.
+    sample: gives the parameters of an app's sample.
+    swapped: told of each plan that comes into force.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        patience: float,
+        sample: Callable[[Manifest], dict[str, object] | None],
+        swapped: Callable[[App], None] = lambda _: None,
+    ) -> None:
+        self.current = app
+        self.changes: deque[Change] = deque(maxlen=KEPT)
+        self._patience = patience
+        self._sample = sample
+        self._swapped = swapped
+        self._apps = [app]
+        self._changing = asyncio.Lock()
+        self._tail: asyncio.Task[None] | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The app as it is served now."""
+        return self.current.manifest
+
+    async def submit(self, call: Call) -> Reply:
+        """Run a call under the plan in force; it ends under the same."""
+        return await self.current.submit(call)
+
+    def unready(self) -> str:
+        """Why the app is not ready for requests, in one sentence; "" when it is."""
+        return self.current.unready()
+
+    def status(self) -> dict[str, object]:
+        """What the admin API's GET /status tells of the app itself."""
+        changes = [
+            {"at": c.at, "from": c.old, "to": c.new, "state": c.state, "detail": c.detail}
+            for c in self.changes
+        ]
+        return {**self.current.status(), "transitions": changes[::-1]}
+
+    async def change(self, make: Callable[[], Awaitable[App]]) -> Change:
+        """Put another plan in force; return how it went once its route has swapped.
+
+        Args:
+            make: makes the next App, not started; what it raises ends the change before it began.
+
+        Raises:
+            RequestError: (409) another change is under way; or the new plan did not become ready, the old one stays.
+            SpecError: the new plan is none for this app.
+        """
+        if self._changing.locked() or (self._tail is not None and not self._tail.done()):
+            raise RequestError(HTTPStatus.CONFLICT, "another change is under way; wait for it to end")
+        async with self._changing:
+            new = await make()
+            return await _Change(self, new).run()
+
+    async def stop(self) -> None:
+        """End everything, old plans included."""
+        if self._tail is not None:
+            self._tail.cancel()
+        await asyncio.gather(*(app.stop() for app in self._apps))
+
+    def kill(self) -> None:
+        """End every process at once."""
+        for app in self._apps:
+            app.kill()
+
+    def exited(self, number: int, status: int) -> None:
+        """A zygote has reaped a replica."""
+        self.current.exited(number, status)
+
+    def begin(self, new: App) -> dict[str, object] | None:
+        """Take in the next plan; return the sample that it is warmed up with."""
+        self._apps.append(new)
+        return self._sample(new.manifest)
+
+    def swap(self, new: App) -> App:
+        """Put a plan in force; return the one that was."""
+        old, self.current = self.current, new
+        new.measure.gauges = lambda: gauges(new.functions, new.pool)
+        self._swapped(new)
+        return old
+
+    async def forget(self, app: App) -> None:
+        """Stop a plan's processes."""
+        await app.stop()
+        self._apps.remove(app)
+
+    def follow(self, tail: Awaitable[None]) -> None:
+        """Let the end of a change, which nobody waits for, run on."""
+        self._tail = asyncio.ensure_future(tail)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a new plan has to become ready, and an old one to end its last calls."""
+        return self._patience
+
+
+class _Change:
+    """One change under way: carries out what the transition says, and tells it what happened."""
+
+    def __init__(self, live: Live, new: App) -> None:
+        self._live = live
+        self._old = live.current
+        self._new = new
+        self._began = time.monotonic()
+        self._transition = Transition(
+            missing={group.name: group.replicas for group in new.route.plan.groups},
+            free=False,
+            surplus=frozenset({OLD}),
+        )
+        self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
+        live.changes.append(self._log)
+
+    async def run(self) -> Change:
+        self._sample = self._live.begin(self._new)
+        await self._do(self._transition.begin())
+        self._note()
+        if self._transition.reason:
+            detail = f"the old plan stays: {self._transition.reason}"
+            raise RequestError(HTTPStatus.CONFLICT, detail)
+        return self._log
+
+    async def _do(self, instructions: list[Instruction]) -> None:
+        starts = False
+        for instruction in instructions:
+            match instruction:
+                case WarmUp():
+                    await self._do(self._transition.handle(await self._warm()))
+                case Swap():
+                    self._live.swap(self._new)
+                    logger.info("in force: %s", _name(self._new))
+                    self._live.follow(self._drain())
+                case Stop():
+                    await self._live.forget(self._old)
+                case Abandon():
+                    logger.warning("%s did not come into force: %s", _name(self._new), instruction.reason)
+                    await self._live.forget(self._new)
+                case _:
+                    starts = True
+        if starts:
+            await self._load()
+
+    async def _load(self) -> None:
+        event = await self._bounded(self._new.load(), StartFailed)
+        if event is not None:
+            await self._do(self._transition.handle(event))
+            return
+        for function in self._new.functions:
+            for stage_replica in function.replicas:
+                loaded = Loaded(function.name, stage_replica.number)
+                await self._do(self._transition.handle(loaded))
+
+    async def _warm(self) -> WarmedUp | WarmUpFailed | StartFailed | TimedOut:
+        self._note()
+        return await self._bounded(self._new.warm(self._sample), WarmUpFailed) or WarmedUp()
+
+    async def _bounded(
+        self, work: Awaitable[None], failed: type[StartFailed] | type[WarmUpFailed]
+    ) -> StartFailed | WarmUpFailed | TimedOut | None:
+        """Await some work of the new plan's; return how it failed, or None."""
+        patience = self._live.patience
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._new.failure())
+        try:
+            await asyncio.wait({task, gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return StartFailed(str(gone.result()))
+            if not task.done():
+                return TimedOut(f"not ready after {patience:g} s: {self._new.unready()}")
+            task.result()
+        except RegrainError as error:
+            return failed(str(error))
+        finally:
+            task.cancel()
+            gone.cancel()
+        return None
+
+    async def _drain(self) -> None:
+        """Wait for the old plan's last call, then stop it."""
+        self._note()
+        until = time.monotonic() + self._live.patience
+        while self._old.in_flight and time.monotonic() < until:
+            await self._old.idle(until - time.monotonic())
+        await self._do(self._transition.handle(Drained()))
+        self._note()
+
+    def _note(self) -> None:
+        """Write down how far the change is."""
+        changes, phase = self._live.changes, self._transition.phase
+        seconds = time.monotonic() - self._began
+        new = replace(self._log, state=phase.value, seconds=seconds, detail=self._transition.reason)
+        place = next((place for place, change in enumerate(changes) if change is self._log), None)
+        if place is not None:
+            changes[place] = new
+        self._log = new
+
+
+def _name(app: App) -> str:
+    """A plan and its version, as a person tells them apart."""
+    return f"{app.route.plan.grain} ({app.manifest.digest})"

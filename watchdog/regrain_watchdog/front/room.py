@@ -1,0 +1,50 @@
+"""Whether another plan fits into memory beside the one that serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regrain.errors import SpecError
+from regrain.manifest import Manifest
+from regrain.plan import Plan
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+MIB = 1 << 20
+
+
+def memory_of(plan: Plan, manifest: Manifest) -> int:
+    """Return the bytes that a plan's replicas need by what their stages declare; stages that declare none count 0."""
+    return sum(
+        group.replicas * sum(manifest.stage(name).memory for name in group.stages) for group in plan.groups
+    )
+
+
+def free_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
+    """Return the bytes that are free here: what the system has left, and no more than our cgroup has."""
+    free = _field(meminfo, "MemAvailable:") * 1024
+    limit, used = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")
+    return free if limit is None or used is None else min(free, max(0, limit - used))
+
+
+def check_room(needed: int, free: int) -> None:
+    """Refuse a plan that does not fit beside the one in force; bytes. SpecError says both numbers."""
+    if needed > free:
+        raise SpecError(
+            f"both plans at once do not fit: the new one needs {needed // MIB} MiB, {free // MIB} MiB are free"
+        )
+
+
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,48 @@
+"""How an app stands at the moment, for metrics, status and the live page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from regrain.manifest import Manifest
+from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.measure import Gauges
+from regrain_watchdog.front.segments import Pool
+
+ATTAINMENT = 0.95
+"""The share of requests that should hit where a setting gives a latency and the app gave no objective."""
+
+
+def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
+    """Return what the metrics show of the moment."""
+    replicas = Counter(
+        (function.name, replica.state.value) for function in functions for replica in function.replicas
+    )
+    return Gauges(
+        queued={function.name: len(function) for function in functions},
+        replicas=dict(replicas),
+        memory_in_use=pool.in_use,
+        memory_held=pool.held,
+        memory_limit=pool.limit,
+    )
+
+
+def standing(function: Function) -> dict[str, object]:
+    """Return what the status tells of a group."""
+    return {
+        "name": function.name,
+        "stages": list(function.group.stages),
+        "replicas": [{"pid": replica.pid, "state": replica.state.value} for replica in function.replicas],
+        "queue": len(function),
+        "max_size": function.group.max_size,
+        "max_wait": function.group.max_wait,
+    }
+
+
+def objective(manifest: Manifest, latency: float | None) -> dict[str, float] | None:
+    """Return the objective in force, in seconds and as a share; None without one."""
+    if latency is None:
+        return None
+    slo = manifest.slo
+    return {"latency": latency, "attainment": slo.attainment if slo is not None else ATTAINMENT}
