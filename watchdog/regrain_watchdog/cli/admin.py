@@ -1,6 +1,7 @@
 """Talk to a running app: find its admin address, ask, and check what comes back.
 
-The address is --url or REGRAIN_URL; without them it is read from the run files.
+The address is --url or REGRAIN_URL; without them it is read from the run files. The key, where the app asks for
+one, is in the file that REGRAIN_ADMIN_KEY_FILE names, as for the app itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from msgspec import Struct
 
 from regrain.errors import RegrainError, SpecError
 from regrain_watchdog.cli import runfile
+from regrain_watchdog.front.credentials import Key
+from regrain_watchdog.front.settings import PREFIX
 
 TIMEOUT = 10.0
 """Seconds that the admin API may take: it answers from memory, so this only catches a stopped process."""
@@ -142,6 +145,7 @@ def fetch(base: str, path: str) -> bytes:
     """Return the body of an admin page as it came; AdminError if there is none."""
     with requests.Session() as session:
         session.trust_env = False  # a proxy has no part in what goes over loopback
+        session.headers.update(credentials("admin_key_file"))
         try:
             response = session.get(base + path, timeout=TIMEOUT)
         except requests.RequestException as error:
@@ -151,6 +155,12 @@ def fetch(base: str, path: str) -> bytes:
             problem(response) or f"{base}{path} answered {response.status_code} {response.reason}"
         )
     return response.content
+
+
+def credentials(setting: str) -> dict[str, str]:
+    """Return the headers that show a setting's key, if it has one; SpecError for a file that holds none."""
+    key = Key.load(os.environ.get(f"{PREFIX}{setting.upper()}", ""), setting)
+    return {"X-Regrain-Key": key.secret} if key else {}
 
 
 def problem(response: requests.Response) -> str:

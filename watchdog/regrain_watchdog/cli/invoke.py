@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -113,11 +114,12 @@ def _sample(base: str) -> Body:
 
 
 def _post(target: str, sent: Body, accept: str, timeout: float) -> requests.Response:
-    headers = {"Accept": accept}
+    headers = {"Accept": accept, **admin.credentials("invocation_key_file")}
     if sent.content_type:
         headers["Content-Type"] = sent.content_type
     with requests.Session() as session:
         session.trust_env = False
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         try:
             return session.post(target, data=sent.data, params=sent.query, headers=headers, timeout=timeout)
         except requests.RequestException as error:
