@@ -160,7 +160,9 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Hand over the head, unless it is a provisional one."""
         status = self._parser.get_status_code()
-        if status < INFORMATIONAL and status != SWITCHING:
+        if status == SWITCHING:
+            self._fail("the upstream's answer is no HTTP any more: it switches protocols")
+        if status < INFORMATIONAL:
             return
         names = {name.lower() for name, _ in self._fields}
         has_length = b"content-length" in names

@@ -118,6 +118,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, edge: Edge) -> None:
         self.out = Outflow()
         self.stopping = False
+        self._ended = False
         self._edge = edge
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -176,6 +177,8 @@ class _Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(since + limit - now, self._look)
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -247,12 +250,22 @@ class _Connection(asyncio.Protocol):
         self._quiet_since = self._loop.time()
         if self.transport.is_closing():
             return
-        if not exchange.stays or not exchange.request.body.taken:
+        if not exchange.request.body.taken:
+            self._end(exchange.request.body)
+        elif not exchange.stays:
             self.transport.close()
         elif self._waiting:
             if len(self._waiting) == 1:
                 self.transport.resume_reading()
             self._begin(self._waiting.popleft())
+
+    def _end(self, body: Inflow) -> None:
+        """Close behind an answer whose caller still sends: at once would reset the answer away with it."""
+        self._ended = True
+        body.drop()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(LINGER, self.transport.close)
 
     def _broken(self, why: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         """What came is no request; if it broke off in a body, whoever reads it answers."""

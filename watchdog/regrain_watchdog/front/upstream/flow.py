@@ -19,7 +19,7 @@ class Inflow:
         transport: the connection that it comes from.
     """
 
-    __slots__ = ("_chunks", "_error", "_paused", "_size", "_transport", "_waiter", "ended")
+    __slots__ = ("_chunks", "_dropping", "_error", "_paused", "_size", "_transport", "_waiter", "ended")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.ended = False
@@ -27,6 +27,7 @@ class Inflow:
         self._chunks: list[bytes] = []
         self._size = 0
         self._paused = False
+        self._dropping = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -37,6 +38,8 @@ class Inflow:
 
     def feed(self, data: bytes) -> None:
         """Add bytes that the connection received."""
+        if self._dropping:
+            return
         self._chunks.append(data)
         self._size += len(data)
         if self._size > HIGH and not self._paused:
@@ -65,6 +68,11 @@ class Inflow:
             if not self._transport.is_closing():
                 self._transport.resume_reading()
         return data
+
+    def drop(self) -> None:
+        """Nobody will take it: what is there and what still comes is thrown away."""
+        self._dropping = True
+        self.take()
 
     async def read(self) -> bytes:
         """Return what is there as soon as anything is; b"" at the end. Raises what `fail` was given."""

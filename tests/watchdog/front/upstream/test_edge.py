@@ -1,0 +1,198 @@
+import asyncio
+import itertools
+import json
+
+import pytest
+import uvloop
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+
+
+def test_one_connection_serves_request_after_request(before, answers):
+    async def main():
+        async with before(answers(OK)) as front:
+            reader, writer = await front.connect()
+            for _ in range(3):
+                writer.write(GET)
+                await reader.readuntil(b"\r\n\r\nhi")
+            writer.close()
+            return len(front.heads)
+
+    assert uvloop.run(main()) == 3
+
+
+def test_requests_that_come_together_are_answered_in_order(before):
+    asked = itertools.count(1)
+
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % next(asked))
+
+    async def main():
+        async with before(serve) as front:
+            return await front.ask(GET * 4 + LAST)
+
+    head, rest = uvloop.run(main())
+
+    assert [part[-1:] for part in (head + rest).split(b"HTTP/1.1 200 OK")[1:-1]] == [b"1", b"2", b"3", b"4"]
+    assert rest.endswith(b"5")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        pytest.param(b"nonsense\r\n\r\n", 400, id="no http"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: here\r\nContent-Length: x\r\n\r\n", 400, id="bad length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            id="two framings",
+        ),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            400,
+            id="two lengths",
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431, id="endless head"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            400,
+            id="no chunk",
+        ),
+    ],
+)
+def test_what_is_no_request_is_refused_and_its_connection_closed(before, answers, raw, status):
+    async def main():
+        async with before(answers(OK)) as front:
+            head, body = await front.ask(raw)
+            assert front.heads == []
+            return head, json.loads(body)
+
+    head, told = uvloop.run(main())
+
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"connection: close" in head
+    assert told["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [pytest.param(b"GET / HT", b"HTTP/1.1 408 ", id="half a head"), pytest.param(b"", b"", id="nothing")],
+)
+def test_a_connection_that_sends_no_whole_head_is_closed_in_bounded_time(before, answers, raw, said):
+    async def main():
+        async with before(answers(OK), header_timeout=0.1) as front:
+            head, _ = await front.ask(raw)
+            return head
+
+    head = uvloop.run(main())
+
+    assert head.startswith(said)
+    assert bool(head) == bool(said)
+
+
+def test_the_body_is_asked_for_where_its_sender_waits_for_that(before):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + await reader.readexactly(5))
+
+    async def main():
+        async with before(serve) as front:
+            reader, writer = await front.connect()
+            writer.write(
+                LAST.replace(b"GET", b"POST").replace(
+                    b"Host", b"Expect: 100-continue\r\nContent-Length: 5\r\nHost"
+                )
+            )
+            async with asyncio.timeout(10):
+                told = await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"hello")
+                answer = await reader.read()
+            writer.close()
+            return told, answer, front.heads[0]
+
+    told, answer, head = uvloop.run(main())
+
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.endswith(b"hello")
+    assert b"Expect" not in head
+
+
+def test_http_1_0_gets_no_chunks(before):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        await writer.drain()
+        await asyncio.wait_for(begun.wait(), 10)
+        writer.write(b"1\r\n!\r\n0\r\n\r\n")
+
+    begun = asyncio.Event()
+
+    async def main():
+        async with before(serve) as front:
+            reader, writer = await front.connect()
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            async with asyncio.timeout(10):
+                head = await reader.readuntil(b"\r\n\r\nhi")
+                begun.set()
+                rest = await reader.read()
+            writer.close()
+            return head, rest
+
+    head, rest = uvloop.run(main())
+
+    assert b"chunked" not in head
+    assert rest == b"!"
+
+
+def test_stopping_finishes_what_is_in_flight_and_refuses_new_connections(before):
+    release = asyncio.Event()
+
+    async def serve(reader, writer):
+        await release.wait()
+        writer.write(OK)
+
+    async def main():
+        async with before(serve) as front:
+            asking = asyncio.create_task(front.ask(GET))
+            while not front.heads:
+                await asyncio.sleep(0)
+            stopping = asyncio.create_task(front.edge.stop(10))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            with pytest.raises(ConnectionRefusedError):
+                await front.connect()
+            release.set()
+            return await asking, await stopping
+
+    (head, body), stopped = uvloop.run(main())
+
+    assert body == b"hi"
+    assert b"connection: close" in head
+    assert stopped
+
+
+def test_what_does_not_finish_in_time_is_cut_off(before):
+    async def serve(reader, writer):
+        await reader.read()
+
+    async def main():
+        async with before(serve) as front:
+            asking = asyncio.create_task(front.ask(GET))
+            while not front.heads:
+                await asyncio.sleep(0)
+            return await front.edge.stop(0.05), await asking
+
+    assert uvloop.run(main()) == (False, (b"", b""))
+
+
+def test_a_connection_too_many_is_closed(before, answers):
+    async def main():
+        async with before(answers(OK), max_connections=1) as front:
+            reader, writer = await front.connect()
+            writer.write(GET)
+            await reader.readuntil(b"hi")
+            refused = await front.ask(GET)
+            writer.close()
+            return refused
+
+    assert uvloop.run(main()) == (b"", b"")

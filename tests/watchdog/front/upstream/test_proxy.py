@@ -1,0 +1,407 @@
+import asyncio
+import json
+
+import pytest
+import uvloop
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\nX-A: 2\r\n\r\nhi"
+GET = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+
+
+def counted(front, status, method="GET"):
+    return f'http_requests_total{{code="{status}",method="{method}"}} 1.0'.encode() in front.measure.page()[1]
+
+
+def test_path_query_host_and_headers_reach_the_upstream_as_they_came(before, answers):
+    async def main():
+        async with before(answers(OK)) as front:
+            await front.ask(
+                b"GET /a%2Fb//c?x=%20y&x HTTP/1.1\r\nHost: some.where:81\r\nX-Odd: caf\xe9\r\nX-Call-Id: mine\r\n"
+                b"Connection: close, X-Own\r\nX-Own: 1\r\nTE: trailers\r\n\r\n"
+            )
+            return front.heads[0]
+
+    assert uvloop.run(main()) == (
+        b"GET /a%2Fb//c?x=%20y&x HTTP/1.1\r\nHost: some.where:81\r\nX-Odd: caf\xe9\r\nX-Call-Id: mine\r\n\r\n"
+    )
+
+
+def test_the_answer_comes_back_with_call_id_and_duration(before, answers):
+    async def main():
+        async with before(answers(OK)) as front:
+            head, body = await front.ask(GET)
+            assert counted(front, 200)
+            return head, body
+
+    head, body = uvloop.run(main())
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\nX-A: 2\r\nX-Call-Id: ")
+    assert b"\r\nX-Duration-Seconds: 0." in head
+    assert head.endswith(b"\r\nconnection: close")
+    assert body == b"hi"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        pytest.param(
+            b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n", 302, id="redirect"
+        ),
+        pytest.param(b"HTTP/1.1 418 I am a teapot\r\nContent-Length: 0\r\n\r\n", 418, id="client error"),
+        pytest.param(b"HTTP/1.1 500 Oh no\r\nContent-Length: 4\r\n\r\nbody", 500, id="server error"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", 204, id="no content"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + OK, 200, id="after a provisional answer"),
+    ],
+)
+def test_what_the_upstream_says_is_passed_through(before, answers, raw, status):
+    async def main():
+        async with before(answers(raw)) as front:
+            head, body = await front.ask(GET)
+            assert counted(front, status)
+            return head, body
+
+    head, body = uvloop.run(main())
+    said, _, content = raw.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
+
+    assert head.startswith(said)
+    assert b"x-openfaas-internal" not in head
+    assert body == content
+
+
+def test_a_stream_is_passed_on_piece_by_piece(before):
+    seen = asyncio.Event()
+
+    async def serve(reader, writer):
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        writer.write(b"9\r\ndata: 1\n\n\r\n")
+        await seen.wait()
+        writer.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+    async def main():
+        async with before(serve) as front:
+            reader, writer = await front.connect()
+            writer.write(GET)
+            async with asyncio.timeout(10):
+                first = await reader.readuntil(b"data: 1\n\n")
+                seen.set()
+                rest = await reader.read()
+            writer.close()
+            return first, rest
+
+    first, rest = uvloop.run(main())
+
+    assert b"transfer-encoding: chunked" in first
+    assert rest.endswith(b"data: 2\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n", b"Content-Length: 9\r\n\r\nbegun"]
+)
+def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(before, framing):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n" + framing)
+        await writer.drain()
+        writer.close()
+        raise ConnectionError
+
+    async def main():
+        async with before(serve) as front:
+            reader, writer = await front.connect()
+            writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            got = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return got.partition(b"\r\n\r\n")[2], counted(front, 502)
+
+    body, is_failure = uvloop.run(main())
+
+    assert body in (b"begun", b"5\r\nbegun\r\n")
+    assert is_failure
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["of a length", "in chunks"])
+def test_a_large_body_is_streamed_there_and_back(before, chunked):
+    sent = bytes(range(256)) * 8000
+
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent))
+        if not chunked:
+            writer.write(await reader.readexactly(len(sent)))
+            return
+        while size := int(await reader.readline(), 16):
+            writer.write((await reader.readexactly(size + 2))[:-2])
+        await reader.readline()
+
+    async def main():
+        async with before(serve) as front:
+            head = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+            if chunked:
+                pieces = [sent[at : at + 70_000] for at in range(0, len(sent), 70_000)]
+                body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+                _, back = await front.ask(head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+            else:
+                _, back = await front.ask(head + b"Content-Length: %d\r\n\r\n" % len(sent) + sent)
+            return back
+
+    assert uvloop.run(main()) == sent
+
+
+def test_a_small_chunked_body_gets_a_length(before):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + await reader.readexactly(5))
+
+    async def main():
+        async with before(serve) as front:
+            raw = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            _, body = await front.ask(raw + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")
+            return front.heads[0], body
+
+    head, body = uvloop.run(main())
+
+    assert b"Content-Length: 5\r\n" in head
+    assert b"Transfer-Encoding" not in head
+    assert body == b"hello"
+
+
+def refusal(answered):
+    head, body = answered
+    told = json.loads(body)
+    assert b"\r\nx-openfaas-internal: regrain" in head
+    assert b"content-type: application/problem+json" in head
+    assert f"x-call-id: {told['call_id']}".encode() in head
+    return told["status"], told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "detail"),
+    [
+        pytest.param(b"X-Timeout: soon\r\n", 400, "X-Timeout must be a duration", id="bad timeout"),
+        pytest.param(b"X-Timeout: 0s\r\n", 400, "X-Timeout must be a duration", id="no timeout at all"),
+        pytest.param(b"X-Call-Id: a b\r\n", 400, "X-Call-Id must be", id="bad call id"),
+        pytest.param(b"Host: there\r\n", 400, "one Host", id="two hosts"),
+        pytest.param(b"Content-Length: 2000\r\n", 413, "more than 1000 bytes", id="too large"),
+    ],
+)
+def test_bad_requests_are_refused_before_the_upstream_sees_them(before, answers, raw, status, detail):
+    async def main():
+        async with before(answers(OK), max_body=1000) as front:
+            told = refusal(
+                await front.ask(b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n" + raw + b"\r\n")
+            )
+            assert front.heads == []
+            return told
+
+    got, said = uvloop.run(main())
+
+    assert got == status
+    assert detail in said
+
+
+def test_a_chunked_body_over_the_limit_is_refused(before):
+    async def serve(reader, writer):
+        await reader.read()
+
+    async def main():
+        async with before(serve, max_body=100_000) as front:
+            piece = b"%x\r\n%s\r\n" % (70_000, b"x" * 70_000)
+            raw = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+            return refusal(await front.ask(raw + piece + piece))
+
+    assert uvloop.run(main()) == (413, "the body has more than 100000 bytes (REGRAIN_MAX_BODY)")
+
+
+@pytest.mark.parametrize("length", [b"10", b"100000"], ids=["small", "large"])
+def test_a_body_that_does_not_come_is_answered_408(before, length):
+    async def serve(reader, writer):
+        await reader.read()
+
+    async def main():
+        async with before(serve, body_timeout=0.1) as front:
+            return refusal(
+                await front.ask(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: " + length + b"\r\n\r\nx")
+            )
+
+    assert uvloop.run(main())[0] == 408
+
+
+async def never(reader, writer):
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        pytest.param(b"", {"exec_timeout": 0.1}, id="by the setting"),
+        pytest.param(b"X-Timeout: 100ms\r\n", {"exec_timeout": 30.0}, id="lowered by the caller"),
+        pytest.param(b"X-Timeout: 1h\r\n", {"exec_timeout": 0.1}, id="not raised by the caller"),
+        pytest.param(b"X-Timeout: 100ms\r\n", {"exec_timeout": 0.0}, id="set by the caller alone"),
+    ],
+)
+def test_an_answer_that_does_not_come_in_time_is_504(before, header, settings):
+    async def main():
+        async with before(never, **settings) as front:
+            told = refusal(
+                await front.ask(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n" + header + b"\r\n")
+            )
+            assert front.proxy.gate.inside == 0
+            assert [miss.reason for miss in front.measure.misses] == ["late"]
+            return told
+
+    assert uvloop.run(main()) == (504, "the upstream gave no answer within 0.1 s")
+
+
+def test_a_stream_that_stalls_is_broken_off(before):
+    async def serve(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        await reader.read()
+
+    async def main():
+        async with before(serve, exec_timeout=0.1) as front:
+            _, body = await front.ask(GET)
+            return body, counted(front, 504)
+
+    assert uvloop.run(main()) == (b"1\r\nx\r\n", True)
+
+
+def test_no_upstream_is_502(before, answers, free_ports):
+    async def main():
+        async with before(answers(OK), upstream_port=free_ports[0]) as front:
+            return refusal(await front.ask(GET))
+
+    assert uvloop.run(main()) == (502, "the upstream does not accept connections")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"]
+)
+def test_an_answer_that_is_no_http_is_502(before, answers, raw):
+    async def main():
+        async with before(answers(raw)) as front:
+            return refusal(await front.ask(GET))
+
+    status, detail = uvloop.run(main())
+
+    assert status == 502
+    assert "no HTTP" in detail
+
+
+@pytest.mark.parametrize(("method", "statuses"), [("GET", [200, 200]), ("POST", [200, 502])])
+def test_only_a_safe_request_is_sent_again_when_its_kept_connection_closes(before, method, statuses):
+    """The upstream answers the first request on each connection and hangs up on the second."""
+    asked = []
+
+    async def serve(reader, writer):
+        connection = writer.get_extra_info("peername")
+        if connection in asked:
+            writer.transport.abort()
+            raise ConnectionError
+        asked.append(connection)
+        writer.write(OK)
+
+    async def main():
+        async with before(serve) as front:
+            raw = method.encode() + b" / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+            return [int((await front.ask(raw))[0].split()[1]) for _ in range(2)]
+
+    assert uvloop.run(main()) == statuses
+
+
+def test_requests_over_max_inflight_wait_in_line_and_then_429(before):
+    release = asyncio.Event()
+
+    async def serve(reader, writer):
+        await release.wait()
+        writer.write(OK)
+
+    async def main():
+        async with before(serve, max_inflight=1, max_queue=2) as front:
+            asking = []
+            for place in range(3):
+                asking.append(asyncio.create_task(front.ask(GET)))
+                while front.proxy.gate.inside + front.proxy.gate.waiting <= place:
+                    await asyncio.sleep(0)
+            refused = await front.ask(GET)
+            release.set()
+            return refused, await asyncio.gather(*asking), len(front.heads)
+
+    refused, answered, seen = uvloop.run(main())
+
+    assert refusal(refused) == (429, "2 requests wait already")
+    assert b"\r\nretry-after: 1" in refused[0]
+    assert [body for _, body in answered] == [b"hi"] * 3
+    assert seen == 3
+
+
+def test_a_request_whose_turn_does_not_come_in_time_is_504(before):
+    async def main():
+        async with before(never, max_inflight=1, exec_timeout=0.0) as front:
+            _, first = await front.connect()
+            first.write(GET)
+            while not front.heads:
+                await asyncio.sleep(0)
+            told = refusal(await front.ask(GET.replace(b"Host", b"X-Timeout: 50ms\r\nHost")))
+            first.close()
+            while front.proxy.gate.inside:
+                await asyncio.sleep(0)
+            return told, front.proxy.gate.waiting, len(front.heads)
+
+    assert uvloop.run(main()) == ((504, "the upstream had no place for it before its deadline"), 0, 1)
+
+
+def test_a_caller_that_leaves_frees_its_place_and_its_connection(before):
+    left = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.read()
+        left.set()
+
+    async def main():
+        async with before(serve, max_inflight=1) as front:
+            _, writer = await front.connect()
+            writer.write(GET)
+            while not front.heads:
+                await asyncio.sleep(0)
+            writer.close()
+            async with asyncio.timeout(10):
+                await left.wait()
+            return front.proxy.gate.inside, counted(front, 499)
+
+    assert uvloop.run(main()) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "said"),
+    [
+        pytest.param({}, 200, b"OK", id="accepts"),
+        pytest.param({"ready_path": "/healthz"}, 200, b"OK", id="path answers"),
+        pytest.param(
+            {"ready_path": "/broken"}, 503, b"the upstream answers GET /broken with 500", id="path fails"
+        ),
+    ],
+)
+def test_ready_asks_the_upstream(before, settings, status, said):
+    async def main():
+        heads = []
+
+        async def serve(reader, writer):
+            heads.append(front.heads[-1])
+            writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n" if b"/broken" in heads[-1] else OK)
+
+        async with before(serve, **settings) as front:
+            head, body = await front.ask(GET.replace(b"/ ", b"/_/ready ", 1))
+            health, _ = await front.ask(GET.replace(b"/ ", b"/_/health ", 1))
+            return int(head.split()[1]), body, health.split()[1], front.measure.in_flight
+
+    assert uvloop.run(main()) == (status, said, b"200", 0)
+
+
+def test_ready_says_no_while_the_upstream_does_not_accept(before, answers, free_ports):
+    async def main():
+        async with before(answers(OK), upstream_port=free_ports[0]) as front:
+            return await front.ask(GET.replace(b"/ ", b"/_/ready ", 1))
+
+    head, body = uvloop.run(main())
+
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert body == b"the upstream does not accept connections"
