@@ -64,3 +64,8 @@ def test_a_mean_moves_towards_the_sample_and_never_past_it(mean, sample):
 
 def test_the_first_sample_is_the_mean():
     assert smoothed(0.0, 0.25) == 0.25
+
+
+def test_a_batch_goes_early_enough_for_its_most_urgent_unit():
+    assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=10.003) == 10.003
+    assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=9.0) == 10.001

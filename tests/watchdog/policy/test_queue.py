@@ -48,3 +48,20 @@ def test_the_oldest_is_the_first_to_have_come_whatever_its_urgency(entries):
 def test_an_empty_queue_gives_nothing():
     with pytest.raises(IndexError):
         Queue[int]().pop()
+
+
+@given(units, st.integers(-1, 1), deadlines)
+def test_those_ahead_are_those_that_leave_first(entries, priority, deadline):
+    queue = filled(entries)
+    queue.push(-1, now=0.0, deadline=deadline, priority=priority)
+    ahead = filled(entries).ahead(priority=priority, deadline=deadline)
+
+    assert [unit for unit, _ in emptied(queue)].index(-1) == ahead
+
+
+def test_a_unit_that_goes_first_goes_before_its_equals_alone():
+    queue = filled([(0, 2.0, 0.0), (0, 1.0, 0.0)])
+
+    queue.push(9, now=1.0, deadline=2.0, first=True)
+
+    assert [unit for unit, _ in emptied(queue)] == [1, 9, 0]

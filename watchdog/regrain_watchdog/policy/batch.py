@@ -14,7 +14,15 @@ MAX_PACKED = 32
 """Units that are packed into a dispatch at most."""
 
 
-def due(waiting: int, oldest: float, *, max_size: int, max_wait: float, now: float) -> float:
+def due(
+    waiting: int,
+    oldest: float,
+    *,
+    max_size: int,
+    max_wait: float,
+    now: float,
+    latest: float = float("inf"),
+) -> float:
     """Return when the next batch is due, on the clock of `now`: at once if it is full or has waited long enough.
 
     Args:
@@ -23,12 +31,13 @@ def due(waiting: int, oldest: float, *, max_size: int, max_wait: float, now: flo
         max_size: units that a batch holds at most.
         max_wait: seconds that the first unit waits for others at most.
         now: the time; a result <= now means that the batch goes.
+        latest: when it must go for its most urgent unit to be in time.
 
     Example: max_size 8, max_wait 0.005, 3 units since 10.000 -> due at 10.005; the 8th at 10.002 -> due at once.
     """
     if waiting >= max_size or max_wait <= 0.0:
         return now
-    return oldest + max_wait
+    return min(oldest + max_wait, max(now, latest))
 
 
 def units_together(service: float, *, max_size: int) -> int:

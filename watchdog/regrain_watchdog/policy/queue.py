@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,10 +25,27 @@ class Queue(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, unit: T, *, now: float, deadline: float = NO_DEADLINE, priority: int = 0) -> None:
-        """Let a unit wait since `now`; `deadline` on the same clock, in seconds."""
+    def __iter__(self) -> Iterator[T]:
+        """Every unit, in no order."""
+        return (entry[4] for entry in self._heap)
+
+    def push(
+        self,
+        unit: T,
+        *,
+        now: float,
+        deadline: float = NO_DEADLINE,
+        priority: int = 0,
+        first: bool = False,
+    ) -> None:
+        """Let a unit wait since `now`; `deadline` on the same clock, in seconds. `first`: before its equals."""
         self._count += 1
-        heapq.heappush(self._heap, (priority, deadline, self._count, now, unit))
+        place = -self._count if first else self._count
+        heapq.heappush(self._heap, (priority, deadline, place, now, unit))
+
+    def first(self) -> T:
+        """Return the most urgent unit and leave it there. IndexError if none waits."""
+        return self._heap[0][4]
 
     def pop(self) -> tuple[T, float]:
         """Take the most urgent unit; return it and when it came. IndexError if none waits."""
@@ -42,9 +60,17 @@ class Queue(Generic[T]):
         """
         return min((entry[3] for entry in self._heap), default=NO_DEADLINE)
 
+    def ahead(self, *, priority: int, deadline: float) -> int:
+        """Return how many units would go before one that came now; looks at every unit."""
+        return sum(entry[:2] <= (priority, deadline) for entry in self._heap)
+
     def discard(self, gone: set[T]) -> int:
-        """Drop units whose request has ended; return how many were dropped."""
-        kept = [entry for entry in self._heap if entry[4] not in gone]
+        """Drop these units; return how many were dropped."""
+        return self.keep(lambda unit: unit not in gone)
+
+    def keep(self, wanted: Callable[[T], bool]) -> int:
+        """Drop the units that are not wanted any more; return how many were dropped."""
+        kept = [entry for entry in self._heap if wanted(entry[4])]
         dropped = len(self._heap) - len(kept)
         if dropped:
             self._heap = kept

@@ -1,4 +1,4 @@
-"""How long to wait before a replica that died is started again."""
+"""How long to wait before a replica that died is started again, and when a group counts as crash-looping."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ SETTLED = 10.0
 
 ATTEMPTS = 3
 """Deaths in a row after which an app that has never been ready is not tried again."""
+LOOP = 5
+"""Deaths in a row after which a group is in a crash loop; it is tried further, each LONGEST seconds in the end."""
 
 
 def delay(deaths: int) -> float:
@@ -19,6 +21,15 @@ def delay(deaths: int) -> float:
     return 0.0 if deaths <= 0 else min(LONGEST, FIRST * 2.0 ** min(deaths - 1, 10))
 
 
-def deaths_in_a_row(before: int, lived: float) -> int:
-    """Return the count after one more death; a replica that lived SETTLED seconds starts it anew at 0."""
-    return 0 if lived >= SETTLED else before + 1
+def deaths_in_a_row(before: int, lived: float, *, served: bool = False) -> int:
+    """Return the count after one more death.
+
+    A replica that lived SETTLED seconds or has answered a request (`served`) starts it anew at 0: what killed it is
+    then no matter of its start, and requests that kill are dealt with one by one.
+    """
+    return 0 if served or lived >= SETTLED else before + 1
+
+
+def is_loop(deaths: int) -> bool:
+    """Whether so many deaths in a row make a crash loop."""
+    return deaths >= LOOP

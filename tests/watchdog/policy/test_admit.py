@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regrain_watchdog.policy.admit import LONGEST_RETRY, admits, retry_after
+
+seconds = st.floats(0.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "left", "slack", "firm", "let_in"),
+    [
+        pytest.param(0.2, 0.05, 0.3, False, True, id="in time"),
+        pytest.param(0.26, 0.05, 0.3, False, False, id="late behind the others"),
+        pytest.param(0.26, 0.05, 0.3, True, False, id="late behind the others, firm"),
+        pytest.param(0.0, 0.5, 0.3, False, True, id="late with nobody ahead"),
+        pytest.param(0.0, 0.5, 0.3, True, False, id="late with nobody ahead, firm"),
+        pytest.param(5.0, 0.5, 0.3, False, True, id="an objective out of reach"),
+    ],
+)
+def test_who_is_let_in(ahead, left, slack, firm, let_in):
+    assert admits(ahead=ahead, left=left, slack=slack, firm=firm) is let_in
+
+
+@given(seconds, seconds, seconds, st.booleans())
+def test_whoever_can_be_in_time_is_let_in(ahead, left, slack, firm):
+    if ahead + left <= slack:
+        assert admits(ahead=ahead, left=left, slack=slack, firm=firm)
+
+
+@given(seconds, seconds, seconds)
+def test_a_firm_deadline_lets_in_nobody_whom_a_soft_one_does_not(ahead, left, slack):
+    if admits(ahead=ahead, left=left, slack=slack, firm=True):
+        assert admits(ahead=ahead, left=left, slack=slack, firm=False)
+
+
+@given(st.one_of(st.floats(0.0, 1e9), st.just(float("inf"))))
+def test_a_refused_caller_is_asked_back_within_a_minute_and_never_at_once(wait):
+    found = retry_after(wait)
+
+    assert 1 <= found <= LONGEST_RETRY
+    assert found >= min(wait, LONGEST_RETRY)

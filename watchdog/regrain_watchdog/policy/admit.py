@@ -1,0 +1,37 @@
+"""Whether a request that comes now is let in, and when one that is not should come again.
+
+A request that would be late is refused at the door, where it costs nothing: no memory, no stage, and no place in line
+before one that can be in time.
+"""
+
+from __future__ import annotations
+
+import math
+
+LONGEST_RETRY = 60
+"""Seconds after which a refused caller is asked back at the latest."""
+
+
+def admits(*, ahead: float, left: float, slack: float, firm: bool) -> bool:
+    """Whether a request is let in.
+
+    Args:
+        ahead: seconds until what waits before it will have been served.
+        left: seconds that it takes itself, once it is its turn.
+        slack: seconds from now to its deadline.
+        firm: whether the caller gave the deadline.
+
+    With nobody ahead it is let in for a soft deadline even if it will be late: there is no one to give way to. So is
+    one that would be late even alone, since then the objective is out of reach, and refusing helps nobody. A firm
+    deadline that cannot be met is not waited for.
+
+    Example: 0.2 s ahead, 0.05 s of its own, 0.3 s slack -> let in; 0.26 s ahead -> refused.
+    """
+    if firm:
+        return left <= slack and ahead + left <= slack
+    return ahead <= 0.0 or left > slack or ahead + left <= slack
+
+
+def retry_after(seconds: float) -> int:
+    """Return the whole seconds of Retry-After, where what waits will have been served in so many: 1 to 60."""
+    return max(1, min(LONGEST_RETRY, math.ceil(min(seconds, LONGEST_RETRY))))
