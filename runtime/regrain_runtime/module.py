@@ -22,9 +22,9 @@ from regrain.errors import LoadError, RegrainError
 
 ENTRY_FILES = ("app.py", "handler.py")
 """What is looked for when the user names a folder."""
-HEAVY = {"regrain._torch": "torch"}
-"""By the helper that loads models with it, the library that takes most of a cold start to import. onnxruntime is
-none: it takes tens of milliseconds, and from 1.31 on importing it starts a thread, so that nothing could be forked."""
+HEAVY = {"regrain._onnx": "onnxruntime", "regrain._torch": "torch"}
+"""By the helper that loads models with it, the library that takes most of a cold start to import. onnxruntime starts a
+thread for telemetry when it is imported, unless ORT_DISABLE_TELEMETRY is set, as the front does for its zygotes."""
 
 
 def load(target: str) -> App:

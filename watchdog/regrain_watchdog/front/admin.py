@@ -9,6 +9,7 @@ Who may ask the admin API is up to its door (`door.py`).
     GET /manifest          the app as JSON
     GET /slow?limit=20     the last misses, newest first
     GET /slow/CALL_ID      one of them
+    POST ...               what changes something (operations.py)
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 import msgspec
-from granian._granian import RSGIHTTPProtocol
-from granian.rsgi import Scope
 from msgspec import Struct
 
 from regrain.errors import RequestError, SpecError
@@ -33,8 +32,10 @@ from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
 from regrain_watchdog.front.door import READING, Door
 from regrain_watchdog.front.events import Events
+from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import MISSES_KEPT, Measure, Miss
+from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.page import PICTURE, Content, Page
 from regrain_watchdog.front.page.snapshot import snapshot
 
@@ -72,6 +73,10 @@ class Admin:
         measure: where the misses are.
         status: what GET /status tells.
         host, key: who may ask, as for Door.
+        operations: what may be changed; None where nothing may.
+
+    Attributes:
+        manifest: the app, as it is served now.
     """
 
     def __init__(
@@ -82,18 +87,23 @@ class Admin:
         *,
         host: str = LOOPBACK,
         key: Key | None = None,
+        operations: Operations | None = None,
     ) -> None:
         self._door = Door(host=host, key=key)
-        self._manifest = manifest
+        self._operations = operations
+        self.manifest = manifest
         self._measure = measure
         self._status = status
         self._files = Page()
         self._events = Events(self._snapshot)
 
-    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
         try:
             self._door.check(scope)
+            if scope.method == "POST" and self._operations is not None:
+                proto.response_bytes(200, _JSON, await self._operations.answer(scope, proto))
+                return
             if scope.method not in READING:
                 raise _not_allowed(scope)
             if scope.path == EVENTS:
@@ -111,11 +121,11 @@ class Admin:
 
     def _find(self, path: str) -> Content | None:
         if path == PICTURE:
-            return self._files.picture(self._manifest, str(self._status().get("grain", self._manifest.grain)))
+            return self._files.picture(self.manifest, str(self._status().get("grain", self.manifest.grain)))
         return self._files.find(path)
 
     def _standing(self) -> dict[str, object]:
-        return standing(self._manifest, self._measure, time.monotonic()) | self._status()
+        return standing(self.manifest, self._measure, time.monotonic()) | self._status()
 
     def _snapshot(self) -> bytes:
         latest = [self._told(miss) for miss in list(self._measure.misses)[-MISSES_SHOWN:][::-1]]
@@ -125,7 +135,7 @@ class Admin:
         if path == "/status":
             return _encode(self._standing())
         if path == "/manifest":
-            return dumps(self._manifest)
+            return dumps(self.manifest)
         if path == "/slow":
             latest = list(reversed(self._measure.misses))[: _limit(query)]
             return _encode([self._told(miss) for miss in latest])
@@ -174,7 +184,7 @@ class MetricsPage:
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
 
-    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
         if scope.path != "/metrics":
             _refuse(proto, RequestError(HTTPStatus.NOT_FOUND, f"there is no {scope.path}; there is /metrics"))
@@ -201,11 +211,15 @@ async def open_metrics(measure: Measure, config: Config) -> Listener:
 
 
 async def open_admin(
-    manifest: Manifest, measure: Measure, status: Callable[[], dict[str, object]], config: Config
+    manifest: Manifest,
+    measure: Measure,
+    status: Callable[[], dict[str, object]],
+    config: Config,
+    operations: Operations | None = None,
 ) -> tuple[Admin, Listener]:
     """Open the admin's port; SpecError if the address or the key's file cannot be had."""
     key = Key.load(config.admin_key_file, "admin_key_file", (BASIC, BEARER))
-    admin = Admin(manifest, measure, status, host=config.admin_host, key=key)
+    admin = Admin(manifest, measure, status, host=config.admin_host, key=key, operations=operations)
     listener = Listener(admin, config.admin_host, config.admin_port, name="admin_port")
     await listener.start()
     return admin, listener
@@ -226,6 +240,6 @@ def _not_allowed(scope: Scope) -> RequestError:
     )
 
 
-def _refuse(proto: RSGIHTTPProtocol, error: RequestError) -> None:
+def _refuse(proto: Exchange, error: RequestError) -> None:
     headers = [("content-type", problem.MEDIA_TYPE), *error.headers.items()]
     proto.response_bytes(error.status.value, headers, problem.problem(error, ""))

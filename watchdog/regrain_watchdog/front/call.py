@@ -54,7 +54,9 @@ class Reply:
 class Service(Protocol):
     """What an ingress needs of an app that is served."""
 
-    manifest: Manifest
+    @property
+    def manifest(self) -> Manifest:
+        """The app as it is served now."""
 
     async def submit(self, call: Call) -> Reply:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""

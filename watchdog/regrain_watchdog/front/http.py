@@ -1,7 +1,7 @@
 """The HTTP ingress: a request becomes a Call, and its Reply or its error a response.
 
-This is the hottest Python of the front, so a request does not pay for what it does not need: no await for a
-body that it has not, no timer of its own, no task to watch its connection while it is young.
+This is the hottest Python of the front, so a request does not pay for what it does not need: no await and no timer
+for a body that it has not or that is here already. Its task is cancelled when its caller goes away.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from granian._granian import RSGIHTTPProtocol, RSGIProtocolClosed
-from granian.rsgi import Scope
 
 from regrain.errors import RequestError
 from regrain.request import Request
@@ -28,11 +25,11 @@ from regrain_watchdog.front.answer import Answers, Headers, Response
 from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
+from regrain_watchdog.front.handler import CallerGoneError, Exchange, Scope
 from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.oip.http import OpenInference
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.pages import OWN, Pages
-from regrain_watchdog.front.sweep import Sweeper
 from regrain_watchdog.front.trace_context import TRACEPARENT, keep_valid
 
 logger = logging.getLogger(__name__)
@@ -43,8 +40,7 @@ WAITS = {"wait": "queue-wait", "hop": "replica-hop"}
 
 _msgpack = msgspec.msgpack.Encoder().encode
 
-T = TypeVar("T")
-Answer = Callable[[Call, Scope, RSGIHTTPProtocol, dict[str, str]], Awaitable[Response]]
+Answer = Callable[[Call, Scope, Exchange, dict[str, str]], Awaitable[Response]]
 Refusal = Callable[[RequestError, str], Response]
 
 
@@ -57,6 +53,7 @@ class Ingress:
         config: limits and timeouts; its `slo` wins over the app's.
 
     Attributes:
+        manifest: the version of the app that it reads requests for.
         draining: set once the app is to stop; health and readiness say no from then on, calls are served.
         inference: the app as a model, for the other ingresses.
     """
@@ -64,6 +61,7 @@ class Ingress:
     def __init__(self, service: Service, measure: Measure, config: Config) -> None:
         manifest = service.manifest
         self.draining = False
+        self.manifest = manifest
         self._service = service
         self._measure = measure
         self._config = config
@@ -75,10 +73,8 @@ class Ingress:
         self._raw = next((item.name for item in manifest.parameters if item.kind == "request"), "")
         self._latency = config.latency(manifest) or 0.0
         self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
-        self._sweeper = Sweeper()
-        self._reading: set[asyncio.Task[object]] = set()
 
-    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
         path = scope.path
         if not path.startswith(OWN) and (self._raw or (path == "/" and scope.method == "POST")):
@@ -99,16 +95,12 @@ class Ingress:
             response[1].append(("x-call-id", call_id))
         proto.response_bytes(*response)
 
-    def stop(self) -> None:
-        """Cut off what has not ended by now, and end the background work."""
-        self._sweeper.stop()
-        for task in self._reading:
-            task.cancel()
-
-    async def _serve(self, scope: Scope, proto: RSGIHTTPProtocol, answer: Answer, refusal: Refusal) -> None:
+    async def _serve(self, scope: Scope, proto: Exchange, answer: Answer, refusal: Refusal) -> None:
         """Run a call and answer it; the one place where errors become responses."""
         method = scope.method
-        headers = _headers(scope)
+        headers = scope.headers
+        if TRACEPARENT in headers:
+            keep_valid(headers)
         call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
         response: Response | None = None
         self._measure.arrived()
@@ -116,7 +108,7 @@ class Ingress:
             response = await answer(call, scope, proto, headers)
         except RequestError as error:
             response = refusal(error, call.id)
-        except (asyncio.CancelledError, RSGIProtocolClosed):
+        except (asyncio.CancelledError, CallerGoneError):
             logger.debug("the caller went away", extra={"call_id": call.id})
         except Exception:
             logger.exception("a request failed unexpectedly", extra={"call_id": call.id})
@@ -135,7 +127,7 @@ class Ingress:
         proto.response_bytes(status, fields, content)
 
     async def _answer(
-        self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]
+        self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]
     ) -> Response:
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
@@ -153,10 +145,10 @@ class Ingress:
         else:
             call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
         self._admit(call, headers)
-        return self._answers.render(await self._watched(call, proto, self._service.submit(call)), accept)
+        return self._answers.render(await self._service.submit(call), accept)
 
     async def _infer(
-        self, call: Call, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]
+        self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]
     ) -> Response:
         """Answer a request of the Open Inference Protocol."""
         if "x-call-id" in headers:
@@ -164,7 +156,7 @@ class Ingress:
         sent = b"" if body.is_empty(headers) else await self._read(proto, headers)
         call.arrived = time.monotonic()
         self._admit(call, headers)
-        return await self._watched(call, proto, self._oip.infer(call, scope.path, headers, sent))
+        return await self._oip.infer(call, scope.path, headers, sent)
 
     def _admit(self, call: Call, headers: dict[str, str]) -> None:
         """Give a call whose body has been read what its headers say."""
@@ -172,31 +164,10 @@ class Ingress:
         if self._latency:
             call.deadline = call.arrived + self._latency
 
-    async def _read(self, proto: RSGIHTTPProtocol, headers: dict[str, str]) -> bytes:
-        task = _own_task()
-        self._reading.add(task)
-        try:
-            return await body.read(
-                proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
-            )
-        finally:
-            self._reading.discard(task)
-
-    async def _watched(self, call: Call, proto: RSGIHTTPProtocol, work: Awaitable[T]) -> T:
-        """Await what answers a call; it is cancelled if the caller goes away."""
-        task = _own_task()
-        self._sweeper.enter(task, proto, call.arrived)
-        try:
-            return await work
-        finally:
-            self._sweeper.leave(task)
-
-
-def _own_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a request is answered in a task")
-    return task
+    async def _read(self, proto: Exchange, headers: dict[str, str]) -> bytes:
+        return await body.read(
+            proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
+        )
 
 
 def server_timing(spans: Sequence[Span]) -> str:
@@ -206,17 +177,6 @@ def server_timing(spans: Sequence[Span]) -> str:
         name = span.stage or WAITS.get(span.kind, span.kind)
         total[name] = total.get(name, 0.0) + span.seconds
     return ", ".join([f"{name};dur={seconds * 1e3:.3f}" for name, seconds in total.items()])
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """A request's headers by name in lower case; one that comes several times is joined by commas."""
-    pairs = scope.headers.items()
-    headers = dict(pairs)
-    if len(headers) < len(pairs):
-        headers = {name: ", ".join(text for other, text in pairs if other == name) for name in headers}
-    if TRACEPARENT in headers:
-        keep_valid(headers)
-    return headers
 
 
 def checked_id(wanted: str) -> str:

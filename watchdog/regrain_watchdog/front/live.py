@@ -81,7 +81,8 @@ class Live:
         self._swapped = swapped
         self._apps = [app]
         self._changing = asyncio.Lock()
-        self._tail: asyncio.Task[None] | None = None
+        self._tail: asyncio.Future[None] | None = None
+        self._show(app)
 
     @property
     def manifest(self) -> Manifest:
@@ -133,7 +134,8 @@ class Live:
 
     def exited(self, number: int, status: int) -> None:
         """A zygote has reaped a replica."""
-        self.current.exited(number, status)
+        if status:  # who ends in order was told to, or is noticed by what it leaves undone
+            self.current.exited(number, status)
 
     def begin(self, new: App) -> dict[str, object] | None:
         """Take in the next plan; return the sample that it is warmed up with."""
@@ -143,9 +145,12 @@ class Live:
     def swap(self, new: App) -> App:
         """Put a plan in force; return the one that was."""
         old, self.current = self.current, new
-        new.measure.gauges = lambda: gauges(new.functions, new.pool)
+        self._show(new)
         self._swapped(new)
         return old
+
+    def _show(self, app: App) -> None:
+        app.measure.gauges = lambda: gauges(app.functions, app.pool)
 
     async def forget(self, app: App) -> None:
         """Stop a plan's processes."""

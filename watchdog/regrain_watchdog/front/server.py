@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,16 @@ from regrain.manifest import Manifest
 from regrain.request import Request
 from regrain_watchdog.front import access
 from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
+from regrain_watchdog.front.changes import Changes, Release
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
+from regrain_watchdog.front.entrance import Entrance
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener, Tls
+from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
+from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.front.zygote import Zygote
@@ -72,8 +76,9 @@ class Server:
         self._started = time.monotonic()
         self._signals = Signals()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._app: App | None = None
-        self._ingress: Ingress | None = None
+        self._live: Live | None = None
+        self._changes: Changes | None = None
+        self._door: Entrance | None = None
         self._admin: Admin | None = None
         self._listeners: list[Listener] = []
         self._ports: dict[str, int] = {}
@@ -92,13 +97,13 @@ class Server:
             manifest = await self._signals.until_first(self._zygote.hello(self._config.start_timeout))
             if manifest is None:
                 return 0
-            app = await self._open(manifest, self._zygote)
-            if await self._signals.until_first(self._start(app)) is not None:
+            live = await self._open(manifest, self._zygote)
+            if await self._signals.until_first(self._start(live.current)) is not None:
                 if self._opening is not None:
                     await self._opening
                 self._changed("ready")
                 await self._signals.until_first(self._fail_later())
-            return await self._drain(app)
+            return await self._drain(live)
         except BaseException:
             self._kill()
             raise
@@ -106,12 +111,12 @@ class Server:
             await self._close()
             self._changed("stopped")
 
-    async def _open(self, manifest: Manifest, zygote: Zygote) -> App:
+    async def _open(self, manifest: Manifest, zygote: Zygote) -> Live:
         """Open the ports. Health answers from here on; readiness says what is missing."""
         config = self._config
         plan = make_plan(manifest, config.grain or manifest.grain, config.replicas)
         measure = Measure(latency=config.latency(manifest))
-        app = self._app = App(
+        app = App(
             manifest,
             plan,
             zygote,
@@ -120,9 +125,13 @@ class Server:
             measure=measure,
             failed=self._fail,
         )
-        ingress = self._ingress = Ingress(app, measure, config)
+        live = self._live = Live(
+            app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before
+        )
+        self._changes = Changes(live, Release(zygote, manifest), config, measure, self._make_zygote)
+        door = self._door = Entrance(Ingress(live, measure, config))
         http = Listener(
-            access.before(ingress, config),
+            access.before(door, config),
             config.host,
             config.port,
             header_timeout=config.header_timeout,
@@ -133,15 +142,29 @@ class Server:
         self._listeners.append(http)
         metrics = await open_metrics(measure, config)
         self._listeners.append(metrics)
-        self._admin, admin = await open_admin(manifest, measure, self.status, config)
+        operations = Operations(self._changes)
+        self._admin, admin = await open_admin(manifest, measure, self.status, config, operations)
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
         if config.grpc_port is not None:
-            self._opening = asyncio.ensure_future(self._open_grpc(ingress.inference, measure))
+            self._opening = asyncio.ensure_future(self._open_grpc(door.ingress.inference, measure))
         self._listening(
             Running(app=manifest.app, http=http.url, metrics=metrics.url, admin=admin.url, status=self.status)
         )
-        return app
+        return live
+
+    def _put_before(self, app: App) -> None:
+        """A plan comes into force: where its code is another version, so are its parameters and its answer."""
+        door, live = self._door, self._live
+        if door is None or live is None or app.manifest == door.ingress.manifest:
+            return
+        door.enter(Ingress(live, app.measure, self._config))
+        if self._grpc is not None:
+            self._opening = asyncio.ensure_future(
+                self._reopen_grpc(self._grpc, door.ingress.inference, app.measure)
+            )
+        if self._admin is not None:
+            self._admin.manifest = app.manifest
 
     async def _open_grpc(self, inference: Inference, measure: Measure) -> None:
         """Open the port of gRPC, while the replicas start: its library takes a while to import."""
@@ -152,6 +175,13 @@ class Server:
             self._ports["grpc"] = self._grpc.port
         except SpecError as error:
             self._fail(error)
+
+    async def _reopen_grpc(self, old: GrpcServer, inference: Inference, measure: Measure) -> None:
+        """Serve another version over gRPC: calls that were taken before end first, then the port opens anew."""
+        config = replace(self._config, grpc_port=old.port)
+        await old.stop(self._config.drain_timeout)
+        self._grpc = _grpc_server()(inference, measure, config)
+        await self._grpc.start()
 
     async def _start(self, app: App) -> bool:
         """Start the replicas and warm them up; whatever goes wrong is raised."""
@@ -168,36 +198,38 @@ class Server:
             task.result()
         return True
 
-    async def _drain(self, app: App) -> int:
-        app.draining = True
+    async def _drain(self, live: Live) -> int:
+        live.current.draining = True
         self._changed("draining")
         if self._admin is not None:
             self._admin.stop()
-        if self._ingress is not None:
-            self._ingress.draining = True
-        if await self._signals.until_second(self._finish(app)):
+        if self._door is not None:
+            self._door.drain()
+        if await self._signals.until_second(self._finish(live)):
             return 0
         self._kill()
         return KILLED
 
-    async def _finish(self, app: App) -> None:
+    async def _finish(self, live: Live) -> None:
         await asyncio.sleep(self._config.healthcheck_interval)
         timeout = self._config.drain_timeout
         whole, _ = await asyncio.gather(self._listeners[0].stop(timeout), self._stop_grpc(timeout))
         if not whole:
-            logger.warning("%d call(s) were cut off after %g s", app.measure.in_flight, timeout)
-        await app.stop()
+            logger.warning("%d call(s) were cut off after %g s", live.current.measure.in_flight, timeout)
+        await live.stop()
 
     async def _close(self) -> None:
         """Let go of whatever is still open."""
-        if self._ingress is not None:
-            self._ingress.stop()
+        if self._door is not None:
+            self._door.stop()
         if self._opening is not None:
             self._opening.cancel()
         await self._stop_grpc(0.0)
         for listener in self._listeners:
             await listener.stop(1.0)
-        if self._zygote is not None:
+        if self._changes is not None:
+            await self._changes.stop()
+        elif self._zygote is not None:
             await self._zygote.stop()
 
     async def _stop_grpc(self, timeout: float) -> None:
@@ -205,8 +237,8 @@ class Server:
             await self._grpc.stop(timeout)
 
     def _kill(self) -> None:
-        if self._app is not None:
-            self._app.kill()
+        if self._live is not None:
+            self._live.kill()
         elif self._zygote is not None:
             self._zygote.kill()
 
@@ -219,23 +251,24 @@ class Server:
 
     def _zygote_died(self, reason: str) -> None:
         """Replicas outlive their zygote; a new one is started so that they can be replaced."""
-        if self._app is None or self._signals.count:
+        if self._live is None or self._changes is None or self._signals.count:
             self._fail(LoadError(reason))
             return
         logger.error("%s; starting it again", reason)
-        self._rebirth = asyncio.ensure_future(self._start_zygote(self._app))
+        self._rebirth = asyncio.ensure_future(self._start_zygote(self._live, self._changes))
 
-    async def _start_zygote(self, app: App) -> None:
+    async def _start_zygote(self, live: Live, changes: Changes) -> None:
         zygote = self._zygote = self._make_zygote()
         try:
             manifest = await zygote.hello(self._config.start_timeout)
         except LoadError as error:
             self._fail(error)
             return
-        if manifest.digest != app.manifest.digest:
+        if manifest.digest != live.manifest.digest:
             self._fail(LoadError(f"{self._target} has changed since it was started; start it again"))
             return
-        app.use_zygote(zygote)
+        changes.release = Release(zygote, live.manifest)
+        live.current.use_zygote(zygote)
 
     def _make_zygote(self) -> Zygote:
         logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}
@@ -248,14 +281,14 @@ class Server:
         )
 
     def _exited(self, number: int, status: int) -> None:
-        if self._app is not None:
-            self._app.exited(number, status)
+        if self._live is not None:
+            self._live.exited(number, status)
 
     def status(self) -> dict[str, object]:
         """What GET /status tells: the app's status, its load, and what the process knows of itself."""
-        app = self._app
+        live = self._live
         return {
-            **(app.status() if app is not None else {}),
+            **(live.status() if live is not None else {}),
             "version": self._version,
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,

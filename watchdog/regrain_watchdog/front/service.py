@@ -27,7 +27,7 @@ from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
-from regrain_watchdog.front.standing import gauges, objective, standing
+from regrain_watchdog.front.standing import objective, standing
 from regrain_watchdog.front.supervise import Supervisor
 from regrain_watchdog.front.zygote import Zygote
 
@@ -80,7 +80,6 @@ class App:
             for parameter in manifest.parameters
             if parameter.default
         }
-        measure.gauges = lambda: gauges(self.functions, self.pool)
 
     async def start(self, sample: dict[str, object] | None) -> None:
         """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""

@@ -1,0 +1,91 @@
+"""The part of the admin API that changes something.
+
+    POST /grain     {"grain": "decode+detect | crop", "replicas": "crop=2"}    another grain
+    POST /scale     {"group": "crop", "replicas": 3}                           more or fewer replicas
+    POST /update                                                               the code as it is on disk now
+    POST /rollback                                                             the version before
+
+Each answers once the route has swapped (200, the change) or says why the old plan stays: 400 for what is none of this
+app's, 409 while another change is under way or where the new plan did not become ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+from regrain.errors import LoadError, RequestError, SpecError
+from regrain_watchdog.front import body
+from regrain_watchdog.front.changes import Changes
+from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.live import Change
+
+MAX_BODY = 1 << 16
+BODY_TIMEOUT = 10.0
+
+
+class Regrain(Struct, frozen=True, forbid_unknown_fields=True):
+    """What POST /grain takes."""
+
+    grain: str
+    replicas: str = ""
+
+
+class Scale(Struct, frozen=True, forbid_unknown_fields=True):
+    """What POST /scale takes."""
+
+    group: str
+    replicas: int
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """What POST /update and POST /rollback take."""
+
+
+class Operations:
+    """Carries out what operators ask for."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._paths: dict[str, Callable[[bytes], Awaitable[Change]]] = {
+            "/grain": self._grain,
+            "/scale": self._scale,
+            "/update": self._update,
+            "/rollback": self._rollback,
+        }
+
+    async def answer(self, scope: Scope, proto: Exchange) -> bytes:
+        """Return the change as JSON; RequestError says why there is none."""
+        operation = self._paths.get(scope.path)
+        if operation is None:
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, f"there is no POST {scope.path}; there are {', '.join(self._paths)}"
+            )
+        headers = dict(scope.headers.items())
+        sent = await body.read(proto, headers, limit=MAX_BODY, timeout=BODY_TIMEOUT)
+        try:
+            change = await operation(sent or b"{}")
+        except (SpecError, msgspec.MsgspecError) as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except LoadError as error:
+            raise RequestError(HTTPStatus.CONFLICT, f"the old version stays: {error}") from error
+        return msgspec.json.encode(change)
+
+    async def _grain(self, sent: bytes) -> Change:
+        wanted = msgspec.json.decode(sent, type=Regrain)
+        return await self._changes.regrain(wanted.grain, wanted.replicas)
+
+    async def _scale(self, sent: bytes) -> Change:
+        wanted = msgspec.json.decode(sent, type=Scale)
+        return await self._changes.scale(wanted.group, wanted.replicas)
+
+    async def _update(self, sent: bytes) -> Change:
+        msgspec.json.decode(sent, type=Nothing)
+        return await self._changes.update()
+
+    async def _rollback(self, sent: bytes) -> Change:
+        msgspec.json.decode(sent, type=Nothing)
+        return await self._changes.roll_back()
