@@ -4,9 +4,10 @@ import { shape } from "./parts.js";
 
 const WIDTH = 200;
 const HEIGHT = 40;
+const BRIDGED = 10; // places without a value that a curve goes over: at a low rate most seconds have none
 
 /**
- * Draw values over time, oldest first; null leaves a gap. `span` places fit in; newer ones stand right.
+ * Draw values over time, oldest first; null stands for none. `span` places fit in; newer ones stand right.
  * `limit` is a value to compare with, drawn as a dashed line; `top` fixes the scale.
  */
 export function spark(values, { label, span, limit, top, small = false }) {
@@ -37,12 +38,13 @@ export function spark(values, { label, span, limit, top, small = false }) {
   return picture;
 }
 
-/** The places of values, cut at the gaps. */
+/** The places of values, cut at long gaps. */
 function runs(values) {
   const found = [];
   values.forEach((value, place) => {
     if (value === null) return;
-    if (place > 0 && values[place - 1] !== null && found.length) found.at(-1).push(place);
+    const before = found.at(-1)?.at(-1);
+    if (before !== undefined && place - before <= BRIDGED) found.at(-1).push(place);
     else found.push([place]);
   });
   return found;

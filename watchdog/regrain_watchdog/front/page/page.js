@@ -115,7 +115,7 @@ function line(of) {
 const samples = (of) => history.samples.slice(-SPAN).map(of);
 
 async function dag(now, recent) {
-  const key = `${now.app} ${now.grain} ${now.groups.map((group) => group.name).join("|")} ${now.digest ?? ""}`;
+  const key = JSON.stringify([now.app, now.grain, now.pid, now.groups.map((group) => [group.stages, group.max_size])]);
   if (history.picture !== key) {
     history.picture = key;
     const answer = await fetch("/picture.svg");
