@@ -24,7 +24,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.grpc.status import code, trailers
-from regrain_watchdog.front.http import checked_id, server_timing
+from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
 
 logger = logging.getLogger(__name__)
@@ -56,16 +56,18 @@ class Entry:
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
         self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
 
-    async def unary(self, path: str, work: Work, data: bytes, context: Context) -> bytes:
-        """Answer a call with one message, by `work`."""
-        answer, call, error = await self.counted(path, work, data, context)
-        told = [("x-call-id", call.id)]
-        if call.spans:
-            told.append(("server-timing", server_timing(call.spans)))
-        if error is not None:
-            await context.abort(code(error.status), error.detail, (*told, *trailers(error)))
-        context.set_trailing_metadata(tuple(told))
-        return answer
+    def unary(self, path: str, work: Work) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return the method at a path whose calls are answered with one message, by `work`."""
+
+        async def answered(data: bytes, context: Context) -> bytes:
+            answer, call, error = await self.counted(path, work, data, context)
+            told = (("x-call-id", call.id),)
+            if error is not None:
+                await context.abort(code(error.status), error.detail, (*told, *trailers(error)))
+            context.set_trailing_metadata(told)
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(answered)
 
     async def counted(
         self, path: str, work: Work, data: bytes, context: Context
@@ -96,12 +98,16 @@ class Entry:
                 accesses.info("request", extra=told | sizes)
         return answer, call, error
 
-    async def page(self, work: Callable[[bytes], Message], data: bytes, context: Context) -> bytes:
-        """Answer what is no call of the app."""
-        try:
-            return work(data).SerializeToString()
-        except RequestError as error:
-            await context.abort(code(error.status), error.detail, trailers(error))
+    def page(self, work: Callable[[bytes], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return a method whose answers need no call of the app."""
+
+        async def answered(data: bytes, context: Context) -> bytes:
+            try:
+                return work(data).SerializeToString()
+            except RequestError as error:
+                await context.abort(code(error.status), error.detail, trailers(error))
+
+        return grpc.unary_unary_rpc_method_handler(answered)
 
     def _admit(self, call: Call, context: Context) -> Headers:
         """Give a call what its metadata and its deadline say; return the metadata as headers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from http import HTTPStatus
 
 import grpc
@@ -71,10 +70,7 @@ class Invoke:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the method for a server."""
-        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            partial(self._entry.unary, INVOKE, self._invoke)
-        )
-        return grpc.method_handlers_generic_handler(NAME, {"Invoke": method})
+        return grpc.method_handlers_generic_handler(NAME, {"Invoke": self._entry.unary(INVOKE, self._invoke)})
 
     async def _invoke(self, data: bytes, call: Call, headers: Headers) -> pb.InvokeReply:
         if self._form.manifest is not self._service.manifest:

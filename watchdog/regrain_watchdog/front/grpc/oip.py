@@ -49,13 +49,8 @@ class OpenInference:
             "ModelStatistics": self._model_statistics,
             "RepositoryIndex": self._repository_index,
         }
-        found: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(partial(self._entry.page, page))
-            for name, page in pages.items()
-        }
-        found["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
-            partial(self._entry.unary, INFER, self._infer)
-        )
+        found = {name: self._entry.page(page) for name, page in pages.items()}
+        found["ModelInfer"] = self._entry.unary(INFER, self._infer)
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(NAME, found)
 

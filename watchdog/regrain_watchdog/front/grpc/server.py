@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import grpc
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 HEAD = 64 << 10
 """Bytes that a message may have beyond the largest body: names, shapes, media types."""
+SWITCH_INTERVAL = 0.0001
+"""Seconds after which a waiting thread asks for the interpreter, while gRPC is served: its poller hands every
+event to the loop, and at Python's 5 ms both wait for each other (front CPU per call 400 us against 270)."""
 PING = 10_000
 """Milliseconds that must lie between two pings of an idle client."""
 
@@ -73,6 +77,7 @@ class Server:
         names = (oip.NAME, invoke.NAME, health.NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server, _described())
         self.port = self._bind(server)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         await server.start()
 
     def drain(self) -> None:

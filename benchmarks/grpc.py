@@ -1,0 +1,96 @@
+"""Measure hello over gRPC (Invoke) beside a bare grpc.aio echo: what the front adds to its gRPC server.
+
+Front and bare server each on one core, replica and load generator on the other, 32 streams of one connection,
+in turns. Both run on uvloop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+
+from benchmarks import grpc_load, machine, processes, product
+from benchmarks.record import Results, arguments, table
+from regrain.wire.invoke_pb2 import InvokeRequest
+
+HELLO = product.APPS / "hello.py"
+STREAMS = 32
+BAR = 0.6
+SERVERS = {"bare": "/bare.Echo/Echo", "regrain": "/regrain.App/Invoke"}
+EXPECTED = b"world"
+PATIENCE = 30.0
+
+
+def main() -> None:
+    options = arguments("grpc", __doc__ or "", rounds=9, seconds=3.0).parse_args()
+    results = Results.open("grpc", options)
+    cores = machine.two_cores()
+    message = InvokeRequest(body=EXPECTED).SerializeToString()
+    with contextlib.ExitStack() as stack:
+        served = {name: stack.enter_context(_serve(name, message, cores)) for name in SERVERS}
+        for turn in range(options.rounds):
+            order = list(served.items())
+            for name, server in order if turn % 2 else order[::-1]:
+                if not results.has(kind="load", round=turn, server=name):
+                    visit = _visit(name, server, message, options.seconds, cores)
+                    results.add({"kind": "load", "round": turn, "server": name, **visit})
+    fields = ("rps", "front_cpu", "cpu", "p50", "p99", "p50_c1")
+    rows = [[name, *(results.median(field, server=name) for field in fields)] for name in SERVERS]
+    print(table(["server", "rps", "front CPU us", "all CPU us", "p50 us", "p99 us", "p50 us c1"], rows))
+    ratio = results.median("rps", server="regrain") / results.median("rps", server="bare")
+    results.bar("hello rps at 32 gRPC streams over a bare grpc.aio echo's", ratio, at_least=BAR)
+    ratio = results.median("front_cpu", server="regrain") / results.median("front_cpu", server="bare")
+    results.add({"kind": "note", "name": "front CPU per request over bare grpc.aio's", "value": ratio})
+
+
+def _serve(name: str, message: bytes, cores: tuple[int, int]) -> processes.Served:
+    port, other = (processes.free_ports(2) + at for at in range(2))
+    bare = [sys.executable, "-m", "benchmarks.apps.bare_grpc", str(port)]
+    command = bare if name == "bare" else [*product.command(HELLO, port=other), "--grpc-port", str(port)]
+    served = processes.Served([command], port=port, name=f"grpc-{name}")
+    _wait(name, served, message)
+    machine.pin(served.pids(), cores[0 if name == "bare" else 1])
+    machine.pin([served.front], cores[0])
+    return served
+
+
+def _wait(name: str, served: processes.Served, message: bytes) -> None:
+    """Until it answers right."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, SystemExit):
+            connection = grpc_load.Connection(served.port, SERVERS[name], message)
+            with contextlib.closing(connection):
+                if not grpc_load.run(connection, EXPECTED, 2, 0.05).failed:
+                    return
+        time.sleep(0.05)
+    served.stop()
+    raise SystemExit(f"{name} does not answer; log: {served.log.read_text(errors='replace')[-2000:]}")
+
+
+def _visit(
+    name: str, served: processes.Served, message: bytes, seconds: float, cores: tuple[int, int]
+) -> dict[str, float]:
+    """Load a server; CPU in microseconds per request, of the front (a bare server is all front) and of all."""
+    pids = served.pids()
+
+    def drive(streams: int, seconds: float) -> grpc_load.Load:
+        path, core = SERVERS[name], cores[1]
+        return grpc_load.drive(
+            served.port, path, message, EXPECTED, streams=streams, seconds=seconds, core=core
+        )
+
+    alone = drive(1, 1.0)
+    before = processes.cpu_seconds([served.front]), processes.cpu_seconds(pids)
+    got = drive(STREAMS, seconds)
+    after = processes.cpu_seconds([served.front]), processes.cpu_seconds(pids)
+    if got.failed:
+        raise SystemExit(f"{got.failed} of {got.requests} requests failed")
+    spent = [(late - early) / got.requests * 1e6 for early, late in zip(before, after, strict=True)]
+    times = {"p50": got.p50 * 1e6, "p99": got.p99 * 1e6, "p50_c1": alone.p50 * 1e6}
+    return {"rps": got.rate, "front_cpu": spent[0], "cpu": spent[1], **times}
+
+
+if __name__ == "__main__":
+    main()
