@@ -2,19 +2,21 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from flask import Flask, Response, jsonify, request, stream_with_context
+from flask.typing import ResponseReturnValue
 
 app = Flask(__name__)
 
 
 @app.get("/healthz")
-def healthz():
+def healthz() -> str:
     return "ready"
 
 
 @app.post("/")
-def words():
+def words() -> ResponseReturnValue:
     """Count the words of a text; ?limit=3 answers with the three commonest."""
     found = re.findall(r"[^\W\d_]+", request.get_data(as_text=True).lower())
     if not found:
@@ -23,12 +25,12 @@ def words():
 
 
 @app.post("/lines")
-def lines():
+def lines() -> Response:
     """Answer with a server-sent event for each line of the text."""
     text = request.get_data(as_text=True)
 
     @stream_with_context
-    def events():
+    def events() -> Iterator[str]:
         for line in text.splitlines():
             yield f"data: {len(line.split())}\n\n"
 

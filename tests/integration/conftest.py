@@ -279,4 +279,4 @@ def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def _target(target: Path | str) -> Path | str:
     inside = APPS / target
-    return inside if inside.exists() else target
+    return inside if str(target) != "." and inside.exists() else target

@@ -1,0 +1,70 @@
+import asyncio
+import os
+import sys
+
+import pytest
+import uvloop
+
+from regrain.errors import SpecError
+from regrain_watchdog.front.upstream import process as module
+from regrain_watchdog.front.upstream.process import Process
+
+pytestmark = pytest.mark.process
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+)
+
+
+def make(code, changed=lambda: None, descriptors=()):
+    command = [sys.executable, "-c", code]
+    return Process(command, environment=dict(os.environ), changed=changed, descriptors=descriptors)
+
+
+def test_a_process_that_ignores_sigterm_is_killed_in_bounded_time(monkeypatch):
+    monkeypatch.setattr(module, "STOP_TIMEOUT", 0.1)
+
+    async def main():
+        read, write = os.pipe()
+        process = make(
+            STUBBORN.replace("print(1, flush=True)", f"import os; os.write({write}, b'1')"),
+            descriptors=(write,),
+        )
+        await process.start()
+        pid = process.pid
+        assert await asyncio.to_thread(os.read, read, 1) == b"1"
+        async with asyncio.timeout(10):
+            await process.stop()
+        os.close(read)
+        os.close(write)
+        return pid
+
+    pid = uvloop.run(main())
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_process_leaves_behind_ends_with_it():
+    """It starts a child that would outlive it, and dies: the child holds the pipe until it is killed."""
+
+    async def main():
+        read, write = os.pipe()
+        code = f"import subprocess, sys; subprocess.Popen(['sleep', '60'], pass_fds=[{write}]); sys.exit(3)"
+        ended = asyncio.Event()
+        process = make(code, changed=lambda: ended.set() if process.ended else None, descriptors=(write,))
+        await process.start()
+        async with asyncio.timeout(10):
+            await ended.wait()
+            how = process.ended
+            await process.kill()
+            os.close(write)
+            assert await asyncio.to_thread(os.read, read, 1) == b""
+        os.close(read)
+        return how
+
+    assert uvloop.run(main()) == "exit code 3"
+
+
+def test_a_program_that_is_not_there_is_refused():
+    with pytest.raises(SpecError, match="there is no program 'nowhere'"):
+        Process(["nowhere"], environment={"PATH": "/bin"}, changed=lambda: None)
