@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Iterator
 from http import HTTPStatus
 
 import msgspec
@@ -24,7 +25,7 @@ from regrain.execute import Ended, Executor, Failed, Outcome, Work
 from regrain.graph import Ref
 from regrain.plan import Output, Step
 from regrain.wire import frames
-from regrain.wire.boards import IDLE, PROGRESS
+from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
 
@@ -113,11 +114,14 @@ class Replica:
         self._send(frames.Loaded(self._executor.resident, {}))
 
     def _run(self, run: frames.Run) -> None:
+        BEGUN.pack_into(self._progress, BEGUN_AT, run.id)
         step, measured = self._steps[run.step]
         works = [self._work(unit, step) for unit in run.units]
         ran, timings = self._executor.run(step, [work for work in works if isinstance(work, Work)])
         outcomes = iter(ran)
-        writer = Writer(self._mappings, run.extents, lambda nbytes: self._need(run.id, nbytes))
+        writer = Writer(
+            self._mappings, run.extents, lambda nbytes: self._need(run.id, nbytes), lambda: _given(run.units)
+        )
         results = [
             work if isinstance(work, frames.Fault) else self._result(next(outcomes), step, measured, writer)
             for work in works
@@ -254,6 +258,14 @@ class Replica:
 
 def _sized(value: frames.Value, size: float) -> frames.Value:
     return frames.Value(value.skeleton, value.leaves, size)
+
+
+def _given(units: list[frames.Unit]) -> Iterator[frames.Leaf]:
+    """Every leaf that a run's units bring."""
+    for unit in units:
+        for parts in unit.values:
+            for value in parts.values:
+                yield from value.leaves
 
 
 def attach(app: App, sock_fd: int, cancel_fd: int, progress_fd: int) -> Replica:

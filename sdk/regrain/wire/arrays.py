@@ -30,6 +30,9 @@ class Sink(Protocol):
     def place(self, nbytes: int) -> tuple[memoryview, int, int, int]:
         """Return a writable view of exactly `nbytes` bytes, and its segment, offset and generation."""
 
+    def find(self, address: int, nbytes: int) -> tuple[int, int, int] | None:
+        """Return segment, offset and generation of bytes in memory that the reader has already; None if it has not."""
+
 
 class Source(Protocol):
     """Where the bytes of a value are read."""
@@ -77,6 +80,11 @@ def put_array(array: Array, sink: Sink | None, inline: int = INLINE, kind: str =
         strides = _strides(order, array.shape, dtype.itemsize)
     if sink is None or nbytes <= inline:
         return Leaf(name, shape, strides, NOWHERE, 0, nbytes, 0, array.tobytes())
+    if not array.flags.writeable and array.flags.c_contiguous:
+        found = sink.find(array.__array_interface__["data"][0], nbytes)
+        if found is not None:  # what came in goes out: nothing is copied
+            segment, offset, generation = found
+            return Leaf(name, shape, strides, segment, offset, nbytes, generation)
     view, segment, offset, generation = sink.place(nbytes)
     np.copyto(np.ndarray(array.shape, dtype, view), array)
     return Leaf(name, shape, strides, segment, offset, nbytes, generation)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from regrain.wire.frames import Extent, FrameError
+import numpy as np
+
+from regrain.wire.frames import Extent, FrameError, Leaf
 
 ALIGNMENT = 64
 """Bytes to which every placed value is aligned: a cache line, and enough for any dtype and vector load."""
@@ -48,6 +50,7 @@ class Mappings:
     def __init__(self) -> None:
         self._readable: dict[int, memoryview] = {}
         self._writable: dict[int, memoryview] = {}
+        self._addresses: dict[int, int] = {}
 
     def add(self, segment: int, descriptor: int, nbytes: int, writable: bool) -> None:
         """Map a segment. The descriptor stays the caller's, who may close it at once.
@@ -65,6 +68,7 @@ class Mappings:
             raise FrameError(f"segment {segment} does not hold {nbytes} bytes: {error}") from error
         view = memoryview(mapped)
         self._readable[segment] = view.toreadonly()
+        self._addresses[segment] = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
         if writable:
             self._writable[segment] = view
 
@@ -72,6 +76,7 @@ class Mappings:
         """Forget a segment; it stays mapped for as long as views of it live. FrameError if there is none."""
         if self._readable.pop(segment, None) is None:
             raise FrameError(f"segment {segment} is not mapped")
+        self._addresses.pop(segment, None)
         self._writable.pop(
             segment, None
         )  # never close() it: an array refers to a mapping without holding it open
@@ -83,6 +88,13 @@ class Mappings:
 
     def __contains__(self, segment: int) -> bool:
         return segment in self._readable
+
+    def address(self, leaf: Leaf) -> int:
+        """Return where in this process' memory a leaf begins; FrameError if its segment is not mapped."""
+        start = self._addresses.get(leaf.segment)
+        if start is None:
+            raise FrameError(f"segment {leaf.segment} is not mapped")
+        return start + leaf.offset
 
     def view(self, segment: int, offset: int, nbytes: int) -> memoryview:
         """Return a read-only view of exactly these bytes; FrameError if they are not in a mapped segment."""
@@ -117,11 +129,20 @@ class Writer:
     """Places values one after another in the extents granted to a dispatch (a codec.Sink).
 
     `need(nbytes)` is asked for a further extent when none has room; what it raises comes out of `place`.
+    `given` tells the leaves that were read for this dispatch: what is handed on as it came is not written again.
     """
 
-    def __init__(self, mappings: Mappings, extents: list[Extent], need: Callable[[int], Extent]) -> None:
+    def __init__(
+        self,
+        mappings: Mappings,
+        extents: list[Extent],
+        need: Callable[[int], Extent],
+        given: Callable[[], Iterable[Leaf]] = tuple,
+    ) -> None:
         self._mappings = mappings
         self._need = need
+        self._given = given
+        self._known: dict[int, Leaf] | None = None
         self._rooms = [_Room(extent, mappings.writable_view(extent)) for extent in extents]
         self.extents = list(extents)
         """Every extent that it was given, those from `need` included."""
@@ -132,6 +153,15 @@ class Writer:
             if room.start + nbytes <= room.extent.nbytes:
                 return self._take(room, nbytes)
         return self._take(self._grow(nbytes), nbytes)
+
+    def find(self, address: int, nbytes: int) -> tuple[int, int, int] | None:
+        """Return segment, offset and generation of a given leaf that begins there and is as long; None if none does."""
+        if self._known is None:
+            self._known = {self._mappings.address(leaf): leaf for leaf in self._given() if leaf.segment >= 0}
+        leaf = self._known.get(address)
+        if leaf is None or leaf.nbytes < nbytes:
+            return None
+        return leaf.segment, leaf.offset, leaf.generation
 
     def _take(self, room: _Room, nbytes: int) -> tuple[memoryview, int, int, int]:
         start = room.start

@@ -31,6 +31,9 @@ class Memory:
         self.other.add(1, segments.reopen_readonly(fd), SPACE, writable=False)
         self.start = 0
 
+    def find(self, address: int, nbytes: int) -> None:
+        return None
+
     def place(self, nbytes: int) -> tuple[memoryview, int, int, int]:
         start, self.start = self.start, self.start + nbytes
         return self.own.writable_view(codec_extent(start, nbytes)), 1, start, 7

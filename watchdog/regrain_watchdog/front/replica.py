@@ -8,14 +8,14 @@ import math
 import mmap
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.plan import Step
 from regrain.wire import frames
-from regrain.wire.boards import PROGRESS
+from regrain.wire.boards import BEGUN, BEGUN_AT, PROGRESS
 from regrain_watchdog.front.flight import Job, leaves
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.segments import Pool
@@ -41,6 +41,12 @@ class Dispatch:
     sent: float
     extents: list[frames.Extent] = field(default_factory=list)
 
+    def given(self) -> Iterator[frames.Leaf]:
+        """Every leaf in a segment that its jobs bring."""
+        for job in self.jobs:
+            for parts in job.values:
+                yield from leaves(parts.values)
+
 
 @dataclass(slots=True)
 class Handlers:
@@ -57,6 +63,8 @@ class Replica:
     """One worker process of a function.
 
     number: its id, never used twice; it is also the owner of its segments in the pool.
+    served: whether it has answered a request. on_trial: whether it took the place of one that died early, and has not
+        shown yet that it lasts.
     """
 
     number: int
@@ -72,6 +80,8 @@ class Replica:
     holding: dict[int, Dispatch] = field(default_factory=dict)
     killed_for: str = ""
     timed_out: bool = False
+    served: bool = False
+    on_trial: bool = False
     _runs: int = 0
     _steps: dict[int, tuple[int, Step]] = field(default_factory=dict)
     _mapped: set[int] = field(default_factory=set)
@@ -169,6 +179,10 @@ class Replica:
         place, since = PROGRESS.unpack_from(self.progress)
         return int(place), float(since)
 
+    def begun(self) -> int:
+        """Return the number of the dispatch in `holding` that it began last; those after it only wait."""
+        return int(BEGUN.unpack_from(self.progress, BEGUN_AT)[0])
+
     def _grant(self, need: frames.Need) -> None:
         dispatch = self.holding.get(need.run)
         if dispatch is None or need.nbytes < 0:
@@ -209,15 +223,20 @@ class Replica:
             return False
         granted = {extent.generation for extent in dispatch.extents}
         return all(
-            has_shape(dispatch.step, outcome) and self._is_placed(outcome, granted) for outcome in done.outcomes
+            has_shape(dispatch.step, outcome) and self._is_placed(dispatch, outcome, granted)
+            for outcome in done.outcomes
         )
 
-    def _is_placed(self, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]) -> bool:
-        """Whether every leaf of an outcome lies in what was granted for its dispatch."""
+    def _is_placed(
+        self, dispatch: Dispatch, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]
+    ) -> bool:
+        """Whether every leaf of an outcome lies in what was granted for its dispatch, or was given with it."""
         for value in values_of(outcome):
             for leaf in value.leaves:
-                placed = leaf.segment < 0 or leaf.generation in granted
-                if not placed or not self.pool.owns(self.number, leaf):
+                if leaf.segment >= 0 and leaf.generation not in granted:
+                    if not any(_covers(given, leaf) for given in dispatch.given()):
+                        return False
+                elif not self.pool.owns(self.number, leaf):
                     return False
         return True
 
@@ -230,6 +249,16 @@ def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing) -> bool:
     """Whether a timing can be true; one that is not a number would upset every mean that it enters."""
     is_time = 0.0 <= timing.seconds < math.inf
     return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages
+
+
+def _covers(given: frames.Leaf, leaf: frames.Leaf) -> bool:
+    """Whether a leaf lies within one that was given."""
+    return (
+        given.segment == leaf.segment
+        and given.generation == leaf.generation
+        and given.offset <= leaf.offset
+        and 0 <= leaf.nbytes <= given.offset + given.nbytes - leaf.offset
+    )
 
 
 def has_shape(step: Step, outcome: frames.Result | frames.Fault | frames.Answered) -> bool:

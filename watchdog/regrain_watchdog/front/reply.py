@@ -10,6 +10,7 @@ from http import HTTPStatus
 from regrain.errors import RequestError
 from regrain.graph import Ref
 from regrain.wire import frames
+from regrain_watchdog.front.replica import values_of
 from regrain_watchdog.front.segments import Pool
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -33,6 +34,17 @@ def failure(fault: frames.Fault) -> RequestError:
     status = HTTPStatus(fault.status) if known else HTTPStatus.INTERNAL_SERVER_ERROR
     headers = RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return RequestError(status, fault.detail, stage=fault.stage, headers=headers)
+
+
+def references(done: frames.Done) -> dict[int, int]:
+    """Return how often a run's results refer to each generation of shared memory."""
+    held: dict[int, int] = {}
+    for outcome in done.outcomes:
+        for value in values_of(outcome):
+            for leaf in value.leaves:
+                if leaf.segment >= 0:
+                    held[leaf.generation] = held.get(leaf.generation, 0) + 1
+    return held
 
 
 def shutting_down() -> RequestError:

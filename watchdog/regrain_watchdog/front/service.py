@@ -24,7 +24,15 @@ from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
-from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed, shutting_down
+from regrain_watchdog.front.reply import (
+    RETRY_AFTER,
+    Copies,
+    failure,
+    follow,
+    listed,
+    references,
+    shutting_down,
+)
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.standing import objective, standing
@@ -243,8 +251,7 @@ class App:
     def _done(self, function: Function, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
         """A batch came back: count its values in, go on with its calls, and hand out the next batch."""
         function.finished(dispatch, done, time.monotonic())
-        if dispatch.extents:
-            self._commit(dispatch, done)
+        self._commit(dispatch, done)
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
             self._advance(job, outcome)
@@ -252,13 +259,13 @@ class App:
         function.pump()
 
     def _commit(self, dispatch: Dispatch, done: frames.Done) -> None:
-        """Count the references to a dispatch's extents; a warm-up's results are referred to by nobody."""
-        held: Counter[int] = Counter()
-        if dispatch.jobs:
-            for outcome in done.outcomes:
-                held.update(leaf.generation for leaf in leaves(values_of(outcome)))
+        """Count the references that a dispatch's results hold; a warm-up's are held by nobody."""
+        held = references(done) if dispatch.jobs else {}
         for extent in dispatch.extents:
-            self.pool.commit(extent, held[extent.generation])
+            self.pool.commit(extent, held.pop(extent.generation, 0))
+        for generation, count in held.items():  # handed on as it came
+            for _ in range(count):
+                self.pool.retain(generation)
 
     def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
         flight = job.flight

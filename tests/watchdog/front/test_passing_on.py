@@ -1,0 +1,54 @@
+"""A value that a stage hands on as it came is written once, by whoever made it."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from regrain.grain import make_plan
+from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.service import App
+from regrain_watchdog.front.zygote import Zygote
+
+pytestmark = pytest.mark.process
+PASSES = Path(__file__).parents[2] / "apps" / "passes.py"
+TIMEOUT = 20.0
+SIZE = 10_000
+
+
+def owners(app: App) -> set[int]:
+    """Who has written into shared memory."""
+    found = set()
+    for segment in range(1, 50):
+        with contextlib.suppress(KeyError):
+            found.add(app.pool.segment(segment).owner)
+    return found
+
+
+def test_what_is_handed_on_as_it_came_is_not_written_again():
+    async def scenario() -> None:
+        zygote = Zygote(str(PASSES), died=lambda _: None, exited=lambda _, __: None)
+        manifest = await zygote.hello(TIMEOUT)
+        plan = make_plan(manifest, "fine", "")
+        app = App(
+            manifest, plan, zygote, memory=1 << 28, max_queue=9, measure=Measure(), failed=lambda _: None
+        )
+        try:
+            await asyncio.wait_for(app.start(None), TIMEOUT)
+            for _ in range(3):
+                call = Call(id="test", values={"size": SIZE}, headers=b"", arrived=time.monotonic())
+                reply = await asyncio.wait_for(app.submit(call), TIMEOUT)
+
+                assert reply.value == float(sum(range(SIZE // 2, SIZE)))
+                assert app.pool.in_use == 0
+            maker, keeper, _ = (function.replicas[0].number for function in app.functions)
+            assert maker in owners(app)
+            assert keeper not in owners(app)
+        finally:
+            await asyncio.wait_for(app.stop(), TIMEOUT)
+            await zygote.stop()
+
+    asyncio.run(scenario())
