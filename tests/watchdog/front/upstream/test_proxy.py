@@ -405,3 +405,36 @@ def test_ready_says_no_while_the_upstream_does_not_accept(before, answers, free_
 
     assert head.startswith(b"HTTP/1.1 503 ")
     assert body == b"the upstream does not accept connections"
+
+
+def test_a_key_is_asked_for_and_kept_from_the_upstream(before, answers, tmp_path):
+    (tmp_path / "key").write_text("a-secret-of-many-letters")
+    (tmp_path / "key").chmod(0o600)
+    shown = GET.replace(b"Host", b"Authorization: Bearer a-secret-of-many-letters\r\nHost")
+
+    async def main():
+        async with before(answers(OK), invocation_key_file=str(tmp_path / "key")) as front:
+            refused = await front.ask(GET)
+            health, _ = await front.ask(GET.replace(b"/ ", b"/_/health ", 1))
+            _, body = await front.ask(shown)
+            return refusal(refused)[0], health.split()[1], body, front.heads
+
+    status, health, body, heads = uvloop.run(main())
+
+    assert (status, health, body, len(heads)) == (401, b"200", b"hi", 1)
+    assert b"secret" not in heads[0]
+
+
+def test_each_request_is_logged_and_traced_where_that_is_asked_for(before, answers, caplog):
+    async def main():
+        async with before(answers(OK), access_log="text", trace_context="make") as front:
+            await front.ask(GET.replace(b"Host", b"traceparent: nonsense\r\nX-Call-Id: mine\r\nHost"))
+            return front.heads[0]
+
+    caplog.set_level("INFO", "regrain.access")
+    head = uvloop.run(main())
+
+    (record,) = caplog.records
+    assert (record.status, record.call_id, record.sent, record.path) == (200, "mine", 2, "/")
+    assert b"nonsense" not in head
+    assert f"traceparent: 00-{record.trace_id}-".encode() in head

@@ -55,11 +55,13 @@ class Exchange:
     Attributes:
         begun: whether some of the answer was sent.
         keeps: whether the connection may stay open after it.
+        sent: bytes of the answer's body.
     """
 
     def __init__(self, request: Request, connection: _Connection, *, keeps: bool) -> None:
         self.request = request
         self.begun = False
+        self.sent = 0
         self.keeps = keeps
         self._connection = connection
 
@@ -108,6 +110,7 @@ class Exchange:
         elif self.request.is_old:
             lines.append("connection: keep-alive")
         lines.append(f"content-length: {len(content)}")
+        self.sent = len(content)
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self.write(head if self.request.method == "HEAD" else head + content)
 

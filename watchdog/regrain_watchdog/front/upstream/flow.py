@@ -17,12 +17,27 @@ class Inflow:
 
     Args:
         transport: the connection that it comes from.
+
+    Attributes:
+        ended: whether all of it has come.
+        total: bytes that have come.
     """
 
-    __slots__ = ("_chunks", "_dropping", "_error", "_paused", "_size", "_transport", "_waiter", "ended")
+    __slots__ = (
+        "_chunks",
+        "_dropping",
+        "_error",
+        "_paused",
+        "_size",
+        "_transport",
+        "_waiter",
+        "ended",
+        "total",
+    )
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.ended = False
+        self.total = 0
         self._transport = transport
         self._chunks: list[bytes] = []
         self._size = 0
@@ -42,6 +57,7 @@ class Inflow:
             return
         self._chunks.append(data)
         self._size += len(data)
+        self.total += len(data)
         if self._size > HIGH and not self._paused:
             self._paused = True
             self._transport.pause_reading()

@@ -98,6 +98,7 @@ class Passage:
         seconds = time.monotonic() - call.arrived
         length = len(whole) if whole is not None else None
         head, chunked = heads.answer_head(answer, exchange, call.id.encode(), seconds, length)
+        exchange.sent = length or 0
         if whole is not None:
             exchange.write(head + whole)
         else:
@@ -115,6 +116,7 @@ class Passage:
             while data := await _within(stall, answer.body.read()):
                 exchange.write(heads.chunk(data) if chunked else head + data)
                 head = b""
+                exchange.sent += len(data)
                 if exchange.is_full:
                     await _within(self._config.body_timeout, exchange.drain())
         except TimeoutError as error:

@@ -26,6 +26,7 @@ from regrain_watchdog.front.http import CALL_ID
 from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.pages import DRAINING
 from regrain_watchdog.front.upstream import heads
+from regrain_watchdog.front.upstream.checks import Checks
 from regrain_watchdog.front.upstream.client import Connection, UpstreamError
 from regrain_watchdog.front.upstream.edge import Exchange
 from regrain_watchdog.front.upstream.gate import RETRY_AFTER, Gate
@@ -58,6 +59,7 @@ class Proxy:
     def __init__(self, upstream: Upstream, measure: Measure, config: Config) -> None:
         self.draining = False
         self.gate = Gate(config.max_inflight, config.max_queue)
+        self._checks = Checks(config)
         self._upstream = upstream
         self._measure = measure
         self._config = config
@@ -103,9 +105,11 @@ class Proxy:
             self._fail(exchange, problem.internal(call.id), call)
         finally:
             now = time.monotonic()
+            seconds = now - call.arrived
             self._measure.finished(
-                call, method=exchange.request.method, status=status, seconds=now - call.arrived, now=now
+                call, method=exchange.request.method, status=status, seconds=seconds, now=now
             )
+            self._checks.log(call, exchange, status, seconds)
 
     def _fail(self, exchange: Exchange, error: RequestError, call: Call) -> None:
         if exchange.begun:
@@ -116,6 +120,7 @@ class Proxy:
 
     async def _answer(self, call: Call, exchange: Exchange) -> int:
         request = exchange.request
+        self._checks.admit(request)
         if wanted := request.field(b"x-call-id"):
             if not CALL_ID.fullmatch(wanted):
                 detail = "X-Call-Id must be 1 to 128 letters, digits or any of . _ ~ : + / = @ -"
