@@ -130,20 +130,26 @@ def loop():
     made.close()
 
 
+async def _end(listener):
+    if not await listener.stop(0.0):
+        listener.cut()
+        assert await listener.stop(PATIENCE)
+
+
 @pytest.fixture
 def listen(loop):
-    """Serve any RSGI handler; returns a client of it."""
+    """Serve any handler; returns a client of it."""
     listeners = []
 
-    async def _start(handler):
-        listener = Listener(handler, "127.0.0.1", 0)
+    async def _start(handler, **settings):
+        listener = Listener(handler, "127.0.0.1", 0, **settings)
         await listener.start()
         listeners.append(listener)
         return listener
 
-    yield lambda handler: Client(loop.run(_start(handler)).port)
+    yield lambda handler, **settings: Client(loop.run(_start(handler, **settings)).port)
     for listener in listeners:
-        loop.run(listener.stop(1.0))
+        loop.run(_end(listener))
 
 
 @pytest.fixture
@@ -192,9 +198,4 @@ def serve(loop, app_of):
 
     yield _serve
     for served in made:
-        loop.run(served.listener.stop(1.0))
-        loop.run(_stop(served.ingress))
-
-
-async def _stop(ingress):
-    ingress.stop()
+        loop.run(_end(served.listener))

@@ -135,8 +135,10 @@ def test_a_caller_that_leaves_is_logged_as_499(listen, lines, until):
     class Waiting:
         async def __rsgi__(self, scope, proto):
             entered.append(True)
-            await proto.client_disconnect()
-            left.append(True)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.append(True)
 
     client = listen(Gate(Waiting(), key=None, makes=False, logs=True))
     with client.connect() as connection:
@@ -153,7 +155,7 @@ def test_a_stream_is_counted(listen, lines, until):
         async def __rsgi__(self, scope, proto):
             stream = proto.response_stream(200, [("x-call-id", "c1")])
             await stream.send_bytes(b"abc")
-            await stream.send_str("de")
+            await stream.send_bytes(b"de")
 
     client = listen(Gate(Streaming(), key=None, makes=False, logs=True))
 

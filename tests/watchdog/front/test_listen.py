@@ -1,6 +1,4 @@
 import asyncio
-import logging
-import os
 import threading
 
 import pytest
@@ -98,30 +96,12 @@ def test_a_listener_that_never_started_stops_at_once(loop):
     assert loop.run(Listener(Gate(), "127.0.0.1", 0).stop(0.0)) is True
 
 
-def test_three_listeners_cost_few_threads(loop):
-    before = _threads()
-    listeners = [loop.run(_started(Gate())) for _ in range(3)]
-
-    assert _threads() - before <= 10
-
-    assert [loop.run(listener.stop(5.0)) for listener in listeners] == [True] * 3
-
-
-def test_a_listener_leaves_the_logging_that_is_there_alone(loop):
-    handler = logging.NullHandler()
-    handler.name = "ours"
-    listener = loop.run(_started(Gate()))
-
-    assert "ours" in logging._handlers
-    assert loop.run(listener.stop(5.0))
-
-
 def test_headers_that_do_not_come_are_not_waited_for(loop):
     listener = loop.run(_started(Gate(), header_timeout=0.05))
     with _connected(listener.port) as slow:
         slow.sendall(b"GET / HT")
 
-        assert slow.recv(1000) == b""
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
 
     assert loop.run(listener.stop(5.0))
 
@@ -154,7 +134,3 @@ def _is_refused(port):
     except ConnectionRefusedError:
         return True
     return False
-
-
-def _threads():
-    return len(os.listdir("/proc/self/task"))

@@ -11,14 +11,11 @@ import time
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
-from granian._granian import RSGIHTTPProtocol, RSGIHTTPStreamTransport
-from granian.rsgi import Scope
-
 from regrain.errors import RequestError
 from regrain_watchdog.front import problem, trace_context
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
-from regrain_watchdog.front.listen import Handler
+from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope, Stream
 from regrain_watchdog.front.measure import CANCELLED
 from regrain_watchdog.front.trace_context import TRACEPARENT
 
@@ -28,8 +25,6 @@ PROBE = "kube-probe"
 """How the user agent of Kubernetes' probes begins; they come every few seconds and are not logged."""
 OPEN = frozenset({"/_/health", "/_/ready", "/v2/health/live", "/v2/health/ready"})
 """What needs no key: probes have none."""
-
-Headers = list[tuple[str, str]]
 
 
 def before(ingress: Handler, config: Config) -> Handler:
@@ -55,9 +50,9 @@ class Gate:
         self._makes = makes
         self._logs = logs
 
-    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
-        headers = joined(scope)
+        headers = dict(scope.headers)
         trace_context.keep_valid(headers)
         if self._makes and TRACEPARENT not in headers:
             headers[TRACEPARENT] = trace_context.make()
@@ -67,12 +62,11 @@ class Gate:
         began = time.monotonic()
         watched = Watched(proto)
         try:
-            # granian's own class cannot be made or subclassed; Watched has all of its methods
-            await self._pass(scope, watched, headers)  # type: ignore[arg-type]
+            await self._pass(scope, watched, headers)
         finally:
             _log(scope, headers, watched, time.monotonic() - began)
 
-    async def _pass(self, scope: Scope, proto: RSGIHTTPProtocol, headers: dict[str, str]) -> None:
+    async def _pass(self, scope: Scope, proto: Exchange, headers: dict[str, str]) -> None:
         if self._key is not None:
             try:
                 if scope.path not in OPEN:
@@ -81,21 +75,19 @@ class Gate:
                 _refuse(proto, error)
                 return
             headers = self._key.without(headers)
-        # granian's own class cannot be made or subclassed; Changed has all of its attributes
-        await self._ingress.__rsgi__(Changed(scope, headers), proto)  # type: ignore[arg-type]
+        await self._ingress.__rsgi__(Changed(scope, headers), proto)
 
 
 class Changed:
     """A request's scope with other headers (by name in lower case)."""
 
-    __slots__ = ("_scope", "headers")
+    __slots__ = ("headers", "method", "path", "query_string")
 
     def __init__(self, scope: Scope, headers: dict[str, str]) -> None:
-        self._scope = scope
+        self.method = scope.method
+        self.path = scope.path
+        self.query_string = scope.query_string
         self.headers = headers
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._scope, name)
 
 
 class Watched:
@@ -109,12 +101,18 @@ class Watched:
 
     __slots__ = ("_proto", "call_id", "received", "sent", "status")
 
-    def __init__(self, proto: RSGIHTTPProtocol) -> None:
+    def __init__(self, proto: Exchange) -> None:
         self._proto = proto
         self.status = CANCELLED
         self.call_id = ""
         self.received = 0
         self.sent = 0
+
+    def arrived(self) -> bytes | None:
+        """Take the request's body if all of it is here."""
+        body = self._proto.arrived()
+        self.received += len(body or b"")
+        return body
 
     async def __call__(self) -> bytes:
         """Return the request's body."""
@@ -128,41 +126,37 @@ class Watched:
             self.received += len(chunk)
             yield chunk
 
-    async def client_disconnect(self) -> None:
-        """Return when the caller has gone."""
-        await self._proto.client_disconnect()
-
-    def response_empty(self, status: int, headers: Headers) -> None:
+    def response_empty(self, status: int, headers: Fields) -> None:
         """Answer without a body."""
         self._begin(status, headers)
         self._proto.response_empty(status, headers)
 
-    def response_str(self, status: int, headers: Headers, body: str) -> None:
+    def response_str(self, status: int, headers: Fields, body: str) -> None:
         """Answer with text."""
         self.response_bytes(status, headers, body.encode())
 
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+    def response_bytes(self, status: int, headers: Fields, body: bytes) -> None:
         """Answer with bytes."""
         self._begin(status, headers)
         self.sent += len(body)
         self._proto.response_bytes(status, headers, body)
 
-    def response_stream(self, status: int, headers: Headers) -> Stream:
+    def response_stream(self, status: int, headers: Fields) -> Stream:
         """Answer bit by bit."""
         self._begin(status, headers)
-        return Stream(self, self._proto.response_stream(status, headers))
+        return Counted(self, self._proto.response_stream(status, headers))
 
-    def _begin(self, status: int, headers: Headers) -> None:
+    def _begin(self, status: int, headers: Fields) -> None:
         self.status = status
         self.call_id = next((text for name, text in headers if name == "x-call-id"), "")
 
 
-class Stream:
+class Counted:
     """A response that is sent bit by bit, counted."""
 
     __slots__ = ("_transport", "_watched")
 
-    def __init__(self, watched: Watched, transport: RSGIHTTPStreamTransport) -> None:
+    def __init__(self, watched: Watched, transport: Stream) -> None:
         self._watched = watched
         self._transport = transport
 
@@ -171,20 +165,8 @@ class Stream:
         self._watched.sent += len(data)
         await self._transport.send_bytes(data)
 
-    async def send_str(self, data: str) -> None:
-        """Send text."""
-        await self.send_bytes(data.encode())
 
-
-def joined(scope: Scope) -> dict[str, str]:
-    """A request's headers by name in lower case; one that comes several times is joined by commas."""
-    headers: dict[str, str] = {}
-    for name, text in scope.headers.items():
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    return headers
-
-
-def _refuse(proto: RSGIHTTPProtocol, error: RequestError) -> None:
+def _refuse(proto: Exchange, error: RequestError) -> None:
     call_id = os.urandom(8).hex()
     fields = [("content-type", problem.MEDIA_TYPE), ("x-call-id", call_id), ("connection", "close")]
     proto.response_bytes(

@@ -1,7 +1,4 @@
-"""A request's body, read whole within a limit and a time.
-
-Granian has neither of its own, and tells a body that broke off only by an empty chunk before the last.
-"""
+"""A request's body, read whole within a limit and a time."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from granian._granian import RSGIHTTPProtocol, RSGIProtocolClosed
-
 from regrain.errors import RequestError
+from regrain_watchdog.front.handler import CallerGoneError, Exchange
 
 
 def is_empty(headers: Mapping[str, str]) -> bool:
@@ -19,7 +15,7 @@ def is_empty(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
 
-async def read(proto: RSGIHTTPProtocol, headers: Mapping[str, str], *, limit: int, timeout: float) -> bytes:
+async def read(proto: Exchange, headers: Mapping[str, str], *, limit: int, timeout: float) -> bytes:
     """Return the body.
 
     Raises:
@@ -28,25 +24,26 @@ async def read(proto: RSGIHTTPProtocol, headers: Mapping[str, str], *, limit: in
     length = headers.get("content-length")
     if length is not None and int(length) > limit:
         raise _too_large(limit)
+    whole = proto.arrived()
+    if whole is not None:
+        if len(whole) > limit:
+            raise _too_large(limit)
+        return whole
     try:
         async with asyncio.timeout(timeout):
             if length is not None:
                 return await proto()
             return await _chunked(proto, limit)
-    except RSGIProtocolClosed as error:  # its connection may still be open for our answer
+    except CallerGoneError as error:  # its connection may still be open for our answer
         raise _broken_off() from error
     except TimeoutError as error:
         detail = f"the body did not arrive within {timeout:g} s (REGRAIN_BODY_TIMEOUT)"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, headers={"connection": "close"}) from error
 
 
-async def _chunked(proto: RSGIHTTPProtocol, limit: int) -> bytes:
+async def _chunked(proto: Exchange, limit: int) -> bytes:
     chunks = bytearray()
-    ended = False
     async for chunk in proto:
-        if ended:
-            raise _broken_off()
-        ended = not chunk
         chunks += chunk
         if len(chunks) > limit:
             raise _too_large(limit)

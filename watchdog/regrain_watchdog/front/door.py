@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from granian.rsgi import Scope
-
 from regrain.errors import RequestError, SpecError
-from regrain_watchdog.front.access import joined
 from regrain_watchdog.front.credentials import Key
+from regrain_watchdog.front.handler import Scope
 from regrain_watchdog.front.listen import is_loopback
 
 READING = ("GET", "HEAD")
@@ -39,7 +37,7 @@ class Door:
 
     def check(self, scope: Scope) -> None:
         """RequestError 401 or 403 for a request that may not come in."""
-        headers = joined(scope)
+        headers = scope.headers
         host = headers.get("host", "")
         if is_loopback(self.host) and not _names_loopback(host):
             detail = f"the admin API answers to loopback hosts, not to {host!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.http import Ingress
 
@@ -16,7 +15,6 @@ class Entrance:
 
     def __init__(self, ingress: Ingress) -> None:
         self.ingress = ingress
-        self._former: list[Ingress] = []
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
@@ -24,14 +22,8 @@ class Entrance:
 
     def enter(self, ingress: Ingress) -> None:
         """Put another version in force; requests that the former one has taken end there."""
-        self._former.append(self.ingress)
         self.ingress = ingress
 
     def drain(self) -> None:
         """Say from here on that the app is to stop; calls are still served."""
         self.ingress.draining = True
-
-    def stop(self) -> None:
-        """Cut off what has not ended by now, in every version."""
-        for ingress in (*self._former, self.ingress):
-            ingress.stop()

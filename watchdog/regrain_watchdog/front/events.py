@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from granian._granian import RSGIHTTPProtocol, RSGIProtocolClosed
-
 from regrain.errors import RequestError
+from regrain_watchdog.front.handler import CallerGoneError, Exchange
 
 PERIOD = 1.0
 """Seconds between two snapshots."""
@@ -46,7 +45,7 @@ class Events:
         self._made = float("-inf")
         self._stopping = asyncio.Event()
 
-    async def serve(self, proto: RSGIHTTPProtocol) -> None:
+    async def serve(self, proto: Exchange) -> None:
         """Send events until the caller goes or `stop`; RequestError 503 where there are too many callers."""
         if self._lookers >= LOOKERS:
             detail = f"{LOOKERS} connections look at the live page already"
@@ -55,7 +54,7 @@ class Events:
         try:
             async with asyncio.timeout(None) as timer:
                 await self._send_all(proto, timer)
-        except (RSGIProtocolClosed, TimeoutError):
+        except (CallerGoneError, TimeoutError):
             pass  # gone, or asleep
         finally:
             self._lookers -= 1
@@ -65,7 +64,7 @@ class Events:
         self._made = float("-inf")
         self._stopping.set()
 
-    async def _send_all(self, proto: RSGIHTTPProtocol, timer: asyncio.Timeout) -> None:
+    async def _send_all(self, proto: Exchange, timer: asyncio.Timeout) -> None:
         stream = proto.response_stream(HTTPStatus.OK.value, HEADERS)
         loop = asyncio.get_running_loop()
         event = RETRY

@@ -1,13 +1,10 @@
-"""A TCP listener of the front: granian's embedded server on a socket that we bind ourselves.
+"""A TCP listener of the front: a socket, where it is reached, and HTTP/1.1 on the loop that runs the app.
 
-Granian binds with SO_REUSEPORT, so two fronts on one port would silently share its requests; and it does not
-tell which port it got for port 0. A socket of our own does both right. A listener costs three threads, none
-of which runs Python, and about half a megabyte.
+The socket is bound without SO_REUSEPORT, with which two fronts on one port would silently share its requests.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import logging
@@ -15,30 +12,17 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from granian._granian import RSGIHTTPProtocol, SocketHolder
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.rsgi import Scope
-from granian.server.embed import Server
 
 from regrain.errors import SpecError
+from regrain_watchdog.front.handler import Handler
+from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.http1.port import Port
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that wait to be accepted. In a full backlog a connection attempt is dropped, and tried again by the
 caller's kernel a second later."""
-QUIET = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
-"""A logging configuration that leaves ours alone; granian's own closes every handler there is."""
-
-
-class Handler(Protocol):
-    """An RSGI application."""
-
-    async def __rsgi__(self, scope: Scope, proto: RSGIHTTPProtocol) -> None:
-        """Answer one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +50,29 @@ class Tls:
                 f"no certificate and its key in PEM form without a passphrase: {error}"
             ) from error
 
+    def context(self) -> ssl.SSLContext:
+        """Return how to speak TLS with them, 1.2 or newer."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self.cert, self.key, _no_passphrase)
+        return context
+
 
 def _no_passphrase() -> str:
     raise ValueError("the key has a passphrase")
-
-
-class _Server(Server):
-    def __init__(
-        self,
-        handler: Handler,
-        bound: socket.socket,
-        *,
-        header_timeout: float,
-        connections: int,
-        tls: Tls | None,
-    ) -> None:
-        super().__init__(
-            handler,
-            interface=Interfaces.RSGI,
-            http=HTTPModes.http1,  # in auto mode a silent connection stays open for ever
-            websockets=False,
-            runtime_threads=1,
-            runtime_blocking_threads=1,
-            blocking_threads=1,
-            backlog=BACKLOG,
-            backpressure=connections,
-            http1_settings=HTTP1Settings(header_read_timeout=round(header_timeout * 1000)),
-            log_enabled=False,
-            log_dictconfig=QUIET,
-            ssl_cert=Path(tls.cert) if tls else None,
-            ssl_key=Path(tls.key) if tls else None,
-            ssl_protocol_min=SSLProtocols.tls12,
-        )
-        self._bound = bound
-
-    def _init_shared_socket(self) -> None:
-        self._ssp = None
-        # granian's stubs know neither this constructor nor that the attribute is more than None
-        self._shd = SocketHolder(self._bound.detach(), False, self.backlog)  # type: ignore[call-arg,assignment]
 
 
 class Listener:
     """Serves a handler on one address of this process' running loop.
 
     Args:
-        handler: the RSGI application.
+        handler: answers the requests.
         host: address to bind; a name is resolved to its first address.
         port: 0 for any free one.
         name: which setting chooses the port, for the error where it is taken.
-        header_timeout: seconds for a request's headers, and for a kept-alive connection to idle.
-        connections: connections served at once.
+        header_timeout: seconds for a request's head, and for a kept connection to idle.
+        write_timeout: seconds in which a caller must take something of what is sent to it.
+        connections: connections open at once; further ones wait to be accepted.
         tls: the files of an HTTPS port; None for HTTP.
     """
 
@@ -127,6 +84,7 @@ class Listener:
         *,
         name: str = "port",
         header_timeout: float = 30.0,
+        write_timeout: float = 30.0,
         connections: int = 1024,
         tls: Tls | None = None,
     ) -> None:
@@ -134,11 +92,11 @@ class Listener:
         self._host = host
         self._port = port
         self._name = name
-        self._header_timeout = header_timeout
-        self._connections = connections
+        self._limits = Limits(
+            header_timeout=header_timeout, write_timeout=write_timeout, connections=connections
+        )
         self._tls = tls
-        self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._open: Port | None = None
 
     @property
     def port(self) -> int:
@@ -154,35 +112,29 @@ class Listener:
 
     async def start(self) -> None:
         """Accept connections from here on; SpecError if the address cannot be had."""
+        context = self._tls.context() if self._tls else None
         bound = bind(self._host, self._port, name=self._name, backlog=BACKLOG)
         self._port = bound.getsockname()[1]
-        self._server = _Server(
-            self._handler,
-            bound,
-            header_timeout=self._header_timeout,
-            connections=self._connections,
-            tls=self._tls,
-        )
-        self._serving = asyncio.create_task(self._server.serve(), name=f"listener {self._name}")
-        await asyncio.sleep(0)  # serve() hands the socket to granian's thread before it first waits
-        if self._serving.done():
-            self._serving.result()
+        self._open = Port(self._handler, bound, self._limits, context)
+        self._open.start()
         logger.debug("listening", extra={"url": self.url, "setting": self._name})
 
     async def stop(self, timeout: float) -> bool:
         """Stop accepting and let what is in flight finish; whether it did within `timeout` seconds.
 
-        May be called again for what did not: granian's worker is never cancelled, as it would then fail where
-        its last request ends after all.
+        May be called again for what did not.
         """
-        if self._server is None or self._serving is None:
+        if self._open is None:
             return True
-        self._server.stop()  # type: ignore[no-untyped-call]  # granian's server has no annotations
-        await asyncio.wait({self._serving}, timeout=timeout)
-        if not self._serving.done():
+        if not await self._open.stop(timeout):
             return False
-        self._server = self._serving = None
+        self._open = None
         return True
+
+    def cut(self) -> None:
+        """Close every connection as it is; who answers one is cancelled."""
+        if self._open is not None:
+            self._open.cut()
 
 
 def bind(host: str, port: int, *, name: str, backlog: int) -> socket.socket:

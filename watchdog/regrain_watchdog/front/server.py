@@ -220,13 +220,12 @@ class Server:
 
     async def _close(self) -> None:
         """Let go of whatever is still open."""
-        if self._door is not None:
-            self._door.stop()
         if self._opening is not None:
             self._opening.cancel()
         await self._stop_grpc(0.0)
         for listener in self._listeners:
-            await listener.stop(1.0)
+            if not await listener.stop(1.0):
+                listener.cut()
         if self._changes is not None:
             await self._changes.stop()
         elif self._zygote is not None:

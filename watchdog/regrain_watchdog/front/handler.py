@@ -1,0 +1,75 @@
+"""What a port hands to whoever answers its requests; RSGI's shape, with what we use of it.
+
+Handlers and what wraps them (keys, access log) speak these types alone and know no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+Fields = list[tuple[str, str]]
+"""A response's headers: names in lower case, and none that belongs to framing but `connection: close`."""
+
+
+class CallerGoneError(ConnectionError):
+    """The caller's connection broke off, or closed."""
+
+
+class Scope(Protocol):
+    """A request's head."""
+
+    @property
+    def method(self) -> str:
+        """In upper case."""
+
+    @property
+    def path(self) -> str:
+        """The target's path, percent-decoded."""
+
+    @property
+    def query_string(self) -> str:
+        """What followed "?", as it came; "" without."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By name in lower case; one that came several times is joined by commas."""
+
+
+class Stream(Protocol):
+    """A response that is sent bit by bit."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a piece once there is room for it; CallerGoneError where nobody takes it any more."""
+
+
+class Exchange(Protocol):
+    """A request's body, and the one response to it."""
+
+    def arrived(self) -> bytes | None:
+        """Take the body if all of it is here; None otherwise."""
+
+    async def __call__(self) -> bytes:
+        """Return the whole body, however large; CallerGoneError if it breaks off."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body's pieces as they come; CallerGoneError if it breaks off."""
+
+    def response_empty(self, status: int, headers: Fields) -> None:
+        """Answer without a body."""
+
+    def response_str(self, status: int, headers: Fields, body: str) -> None:
+        """Answer with text."""
+
+    def response_bytes(self, status: int, headers: Fields, body: bytes) -> None:
+        """Answer with bytes. ValueError for headers that could not be sent as what they are."""
+
+    def response_stream(self, status: int, headers: Fields) -> Stream:
+        """Answer bit by bit, until the handler returns. ValueError as for `response_bytes`."""
+
+
+class Handler(Protocol):
+    """Answers requests. Its task is cancelled when the caller goes."""
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Answer one request."""
