@@ -64,7 +64,8 @@ def tensors_of(
     RequestError: an answer that is an error itself, 500 where answers cannot be put together.
     """
     rows = [_named(model, reply) for reply in replies]
-    names = [name for name in rows[0] if not wanted or name in wanted]
+    early = rows[0].keys() - set(model.outputs)
+    names = [name for name in rows[0] if not wanted or name in wanted or name in early]
     for row in rows:
         if row.keys() != rows[0].keys():
             raise _broken("some of the request's answers have other outputs than others")
