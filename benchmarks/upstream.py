@@ -1,14 +1,19 @@
 """Measure what stands before a Flask function: the front, of-watchdog, nothing; each before the same gunicorn.
 
 of-watchdog's binary is named by OF_WATCHDOG (https://github.com/openfaas/of-watchdog); without it its turn is left
-out. In turns, everything of a server on one core, the load generator on the other.
+out. In turns, everything of a server on one core, the load generator on the other. At the end both watchdogs get
+SIGTERM under load before a server that dies of it, and what was lost is counted.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import http.client
 import os
+import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +45,10 @@ def main() -> None:
                     if not results.has(kind="load", round=turn, server=name, body=size):
                         visit = _visit(served[name], request, options.seconds, cores)
                         results.add({"kind": "load", "round": turn, "server": name, "body": size, **visit})
+    for name in names[1:]:
+        results.add({"kind": "drain", "server": name, **_drain(name, binary)})
     _report(results, names, list(requests))
+    results.bar("requests lost to SIGTERM under load", results.median("lost", server="regrain"), at_most=0)
 
 
 def _report(results: Results, names: list[str], sizes: list[str]) -> None:
@@ -56,10 +64,12 @@ def _report(results: Results, names: list[str], sizes: list[str]) -> None:
         return
     for size in sizes:
         bare = medians["gunicorn", size]
-        for field, what in (("p50_c1", "latency"), ("own_cpu", "CPU")):
-            base = bare[field] if field == "p50_c1" else 0.0
-            ours, theirs = (medians[name, size][field] - base for name in ("regrain", "of-watchdog"))
-            results.bar(f"{what} added to {size} over of-watchdog's", ours / theirs, at_most=1.0)
+        ours, theirs = (medians[name, size]["p50_c1"] - bare["p50_c1"] for name in ("regrain", "of-watchdog"))
+        results.bar(f"latency added to {size} over of-watchdog's", ours / theirs, at_most=1.0)
+        ratio = medians["regrain", size]["own_cpu"] / medians["of-watchdog", size]["own_cpu"]
+        results.add(
+            {"kind": "note", "name": f"CPU of the watchdog for {size} over of-watchdog's", "value": ratio}
+        )
 
 
 def _serve(name: str, binary: str, cores: tuple[int, int]) -> processes.Served:
@@ -87,6 +97,44 @@ def _command(
     env |= {"port": str(port), "suppress_lock": "false", "REGRAIN_METRICS_PORT": str(metrics)}
     env |= {"TMPDIR": str(Path("/tmp"))}
     return ([binary] if name == "of-watchdog" else [sys.executable, "-m", "regrain_watchdog.cli", "run"]), env
+
+
+def _drain(name: str, binary: str) -> dict[str, int]:
+    """End a watchdog under load; every request that was not refused a connection must be answered 200."""
+    port, inner, metrics = (processes.free_ports(1, 18400 + place) for place in range(3))
+    flask = [
+        sys.executable,
+        "-m",
+        "flask",
+        "--app",
+        "benchmarks.apps.flask_hello",
+        "run",
+        "--port",
+        str(inner),
+    ]
+    command, env = _command(name, binary, flask, (port, inner, metrics))
+    env = {**env, "healthcheck_interval": "1s", "write_timeout": "5s"}
+    with processes.Served([command], port=port, env=[env], name=f"drain-{name}") as served:
+        served.wait(processes.Request(b"world"), lambda data: b"world" in data)
+        with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
+            clients = [pool.submit(_ask_until_refused, port) for _ in range(CONNECTIONS)]
+            time.sleep(1.0)
+            os.kill(served.front, signal.SIGTERM)
+            counts = [client.result() for client in clients]
+    return {"answered": sum(good for good, _ in counts), "lost": sum(bad for _, bad in counts)}
+
+
+def _ask_until_refused(port: int) -> tuple[int, int]:
+    good = bad = 0
+    request = processes.Request(b"world", path="/slow")
+    while True:
+        try:
+            status, _ = request.send(port)
+        except ConnectionRefusedError:
+            return good, bad
+        except (OSError, http.client.HTTPException):
+            status = 0
+        good, bad = (good + 1, bad) if status == http.HTTPStatus.OK else (good, bad + 1)
 
 
 def _visit(

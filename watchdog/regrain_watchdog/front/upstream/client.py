@@ -1,7 +1,7 @@
 """Connections to the upstream: HTTP/1.1, kept alive, one request at a time on each.
 
 The client is our own because it is on the path of every request: the maintained ones cost four to forty times
-its CPU (docs/decisions/0011-an-edge-for-upstreams.md), and none hands on head and body as the bytes that came.
+its CPU (docs/decisions/0007-upstreams-pass-as-bytes.md), and none hands on head and body as the bytes that came.
 """
 
 from __future__ import annotations
