@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -160,9 +160,7 @@ class Server:
             return
         door.enter(Ingress(live, app.measure, self._config))
         if self._grpc is not None:
-            self._opening = asyncio.ensure_future(
-                self._reopen_grpc(self._grpc, door.ingress.inference, app.measure)
-            )
+            self._grpc.follow(door.ingress.inference)
         if self._admin is not None:
             self._admin.manifest = app.manifest
 
@@ -175,13 +173,6 @@ class Server:
             self._ports["grpc"] = self._grpc.port
         except SpecError as error:
             self._fail(error)
-
-    async def _reopen_grpc(self, old: GrpcServer, inference: Inference, measure: Measure) -> None:
-        """Serve another version over gRPC: calls that were taken before end first, then the port opens anew."""
-        config = replace(self._config, grpc_port=old.port)
-        await old.stop(self._config.drain_timeout)
-        self._grpc = _grpc_server()(inference, measure, config)
-        await self._grpc.start()
 
     async def _start(self, app: App) -> bool:
         """Start the replicas and warm them up; whatever goes wrong is raised."""

@@ -30,10 +30,13 @@ class OpenInference:
         inference: the app as a model.
         entry: what calls go through.
         streams: what keeps streams of calls.
+
+    Attributes:
+        inference: what answers from the next request on.
     """
 
     def __init__(self, inference: Inference, entry: Entry, streams: Streams) -> None:
-        self._inference = inference
+        self.inference = inference
         self._entry = entry
         self._streams = streams
 
@@ -56,7 +59,7 @@ class OpenInference:
 
     async def _infer(self, data: bytes, call: Call, headers: Headers) -> pb.ModelInferResponse:
         request = tensors.read(parsed(pb.ModelInferRequest, data))
-        return tensors.write(await self._inference.run(call, request, headers))
+        return tensors.write(await self.inference.run(call, request, headers))
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         await self._streams.serve(requests, context, partial(self._streamed, context))
@@ -76,12 +79,12 @@ class OpenInference:
 
     def _server_ready(self, data: bytes) -> Message:
         parsed(pb.ServerReadyRequest, data)
-        return pb.ServerReadyResponse(ready=not self._inference.service.unready())
+        return pb.ServerReadyResponse(ready=not self.inference.service.unready())
 
     def _model_ready(self, data: bytes) -> Message:
         request = parsed(pb.ModelReadyRequest, data)
-        self._inference.model.check(request.name, request.version)
-        return pb.ModelReadyResponse(ready=not self._inference.service.unready())
+        self.inference.model.check(request.name, request.version)
+        return pb.ModelReadyResponse(ready=not self.inference.service.unready())
 
     def _server_metadata(self, data: bytes) -> Message:
         parsed(pb.ServerMetadataRequest, data)
@@ -89,21 +92,21 @@ class OpenInference:
 
     def _model_metadata(self, data: bytes) -> Message:
         request = parsed(pb.ModelMetadataRequest, data)
-        model = self._inference.model
+        model = self.inference.model
         model.check(request.name, request.version)
         return _filled(model.metadata(), pb.ModelMetadataResponse())
 
     def _model_config(self, data: bytes) -> Message:
         request = parsed(pb.ModelConfigRequest, data)
-        model = self._inference.model
+        model = self.inference.model
         model.check(request.name, request.version)
         return _filled({"config": model.config()}, pb.ModelConfigResponse())
 
     def _model_statistics(self, data: bytes) -> Message:
         request = parsed(pb.ModelStatisticsRequest, data)
-        model = self._inference.model
+        model = self.inference.model
         model.check(request.name or model.name, request.version)
-        told: JSONObject = {"model_stats": [self._inference.statistics.told(model)]}
+        told: JSONObject = {"model_stats": [self.inference.statistics.told(model)]}
         return _filled(told, pb.ModelStatisticsResponse())
 
     def _repository_index(self, data: bytes) -> Message:

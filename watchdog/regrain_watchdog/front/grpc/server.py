@@ -48,8 +48,9 @@ class Server:
         self._streams = Streams()
         self._health = health.Health((oip.NAME, invoke.NAME), inference.service.unready)
         entry = Entry(measure, config, lambda: config.latency(inference.service.manifest) or 0.0)
+        self._oip = oip.OpenInference(inference, entry, self._streams)
         self._handlers = (
-            oip.OpenInference(inference, entry, self._streams).handlers(),
+            self._oip.handlers(),
             invoke.Invoke(inference.service, entry).handlers(),
             self._health.handlers(),
         )
@@ -60,6 +61,10 @@ class Server:
         """Where clients of this machine reach it, such as "127.0.0.1:9000"."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._config.host, self._config.host)  # noqa: S104
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def follow(self, inference: Inference) -> None:
+        """Answer for another version of the app from the next request on; nobody is cut off."""
+        self._oip.inference = inference
 
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
