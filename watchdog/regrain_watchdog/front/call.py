@@ -10,6 +10,9 @@ from typing import Protocol
 
 from regrain.manifest import Manifest
 
+NORMAL = 5
+"""The priority of a call whose caller names none; 0 is the most urgent, 9 the least."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Span:
@@ -29,6 +32,7 @@ class Call:
 
     id: call id. values: by parameter that is present. headers: msgpack map of the request's headers.
     arrived, deadline: loop time in seconds (CLOCK_MONOTONIC); the deadline is 0.0 where there is none.
+    firm: whether the caller gave the deadline, and not the app's objective. priority: smaller is more urgent.
     """
 
     id: str
@@ -36,6 +40,8 @@ class Call:
     headers: bytes
     arrived: float
     deadline: float = 0.0
+    firm: bool = False
+    priority: int = NORMAL
     spans: list[Span] = field(default_factory=list)
 
 

@@ -36,12 +36,17 @@ class LengthError(RegrainError):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A unit that can run: a step for the whole request (item WHOLE) or for one item of a map."""
+    """A unit that can run: a step for the whole request (item WHOLE) or for one item of a map.
+
+    deaths: how often it was in a dispatch whose replica died. alone: it shares its next dispatch with nobody.
+    """
 
     flight: Flight
     step: int
     item: int
     values: list[Parts]
+    deaths: int = 0
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +64,7 @@ class Flight:
 
     released: values that nobody needs any more; whoever drives the flight takes them and clears the list.
     flying: jobs that are at a replica; its values must stay until they are back, also if the flight has ended.
+    waiting: jobs that wait for a replica.
     slot: its place on the cancel board. early: how a stage ended it by regrain.answer(), if one did.
     """
 
@@ -70,6 +76,7 @@ class Flight:
     released: list[Value] = field(default_factory=list)
     ended: bool = False
     flying: int = 0
+    waiting: int = 0
     _uses: dict[Ref, int] = field(default_factory=dict)
     _missing: list[int] = field(default_factory=list)
     _items: dict[int, _Items] = field(default_factory=dict)

@@ -20,7 +20,7 @@ import msgspec
 
 from regrain.errors import RequestError
 from regrain.request import Request
-from regrain_watchdog.front import body, problem
+from regrain_watchdog.front import body, problem, urgency
 from regrain_watchdog.front.answer import Answers, Headers, Response
 from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
@@ -126,9 +126,7 @@ class Ingress:
             fields.append(("server-timing", server_timing(call.spans)))
         proto.response_bytes(status, fields, content)
 
-    async def _answer(
-        self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]
-    ) -> Response:
+    async def _answer(self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]) -> Response:
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
         accept = headers.get("accept", "")
@@ -147,9 +145,7 @@ class Ingress:
         self._admit(call, headers)
         return self._answers.render(await self._service.submit(call), accept)
 
-    async def _infer(
-        self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]
-    ) -> Response:
+    async def _infer(self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]) -> Response:
         """Answer a request of the Open Inference Protocol."""
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
@@ -161,13 +157,10 @@ class Ingress:
     def _admit(self, call: Call, headers: dict[str, str]) -> None:
         """Give a call whose body has been read what its headers say."""
         call.headers = _msgpack(headers)
-        if self._latency:
-            call.deadline = call.arrived + self._latency
+        urgency.admit(call, headers, self._latency)
 
     async def _read(self, proto: Exchange, headers: dict[str, str]) -> bytes:
-        return await body.read(
-            proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout
-        )
+        return await body.read(proto, headers, limit=self._config.max_body, timeout=self._config.body_timeout)
 
 
 def server_timing(spans: Sequence[Span]) -> str:
