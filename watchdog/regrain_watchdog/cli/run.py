@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -159,6 +160,11 @@ class Session:
         grain = running.status().get("grain", "")
         self._view.say(f"regrain: ready in {took}: {running.app} on {running.http}, grain {grain}")
         self._view.say(f"regrain: metrics on {running.metrics}, admin on {running.admin}")
+        ports = msgspec.convert(running.status(), Status).ports
+        if "grpc" in ports:
+            self._view.say(
+                f"regrain: gRPC on {urlsplit(running.http).netloc.rpartition(':')[0]}:{ports['grpc']}"
+            )
         with contextlib.suppress(RegrainError):
             manifest = await asyncio.to_thread(admin.get, running.admin, "/manifest", Manifest)
             if manifest.sample is not None:

@@ -80,6 +80,10 @@ def test_the_server_lives_and_is_ready_and_so_is_the_model(triton):
     assert triton.client.is_model_ready("tensors")
 
 
+def test_the_first_lines_of_a_run_tell_where_grpc_is(running_tensors):
+    assert running_tensors.said(r"gRPC on (\S+)") == running_tensors.grpc
+
+
 def test_metadata_tells_server_inputs_and_outputs(triton):
     server = triton.told("get_server_metadata")
     model = triton.told("get_model_metadata", "tensors")
