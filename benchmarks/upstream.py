@@ -73,9 +73,8 @@ def _report(results: Results, names: list[str], sizes: list[str]) -> None:
 
 
 def _serve(name: str, binary: str, cores: tuple[int, int]) -> processes.Served:
-    port, inner, metrics = (
-        processes.free_ports(1, 18300 + 10 * SERVERS.index(name) + place) for place in range(3)
-    )
+    port = processes.free_ports(3, 18300 + 10 * SERVERS.index(name))
+    inner, metrics = port + 1, port + 2
     listening = port if name == "gunicorn" else inner
     gunicorn = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", str(THREADS)]
     gunicorn += ["--no-control-socket", "--bind", f"127.0.0.1:{listening}", APP]
@@ -101,7 +100,8 @@ def _command(
 
 def _drain(name: str, binary: str) -> dict[str, int]:
     """End a watchdog under load; every request that was not refused a connection must be answered 200."""
-    port, inner, metrics = (processes.free_ports(1, 18400 + place) for place in range(3))
+    port = processes.free_ports(3, 18400)
+    inner, metrics = port + 1, port + 2
     flask = [
         sys.executable,
         "-m",
