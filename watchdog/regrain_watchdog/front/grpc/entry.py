@@ -19,7 +19,7 @@ import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from regrain.errors import RequestError
-from regrain_watchdog.front import problem, trace_context
+from regrain_watchdog.front import problem, trace_context, urgency
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
@@ -119,9 +119,10 @@ class Entry:
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
         call.headers = _msgpack(headers)
-        given = [seconds for seconds in (self._latency(), context.time_remaining()) if seconds]
-        if given:
-            call.deadline = call.arrived + min(given)
+        urgency.admit(call, headers, self._latency())
+        left = context.time_remaining()
+        if left is not None:
+            urgency.lower(call, left)
         return headers
 
 
