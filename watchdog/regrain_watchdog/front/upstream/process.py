@@ -128,7 +128,17 @@ class Process:
             logger.warning("%s ended (%s); starting it again in %g s", self._command[0], self.ended, wait)
             self._changed()
             await asyncio.sleep(wait)
+            while not await self._restart():
+                await asyncio.sleep(restart.LONGEST)
+
+    async def _restart(self) -> bool:
+        """Start it again; whether it could be started at all, as its program may have gone by now."""
+        try:
             await self._start()
+        except OSError as error:
+            logger.error("%s cannot be started: %s", self._command[0], error.strerror)
+            return False
+        return True
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
