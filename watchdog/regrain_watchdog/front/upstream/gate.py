@@ -34,7 +34,7 @@ class Gate:
         self._line = line
         self._queue: Queue[asyncio.Future[None]] = Queue()
 
-    async def enter(self, deadline: float, now: float) -> None:
+    async def enter(self, deadline: float, now: float, priority: int) -> None:
         """Wait for a place, at most until `deadline` (both are the loop's time).
 
         Raises:
@@ -48,7 +48,7 @@ class Gate:
                 HTTPStatus.TOO_MANY_REQUESTS, f"{self._line} requests wait already", headers=RETRY_AFTER
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.push(turn, now=now, deadline=deadline)
+        self._queue.push(turn, now=now, deadline=deadline, priority=priority)
         self.waiting += 1
         try:
             async with asyncio.timeout_at(None if deadline == float("inf") else deadline):

@@ -19,7 +19,7 @@ from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.wire.frames import Timing
-from regrain_watchdog.front import problem
+from regrain_watchdog.front import problem, urgency
 from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.http import CALL_ID
@@ -41,6 +41,7 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, 9.2.2."""
 INTERNAL = ("x-openfaas-internal", "regrain")
 """Marks an error that infrastructure made and not the function; OpenFaaS' queue worker retries those."""
+URGENCY = (urgency.TIMEOUT, urgency.REMAINING, urgency.PRIORITY)
 NEVER = float("inf")
 
 
@@ -129,8 +130,8 @@ class Proxy:
         if request.method == "CONNECT":
             detail = "CONNECT is for proxies of connections"
             raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"allow": "GET, HEAD, POST"})
-        limit = self._limit(request.field(b"x-timeout"))
-        call.deadline = call.arrived + limit if limit else 0.0
+        told = {name: text for name in URGENCY if (text := request.field(name.encode()))}
+        urgency.admit(call, told, self._config.exec_timeout)
         first = await self._first(exchange)
         whole = request.body.taken
         head = heads.request_head(request, self._prefix, call.id.encode(), len(first) if whole else None)
@@ -139,17 +140,6 @@ class Proxy:
             return await self._pass_on(call, exchange, Outgoing(head=head, first=first, whole=whole))
         finally:
             self.gate.leave()
-
-    def _limit(self, wanted: str) -> float:
-        """Seconds that a request may take: X-Timeout may only lower the setting; 0.0 without a limit."""
-        limit = self._config.exec_timeout
-        if not wanted:
-            return limit
-        seconds = heads.go_duration(wanted)
-        if seconds is None or seconds <= 0:
-            detail = f'X-Timeout must be a duration over 0 such as "300ms" or "1m30s", was {wanted!r}'
-            raise RequestError(HTTPStatus.BAD_REQUEST, detail)
-        return min(limit, seconds) if limit else seconds
 
     async def _first(self, exchange: Exchange) -> bytes:
         """Return a small body whole, of a large one nothing, of one of unknown length the first INLINE bytes."""
@@ -184,7 +174,7 @@ class Proxy:
         if self._upstream.down:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, self._upstream.down, headers=RETRY_AFTER)
         before = time.monotonic()
-        await self.gate.enter(call.deadline or NEVER, before)
+        await self.gate.enter(call.deadline or NEVER, before, call.priority)
         waited = time.monotonic() - before
         call.spans.append(Span(group=GROUP, stage="", seconds=waited, kind="wait"))
         self._measure.dispatched(GROUP, 1, waited)
