@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regrain.errors import GrainError, SpecError
 from regrain.grain import make_plan
@@ -56,12 +56,13 @@ class Changes:
         self._start_zygote = start_zygote
         self.release = release
         self.previous: Release | None = None
-        self._ending: asyncio.Future[None] | None = None
+        self._endings: set[asyncio.Future[None]] = set()
 
     async def regrain(self, grain: str, replicas: str = "") -> Change:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
-        plan = self._plan(self.release.manifest, grain, replicas)
-        return await self._live.change(lambda: self._make(self.release, plan))
+        plan = make_plan(self.release.manifest, grain, replicas or self._config.replicas)
+        with self._live.turn():
+            return await self._live.change(await self._make(self.release, plan))
 
     async def scale(self, group: str, replicas: int) -> Change:
         """Give a group (by its name or a stage's) another number of replicas, the others as they are."""
@@ -71,57 +72,67 @@ class Changes:
         names = {name for one in current.groups for name in (one.name, *one.stages)}
         if group not in names:
             raise SpecError(f"there is no group or stage {group!r}; there are {', '.join(sorted(names))}")
-        wanted = {
-            one.name: replicas if group in (one.name, *one.stages) else one.replicas for one in current.groups
-        }
-        text = ",".join(f"{name}={count}" for name, count in wanted.items())
-        return await self.regrain(current.grain, text)
+        wanted = tuple(
+            replace(one, replicas=replicas) if group in (one.name, *one.stages) else one
+            for one in current.groups
+        )
+        return await self.regrain(current.grain, _replicas(Plan(wanted)))
 
     async def update(self) -> Change:
         """Serve the code as it is on disk now; what does not load leaves the old version in force."""
-        zygote = self._start_zygote()
-        try:
-            manifest = await zygote.hello(self._config.start_timeout)
-            new = Release(zygote, manifest)
-            plan = self._carried(manifest)
-            change = await self._live.change(lambda: self._make(new, plan))
-        except BaseException:
-            await zygote.stop()
-            raise
-        self._keep(new)
-        return change
+        with self._live.turn():
+            zygote = self._start_zygote()
+            try:
+                manifest = await zygote.hello(self._config.start_timeout)
+                new = Release(zygote, manifest)
+                change = await self._live.change(await self._make(new, self._carried(manifest)))
+            except BaseException:
+                await zygote.stop()
+                raise
+            self._keep(new)
+            return change
 
     async def roll_back(self) -> Change:
         """Serve the version before this one again."""
-        old = self.previous
-        if old is None:
-            raise SpecError("there is no earlier version to go back to")
-        change = await self._live.change(lambda: self._make(old, self._carried(old.manifest)))
-        self.previous, self.release = self.release, old
-        return change
+        with self._live.turn():
+            old = self.previous
+            if old is None:
+                raise SpecError("there is no earlier version to go back to")
+            change = await self._live.change(await self._make(old, self._carried(old.manifest)))
+            self.previous, self.release = self.release, old
+            return change
+
+    def lost(self, zygote: Zygote) -> bool:
+        """Learn that a zygote has died; whether it is the one of the version in force."""
+        if self.previous is not None and self.previous.zygote is zygote:
+            self.previous = None
+        return self.release.zygote is zygote
 
     async def stop(self) -> None:
         """End the zygotes."""
         for release in (self.release, self.previous):
             if release is not None:
                 await release.zygote.stop()
+        await asyncio.gather(*self._endings)
 
     def _keep(self, new: Release) -> None:
         forgotten, self.previous, self.release = self.previous, self.release, new
         if forgotten is not None:
-            self._ending = asyncio.ensure_future(forgotten.zygote.stop())
+            ending = asyncio.ensure_future(forgotten.zygote.stop())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
 
     def _carried(self, manifest: Manifest) -> Plan:
-        """The plan in force for another version, or that version's own where the grain is none of its."""
+        """The plan in force for another version, or one of that version's own where it has other stages."""
         current = self._live.current.route.plan
         try:
-            return self._plan(manifest, current.grain, "")
+            return make_plan(manifest, current.grain, _replicas(current))
         except GrainError:
-            logger.warning("the new version has other stages: its own grain %s is taken", manifest.grain)
-            return self._plan(manifest, manifest.grain, "")
-
-    def _plan(self, manifest: Manifest, grain: str, replicas: str) -> Plan:
-        return make_plan(manifest, grain, replicas or self._config.replicas)
+            grain = manifest.grain
+            logger.warning(
+                "grain %s is none of the new version's: its own is taken, %s", current.grain, grain
+            )
+            return make_plan(manifest, grain, self._config.replicas)
 
     async def _make(self, release: Release, plan: Plan) -> App:
         check_room(memory_of(plan, release.manifest), await asyncio.to_thread(free_memory))
@@ -134,3 +145,8 @@ class Changes:
             measure=self._measure,
             failed=lambda error: logger.warning("%s", error),
         )
+
+
+def _replicas(plan: Plan) -> str:
+    """A plan's numbers of replicas, as the setting has them."""
+    return ",".join(f"{group.name}={group.replicas}" for group in plan.groups)

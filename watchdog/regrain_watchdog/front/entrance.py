@@ -1,4 +1,8 @@
-"""Where requests come in while versions of the app come and go: each is taken by the version then in force."""
+"""Where requests come in while versions of the app come and go.
+
+A request belongs to the version that is in force when its body has been read: that one reads what it asks, runs it and
+answers it, so that no request crosses versions, and a slow body holds up no change.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,9 @@ class Entrance:
         await self.ingress.__rsgi__(scope, proto)
 
     def enter(self, ingress: Ingress) -> None:
-        """Put another version in force; requests that the former one has taken end there."""
+        """Put another version in force; requests that run under the former one end there."""
+        ingress.draining = self.ingress.draining
+        self.ingress.successor = ingress
         self.ingress = ingress
 
     def drain(self) -> None:

@@ -55,12 +55,14 @@ class Ingress:
     Attributes:
         manifest: the version of the app that it reads requests for.
         draining: set once the app is to stop; health and readiness say no from then on, calls are served.
+        successor: who serves another version of the app by now, and takes the requests whose bodies end from here on.
         inference: the app as a model, for the other ingresses.
     """
 
     def __init__(self, service: Service, measure: Measure, config: Config) -> None:
         manifest = service.manifest
         self.draining = False
+        self.successor: Ingress | None = None
         self.manifest = manifest
         self._service = service
         self._measure = measure
@@ -138,12 +140,35 @@ class Ingress:
         if not body.is_empty(headers):
             sent = await self._read(proto, headers)
             call.arrived = time.monotonic()
+        taker = self._latest()
+        if taker is not self:
+            taker.check(path=scope.path, accept=accept)
+        return await taker.take(call, scope, headers, sent, accept)
+
+    def check(self, *, path: str, accept: str) -> None:
+        """Refuse (404, 406) a request that an earlier version let in and this one has no answer for."""
+        if path != "/" and not self._raw:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {path}; the app is at /")
+        if accept:
+            self._answers.check(accept)
+
+    async def take(
+        self, call: Call, scope: Scope, headers: dict[str, str], sent: bytes, accept: str
+    ) -> Response:
+        """Answer a request whose body is here: no await lies between taking what it asks and running it."""
         if self._raw:
             call.values[self._raw] = _request(scope, headers, sent)
         else:
             call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
         self._admit(call, headers)
         return self._answers.render(await self._service.submit(call), accept)
+
+    def _latest(self) -> Ingress:
+        """Who serves the version in force."""
+        latest = self
+        while latest.successor is not None:
+            latest = latest.successor
+        return latest
 
     async def _infer(self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]) -> Response:
         """Answer a request of the Open Inference Protocol."""
@@ -152,6 +177,10 @@ class Ingress:
         sent = b"" if body.is_empty(headers) else await self._read(proto, headers)
         call.arrived = time.monotonic()
         self._admit(call, headers)
+        return await self._latest().infer(call, scope, headers, sent)
+
+    async def infer(self, call: Call, scope: Scope, headers: dict[str, str], sent: bytes) -> Response:
+        """Answer a request of the Open Inference Protocol that has been read."""
         return await self._oip.infer(call, scope.path, headers, sent)
 
     def _admit(self, call: Call, headers: dict[str, str]) -> None:

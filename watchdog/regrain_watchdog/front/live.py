@@ -8,16 +8,18 @@ processes are stopped. What is to be done when is decided by a pure machine (pol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from regrain.errors import RegrainError, RequestError
 from regrain.manifest import Manifest
 from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.standing import gauges
 from regrain_watchdog.policy.transition import (
@@ -25,6 +27,7 @@ from regrain_watchdog.policy.transition import (
     Drained,
     Instruction,
     Loaded,
+    Phase,
     StartFailed,
     Stop,
     Swap,
@@ -45,9 +48,10 @@ OLD = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change as the status tells it; `at` in unix seconds, `seconds` from its begin to its end (0: under way).
+    """A change as the status tells it; `at` is its begin in unix seconds.
 
-    state: "loading", "warming", "draining", "done" or "failed". detail: why it failed, or "".
+    state: "loading", "warming", "draining" (in force, the old plan ends its calls), "done" or "failed".
+    seconds: from its begin until it was in force or had failed; 0.0 before. detail: why it failed, or "".
     """
 
     at: float
@@ -80,7 +84,8 @@ class Live:
         self._sample = sample
         self._swapped = swapped
         self._apps = [app]
-        self._changing = asyncio.Lock()
+        self._draining = False
+        self._turn: asyncio.Task[object] | None = None
         self._tail: asyncio.Future[None] | None = None
         self._show(app)
 
@@ -100,31 +105,63 @@ class Live:
     def status(self) -> dict[str, object]:
         """What the admin API's GET /status tells of the app itself."""
         changes = [
-            {"at": c.at, "from": c.old, "to": c.new, "state": c.state, "detail": c.detail}
-            for c in self.changes
+            {
+                "at": change.at,
+                "from": change.old,
+                "to": change.new,
+                "state": change.state,
+                "seconds": change.seconds,
+                "detail": change.detail,
+            }
+            for change in self.changes
         ]
         return {**self.current.status(), "transitions": changes[::-1]}
 
-    async def change(self, make: Callable[[], Awaitable[App]]) -> Change:
-        """Put another plan in force; return how it went once its route has swapped.
-
-        Args:
-            make: makes the next App, not started; what it raises ends the change before it began.
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one caller at a time prepare and make a change, in a task that `drain` may cancel.
 
         Raises:
-            RequestError: (409) another change is under way; or the new plan did not become ready, the old one stays.
-            SpecError: the new plan is none for this app.
+            RequestError: (409) another change is under way, or the old plan still ends its calls; (503) the app stops.
         """
-        if self._changing.locked() or (self._tail is not None and not self._tail.done()):
+        if self._draining:
+            raise shutting_down()
+        if self._turn is not None or (self._tail is not None and not self._tail.done()):
             raise RequestError(HTTPStatus.CONFLICT, "another change is under way; wait for it to end")
-        async with self._changing:
-            new = await make()
-            return await _Change(self, new).run()
+        self._turn = asyncio.current_task()
+        try:
+            yield
+        finally:
+            self._turn = None
+
+    async def change(self, new: App) -> Change:
+        """Put a plan that was not started yet in force, within a `turn`; return how it went once its route has swapped.
+
+        Raises:
+            RequestError: (409) the new plan did not become ready, the old one stays.
+            SpecError: the sample of the new version is no request for it.
+        """
+        try:
+            sample = self._sample(new.manifest)
+        except BaseException:
+            await new.stop()
+            raise
+        return await _Change(self, new, sample).run()
+
+    def drain(self) -> None:
+        """Say from here on that the app is to stop; a change under way is given up, calls are still served."""
+        self._draining = self.current.draining = True
+        if self._turn is not None:
+            self._turn.cancel()
 
     async def stop(self) -> None:
         """End everything, old plans included."""
+        self.drain()
         if self._tail is not None:
             self._tail.cancel()
+        ending = {task for task in (self._turn, self._tail) if task is not None}
+        if ending:
+            await asyncio.wait(ending)
         await asyncio.gather(*(app.stop() for app in self._apps))
 
     def kill(self) -> None:
@@ -137,17 +174,15 @@ class Live:
         if status:  # who ends in order was told to, or is noticed by what it leaves undone
             self.current.exited(number, status)
 
-    def begin(self, new: App) -> dict[str, object] | None:
-        """Take in the next plan; return the sample that it is warmed up with."""
+    def begin(self, new: App) -> None:
+        """Take in the next plan."""
         self._apps.append(new)
-        return self._sample(new.manifest)
 
-    def swap(self, new: App) -> App:
-        """Put a plan in force; return the one that was."""
-        old, self.current = self.current, new
+    def swap(self, new: App) -> None:
+        """Put a plan in force."""
+        self.current = new
         self._show(new)
         self._swapped(new)
-        return old
 
     def _show(self, app: App) -> None:
         app.measure.gauges = lambda: gauges(app.functions, app.pool)
@@ -170,8 +205,9 @@ class Live:
 class _Change:
     """One change under way: carries out what the transition says, and tells it what happened."""
 
-    def __init__(self, live: Live, new: App) -> None:
+    def __init__(self, live: Live, new: App, sample: dict[str, object] | None) -> None:
         self._live = live
+        self._sample = sample
         self._old = live.current
         self._new = new
         self._began = time.monotonic()
@@ -182,10 +218,15 @@ class _Change:
         )
         self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
         live.changes.append(self._log)
+        live.begin(new)
 
     async def run(self) -> Change:
-        self._sample = self._live.begin(self._new)
-        await self._do(self._transition.begin())
+        try:
+            await self._do(self._transition.begin())
+        except asyncio.CancelledError:
+            await self._do(self._transition.handle(TimedOut("the app is shutting down")))
+            self._note()
+            raise
         self._note()
         if self._transition.reason:
             detail = f"the old plan stays: {self._transition.reason}"
@@ -217,10 +258,13 @@ class _Change:
         if event is not None:
             await self._do(self._transition.handle(event))
             return
-        for function in self._new.functions:
-            for stage_replica in function.replicas:
-                loaded = Loaded(function.name, stage_replica.number)
-                await self._do(self._transition.handle(loaded))
+        loaded = [
+            Loaded(function.name, replica.number)
+            for function in self._new.functions
+            for replica in function.replicas
+        ]
+        for one in loaded:
+            await self._do(self._transition.handle(one))
 
     async def _warm(self) -> WarmedUp | WarmUpFailed | StartFailed | TimedOut:
         self._note()
@@ -257,14 +301,12 @@ class _Change:
         self._note()
 
     def _note(self) -> None:
-        """Write down how far the change is."""
-        changes, phase = self._live.changes, self._transition.phase
-        seconds = time.monotonic() - self._began
-        new = replace(self._log, state=phase.value, seconds=seconds, detail=self._transition.reason)
-        place = next((place for place, change in enumerate(changes) if change is self._log), None)
-        if place is not None:
-            changes[place] = new
-        self._log = new
+        """Write down how far the change is; no other begins before it has ended, so it is the last."""
+        phase, seconds = self._transition.phase, self._log.seconds
+        if phase in (Phase.DRAINING, Phase.FAILED) and not seconds:
+            seconds = time.monotonic() - self._began
+        self._log = replace(self._log, state=phase.value, seconds=seconds, detail=self._transition.reason)
+        self._live.changes[-1] = self._log
 
 
 def _name(app: App) -> str:

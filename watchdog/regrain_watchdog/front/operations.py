@@ -11,7 +11,8 @@ app's, 409 while another change is under way or where the new plan did not becom
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 
 import msgspec
@@ -22,6 +23,7 @@ from regrain_watchdog.front import body
 from regrain_watchdog.front.changes import Changes
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.live import Change
+from regrain_watchdog.front.reply import shutting_down
 
 MAX_BODY = 1 << 16
 BODY_TIMEOUT = 10.0
@@ -50,7 +52,7 @@ class Operations:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._paths: dict[str, Callable[[bytes], Awaitable[Change]]] = {
+        self._paths: dict[str, Callable[[bytes], Coroutine[None, None, Change]]] = {
             "/grain": self._grain,
             "/scale": self._scale,
             "/update": self._update,
@@ -67,7 +69,7 @@ class Operations:
         headers = dict(scope.headers.items())
         sent = await body.read(proto, headers, limit=MAX_BODY, timeout=BODY_TIMEOUT)
         try:
-            change = await operation(sent or b"{}")
+            change = await _whole(operation(sent or b"{}"))
         except (SpecError, msgspec.MsgspecError) as error:
             raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except LoadError as error:
@@ -89,3 +91,14 @@ class Operations:
     async def _rollback(self, sent: bytes) -> Change:
         msgspec.json.decode(sent, type=Nothing)
         return await self._changes.roll_back()
+
+
+async def _whole(operation: Coroutine[None, None, Change]) -> Change:
+    """Carry an operation out to its end, even if who asked for it goes away; only the app's end gives it up."""
+    task = asyncio.ensure_future(operation)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise shutting_down() from None
+        raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 
-from regrain.errors import SpecError
+from regrain.errors import RequestError
 from regrain.manifest import Manifest
 from regrain.plan import Plan
 
@@ -28,10 +29,11 @@ def free_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
 
 
 def check_room(needed: int, free: int) -> None:
-    """Refuse a plan that does not fit beside the one in force; bytes. SpecError says both numbers."""
+    """Refuse (409) a plan that does not fit beside the one in force, with both numbers; bytes."""
     if needed > free:
-        raise SpecError(
-            f"both plans at once do not fit: the new one needs {needed // MIB} MiB, {free // MIB} MiB are free"
+        raise RequestError(
+            HTTPStatus.CONFLICT,
+            f"both plans at once do not fit: the new one needs {needed // MIB} MiB, {free // MIB} MiB are free",
         )
 
 

@@ -158,6 +158,7 @@ class Server:
         door, live = self._door, self._live
         if door is None or live is None or app.manifest == door.ingress.manifest:
             return
+        app.measure.latency = self._config.latency(app.manifest)
         door.enter(Ingress(live, app.measure, self._config))
         if self._grpc is not None:
             self._grpc.follow(door.ingress.inference)
@@ -190,7 +191,7 @@ class Server:
         return True
 
     async def _drain(self, live: Live) -> int:
-        live.current.draining = True
+        live.drain()
         self._changed("draining")
         if self._admin is not None:
             self._admin.stop()
@@ -239,10 +240,13 @@ class Server:
         if not self._failure.done():
             self._failure.set_exception(error)
 
-    def _zygote_died(self, reason: str) -> None:
+    def _zygote_died(self, zygote: Zygote, reason: str) -> None:
         """Replicas outlive their zygote; a new one is started so that they can be replaced."""
         if self._live is None or self._changes is None or self._signals.count:
             self._fail(LoadError(reason))
+            return
+        if not self._changes.lost(zygote):
+            logger.warning("%s; it was of no version in force", reason)
             return
         logger.error("%s; starting it again", reason)
         self._rebirth = asyncio.ensure_future(self._start_zygote(self._live, self._changes))
@@ -262,13 +266,14 @@ class Server:
 
     def _make_zygote(self) -> Zygote:
         logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}
-        return Zygote(
+        zygote = Zygote(
             self._target,
-            died=self._zygote_died,
+            died=lambda reason: self._zygote_died(zygote, reason),
             exited=self._exited,
             environment=logs,
             numbers=self._numbers,
         )
+        return zygote
 
     def _exited(self, number: int, status: int) -> None:
         if self._live is not None:
