@@ -11,7 +11,9 @@ from typing import Protocol
 from regrain.manifest import Manifest
 
 NORMAL = 5
-"""The priority of a call whose caller names none; 0 is the most urgent, 9 the least."""
+"""The priority of a call whose caller names none; 0 is the most urgent."""
+LEAST_URGENT = 9
+"""The last priority."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
-from regrain_watchdog.front.call import Span
+from regrain_watchdog.front.call import LEAST_URGENT, Span
 from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
-from regrain_watchdog.policy import batch
-from regrain_watchdog.policy.queue import NO_DEADLINE, Queue
+from regrain_watchdog.front.reply import shutting_down
+from regrain_watchdog.policy import batch, restart, retry
+from regrain_watchdog.policy.deadline import Estimate
+from regrain_watchdog.policy.queue import NO_DEADLINE
+from regrain_watchdog.policy.retry import Progress, Verdict
+from regrain_watchdog.policy.shed import Entry, Line
 
 ROOM_MARGIN = 1.25
 """How much more room a batch gets than the largest results so far took."""
 ROOM_LIMIT = 16 << 20
 """Bytes of room that a batch gets beforehand at most. To ask for more costs little beside writing that much, and
 one large result must not have every later batch hold as much."""
+RESIDUAL = 0.5
+"""Share of a dispatch that one which is under way still has to go, on average."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a replica ended: the stage that it ran, in a sentence why, and whether a timeout was what ended it.
+
+    rerun_bars: the stage of its group that must not run twice, or "".
+    """
+
+    stage: str
+    detail: str
+    timed_out: bool
+    rerun_bars: str
 
 
 class Function:
@@ -30,6 +52,9 @@ class Function:
     refused: told of jobs that leave without a result.
     sample: values of units that warm a replica up, taken from the first batch (their leaves are kept).
     is_warming: whether replicas that are merely loaded get batches, which is how they get warm at first.
+    cost: what a unit's run and its hop take, as learned so far.
+    left: gives the seconds that a unit has from here to the end of its request: as a rule, and rarely exceeded.
+    deaths: how many replicas in a row ended before they were of use.
     """
 
     def __init__(
@@ -48,38 +73,63 @@ class Function:
         self.is_warming = True
         self._measure = measure
         self._refused = refused
-        self._queue: Queue[Job] = Queue()
+        self.cost = Estimate()
+        self.left: Callable[[float], tuple[float, float]] = self._own_cost
+        self.deaths = 0
+        self._line: Line[Job] = Line(lambda job: job.flight.ended)
         self._service = 0.0
         self._unit_service = 0.0
         self._room = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._line)
 
-    def push(self, job: Job) -> None:
-        """Let a job wait for a replica."""
-        self._queue.push(job, now=time.monotonic(), deadline=job.flight.call.deadline or NO_DEADLINE)
+    @property
+    def is_looping(self) -> bool:
+        """Whether its replicas end as soon as they start."""
+        return restart.is_loop(self.deaths)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has a replica that is warm."""
+        return any(replica.state is State.READY for replica in self.replicas)
+
+    def waiting(self) -> list[Job]:
+        """Return the jobs that wait; some requests may have ended."""
+        return [entry.unit for entry in self._line]
+
+    def push(self, job: Job, *, first: bool = False) -> None:
+        """Let a job wait for a replica; `first`: before its equals."""
+        call = job.flight.call
+        deadline = call.deadline
+        entry = Entry(
+            unit=job,
+            since=time.monotonic(),
+            deadline=deadline or NO_DEADLINE,
+            priority=call.priority,
+            budget=deadline - call.arrived,
+            firm=call.firm,
+            alone=job.alone,
+        )
+        job.flight.waiting += 1
+        self._line.push(entry, first=first)
+
+    def forget(self) -> None:
+        """Requests have ended of which jobs wait here: they count no more."""
+        self._line.forget()
 
     def pump(self) -> None:
         """Hand out every batch that is due, as long as a replica has room for it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queue:
+        while self._line:
             replica = self._idlest()
             if replica is None:
                 return
             now = time.monotonic()
-            max_size, max_wait = self.group.max_size, self.group.max_wait
-            waits = max_wait > 0.0 and len(self._queue) < max_size
-            due = batch.due(
-                len(self._queue),
-                self._queue.oldest() if waits else now,
-                max_size=max_size,
-                max_wait=max_wait,
-                now=now,
-            )
+            due = self._due(now)
             if due > now:
                 self._timer = asyncio.get_running_loop().call_later(due - now, self.pump)
                 return
@@ -96,6 +146,8 @@ class Function:
         service = sum(timing.seconds for timing in done.timings)
         self._service = batch.smoothed(self._service, service)
         self._unit_service = batch.smoothed(self._unit_service, service / dispatch.size)
+        if dispatch.jobs:
+            self.cost.learn(now - dispatch.sent, now)
         nbytes = _placed(done) if dispatch.extents else 0
         self._room = max(self._room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, now - dispatch.sent - service)
@@ -116,8 +168,71 @@ class Function:
 
     def drain(self, error: RequestError) -> None:
         """Refuse everything that waits."""
-        while self._queue:
-            self._refused(self._queue.pop()[0], error)
+        for job in self.waiting():
+            self.refuse(job, error)
+        self._line.forget()
+
+    def refuse(self, job: Job, error: RequestError) -> None:
+        """Have a request end whose job waits here."""
+        self._line.forget()
+        self._refused(job, error)
+
+    def ahead(self, *, priority: int, deadline: float) -> float:
+        """Return the seconds until a replica would be free for a job that came now; 0.0 if one is free already."""
+        serving = [replica for replica in self.replicas if replica.state is State.READY]
+        if not serving or (not len(self._line) and not all(replica.holding for replica in serving)):
+            return 0.0
+        size = batch.units_together(self._unit_service, max_size=self.group.max_size)
+        dispatches = math.ceil(self._line.ahead(priority=priority, deadline=deadline) / size)
+        return (dispatches + RESIDUAL * len(serving)) * self._service / len(serving)
+
+    def drained_in(self) -> float:
+        """Return the seconds until all that waits here will have been served."""
+        return self.ahead(priority=LEAST_URGENT, deadline=NO_DEADLINE)
+
+    def lost(self, dispatch: Dispatch, how_far: Progress, death: Death) -> None:
+        """A replica died with a dispatch: let its jobs try again, or refuse them."""
+        shared = len(dispatch.jobs) > 1
+        for job in dispatch.jobs:
+            job.flight.flying -= 1
+            if how_far is Progress.RAN:
+                job.deaths += 1
+            verdict = retry.verdict(
+                how_far,
+                deaths=job.deaths,
+                idempotent=not death.rerun_bars,
+                shared=shared,
+                timed_out=death.timed_out,
+            )
+            if job.flight.ended:
+                self._refused(job, shutting_down())  # nobody hears it; its values are let go of
+            elif verdict in (Verdict.AGAIN, Verdict.ALONE):
+                job.alone = job.alone or verdict is Verdict.ALONE
+                self._measure.retried(self.name)
+                self.push(job, first=True)
+            else:
+                if verdict is Verdict.POISON:
+                    self._measure.poisoned(self.name)
+                self._refused(job, _obituary(verdict, death))
+
+    def _own_cost(self, now: float) -> tuple[float, float]:
+        belief = self.cost.belief(now)
+        return self.cost.mean * belief, self.cost.safe * belief
+
+    def _due(self, now: float) -> float:
+        """When the next batch goes."""
+        max_size, max_wait = self.group.max_size, self.group.max_wait
+        waiting = len(self._line)
+        if max_wait <= 0.0 or waiting >= max_size:
+            return now
+        return batch.due(
+            waiting,
+            self._line.oldest(),
+            max_size=max_size,
+            max_wait=max_wait,
+            now=now,
+            latest=self._line.first_deadline() - self.left(now)[1],
+        )
 
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
@@ -154,13 +269,23 @@ class Function:
         jobs: list[Job] = []
         waits: dict[Flight, float] = {}
         size = batch.units_together(self._unit_service, max_size=self.group.max_size)
-        while self._queue and len(jobs) < size:
-            job, since = self._queue.pop()
+        expected, safe = self.left(now)
+        taken = self._line.take(size, expected=expected, safe=safe, now=now)
+        for job in taken.shed:
+            job.flight.waiting -= 1
+            self._refused(job, self._late())
+        for job, since in taken.units:
             flight = job.flight
-            if not flight.ended:
+            if not flight.ended:  # another job of its may have been shed just now
+                flight.waiting -= 1
                 waits[flight] = max(waits.get(flight, 0.0), now - since)
                 jobs.append(job)
         return jobs, waits
+
+    def _late(self) -> RequestError:
+        stage = self.group.stages[0]
+        detail = f"late: the deadline could not be met any more, so stage {stage!r} was not run"
+        return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
 
     def _keep(self, replica: Replica, jobs: list[Job]) -> None:
         """Keep a batch's values as the sample; they stay in shared memory for as long as the function lives."""
@@ -169,6 +294,19 @@ class Function:
             for parts in values:
                 for leaf in leaves(parts.values):
                     replica.pool.retain(leaf.generation)
+
+
+def _obituary(verdict: Verdict, death: Death) -> RequestError:
+    """Return the error of a job that died with its replica and is not tried again."""
+    status, detail = HTTPStatus.BAD_GATEWAY, f"the replica died that ran stage {death.stage!r}"
+    match verdict:
+        case Verdict.LATE:
+            status, detail = HTTPStatus.GATEWAY_TIMEOUT, death.detail
+        case Verdict.POISON:
+            detail = f"poison: {detail}, and another one before that tried the same request"
+        case Verdict.ENDED:
+            detail = f"{detail}; it is not tried again, since stage {death.rerun_bars!r} may not run twice"
+    return RequestError(status, detail, stage=death.stage)
 
 
 def _placed(done: frames.Done) -> int:

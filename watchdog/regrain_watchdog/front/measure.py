@@ -63,12 +63,14 @@ STAGES = Named("histogram", "regrain_stage_seconds", "Service time of a stage in
 ITEMS = Named("counter", "regrain_stage_items", "Inputs that a stage was called with.", ("stage",))
 RETRIES = Named("counter", "regrain_retries", "Units run again because their replica died.", ("group",))
 DEATHS = Named("counter", "regrain_replica_deaths", "Replicas that ended without being told to.", ("group",))
+POISON = Named("counter", "regrain_poison", "Requests that ended two replicas and were given up.", ("group",))
+CRASH_LOOP = Named("gauge", "regrain_crash_loop", "1 where replicas end as soon as they start.", ("group",))
 QUEUED = Named("gauge", "regrain_queue_units", "Units waiting for a replica.", ("group",))
 REPLICAS = Named("gauge", "regrain_replicas", "Worker processes.", ("group", "state"))
 MEMORY = Named("gauge", "regrain_shared_memory_bytes", "Shared memory: in_use, held or limit.", ("state",))
 METRICS = (
     *(REQUESTS, DURATION, IN_FLIGHT, HITS, MISSES, CANCELS, BATCHES, WAITS, HOPS, STAGES, ITEMS, RETRIES),
-    *(DEATHS, QUEUED, REPLICAS, MEMORY),
+    *(DEATHS, POISON, CRASH_LOOP, QUEUED, REPLICAS, MEMORY),
 )
 
 
@@ -88,11 +90,12 @@ class Miss:
 class Gauges:
     """What the dispatcher holds at the moment of a scrape.
 
-    queued: units waiting by group. replicas: processes by (group, state). Memory is shared memory in bytes:
-    in use by values, held by segments, and the limit.
+    queued: units waiting by group. looping: 1 by group that is in a crash loop, else 0. replicas: processes by
+    (group, state). Memory is shared memory in bytes: in use by values, held by segments, and the limit.
     """
 
     queued: dict[str, int] = field(default_factory=dict)
+    looping: dict[str, int] = field(default_factory=dict)
     replicas: dict[tuple[str, str], int] = field(default_factory=dict)
     memory_in_use: int = 0
     memory_held: int = 0
@@ -179,6 +182,7 @@ class Measure(Collector):
         self._items: dict[str, int] = {}
         self._retries: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
+        self._poison: dict[str, int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -235,6 +239,10 @@ class Measure(Collector):
         """Count a replica that ended without being told to."""
         self._deaths[group] = self._deaths.get(group, 0) + 1
 
+    def poisoned(self, group: str) -> None:
+        """Count a request that was in two dead dispatches."""
+        self._poison[group] = self._poison.get(group, 0) + 1
+
     def summary(self, now: float) -> Summary:
         """Rate, percentiles and hit rate of the last half minute."""
         return self._window.summary(now)
@@ -289,9 +297,11 @@ class Measure(Collector):
         yield _family(ITEMS, _labelled(self._items))
         yield _family(RETRIES, _labelled(self._retries))
         yield _family(DEATHS, _labelled(self._deaths))
+        yield _family(POISON, _labelled(self._poison))
 
     def _collect_gauges(self) -> Iterator[Metric]:
         held = self.gauges()
+        yield _family(CRASH_LOOP, _labelled(held.looping))
         yield _family(QUEUED, _labelled(held.queued))
         yield _family(REPLICAS, held.replicas.items())
         memory = {"in_use": held.memory_in_use, "held": held.memory_held, "limit": held.memory_limit}

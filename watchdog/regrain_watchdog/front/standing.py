@@ -21,6 +21,7 @@ def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
     )
     return Gauges(
         queued={function.name: len(function) for function in functions},
+        looping={function.name: int(function.is_looping) for function in functions},
         replicas=dict(replicas),
         memory_in_use=pool.in_use,
         memory_held=pool.held,
@@ -34,6 +35,7 @@ def standing(function: Function) -> dict[str, object]:
         "name": function.name,
         "stages": list(function.group.stages),
         "replicas": [{"pid": replica.pid, "state": replica.state.value} for replica in function.replicas],
+        "state": "crash-loop" if function.is_looping else "",
         "queue": len(function),
         "max_size": function.group.max_size,
         "max_wait": function.group.max_wait,

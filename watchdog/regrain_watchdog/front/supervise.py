@@ -16,17 +16,21 @@ from regrain.manifest import Manifest
 from regrain.wire import frames
 from regrain.wire.boards import BOARD, IDLE, PROGRESS
 from regrain.wire.segments import create, reopen_readonly
-from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.course import crash_loop
+from regrain_watchdog.front.function import Death, Function
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import restart
+from regrain_watchdog.policy.retry import Progress, progress
 
 logger = logging.getLogger(__name__)
 
 TICK = 0.05
-"""Seconds between two looks for stages that run over their timeout."""
+"""Seconds between two looks for stages that run over their timeout, where any has one."""
+SLOW_TICK = 1.0
+"""Seconds between two looks for replicas that do not move, at most."""
 STOP_TIMEOUT = 5.0
 """Seconds that a replica has to end when told to stop, before it is killed."""
 
@@ -34,7 +38,8 @@ STOP_TIMEOUT = 5.0
 class Supervisor:
     """Keeps every function at its number of replicas.
 
-    done: told of each result. lost: told of each dispatch that died with its replica, and why.
+    hang_timeout: seconds after which a replica that has work and does not move is ended; 0.0: never.
+    done: told of each result. lost: told of each dispatch that dies with its replica while all are stopped, and why.
     failed: told once when a replica cannot load at the start, with a sentence.
     """
 
@@ -47,6 +52,7 @@ class Supervisor:
         done: Callable[[Function, Replica, Dispatch, frames.Done], None],
         lost: Callable[[Function, Dispatch, RequestError], None],
         failed: Callable[[Exception], None],
+        hang_timeout: float = 0.0,
     ) -> None:
         self._zygote = zygote
         self.functions: list[Function] = []
@@ -56,9 +62,10 @@ class Supervisor:
         self._failed = failed
         self._order = manifest.graph.stages
         self._stages = {stage.name: stage for stage in manifest.stages}
-        self._timed = any(stage.timeout for stage in manifest.stages)
+        self._hang_timeout = hang_timeout
+        timed = any(stage.timeout for stage in manifest.stages)
+        self._interval = TICK if timed else max(TICK, min(SLOW_TICK, hang_timeout / 10))
         self._replicas: dict[int, tuple[Function, Replica]] = {}
-        self._deaths: dict[str, int] = {}
         self._stopping = False
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -74,8 +81,7 @@ class Supervisor:
         for function in functions:
             for _ in range(function.group.replicas):
                 self._spawn(function)
-        if self._timed:
-            self._tick()
+        self._tick()
 
     async def settled(self, state: State) -> None:
         """Wait until every replica of every function has reached a state (LOADED or READY)."""
@@ -144,6 +150,7 @@ class Supervisor:
         replica = Replica(number, self._pool, mmap.mmap(board, BOARD), self._handlers(function))
         PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
         replica.born = time.monotonic()
+        replica.on_trial = function.deaths > 0
         replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
         self._replicas[number] = (function, replica)
         function.replicas.append(replica)
@@ -201,6 +208,9 @@ class Supervisor:
         replica.kill(frame.detail)
 
     def _ran(self, function: Function, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
+        if dispatch.jobs:
+            replica.served = True
+            self._lasts(function, replica)
         self._done(function, replica, dispatch, frame)
         if replica.state is State.LOADED:
             self._up(function, replica)
@@ -209,14 +219,7 @@ class Supervisor:
         """A replica's link is down: what it held is lost; another takes its place."""
         replica.state = State.DEAD
         function.replicas.remove(replica)
-        place = replica.running()[0]
-        stage = self._order[place] if 0 <= place < len(self._order) else function.name
-        status, detail = HTTPStatus.BAD_GATEWAY, f"the replica died that ran stage {stage!r}"
-        if replica.timed_out:
-            status, detail = HTTPStatus.GATEWAY_TIMEOUT, reason
-        for dispatch in replica.holding.values():
-            self._lost(function, dispatch, RequestError(status, detail, stage=stage))
-        replica.holding.clear()
+        poisoned = self._bequeath(function, replica, reason)
         if replica.pidfd < 0:
             self._bury(replica)  # it was never born
         else:
@@ -226,7 +229,39 @@ class Supervisor:
             logger.warning(
                 "replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, function.name, reason
             )
-            self._again(function, time.monotonic() - replica.born)
+            if not poisoned:
+                lived = time.monotonic() - replica.born
+                function.deaths = restart.deaths_in_a_row(function.deaths, lived, served=replica.served)
+            self._again(function)
+            function.pump()
+
+    def _bequeath(self, function: Function, replica: Replica, reason: str) -> bool:
+        """See to what a dead replica held; return whether a request is found to be what ends replicas."""
+        held, begun = dict(replica.holding), replica.begun()
+        replica.holding.clear()
+        place = replica.running()[0]
+        stage = self._order[place] if 0 <= place < len(self._order) else function.name
+        if self._stopping:
+            error = RequestError(
+                HTTPStatus.BAD_GATEWAY, f"the replica died that ran stage {stage!r}", stage=stage
+            )
+            for dispatch in held.values():
+                self._lost(function, dispatch, error)
+            return False
+        bars = next((name for name in function.group.stages if not self._stages[name].idempotent), "")
+        death = Death(stage=stage, detail=reason, timed_out=replica.timed_out, rerun_bars=bars)
+        poisoned = False
+        for number in sorted(held, reverse=True):  # what goes back in line first is next in line last
+            how_far = progress(number, begun)
+            poisoned |= how_far is Progress.RAN and any(job.deaths for job in held[number].jobs)
+            function.lost(held[number], how_far, death)
+        return poisoned
+
+    def _lasts(self, function: Function, replica: Replica) -> None:
+        """A replica that took the place of one that died early is of use: the group is out of the woods."""
+        if replica.on_trial:
+            replica.on_trial = False
+            function.deaths = 0
 
     def _give_up(self, detail: str) -> None:
         """The app cannot start: nothing is started again."""
@@ -234,12 +269,13 @@ class Supervisor:
             self._stopping = True
             self._failed(LoadError(detail))
 
-    def _again(self, function: Function, lived: float) -> None:
-        deaths = restart.deaths_in_a_row(self._deaths.get(function.name, 0), lived)
-        self._deaths[function.name] = deaths
+    def _again(self, function: Function) -> None:
+        deaths = function.deaths
         if function.is_warming and deaths > restart.ATTEMPTS:
             self._give_up(f"replicas of {function.name} died {deaths} times in a row before one was ready")
             return
+        if function.is_looping and not function.is_serving:
+            function.drain(crash_loop(function))
         asyncio.get_running_loop().call_later(restart.delay(deaths), self._spawn, function)
 
     def _exit(self, replica: Replica) -> None:
@@ -263,17 +299,29 @@ class Supervisor:
                 replica.drop(segment)
 
     def _tick(self) -> None:
-        """Kill what hangs: a replica whose stage runs over its timeout."""
+        """Look after every replica, and again in a while."""
         now = time.monotonic()
-        for _, replica in list(self._replicas.values()):
-            place, since = replica.running()
-            if not 0 <= place < len(self._order):
-                continue
-            stage = self._stages[self._order[place]]
-            if stage.timeout and now - since > stage.timeout:
+        for function, replica in list(self._replicas.values()):
+            self._look(function, replica, now)
+        self._ticker = asyncio.get_running_loop().call_later(self._interval, self._tick)
+
+    def _look(self, function: Function, replica: Replica, now: float) -> None:
+        """Kill what hangs: a replica whose stage runs over its timeout, or that has work and does not move."""
+        if replica.state is State.DEAD:
+            return
+        if replica.state is State.READY and now - replica.born > restart.SETTLED:
+            self._lasts(function, replica)
+        place, since = replica.running()
+        stage = self._stages[self._order[place]] if 0 <= place < len(self._order) else None
+        if stage is not None and stage.timeout:
+            if now - since > stage.timeout:
                 replica.timed_out = True
                 replica.kill(f"stage {stage.name!r} ran over its timeout of {stage.timeout:g} s")
-        self._ticker = asyncio.get_running_loop().call_later(TICK, self._tick)
+            return
+        sent = min((dispatch.sent for dispatch in replica.holding.values()), default=now)
+        if self._hang_timeout and now - max(since, sent) > self._hang_timeout:
+            replica.timed_out = True
+            replica.kill(f"it has not moved for {self._hang_timeout:g} s")
 
 
 def _close(sock: socket.socket, board: int) -> None:

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from regrain.errors import RequestError
-from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.call import LEAST_URGENT, Call
 from regrain_watchdog.front.upstream.heads import go_duration
 
 TIMEOUT = "x-timeout"
 REMAINING = "x-regrain-deadline-ms"
 PRIORITY = "x-regrain-priority"
-LAST_PRIORITY = 9
-"""The least urgent; 0 is the most."""
 LONGEST = 1e6
 """Seconds of a deadline at most, 11 days: beyond it there might as well be none."""
 _MILLISECONDS = re.compile(r"\d{1,12}(\.\d{1,6})?")
@@ -68,8 +66,8 @@ def _remaining(text: str) -> float:
 
 
 def _priority(text: str) -> int:
-    if len(text) != 1 or not "0" <= text <= str(LAST_PRIORITY):
-        raise _refusal("X-Regrain-Priority", f"a digit from 0 (most urgent) to {LAST_PRIORITY}", text)
+    if len(text) != 1 or not "0" <= text <= str(LEAST_URGENT):
+        raise _refusal("X-Regrain-Priority", f"a digit from 0 (most urgent) to {LEAST_URGENT}", text)
     return int(text)
 
 

@@ -6,6 +6,7 @@ What a step costs is kept as a smoothed mean and a smoothed mean deviation, as T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class Estimate:
 
     def belief(self, now: float) -> float:
         """Return how far the estimate is believed, in [0, 1]: less the longer ago its last sample is."""
-        return 0.5 ** (max(0.0, now - self.seen) / HALF_LIFE)
+        return math.exp2(-max(0.0, now - self.seen) / HALF_LIFE)
 
     @property
     def safe(self) -> float:
