@@ -38,7 +38,7 @@ function show(now) {
   functions(now, tints, recent.groups);
   stages(now, tints, homes, recent.stages);
   transitions(now);
-  misses(now, tints);
+  misses(now, new Map([...homes].map(([stage, home]) => [stage, tints.get(home)])));
 }
 
 /** Keep what sparklines and averages need, and no more. */
@@ -205,15 +205,27 @@ function transitions(now) {
   draw("transitions", now.transitions ?? [], () => {
     const latest = [...(now.transitions ?? [])].sort((one, other) => other.at - one.at).slice(0, 10);
     if (!latest.length) return nothing("None yet: the grain is the one that the app started with.");
-    const rows = latest.map((one) => [
-      clock(one.at),
-      el("span", {}, el("code", {}, one.from), el("span", { class: "arrow" }, " → "), el("code", {}, one.to)),
-      el("span", {}, one.state, one.detail ? el("div", { class: "parts" }, one.detail) : ""),
-    ]);
-    return table([{ title: "At" }, { title: "From → to" }, { title: "State" }], rows);
+    const rows = latest.map((one) => {
+      const [from, to] = ends(one);
+      return [
+        clock(one.at),
+        el("span", { class: one.state === "failed" ? "bad" : "" }, one.state),
+        el("span", {}, el("code", {}, from), el("span", { class: "arrow" }, " → "), el("code", {}, to),
+          one.detail ? el("div", { class: "parts" }, one.detail) : ""),
+      ];
+    });
+    return table([{ title: "At" }, { title: "State" }, { title: "From → to", grow: true }], rows);
   });
 }
 
+/** From where to where, "GRAIN (VERSION)" each; a version that stays is left out. */
+function ends(change) {
+  const version = / \([^)]*\)$/;
+  const [from, to] = [change.from, change.to].map((text) => text.match(version)?.[0]);
+  return from === to ? [change.from.replace(version, ""), change.to.replace(version, "")] : [change.from, change.to];
+}
+
+/** `tints` are by stage: a miss may be from before the grain changed. */
 function misses(now, tints) {
   draw("misses", [now.misses.map((miss) => miss.call_id + miss.seconds), [...tints]], () => {
     if (!now.misses.length) return nothing("None: every answer was correct and in time.");
@@ -240,7 +252,7 @@ function breakdown(miss, tints, scale) {
   const parts = new Map();
   for (const span of miss.spans) {
     const name = span.kind === "service" ? span.stage : span.kind === "wait" ? "queue" : "hop";
-    const look = span.kind === "service" ? (tints.get(span.group) ?? "rest") : span.kind;
+    const look = span.kind === "service" ? (tints.get(span.stage) ?? "rest") : span.kind;
     const part = parts.get(name) ?? { name, look, seconds: 0 };
     part.seconds += span.seconds;
     parts.set(name, part);
