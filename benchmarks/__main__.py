@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-BENCHMARKS = ("start", "memory", "hop", "ingress")
+BENCHMARKS = ("start", "memory", "hop", "ingress", "grpc")
 
 
 def main() -> int:
