@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         except RefusedError as refusal:
             self._refuse(refusal)
         if self._serving is None:
-            if waited and requests.in_head:
+            if waited and requests.in_head and self._room is None:
                 self.deadline = self._loop.time() + self._limits.header_timeout
             self._next()
 
@@ -229,9 +229,10 @@ class Connection(asyncio.Protocol):
         self._wait()
 
     def _wait(self) -> None:
-        """Wait for the next request, which may be there already."""
-        self.deadline = self._loop.time() + self._limits.header_timeout
-        self._next()
+        """Wait for the next request, which may be there already; first for the caller to take what was sent."""
+        if self._room is None:
+            self.deadline = self._loop.time() + self._limits.header_timeout
+            self._next()
 
     def _refuse(self, refusal: RefusedError) -> None:
         """What comes is no request; who reads the body that it broke hears of it, and all before it is answered."""

@@ -1,0 +1,133 @@
+"""What ends when, at a real port."""
+
+import asyncio
+import socket
+import struct
+import threading
+
+import pytest
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_head_that_trickles_is_cut_off_in_bounded_time(listen, echo, raw):
+    connection = raw(listen(echo, header_timeout=0.2))
+    stop = threading.Event()
+
+    def trickle():
+        for byte in b"GET / HTTP/1.1\r\nX: " + b"a" * 1000:
+            if stop.wait(0.02):
+                return
+            try:
+                connection.send(bytes([byte]))
+            except OSError:
+                return
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    try:
+        assert connection.response()[0] == 408
+    finally:
+        stop.set()
+        sender.join(10)
+
+
+def test_a_kept_connection_that_idles_is_closed_without_a_word(listen, echo, raw):
+    connection = raw(listen(echo, header_timeout=0.1))
+    connection.send(GET)
+    assert connection.response()[0] == 200
+
+    assert connection.rest() == b""
+
+
+def test_a_silent_connection_is_closed(listen, echo, raw):
+    assert raw(listen(echo, header_timeout=0.1)).rest() == b""
+
+
+def test_a_long_call_is_not_cut_off_by_the_header_timeout(answering, raw):
+    async def slow(scope, proto):
+        await asyncio.sleep(0.3)
+        proto.response_bytes(200, [], b"late")
+
+    connection = raw(answering(slow, header_timeout=0.05))
+    connection.send(GET)
+
+    assert connection.response()[2] == b"late"
+
+
+def test_a_caller_that_does_not_read_its_answer_is_cut_off(answering, raw):
+    async def answer(scope, proto):
+        proto.response_bytes(200, [], bytes(50_000_000 if scope.path == "/large" else 1))
+
+    client = answering(answer, write_timeout=0.2, connections=1)
+    stuck, waiting = raw(client), raw(client)
+    stuck.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    waiting.send(GET)
+
+    assert waiting.response()[0] == 200
+
+
+def test_a_caller_that_reads_slowly_but_steadily_gets_all(answering, raw):
+    async def large(scope, proto):
+        proto.response_bytes(200, [], bytes(20_000_000))
+
+    connection = raw(answering(large, write_timeout=0.3, header_timeout=0.3))
+    connection.send(GET)
+    received, pause = 0, threading.Event()
+    while received < 20_000_000:
+        chunk = connection.connection.recv(1 << 20)
+        assert chunk
+        received += len(chunk)
+        pause.wait(0.02)
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+def test_a_caller_that_goes_away_cancels_its_call_at_once(listen, gate, raw, how):
+    connection = raw(listen(gate))
+    connection.send(GET)
+    assert gate.entered.wait(10)
+
+    if how == "reset":
+        connection.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half":
+        connection.connection.shutdown(socket.SHUT_WR)
+        assert connection.rest() == b""
+    else:
+        connection.close()
+
+    assert gate.cancelled.wait(10)
+
+
+def test_requests_that_came_with_a_half_close_are_answered_if_that_takes_no_time(listen, echo, raw):
+    connection = raw(listen(echo))
+    connection.send(GET + GET)
+    connection.connection.shutdown(socket.SHUT_WR)
+
+    assert [connection.response()[0] for _ in range(2)] == [200, 200]
+    assert connection.rest() == b""
+
+
+def test_a_body_that_breaks_off_is_told_to_who_reads_it(listen, echo, raw):
+    connection = raw(listen(echo))
+    connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    connection.connection.shutdown(socket.SHUT_WR)
+
+    status, _, body = connection.response()
+    assert (status, b"the body broke off" in body) == (400, True)
+
+
+def test_connections_over_the_limit_wait_to_be_accepted(listen, echo, raw):
+    client = listen(echo, connections=2)
+    first, second, third = raw(client), raw(client), raw(client)
+    for connection in (first, second):
+        connection.send(GET)
+        assert connection.response()[0] == 200
+    third.send(GET)
+    third.connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        third.connection.recv(1, socket.MSG_PEEK)
+
+    first.close()
+
+    third.connection.settimeout(10)
+    assert third.connection.recv(12) == b"HTTP/1.1 200"
