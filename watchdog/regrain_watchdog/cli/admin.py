@@ -7,7 +7,8 @@ one, is in the file that REGRAIN_ADMIN_KEY_FILE names, as for the app itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TypeVar
 
 import click
@@ -68,6 +69,17 @@ class Objective(Struct, frozen=True, kw_only=True):
     attainment: float
 
 
+class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new": "to"}):
+    """A change of plan or version. `at`: its begin in unix seconds; `seconds`: until it was in force or had failed."""
+
+    at: float
+    old: str
+    new: str
+    state: str
+    seconds: float = 0.0
+    detail: str = ""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """GET /status; `state` is "starting", "ready" or "draining", `uptime` in seconds."""
 
@@ -82,6 +94,7 @@ class Status(Struct, frozen=True, kw_only=True):
     load: LoadStatus = LoadStatus()
     slo: Objective | None = None
     warnings: list[str] = []
+    transitions: list[Transition] = []
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -134,27 +147,44 @@ def running(app: str) -> runfile.Running:
 
 def get(base: str, path: str, kind: type[T]) -> T:
     """Ask the admin API; AdminError says in one line what went wrong."""
-    body = fetch(base, path)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise AdminError(f"{base}{path} is no admin address of Regrain: {error}") from error
+    return _decoded(base, path, fetch(base, path), kind)
 
 
 def fetch(base: str, path: str) -> bytes:
     """Return the body of an admin page as it came; AdminError if there is none."""
+    return _answered(_ask("GET", base, path, TIMEOUT)).content
+
+
+def post(base: str, path: str, wanted: Mapping[str, object], kind: type[T], timeout: float) -> T:
+    """Have the app change something; SpecError for what is none of this app's, AdminError for what did not work out."""
+    response = _ask("POST", base, path, timeout, msgspec.json.encode(wanted))
+    if response.status_code == HTTPStatus.BAD_REQUEST:
+        raise SpecError(problem(response) or f"{base}{path} refused {wanted}")
+    return _decoded(base, path, _answered(response).content, kind)
+
+
+def _ask(method: str, base: str, path: str, timeout: float, sent: bytes | None = None) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False  # a proxy has no part in what goes over loopback
         session.headers.update(credentials("admin_key_file"))
         try:
-            response = session.get(base + path, timeout=TIMEOUT)
+            return session.request(method, base + path, data=sent, timeout=(TIMEOUT, timeout))
         except requests.RequestException as error:
             raise AdminError(f"no app answers at {base}: {reason(error)}") from error
+
+
+def _answered(response: requests.Response) -> requests.Response:
     if not response.ok:
-        raise AdminError(
-            problem(response) or f"{base}{path} answered {response.status_code} {response.reason}"
-        )
-    return response.content
+        told = problem(response)
+        raise AdminError(told or f"{response.url} answered {response.status_code} {response.reason}")
+    return response
+
+
+def _decoded(base: str, path: str, body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise AdminError(f"{base}{path} is no admin address of Regrain: {error}") from error
 
 
 def credentials(setting: str) -> dict[str, str]:

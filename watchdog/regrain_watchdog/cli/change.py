@@ -1,0 +1,30 @@
+"""Have a running app change, and say in one line how it went; what the verbs that change something share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from msgspec import Struct
+
+from regrain_watchdog.cli import admin
+from regrain_watchdog.cli.progress import working
+from regrain_watchdog.words import duration
+
+TIMEOUT = 3600.0
+"""Seconds that a change may take: the app bounds it by its start_timeout, so this only catches a stopped process."""
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """How a change went; `seconds` until it was in force."""
+
+    old: str
+    new: str
+    seconds: float
+
+
+def carry_out(base: str, path: str, wanted: Mapping[str, object], what: str) -> None:
+    """Post what is wanted and wait until it is in force; SpecError or AdminError says why it is not."""
+    with working(what):
+        changed = admin.post(base, path, wanted, Changed, TIMEOUT)
+    click.echo(f"in force after {duration(changed.seconds)}: {changed.new}, was {changed.old}")

@@ -1,0 +1,73 @@
+"""`regrain grain`: the grain of a running app, and another one in force without losing a request."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from regrain_watchdog.cli import admin, change, tables
+from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.words import age, duration
+
+
+@click.group("grain")
+def command() -> None:
+    """Show a running app's grain, or put another one in force.
+
+    \b
+    Examples:
+      regrain grain show
+      regrain grain set fine
+      regrain grain set "decode+detect | crop" --replicas crop=2
+    """  # noqa: D301
+
+
+@command.command("show")
+@admin.target
+def show(*, url: str, app: str) -> None:
+    """Show the grain in force and the last changes.
+
+    \b
+    Examples:
+      regrain grain show
+      regrain grain show --app ocr
+    """  # noqa: D301
+    status = admin.get(admin.address(url, app), "/status", Status)
+    click.echo(status.grain)
+    if status.transitions:
+        tables.show(changes(status, time.time()))
+
+
+@command.command("set")
+@click.argument("grain")
+@click.option(
+    "--replicas",
+    default="",
+    metavar="VALUE",
+    help='Processes per group, such as "2" or "decode=1,crop=2". [default: as the app was started with]',
+)
+@admin.target
+def put(*, grain: str, replicas: str, url: str, app: str) -> None:
+    """Put another grain in force; the old one serves until the new one is warm.
+
+    GRAIN is "fine", "coarse", or groups such as "decode+detect | crop".
+
+    \b
+    Examples:
+      regrain grain set coarse
+      regrain grain set "decode+detect | crop" --replicas decode=1,crop=2
+    """  # noqa: D301
+    wanted = {"grain": grain, "replicas": replicas}
+    change.carry_out(admin.address(url, app), "/grain", wanted, f"changing to {grain}")
+
+
+def changes(status: Status, now: float) -> Table:
+    """Return the last changes as a table, newest first; `now` in unix seconds."""
+    table = tables.table("begun", "from", "to", "state", "took", "why")
+    for one in status.transitions:
+        took = duration(one.seconds or None)
+        table.add_row(f"{age(now - one.at)} ago", one.old, one.new, one.state, took, escape(one.detail))
+    return table
