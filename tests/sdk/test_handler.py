@@ -58,7 +58,6 @@ def test_what_openfaas_and_flask_allow_becomes_a_response(returned, status, body
         (("a", "fine"), "the status 'fine'"),
         (("a", 200, 7), "headers of type int; allowed are dict and pairs"),
     ],
-    ids=str,
 )
 def test_what_is_no_response_is_refused_by_its_type(returned, message):
     with pytest.raises(HandlerReturnError, match=message):
