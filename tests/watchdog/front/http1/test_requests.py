@@ -115,8 +115,8 @@ def test_headers_are_told_in_lower_case_joined_and_trimmed(answering, raw):
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param(b"NONSENSE\r\n\r\n", 501, id="no request line"),
-        pytest.param(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n", 501, id="method"),
+        pytest.param(b"NONSENSE\r\n\r\n", 400, id="no request line"),
+        pytest.param(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="method"),
         pytest.param(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505, id="version 2"),
         pytest.param(b"GET /\r\n\r\n", 505, id="version 0.9"),
         pytest.param(b"GET / HTTP/1.1\nHost: x\n\n", 400, id="bare line feeds"),

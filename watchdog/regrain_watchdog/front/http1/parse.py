@@ -183,6 +183,4 @@ def _refusal(error: httptools.HttpParserError) -> RefusedError:
         return cause
     if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
         raise cause
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return RefusedError(HTTPStatus.NOT_IMPLEMENTED, "the request's method is none of HTTP's")
     return RefusedError(HTTPStatus.BAD_REQUEST, f"the request is no HTTP: {error}")
