@@ -20,12 +20,12 @@ from regrain.wire import frames
 from regrain.wire.boards import BOARD
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
 from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.course import Course
 from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import (
-    RETRY_AFTER,
     Copies,
     failure,
     follow,
@@ -35,7 +35,7 @@ from regrain_watchdog.front.reply import (
 )
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
-from regrain_watchdog.front.standing import objective, standing
+from regrain_watchdog.front.standing import lacking, objective, standing
 from regrain_watchdog.front.supervise import Supervisor
 from regrain_watchdog.front.zygote import Zygote
 
@@ -75,6 +75,7 @@ class App:
             Function(group, step, measure=measure, refused=self._refused)
             for group, step in zip(plan.groups, self.route.steps, strict=True)
         ]
+        self._course = Course(self.route, self.functions, max_queue)
         self._stopped = False
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
         self._slots = list(range(BOARD - 1, 0, -1))
@@ -164,20 +165,21 @@ class App:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
         if self._stopped:
             raise shutting_down()
-        if sum(map(len, self.functions)) >= self._max_queue:
-            raise RequestError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._max_queue} requests wait already",
-                headers=RETRY_AFTER,
-            )
+        self._admit(call)
         flight = Flight(self.route, call, self._slots.pop() if self._slots else 0)
-        done = self._waiters[flight] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done = self._waiters[flight] = loop.create_future()
+        timer = loop.call_later(call.deadline - time.monotonic(), self._expire, flight) if call.firm else None
         try:
             self._begin(flight)
             await done
             return self._reply(flight)
         finally:
+            if timer is not None:
+                timer.cancel()
             flight.ended = True
+            if flight.waiting:
+                self._course.forget()
             del self._waiters[flight]
             if not self._waiters:
                 self._idle.set()
@@ -189,12 +191,22 @@ class App:
         """Why the app is not ready for requests, in one sentence; "" when it is."""
         if self.draining:
             return "the app is shutting down"
-        waiting = [
-            function.name
-            for function in self.functions
-            if not any(replica.state is State.READY for replica in function.replicas)
-        ]
-        return f"no warm replica yet of: {', '.join(waiting)}" if waiting else ""
+        return lacking(self.functions)
+
+    def _admit(self, call: Call) -> None:
+        """RequestError if a call is not let in."""
+        refusal = self._course.refusal(call, time.monotonic())
+        if refusal is None and len(self._waiters) >= self._max_queue:
+            waiting = sum(not flight.flying and not flight.ended for flight in self._waiters)
+            refusal = self._course.make_room(call, waiting)
+        if refusal is not None:
+            raise refusal
+
+    def _expire(self, flight: Flight) -> None:
+        """The deadline that a call's caller gave has passed: nobody listens any more."""
+        stage = self._course.whereabouts(flight.call)
+        detail = "late: the caller's deadline has passed"
+        self._end(flight, RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage))
 
     def _begin(self, flight: Flight) -> None:
         """Put a call on its way; RequestError if its parameters are none that the flow can walk."""

@@ -29,6 +29,15 @@ def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
     )
 
 
+def lacking(functions: Sequence[Function]) -> str:
+    """Return what an app lacks to be ready, in one sentence; "" if nothing."""
+    looping = [function.name for function in functions if function.is_looping]
+    if looping:
+        return f"crash-loop: replicas of {', '.join(looping)} end as soon as they start"
+    cold = [function.name for function in functions if not function.is_serving]
+    return f"no warm replica yet of: {', '.join(cold)}" if cold else ""
+
+
 def standing(function: Function) -> dict[str, object]:
     """Return what the status tells of a group."""
     return {
