@@ -18,6 +18,7 @@ def test_every_subject_is_looked_at_and_this_machine_runs_regrain(regrain):
         "cores",
         "cgroup",
         "memory",
+        "replicas",
         "/dev/shm",
         "memfd",
         "pidfd",

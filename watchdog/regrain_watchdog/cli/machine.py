@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regrain_watchdog.cli.version import installed
+from regrain_watchdog.front.limits import obstacle
 from regrain_watchdog.words import cores, size
 
 TIMEOUT = 60.0
@@ -71,6 +72,13 @@ def memory() -> Iterator[Finding]:
     limit = _cgroup("memory.max").strip()
     limited = f", limited to {size(int(limit))}" if limit.isdigit() else ""
     yield Finding(subject="memory", ok=True, found=f"{size(total)}{limited}")
+    lacking = obstacle()
+    yield Finding(
+        subject="replicas",
+        ok=not lacking,
+        found=lacking or "each can have a cgroup of its own",
+        follows=f"replica_memory limits them by {'RLIMIT_DATA, none on a GPU' if lacking else 'cgroup'}",
+    )
     present = SHARED.is_dir()
     found = size(shutil.disk_usage(SHARED).total) if present else "none"
     follows = "not needed: values travel in memfd segments"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from regrain.errors import GrainError, SpecError
 from regrain.grain import make_plan
@@ -20,6 +22,7 @@ from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.room import check_room, free_memory, memory_of
 from regrain_watchdog.front.service import App
+from regrain_watchdog.front.supervise import Care
 from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)
@@ -73,7 +76,7 @@ class Changes:
         if group not in names:
             raise SpecError(f"there is no group or stage {group!r}; there are {', '.join(sorted(names))}")
         wanted = tuple(
-            replace(one, replicas=replicas) if group in (one.name, *one.stages) else one
+            structs.replace(one, replicas=replicas) if group in (one.name, *one.stages) else one
             for one in current.groups
         )
         return await self.regrain(current.grain, _replicas(Plan(wanted)))
@@ -142,6 +145,7 @@ class Changes:
             release.zygote,
             memory=self._config.memory,
             max_queue=self._config.max_queue,
+            care=Care(hang_timeout=self._config.hang_timeout, memory=self._config.replica_memory),
             measure=self._measure,
             failed=lambda error: logger.warning("%s", error),
         )

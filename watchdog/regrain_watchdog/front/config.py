@@ -122,7 +122,23 @@ class Config:
     max_queue: int = dataclasses.field(
         default=1024,
         metadata=settings.count(
-            "Requests waiting for a replica, all groups together; more are answered 503."
+            "Requests waiting for a replica, all groups together; beyond it the least urgent is answered 503."
+        ),
+    )
+    hang_timeout: float = dataclasses.field(
+        default=300.0,
+        metadata=settings.duration(
+            "Time after which a replica that has work and does not move is ended, 0: never; a stage's own "
+            "timeout wins.",
+            zero=True,
+        ),
+    )
+    replica_memory: int = dataclasses.field(
+        default=0,
+        metadata=settings.size(
+            "Memory of one replica at most, 0: no limit; by a cgroup where the front may make some, else by "
+            "RLIMIT_DATA (not for stages on a GPU).",
+            0,
         ),
     )
     memory: int = dataclasses.field(

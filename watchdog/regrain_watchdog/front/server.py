@@ -33,6 +33,7 @@ from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.front.supervise import Care
 from regrain_watchdog.front.zygote import Zygote
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Server:
             zygote,
             memory=config.memory,
             max_queue=config.max_queue,
+            care=Care(hang_timeout=config.hang_timeout, memory=config.replica_memory),
             measure=measure,
             failed=self._fail,
         )

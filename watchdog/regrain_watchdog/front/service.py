@@ -36,7 +36,7 @@ from regrain_watchdog.front.reply import (
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.standing import lacking, objective, standing
-from regrain_watchdog.front.supervise import Supervisor
+from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
 from regrain_watchdog.front.zygote import Zygote
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class App:
         max_queue: int,
         measure: Measure,
         failed: Callable[[Exception], None],
+        care: Care = DEFAULT_CARE,
     ) -> None:
         self.manifest = manifest
         self.route = make_route(manifest.graph, plan)
@@ -69,7 +70,7 @@ class App:
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._supervisor = Supervisor(
-            manifest, zygote, self.pool, done=self._done, lost=self._lost, failed=self._break
+            manifest, zygote, self.pool, done=self._done, lost=self._lost, failed=self._break, care=care
         )
         self.functions = [
             Function(group, step, measure=measure, refused=self._refused)

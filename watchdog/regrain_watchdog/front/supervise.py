@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from regrain.errors import LoadError, RequestError
@@ -18,6 +19,7 @@ from regrain.wire.boards import BOARD, IDLE, PROGRESS
 from regrain.wire.segments import create, reopen_readonly
 from regrain_watchdog.front.course import crash_loop
 from regrain_watchdog.front.function import Death, Function
+from regrain_watchdog.front.limits import Limits
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
 from regrain_watchdog.front.segments import Pool
@@ -35,10 +37,24 @@ STOP_TIMEOUT = 5.0
 """Seconds that a replica has to end when told to stop, before it is killed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How replicas are looked after.
+
+    hang_timeout: seconds after which one that has work and does not move is ended; 0.0: never.
+    memory: bytes that one may take; 0: no limit.
+    """
+
+    hang_timeout: float = 0.0
+    memory: int = 0
+
+
+DEFAULT_CARE = Care()
+
+
 class Supervisor:
     """Keeps every function at its number of replicas.
 
-    hang_timeout: seconds after which a replica that has work and does not move is ended; 0.0: never.
     done: told of each result. lost: told of each dispatch that dies with its replica while all are stopped, and why.
     failed: told once when a replica cannot load at the start, with a sentence.
     """
@@ -52,7 +68,7 @@ class Supervisor:
         done: Callable[[Function, Replica, Dispatch, frames.Done], None],
         lost: Callable[[Function, Dispatch, RequestError], None],
         failed: Callable[[Exception], None],
-        hang_timeout: float = 0.0,
+        care: Care,
     ) -> None:
         self._zygote = zygote
         self.functions: list[Function] = []
@@ -62,9 +78,10 @@ class Supervisor:
         self._failed = failed
         self._order = manifest.graph.stages
         self._stages = {stage.name: stage for stage in manifest.stages}
-        self._hang_timeout = hang_timeout
+        self._hang_timeout = care.hang_timeout
+        self._limits = Limits(care.memory)
         timed = any(stage.timeout for stage in manifest.stages)
-        self._interval = TICK if timed else max(TICK, min(SLOW_TICK, hang_timeout / 10))
+        self._interval = TICK if timed else max(TICK, min(SLOW_TICK, care.hang_timeout / 10))
         self._replicas: dict[int, tuple[Function, Replica]] = {}
         self._stopping = False
         self._ticker: asyncio.TimerHandle | None = None
@@ -169,6 +186,8 @@ class Supervisor:
         replica.pid = pid
         replica.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._exit, replica)
+        on_gpu = any(self._stages[name].gpu for name in function.group.stages)
+        self._limits.apply(pid, on_gpu=on_gpu)
         replica.load(function.group.stages)
 
     def _handlers(self, function: Function) -> Handlers:
@@ -289,6 +308,7 @@ class Supervisor:
         if self._replicas.pop(replica.number, None) is None:
             return
         replica.bury()
+        self._limits.release(replica.pid)
         self.drop_segments()
         self._empty.set()
 
