@@ -7,7 +7,7 @@ from importlib import metadata
 
 import click
 
-LIBRARIES = ("msgspec", "numpy", "granian", "uvloop", "onnxruntime", "onnxruntime-gpu", "torch")
+LIBRARIES = ("msgspec", "numpy", "httptools", "uvloop", "onnxruntime", "onnxruntime-gpu", "torch")
 
 
 @click.command("version")

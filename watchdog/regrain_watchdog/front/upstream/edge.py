@@ -1,7 +1,7 @@
 """The HTTP/1.1 edge of an upstream: requests come in as the bytes they are, answers go out likewise.
 
-Granian, which serves apps, decodes a request's path, drops header values that are no UTF-8, and ends an answer
-that broke off as if it were complete; a proxy must do none of these. Limits and times are those of apps.
+What serves apps decodes a request's path and joins its headers; a proxy must do neither. Limits and times are those
+of apps.
 """
 
 from __future__ import annotations
