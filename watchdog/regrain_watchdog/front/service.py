@@ -128,6 +128,7 @@ class App:
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
         self.pool.close()
+        self._supervisor.close()
 
     def kill(self) -> None:
         """End every process at once."""

@@ -133,6 +133,10 @@ class Supervisor:
             await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
         os.close(self._readable_cancels)
 
+    def close(self) -> None:
+        """Let go of the board on which calls are cancelled, once there are none any more."""
+        self.cancels.close()
+
     def kill(self) -> None:
         """End every replica at once."""
         self._stopping = True
