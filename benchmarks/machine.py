@@ -10,7 +10,16 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("regrain", "granian", "httptools", "uvloop", "msgspec", "numpy", "onnxruntime", "prometheus-client")
+PACKAGES = (
+    "regrain",
+    "granian",
+    "httptools",
+    "uvloop",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "prometheus-client",
+)
 TICKS = os.sysconf("SC_CLK_TCK")
 MEBIBYTE = 1 << 20
 

@@ -59,7 +59,12 @@ class Zygote:
         numbers: Iterator[int] | None = None,
     ) -> None:
         self._target = target
-        self._environment = {**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ, **(environment or {})}
+        self._environment = {
+            **dict.fromkeys(SINGLE_THREADED, "1"),
+            **QUIET,
+            **os.environ,
+            **(environment or {}),
+        }
         self._died = died
         self._exited = exited
         self._numbers = numbers or count(1)
