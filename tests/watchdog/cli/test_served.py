@@ -272,15 +272,15 @@ def test_a_taken_port_is_bad_input(served, tmp_path):
     assert code == 2
 
 
-def test_a_change_of_the_source_starts_it_again_and_a_broken_one_does_not(ask, tmp_path, monkeypatch):
+def test_a_change_of_the_source_is_put_in_force_and_a_broken_one_is_not(ask, tmp_path, monkeypatch):
     file = write_app(tmp_path, "edited")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with serving(file, tmp_path, "--reload") as app:
         app.until("or with: curl")
 
         file.write_text(APP.format(name="edited").replace("upper", "lower"))
-        app.until("edited_app.py changed, starting again")
-        app.until("or with: curl")
+        app.until("edited_app.py changed, loading it")
+        app.until("in force after ")
         assert ask("invoke", "HEY").out == "hey\n"
 
         file.write_text("def (\n")

@@ -1,7 +1,7 @@
-"""Serve an app and start it again when its source changes: for writing it, not for production.
+"""Serve an app and put its source in force whenever it changes: for writing it, not for production.
 
-The server is a child process, so that each start is a fresh interpreter; what it accepted it finishes. A
-change that cannot be loaded leaves the running app alone.
+The server is a child process. An app that is ready is told to update, which loses no request and leaves what it serves
+alone where the change cannot be loaded; one that is not, or has ended, is started again.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ from types import FrameType
 import click
 
 from regrain.errors import RegrainError
+from regrain_watchdog.cli import change, runfile
 from regrain_watchdog.cli.describe import describe
+from regrain_watchdog.front.settings import PREFIX
 
 POLL = 0.5
 """Seconds between two looks at the files."""
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 Snapshot = dict[Path, tuple[int, int, int]]
 """Time of change (ns), size and inode: two saves within a tick of the clock differ in one of them."""
+KEY_FLAG = "--admin-key-file="
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(module: str, flags: Sequence[str]) -> int:
     """Run `regrain run MODULE FLAGS` anew after each change, until signalled; return its last exit code."""
     folder = watched(module)
+    for flag in flags:
+        if flag.startswith(KEY_FLAG):  # for `update`, which asks the app as any other command does
+            os.environ[f"{PREFIX}ADMIN_KEY_FILE"] = flag.removeprefix(KEY_FLAG)
     child = Child([sys.executable, "-m", "regrain_watchdog.cli", "run", module, *flags])
     with child:
         seen = snapshot(folder)
@@ -47,8 +53,13 @@ def serve(module: str, flags: Sequence[str]) -> int:
 
 
 def again(child: Child, module: str, what: str) -> None:
-    """Start the app again if what it has become can be loaded; say why not otherwise."""
+    """Put in force what the app has become, or say why not."""
+    ready = next((app for app in runfile.apps(runfile.directory(os.environ)) if app.pid == child.pid), None)
     try:
+        if ready is not None:
+            click.echo(f"regrain: {what} changed, loading it", err=True)
+            change.carry_out(ready.admin, "/update", {}, "loading the code")
+            return
         describe(module)
     except RegrainError as error:
         click.echo(f"regrain: {what} changed, the app stays as it was: {error}", err=True)
@@ -83,6 +94,11 @@ class Child:
             signal.signal(number, signal.SIG_DFL)
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
+
+    @property
+    def pid(self) -> int:
+        """The process, living or not."""
+        return self._process.pid if self._process is not None else 0
 
     def restart(self) -> None:
         """Let the process finish what it has accepted, then start another, unless told to end meanwhile."""

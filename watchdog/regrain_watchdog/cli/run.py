@@ -56,7 +56,10 @@ def _settings(command: Command) -> Command:
 @click.argument("module", default=HERE)
 @_settings
 @click.option(
-    "--reload", "reloads", is_flag=True, help="Start again whenever a Python file beside the module changes."
+    "--reload",
+    "reloads",
+    is_flag=True,
+    help="Update the app whenever a Python file beside the module changes.",
 )
 def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     """Serve an app over HTTP until SIGINT or SIGTERM, then finish what was accepted.
