@@ -1,5 +1,7 @@
 """What is a request and what is none, at a real port."""
 
+import asyncio
+
 import pytest
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -221,11 +223,12 @@ def test_a_small_body_that_nobody_wanted_is_read_for_the_next_request(answering,
 
 
 def test_a_large_body_that_nobody_wanted_ends_the_connection_after_its_answer_was_read(answering, raw):
-    async def ignore(scope, proto):
+    async def refuse(scope, proto):
+        await asyncio.sleep(0.1)  # the body comes meanwhile, and is held back
         proto.response_bytes(413, [], b"no")
 
-    connection = raw(answering(ignore))
-    connection.send(POST + b"Content-Length: 1000000\r\n\r\n" + b"a" * 100_000)
+    connection = raw(answering(refuse))
+    connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n" + bytes(20_000_000))
 
     status, headers, body = connection.response()
     assert (status, headers["connection"], body) == (413, "close", b"no")

@@ -263,6 +263,8 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         self.deadline = self._loop.time() + LINGER
+        while self._holds > 0:
+            self.release()  # what still comes is read and thrown away; unread, it would take the answer along
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
