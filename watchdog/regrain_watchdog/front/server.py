@@ -299,8 +299,10 @@ class Server:
 
 
 def _collect_less() -> None:
-    """Leave what the start made to no further collection, and collect less often: nearly all of what a request makes
-    is freed by its reference counts."""
+    """Leave what the start made out of further collections, and collect less often.
+
+    Nearly all of what a request makes is freed by its reference counts.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
