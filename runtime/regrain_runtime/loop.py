@@ -134,8 +134,10 @@ class Replica:
             self._send(frames.Done(run.id, [fault] * len(works), timings))
 
     def _work(self, unit: frames.Unit, step: Step) -> Work | frames.Fault:
-        """Return what a unit brings; a Fault where this process cannot read it."""
+        """Return what a unit brings; a Fault where nobody wants it any more or this process cannot read it."""
         cancels, slot = self._cancels, unit.slot
+        if cancels[slot]:
+            return frames.Fault(504, step.stages[0], "nobody waits for it any more")
         context = Context(
             call_id=unit.call,
             headers=_headers.decode(unit.headers) if unit.headers else {},

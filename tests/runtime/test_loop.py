@@ -311,6 +311,7 @@ def test_stages_see_the_cancel_board_at_their_slot():
 
     @app.stage()
     def ask(item: int) -> bool:
+        front.cancels[item] = 1  # that caller leaves while this runs
         return regrain.context().cancelled
 
     @app.flow
@@ -321,11 +322,16 @@ def test_stages_see_the_cancel_board_at_their_slot():
     try:
         front.send(Load(("ask",)), Define(1, step_of(app, "ask")))
         front.receive(), front.receive()
-        front.cancels[5] = 1
 
-        outcomes = front.results(Run(1, 1, [unit(1, slot=4), unit(1, slot=5)], []))
+        outcomes = front.results(Run(1, 1, [unit(3, slot=4), unit(5, slot=5)], []))
 
         assert [front.value(result.outputs[0]) for result in outcomes] == [False, True]
+
+        outcomes = front.results(Run(2, 1, [unit(6, slot=6), unit(7, slot=5)], []))
+
+        assert front.value(outcomes[0].outputs[0]) is True
+        assert (outcomes[1].status, outcomes[1].stage) == (504, "ask")  # its caller had left before
+        assert front.cancels[7] == 0
     finally:
         front.end()
 

@@ -386,5 +386,9 @@ class App:
         }
 
     def state(self) -> str:
-        """Return "starting", "ready" or "draining"."""
-        return "draining" if self.draining else "starting" if self.unready() else "ready"
+        """Return "starting", "ready", "crash-loop" or "draining"."""
+        if self.draining:
+            return "draining"
+        if any(function.is_looping for function in self.functions):
+            return "crash-loop"
+        return "starting" if self.unready() else "ready"
