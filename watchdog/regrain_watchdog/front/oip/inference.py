@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from regrain.errors import RequestError
+from regrain_watchdog.front import urgency
 from regrain_watchdog.front.call import Call, Reply, Service
 from regrain_watchdog.front.oip.model import Model
 from regrain_watchdog.front.oip.statistics import Statistics
@@ -73,8 +74,7 @@ class Inference:
         check_outputs(model, request.outputs)
         values, batched = values_of(model, request.inputs, headers)
         if request.timeout:
-            end = call.arrived + request.timeout
-            call.deadline = min(call.deadline, end) if call.deadline else end
+            urgency.lower(call, request.timeout)
         try:
             replies = await self._submit(call, values)
             outputs = tensors_of(model, replies, batched=batched, wanted=request.outputs)
