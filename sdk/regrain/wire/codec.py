@@ -19,7 +19,7 @@ from regrain.wire import records
 from regrain.wire.arrays import INLINE, Array, Sink, Source
 from regrain.wire.frames import FrameError, Parts, Value
 from regrain.wire.skeleton import ATOMS, KEYS, MAX_DEPTH, Packer, Unpacker, encode
-from regrain.wire.tensors import is_tensor
+from regrain.wire.tensors import is_dense, is_tensor, own
 
 __all__ = [
     "INLINE",
@@ -134,15 +134,16 @@ def _freeze(value: object, depth: int) -> object:
         return _freeze_dict(value, depth)
     if records.is_record(value):
         return records.change(value, lambda item: _freeze(item, depth + 1))
-    if isinstance(value, np.generic) or is_tensor(value):
+    if isinstance(value, np.generic) or (is_tensor(value) and is_dense(value)):
         return value
     raise _CannotTravelError
 
 
 def fresh(value: object) -> object:
-    """Return a frozen value in containers of its own, as everyone has them who reads it from shared memory.
+    """Return a frozen value in containers and tensors of its own, as one who reads it from shared memory has it.
 
-    So a stage that changes a list which it was given changes nobody else's.
+    So a stage that changes a list or a tensor which it was given changes nobody else's. Tensors are copied for
+    that, for torch has no read-only ones.
     """
     if type(value) in _AS_THEY_ARE or type(value) is np.ndarray:
         return value
@@ -152,6 +153,8 @@ def fresh(value: object) -> object:
         return tuple(map(fresh, value))
     if type(value) is dict:
         return {key: fresh(item) for key, item in value.items()}
+    if is_tensor(value):
+        return own(value)
     return records.renew(value, fresh) if records.is_record(value) else value
 
 

@@ -51,6 +51,7 @@ class Tensor(Protocol):
     def cpu(self) -> Tensor: ...  # noqa: D102  # torch's own
     def resolve_conj(self) -> Tensor: ...  # noqa: D102  # torch's own
     def resolve_neg(self) -> Tensor: ...  # noqa: D102  # torch's own
+    def clone(self) -> Tensor: ...  # noqa: D102  # torch's own
     def element_size(self) -> int: ...  # noqa: D102  # torch's own
     def view(self, dtype: object, /) -> Tensor: ...  # noqa: D102  # torch's own
     def numpy(self) -> Array: ...  # noqa: D102  # torch's own
@@ -62,10 +63,20 @@ def is_tensor(value: object) -> TypeGuard[Tensor]:
     return torch is not None and type(value) is getattr(torch, "Tensor", None)
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor is neither sparse nor quantized, so that it can travel."""
+    return tensor.layout == import_module("torch").strided and not tensor.is_quantized
+
+
+def own(tensor: Tensor) -> Tensor:
+    """Return a tensor of its own memory, without a gradient, on the same device."""
+    return tensor.detach().clone()
+
+
 def put_tensor(tensor: Tensor, sink: Sink | None, inline: int = INLINE) -> Leaf:
     """Write a dense tensor; UnsupportedValueError if it is sparse or quantized."""
     torch = import_module("torch")
-    if tensor.layout != torch.strided or tensor.is_quantized:
+    if not is_dense(tensor):
         raise UnsupportedValueError(
             f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} (not dense)"
         )

@@ -109,6 +109,21 @@ def test_other_tensors_are_refused_by_name(tensor, message: str) -> None:
         codec.pack([tensor], None)
 
 
+def test_a_fused_group_refuses_the_tensors_that_a_split_one_does() -> None:
+    with pytest.raises(UnsupportedValueError, match=r"sparse_coo.* at \[0\]"):
+        codec.freeze([torch.eye(2).to_sparse()])
+
+
+def test_each_stage_of_a_fused_group_has_a_tensor_to_itself() -> None:
+    given = torch.ones(3, requires_grad=True)
+
+    first, second = codec.fresh([given, given])
+    first.add_(1)
+
+    assert given.tolist() == second.tolist() == [1.0, 1.0, 1.0]
+    assert not second.requires_grad
+
+
 @pytest.mark.process
 def test_to_write_and_to_show_values_torch_is_not_imported() -> None:
     leaf = Leaf("torch.float32", (1,), (), -1, 0, 4, 0, np.float32(1.5).tobytes())
