@@ -93,12 +93,22 @@ def test_a_response_of_a_raw_app_goes_out_as_it_is():
 
 
 @pytest.mark.parametrize(
+    "name", ["Connection", "Content-Length", "Date", "Server", "Trailer", "Transfer-Encoding"]
+)
+def test_headers_of_the_connection_are_ours_whatever_a_stage_says(name):
+    assert _render("x", headers={name: "1"})[1] == {"content-type": "text/plain; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
     ("value", "reply", "reason"),
     [
         pytest.param(1j, {}, "JSON has no complex", id="no JSON for it"),
         pytest.param(np.array([1j]), {}, "JSON has no complex", id="no JSON for its items"),
         pytest.param("x", {"status": 99}, "status 99, allowed are 200 to 599", id="status too low"),
         pytest.param("x", {"status": 1000}, "status 1000", id="status too high"),
+        pytest.param("x", {"headers": {"X-A": "b\r\nX-B: c"}}, "header 'x-a' must", id="two headers in one"),
+        pytest.param("x", {"headers": {"X A": "b"}}, "header 'x a' must", id="no name of a header"),
+        pytest.param("x", {"headers": {"": "b"}}, "header '' must", id="no name"),
     ],
 )
 def test_an_answer_that_cannot_be_sent_is_a_failure_of_the_app(value, reply, reason):

@@ -16,6 +16,7 @@ from regrain.errors import RequestError
 from regrain.manifest import Parameter
 from regrain_watchdog.front import npy
 from regrain_watchdog.front.call import Reply
+from regrain_watchdog.front.http1.response import CONNECTION, OURS, TOKEN
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -29,8 +30,9 @@ OFFERS: dict[str, tuple[str, ...]] = {
 }
 """What an answer of each kind can be sent as, the first by default."""
 ANYTHING = (JSON, TEXT, BYTES, NPY)
-FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"})
-"""Headers that belong to the connection; from a stage they would corrupt it."""
+FRAMING = OURS | {CONNECTION}
+"""Headers that belong to the connection; those of a stage are left out."""
+CONTROLS = frozenset("\r\n\0")
 STATUSES = range(200, 600)
 
 Headers = list[tuple[str, str]]
@@ -138,7 +140,12 @@ _encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
 def _headers(given: object) -> Headers:
     if not isinstance(given, dict):
         raise _broken(f"its headers must be a dict, were {type(given).__name__}")
-    named = ((str(name).lower(), str(text)) for name, text in given.items())
+    named = [(str(name).lower(), str(text)) for name, text in given.items()]
+    for name, text in named:
+        if not TOKEN.fullmatch(name) or not CONTROLS.isdisjoint(text):
+            raise _broken(
+                f"its header {name!r} must have a name of letters, digits and - and text on one line"
+            )
     return [(name, text) for name, text in named if name not in FRAMING]
 
 
