@@ -22,6 +22,8 @@ from benchmarks import open_loop, processes, product
 from benchmarks.record import Results, arguments, table
 
 LOAD = 0.5
+DEADLINE = "10s"
+"""So that nothing is shed for being late: what fails here, a change has failed."""
 PAUSE = 0.5
 """Seconds between two changes; the old plan's processes end meanwhile."""
 
@@ -94,7 +96,8 @@ def _cases() -> Iterator[Case]:
 def _serve(case: Case) -> Iterator[tuple[int, int]]:
     """Serve a case at its first grain; yields its port and its admin port."""
     port = processes.free_ports(2)
-    command = [*product.command(case.app, port=port, grain=case.grains[0]), "--admin-port", str(port + 1)]
+    flags = ["--admin-port", str(port + 1), "--slo", DEADLINE]
+    command = [*product.command(case.app, port=port, grain=case.grains[0]), *flags]
     with processes.Served([command], port=port, name="regrain") as served:
         served.wait(processes.Request(case.body), lambda data: data.strip().endswith(case.ends))
         yield port, port + 1
