@@ -109,3 +109,18 @@ def test_replicas_are_counted_by_state():
         ["3"],
         ["≤ 8, 5 ms"],
     ]
+
+
+def test_a_crash_loop_is_told_beside_its_group_and_once_in_a_plain_view():
+    lines: list[str] = []
+    group = msgspec.structs.replace(STATUS.groups[0], state="crash-loop", replicas=[])
+    looping = msgspec.structs.replace(
+        STATUS, state="crash-loop", groups=[group], warnings=["crash-loop: ..."]
+    )
+    view = Plain(lines.append)
+
+    view.show(looping)
+    view.show(looping)
+
+    assert lines == ["regrain: crash-loop: ..."]
+    assert list(groups(looping).columns[1].cells) == ["none, crash-loop"]

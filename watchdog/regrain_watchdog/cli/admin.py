@@ -40,11 +40,12 @@ class Replica(Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
-    """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds."""
+    """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds; `state` "" or "crash-loop"."""
 
     name: str
     stages: list[str]
     replicas: list[Replica] = []
+    state: str = ""
     queue: int = 0
     max_size: int = 1
     max_wait: float = 0.0
@@ -81,7 +82,7 @@ class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new"
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """GET /status; `state` is "starting", "ready" or "draining", `uptime` in seconds."""
+    """GET /status; `state` is "starting", "ready", "crash-loop" or "draining", `uptime` in seconds."""
 
     app: str
     state: str

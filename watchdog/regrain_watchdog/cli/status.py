@@ -60,6 +60,7 @@ def groups(status: Status) -> Table:
         for replica in group.replicas:
             states[replica.state] = states.get(replica.state, 0) + 1
         replicas = ", ".join(f"{count} {state}" for state, count in states.items()) or "none"
+        replicas += f", {group.state}" if group.state else ""
         wait = f", {duration(group.max_wait)}" if group.max_wait else ""
         table.add_row(group.name, replicas, str(group.queue), f"≤ {group.max_size}{wait}")
     return table

@@ -45,8 +45,8 @@ class Plain:
         self._write(text)
 
     def show(self, status: Status) -> None:
-        """Say what a slow start waits for, once; the numbers are left to the metrics."""
-        waits = status.warnings[0] if status.state == "starting" and status.warnings else ""
+        """Say what a slow start waits for, and a crash loop, once; the numbers are left to the metrics."""
+        waits = status.warnings[0] if status.state in ("starting", "crash-loop") and status.warnings else ""
         if waits not in ("", self._waits) and status.uptime > PATIENCE:
             self._waits = waits
             self.say(f"regrain: {waits}")
