@@ -45,7 +45,7 @@ def test_help_imports_neither_the_sdk_nor_anything_heavy():
     ("args", "code", "said"),
     [
         pytest.param(("nope",), 2, "No such command 'nope'", id="unknown verb"),
-        pytest.param(("graph",), 2, "Missing argument 'MODULE'", id="missing argument"),
+        pytest.param(("new",), 2, "Missing argument 'NAME'", id="missing argument"),
         pytest.param(("graph", "app.py", "--format", "gif"), 2, "'gif' is not one of", id="bad choice"),
         pytest.param(("graph", "app.py", "-o", "a.gif"), 2, "--format must be one of", id="bad ending"),
         pytest.param(

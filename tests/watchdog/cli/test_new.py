@@ -82,6 +82,14 @@ def test_the_new_app_is_drawn_in_every_form(regrain, tmp_path):
 
 
 @pytest.mark.process
+def test_without_a_module_the_app_of_this_folder_is_drawn(regrain, tmp_path, monkeypatch):
+    regrain("new", "hello", "--into", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "hello")
+
+    assert regrain("graph").out.startswith("hello\n")
+
+
+@pytest.mark.process
 def test_a_module_that_fails_is_told_in_one_line(regrain, tmp_path):
     (tmp_path / "broken.py").write_text("import nowhere_to_be_found\n")
 

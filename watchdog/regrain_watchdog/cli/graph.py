@@ -13,6 +13,7 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.cli.progress import working
+from regrain_watchdog.front.upstream.target import HERE
 from regrain_watchdog.picture.outline import outline
 from regrain_watchdog.picture.svg import png, svg
 
@@ -20,7 +21,7 @@ FORMATS = ("text", "svg", "png")
 
 
 @click.command("graph")
-@click.argument("module")
+@click.argument("module", default=HERE)
 @click.option(
     "--grain",
     default="",
@@ -45,7 +46,8 @@ FORMATS = ("text", "svg", "png")
 def command(*, module: str, grain: str, replicas: str, form: str | None, file: Path | None) -> None:
     """Draw an app's stages and groups.
 
-    MODULE is a file such as app.py, a dotted module name, or either with ":name" for one of several apps.
+    MODULE is a file such as app.py, a folder that holds app.py or handler.py, or a dotted module name; each
+    with ":name" for one of several apps. Without it, this folder.
 
     \b
     Examples:

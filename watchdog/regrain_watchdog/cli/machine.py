@@ -21,7 +21,6 @@ TIMEOUT = 60.0
 LEAST_PYTHON = (3, 11)
 CGROUP = Path("/sys/fs/cgroup")
 SHARED = Path("/dev/shm")  # noqa: S108 - looked at, not written to
-SMALL = 64 << 20
 ASK_TORCH = "import torch; print(torch.version.cuda or '', torch.cuda.device_count())"
 ASK_ONNX = "import onnxruntime; print(' '.join(onnxruntime.get_available_providers()))"
 
