@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import select
 import signal
 import socket
 import time
@@ -28,6 +29,7 @@ from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
+from regrain_runtime.outflow import Outflow
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +101,8 @@ class Replica:
             case frames.Unload():
                 self._executor.unload(frame.stages)
                 self._send(frames.Loaded(self._executor.resident, {}))
+            case frames.Credit():
+                pass  # for a run that has ended
             case frames.Grant() | frames.Stop() | frames.Segment():
                 raise frames.FrameError(f"unexpected {type(frame).__name__}")
 
@@ -117,6 +121,8 @@ class Replica:
         BEGUN.pack_into(self._progress, BEGUN_AT, run.id)
         step, measured = self._steps[run.step]
         works = [self._work(unit, step) for unit in run.units]
+        if step.streams:
+            self._let_stream(run.id, works)
         ran, timings = self._executor.run(step, [work for work in works if isinstance(work, Work)])
         outcomes = iter(ran)
         writer = Writer(
@@ -132,6 +138,13 @@ class Replica:
             stage = step.stages[-1]
             fault = frames.Fault(500, stage, f"what stage {stage!r} returned cannot travel: {error}")
             self._send(frames.Done(run.id, [fault] * len(works), timings))
+
+    def _let_stream(self, run: int, works: list[Work | frames.Fault]) -> None:
+        """Let the one unit of a run give its items."""
+        for work in works:
+            if isinstance(work, Work):
+                outflow = Outflow(run, work.context, self)
+                work.give = outflow.give
 
     def _work(self, unit: frames.Unit, step: Step) -> Work | frames.Fault:
         """Return what a unit brings; a Fault where nobody wants it any more or this process cannot read it."""
@@ -222,6 +235,34 @@ class Replica:
                     detail = f"no shared memory is free for {nbytes} bytes"
                     raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail)
                 return grant.extent
+
+    def send_now(self, frame: frames.FromReplica) -> None:
+        """Send a frame at once, behind those that were held back."""
+        self._send(frame)
+        self._flush()
+
+    def credit(self, run: int, seconds: float) -> int | None:
+        """Return how many items the front takes now of a run that streams; None if it said nothing in this time.
+
+        Runs that arrive meanwhile keep their place.
+        """
+        found = self._credit(run)
+        if found is not None:
+            return found
+        self._began("")  # it waits, and does not hang
+        readable = select.poll()
+        readable.register(self._sock, select.POLLIN)
+        if readable.poll(seconds * 1e3):
+            self._receive()
+        return self._credit(run)
+
+    def _credit(self, run: int) -> int | None:
+        mine = [frame for frame in self._inbox if isinstance(frame, frames.Credit) and frame.run == run]
+        for frame in mine:
+            self._inbox.remove(frame)
+        if not all(frame.items for frame in mine):
+            return 0
+        return sum(frame.items for frame in mine) or None
 
     def _began(self, stage: str) -> None:
         PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic())

@@ -316,7 +316,7 @@ class App:
             stages=specs,
             graph=flow.graph,
             parameters=takes,
-            answer=returned(flow.function),
+            answer=returned(flow.function, streams=flow.graph.streams),
             slo=SLOSpec(latency=self.slo.latency, attainment=self.slo.attainment) if self.slo else None,
             sample=self._read_sample(takes),
             grain=self._grain,

@@ -43,6 +43,11 @@ class Body:
         return isinstance(self.source, type)
 
     @property
+    def streams(self) -> bool:
+        """Whether it gives its result item by item: it is a generator."""
+        return inspect.isgeneratorfunction(inspect.unwrap(self.call))
+
+    @property
     def doc(self) -> str:
         """The first line of its docstring; "" if it has none of its own."""
         return first_line(self.source)
@@ -150,7 +155,3 @@ def _check_kind(call: Callable[..., object], label: str) -> None:
     plain = inspect.unwrap(call)
     if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
         raise SpecError(f"{label} is async; a stage is a plain function, its replica runs one call at a time")
-    if inspect.isgeneratorfunction(plain):
-        raise SpecError(
-            f"{label} is a generator (it yields); a stage returns its result, as a list if there are many"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -13,7 +14,7 @@ import numpy as np
 import requests
 
 from regrain.errors import RequestError, SpecError
-from regrain.media import ACCEPT, JSON, decoded, encoded, to_json
+from regrain.media import ACCEPT, EVENTS, JSON, decoded, encoded, to_json
 
 _TOLD = ("X-Call-Id", "Retry-After")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -23,6 +24,7 @@ class _Problem(msgspec.Struct, frozen=True):
     """What is read of an application/problem+json body."""
 
     title: str = ""
+    status: int = 500
     detail: str = ""
     stage: str = ""
 
@@ -86,11 +88,40 @@ class Client:
             raise _error(response)
         return decoded(response.content, response.headers.get("Content-Type", ""))
 
-    def _post(self, content: _Content) -> requests.Response:
-        headers = {"Accept": ACCEPT} | ({"Content-Type": content.media_type} if content.media_type else {})
+    def stream(self, body: object = None, /, **parameters: object) -> Iterator[object]:
+        """Send a request and yield the items of a streamed answer as they come, as JSON has them.
+
+        Arguments as for `invoke`. The timeout is for the first item, and then from one to the next. To stop early,
+        close the iterator: the app then stops as well.
+
+        Raises:
+            RequestError: as for `invoke`; also after items that were good. 502 if the stream broke off.
+            SpecError: as for `invoke`.
+        """
+        if body is not None and parameters:
+            raise SpecError("stream() takes a body or parameters, not both")
+        content = _parts(parameters) if _needs_parts(parameters) else _whole(body, parameters)
+        with self._post(content, accept=f"{EVENTS}, {JSON};q=0.5", stream=True) as response:
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                raise _error(response)
+            if not response.headers.get("Content-Type", "").startswith(EVENTS):
+                detail = f"{self.url} does not stream its answer; call it by invoke()"
+                raise RequestError(HTTPStatus.NOT_ACCEPTABLE, detail)
+            try:
+                yield from _items(response)
+            except requests.RequestException as error:
+                raise RequestError(HTTPStatus.BAD_GATEWAY, f"the stream broke off: {error}") from error
+
+    def _post(self, content: _Content, *, accept: str = ACCEPT, stream: bool = False) -> requests.Response:
+        headers = {"Accept": accept} | ({"Content-Type": content.media_type} if content.media_type else {})
         try:
             return self._session.post(
-                f"{self.url}/", data=content.body, files=content.parts, headers=headers, timeout=self._timeout
+                f"{self.url}/",
+                data=content.body,
+                files=content.parts,
+                headers=headers,
+                timeout=self._timeout,
+                stream=stream,
             )
         except requests.Timeout as error:
             detail = f"no answer from {self.url} within {self._timeout:g} s"
@@ -130,16 +161,38 @@ def _whole(body: object, parameters: dict[str, object]) -> _Content:
     return _Content(body=content, media_type=media_type)
 
 
+def _items(response: requests.Response) -> Iterator[object]:
+    """The data of every event; an event `error` is raised."""
+    is_error = False
+    for line in response.iter_lines(chunk_size=None):
+        if line == b"event: error":
+            is_error = True
+        elif is_error and line.startswith(b"data: "):
+            told = line.removeprefix(b"data: ")
+            status = msgspec.json.decode(told, type=_Problem).status
+            raise _refusal(_status(status), told, response)
+        elif line.startswith(b"data: "):
+            item: object = msgspec.json.decode(line.removeprefix(b"data: "))
+            yield item
+
+
 def _error(response: requests.Response) -> RequestError:
+    return _refusal(_status(response.status_code), response.content, response)
+
+
+def _status(code: int) -> HTTPStatus:
     try:
-        status = HTTPStatus(response.status_code)
+        return HTTPStatus(code)
     except ValueError:  # a code that has no name
-        status = HTTPStatus(response.status_code // 100 * 100)
+        return HTTPStatus(code // 100 * 100)
+
+
+def _refusal(status: HTTPStatus, told: bytes, response: requests.Response) -> RequestError:
     headers = {name: response.headers[name] for name in _TOLD if name in response.headers}
     try:
-        problem = msgspec.json.decode(response.content, type=_Problem)
+        problem = msgspec.json.decode(told, type=_Problem)
     except msgspec.MsgspecError:
-        detail = " ".join(response.content[:200].decode("utf-8", "replace").split())
+        detail = " ".join(told[:200].decode("utf-8", "replace").split())
         return RequestError(status, detail or status.phrase, headers=headers)
     detail = problem.detail or problem.title or status.phrase
     return RequestError(status, detail, stage=problem.stage, headers=headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import GeneratorType
 from typing import Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -113,6 +114,7 @@ class Options:
             idempotent=self.idempotent,
             timeout=float(self.timeout or 0.0),
             errors=self.errors,
+            streams=body.streams,
         )
         measure = source_of(self.size) if callable(self.size) else ""
         digest = body.digest(msgspec.json.encode(spec), measure.encode())
@@ -133,7 +135,9 @@ class Declaration:
             body = inspected(source)
             name = self.options.name or body.name(place.target)
             check_name(name)
-            if self.options.batched:
+            if body.streams:
+                _check_stream(body, self.options)
+            elif self.options.batched:
                 _check_lists(body)
         except SpecError as error:
             raise SpecError(f"{place}: {error}") from error
@@ -203,6 +207,23 @@ def _check_lists(body: Body) -> None:
             raise SpecError(f"{body.label}: a batched stage takes a list per parameter, {name!r} is no list")
     if not may_be(types.get("return"), list, tuple, np.ndarray):
         raise SpecError(f"{body.label}: a batched stage returns a list, one result per item")
+
+
+def _check_stream(body: Body, options: Options) -> None:
+    if options.batched:
+        raise SpecError(f"{body.label} is a generator (it yields); a batched stage returns a list")
+    if options.errors == "return":
+        raise SpecError(
+            f'{body.label} is a generator (it yields); it has no result that errors="return" could be'
+        )
+    try:
+        annotation = body.types.get("return")
+    except SpecError:  # names a type that is not there yet; whoever needs the type says so
+        return
+    if not may_be(annotation, GeneratorType):
+        raise SpecError(
+            f"{body.label} is a generator (it yields); what it returns is annotated Iterator[...]"
+        )
 
 
 def _check(name: str, value: object, allowed: str, holds: bool) -> None:

@@ -8,7 +8,8 @@ so that items of different requests share a batch. A unit that fails leaves the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -33,13 +34,20 @@ NOT_ALONE = (
     "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
 )
 
+TOO_LATE = "regrain.answer() was called after the first item of a stream; it can only stand in for the stream"
+_END = object()
+
 
 @dataclass(slots=True)
 class Work:
-    """One unit: its context, and a value per Step.inputs (its own item where the input says `each`)."""
+    """One unit: its context, and a value per Step.inputs (its own item where the input says `each`).
+
+    give: takes the items of a step that streams, waiting for room; returns False where nobody wants more.
+    """
 
     context: Context
     values: list[object]
+    give: Callable[[object], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class _State:
 
     context: Context
     inputs: dict[tuple[Ref, bool], object]
+    give: Callable[[object], bool] | None = None
     results: dict[str, object] = field(default_factory=dict)
     ended: Failed | Ended | None = None
 
@@ -136,7 +145,11 @@ class Executor:
             self._bodies.pop(name, None)
 
     def run(self, step: Step, units: Sequence[Work]) -> tuple[list[Outcome], list[Timing]]:
-        """Run a step on some units; return an outcome per unit, in order, and a timing per stage that ran."""
+        """Run a step on some units; return an outcome per unit, in order, and a timing per stage that ran.
+
+        A stage that streams gives its items to the unit's `give` and has no other result; its timing ends with the
+        first item.
+        """
         states = [self._enter(step, unit) for unit in units]
         timings = []
         for name in step.stages:
@@ -154,7 +167,7 @@ class Executor:
         return call
 
     def _enter(self, step: Step, unit: Work) -> _State:
-        state = _State(unit.context, {})
+        state = _State(unit.context, {}, unit.give)
         for entry, value in zip(step.inputs, unit.values, strict=True):
             if entry.ref.is_input:
                 name = entry.ref.node[1:]
@@ -194,12 +207,37 @@ class Executor:
                 continue
             spans.append((state, start, len(jobs)))
         began = self._clock()
-        calls = self._call_batched(spec, body, jobs) if spec.batched else _call_each(body, jobs)
-        seconds = self._clock() - began
+        if spec.streams:
+            calls, seconds = len(jobs), sum(self._stream(name, body, job) for job in jobs)
+        else:
+            calls = self._call_batched(spec, body, jobs) if spec.batched else _call_each(body, jobs)
+            seconds = self._clock() - began
         self._began("")
         for state, start, end in spans:
             self._collect(node, spec, state, jobs[start:end], listed=node.mapped and not per_item)
         return Timing(name, seconds, len(jobs), calls)
+
+    def _stream(self, name: str, body: Callable[..., object], job: _Job) -> float:
+        """Give a generator's items one by one; return the seconds until the first, or until it ended without."""
+        began, first, state = self._clock(), 0.0, job.state
+        with entered((state.context,)):
+            try:
+                items = body(*job.args, **job.kwargs)
+                if not isinstance(items, Generator):
+                    raise RegrainError(f"it returned a {type(items).__name__}, and no generator")
+                with closing(items):
+                    while not state.context.cancelled:
+                        self._began(name)
+                        item = next(items, _END)
+                        self._began("")
+                        first = first or self._clock()
+                        if item is _END or state.give is None or not state.give(item):
+                            break
+            except Answer as answer:
+                job.error = RegrainError(TOO_LATE) if first else answer
+            except Exception as error:
+                job.error = error
+        return (first or self._clock()) - began
 
     def _jobs(self, node: Node, state: _State, *, per_item: bool) -> list[_Job]:
         if not node.mapped or per_item:

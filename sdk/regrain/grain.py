@@ -155,12 +155,15 @@ def _count(number: str, text: str) -> int:
 
 
 def _group(manifest: Manifest, step: Step, replicas: int) -> Group:
-    """Return a step as a group: it batches as much as the batched stages that see its units one by one."""
+    """Return a step as a group: it batches as much as the batched stages that see its units one by one.
+
+    One that streams takes a request at a time, as each holds its replica until its last item.
+    """
     specs = [manifest.stage(stage) for stage in step.stages]
     batched = [
         spec
         for spec in specs
-        if spec.batched and (step.per_item or not manifest.graph.node(spec.name).mapped)
+        if spec.batched and not step.streams and (step.per_item or not manifest.graph.node(spec.name).mapped)
     ]
     return Group(
         stages=step.stages,

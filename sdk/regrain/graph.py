@@ -45,12 +45,16 @@ Arg = Const | Ref | Pack
 
 
 class Node(Struct, frozen=True):
-    """One call of a stage. Mapped: positional arguments are lists walked together, keywords go to each."""
+    """One call of a stage. Mapped: positional arguments are lists walked together, keywords go to each.
+
+    Streams: it gives the items of the answer one by one.
+    """
 
     stage: str
     args: tuple[Arg, ...] = ()
     kwargs: dict[str, Arg] = {}
     mapped: bool = False
+    streams: bool = False
 
 
 def refs(arg: Arg) -> Iterator[Ref]:
@@ -73,6 +77,11 @@ class Graph(Struct, frozen=True):
     def stages(self) -> tuple[str, ...]:
         """The stages in topological order."""
         return tuple(node.stage for node in self.nodes)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer comes item by item."""
+        return any(node.streams for node in self.nodes)
 
     def node(self, stage: str) -> Node:
         """Return the node of a stage; KeyError if there is none."""

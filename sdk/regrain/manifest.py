@@ -26,7 +26,8 @@ class StageSpec(Struct, frozen=True, kw_only=True):
     """One stage as declared. `digest` changes when its source does; times in seconds, memory in bytes.
 
     `batched` stages take and return lists by body. `size` names the measure of an item that its cost depends
-    on ("bytes", "items", "pixels", "function") or is "". `timeout` 0 means none.
+    on ("bytes", "items", "pixels", "function") or is "". `timeout` 0 means none. A stage that `streams` gives the items
+    of the answer one by one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StageSpec(Struct, frozen=True, kw_only=True):
     idempotent: bool = True
     timeout: float = 0.0
     errors: Literal["raise", "return"] = "raise"
+    streams: bool = False
     doc: str = ""
 
 
@@ -52,7 +54,7 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """An input of the flow, or (with name "") its answer.
+    """An input of the flow, or (with name "") its answer; of an answer that is streamed, one item.
 
     kind: "bytes", "str", "array", "json" (anything else), or "request" (the raw HTTP request: handle()).
     schema: JSON Schema of the value; tensor: for arrays whose type says dtype and shape.

@@ -61,12 +61,16 @@ class Output(Struct, frozen=True, array_like=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """What a group does. `per_item`: its unit is one item of a map and not a whole request."""
+    """What a group does. `per_item`: its unit is one item of a map and not a whole request.
+
+    `streams`: its last stage gives the items of the answer one by one.
+    """
 
     stages: tuple[str, ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     per_item: bool = False
+    streams: bool = False
 
 
 def steps(graph: Graph, groups: tuple[tuple[str, ...], ...]) -> tuple[Step, ...]:
@@ -82,6 +86,7 @@ def steps(graph: Graph, groups: tuple[tuple[str, ...], ...]) -> tuple[Step, ...]
             inputs=_inputs(graph, group, per_item=per_item[group]),
             outputs=_outputs(graph, group, per_item),
             per_item=per_item[group],
+            streams=any(graph.node(stage).streams for stage in group),
         )
         for group in groups
     )

@@ -7,7 +7,7 @@ Schema; the replica, which has the types themselves, turns what came as JSON int
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -38,9 +38,14 @@ def parameters(function: Callable[..., object]) -> tuple[Parameter, ...]:
     )
 
 
-def returned(function: Callable[..., object]) -> Parameter:
-    """Return what a function answers as the Parameter named ""; SpecError as for `parameters`."""
+def returned(function: Callable[..., object], *, streams: bool = False) -> Parameter:
+    """Return what a function answers as the Parameter named ""; SpecError as for `parameters`.
+
+    Where it streams, that is one item of its answer.
+    """
     annotation = types_of(function).get("return", inspect.Parameter.empty)
+    if streams and annotation is not inspect.Parameter.empty:
+        annotation = _streamed(annotation, _name(function))
     kind, schema, tensor = _described(annotation, f"{_name(function)}: its answer")
     return Parameter(name="", kind=kind, schema=schema, tensor=tensor)
 
@@ -112,6 +117,18 @@ def _parameter(
     if not required:
         schema = schema | default_of(parameter.default)
     return Parameter(name=parameter.name, kind=kind, schema=schema, tensor=tensor, required=required)
+
+
+def _streamed(annotation: object, name: str) -> object:
+    """The type of the items that an iterator gives."""
+    if (get_origin(annotation) or annotation) not in (Iterator, Iterable, Generator):
+        raise SpecError(f"{name}: its answer is streamed; annotate it as Iterator[...]")
+    items = (*get_args(annotation), inspect.Parameter.empty)[0]
+    if items in (Request, Response):
+        raise SpecError(
+            f"{name}: its answer is streamed; an item of it is a value, and no whole HTTP response"
+        )
+    return items
 
 
 def _described(annotation: object, where: str) -> tuple[Kind, Schema, TensorSpec | None]:

@@ -55,6 +55,11 @@ class Stage(Generic[P, R]):
         return f"<{type(self).__name__} {self.name!r}, {self.place}>"
 
     @property
+    def streams(self) -> bool:
+        """Whether it gives its result item by item."""
+        return self.spec.streams
+
+    @property
     def body(self) -> Callable[..., object]:
         """What runs when the stage is called as plain Python; a class is built on first use and kept."""
         if self._body is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 
@@ -38,6 +39,7 @@ class _Call:
     context: Context
     parameters: dict[str, object]
     results: dict[Ref, object] = field(default_factory=dict)
+    items: list[object] = field(default_factory=list)
     ended: Reply | RequestError | None = None
 
 
@@ -67,7 +69,7 @@ class Session:
         self._executor.unload(self._app.graph.stages)
 
     def run(self, *args: object, grain: str = "coarse", **parameters: object) -> object:
-        """Run one request and return its answer, whatever status a stage gave it.
+        """Run one request and return its answer, whatever status a stage gave it; of a stream, the list of its items.
 
         Args:
             args: the flow's parameters in order.
@@ -149,6 +151,8 @@ class Session:
             _collect(step, call, outcomes[start:end])
 
     def _answered(self, call: _Call) -> Reply:
+        if self._app.graph.streams:
+            return Reply(value=call.items)
         return Reply(value=_resolved(self._app.graph.output, call))
 
 
@@ -169,7 +173,7 @@ def _carried(value: object) -> object:
 def _works(step: Step, call: _Call) -> list[Work]:
     """What a call brings to a step: itself, or its items."""
     if not step.per_item:
-        return [Work(call.context, [_input(entry, call) for entry in step.inputs])]
+        return [Work(call.context, [_input(entry, call) for entry in step.inputs], partial(_give, call))]
     values = [(_items(_input(entry, call), step) if entry.each else None, entry) for entry in step.inputs]
     lengths = {len(items) for items, _ in values if items is not None}
     if len(lengths) > 1:
@@ -181,6 +185,11 @@ def _works(step: Step, call: _Call) -> list[Work]:
         )
         for place in range(next(iter(lengths), 0))
     ]
+
+
+def _give(call: _Call, item: object) -> bool:
+    call.items.append(_carried(item))
+    return True
 
 
 def _input(entry: Input, call: _Call) -> object:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Literal, NoReturn, Protocol
 
 from regrain.answers import sentence
@@ -24,6 +25,10 @@ from regrain.wire.codec import pack_inline
 CONST_LIMIT = 1 << 20
 """Bytes of a constant in a flow; it travels in the manifest. More belongs into a stage, loaded once."""
 
+STREAMED = (
+    "what it yields is streamed to the caller, so it is called once and its result is the flow's whole answer"
+)
+
 
 class Traced(Protocol):
     """What a trace needs of a stage."""
@@ -35,6 +40,10 @@ class Traced(Protocol):
     @property
     def place(self) -> Place:
         """Where it was declared."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it gives its result item by item."""
 
     def check_call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Raise SpecError unless it can be called so."""
@@ -72,11 +81,14 @@ class Trace:
         self._check_call(stage, args, kwargs)
         if mapped:
             self._check_lists(name, args)
+            if stage.streams:
+                self.fail(f"{name} is a generator and cannot be mapped: {STREAMED}")
         self.nodes[name] = Node(
             name,
             tuple(self.argument(value, f"an argument of {name}") for value in args),
             {key: self.argument(value, f"argument {key!r} of {name}") for key, value in kwargs.items()},
             mapped,
+            stage.streams,
         )
         self.places[name] = self.where()
         if mapped:
@@ -220,7 +232,15 @@ def _finish(tracing: Trace, inputs: tuple[str, ...], result: object) -> Graph:
     for name, place in tracing.places.items():
         if name not in taken:
             raise TraceError(f"{place}: nothing takes the result of stage {name!r}; return it or hand it on")
+        if graph.node(name).streams and (
+            output != Ref(name) or any(map(partial(_takes, graph, name), graph.stages))
+        ):
+            raise TraceError(f"{place}: {name} is a generator: {STREAMED}")
     return graph
+
+
+def _takes(graph: Graph, producer: str, stage: str) -> bool:
+    return producer in graph.parents(stage)
 
 
 def _leaves(value: object) -> Iterator[object]:

@@ -120,7 +120,7 @@ async def is_async_generator(value: int):
     yield value
 
 
-def is_generator(value: int):
+def yields_text(value: int) -> str:
     yield value
 
 
@@ -161,7 +161,7 @@ named_coarse.__name__ = "coarse"
     [
         (is_async, r"is_async\(\) is async; a stage is a plain function"),
         (is_async_generator, r"is_async_generator\(\) is async"),
-        (is_generator, r"is_generator\(\) is a generator \(it yields\); a stage returns its result"),
+        (yields_text, r"yields_text\(\) is a generator \(it yields\); what it returns is annotated Iterator"),
         (takes_any_number, r"takes_any_number\(\) takes any number of arguments \(\*values: int\)"),
         (takes_any_names, r"takes any number of arguments \(\*\*values: int\); a stage names each"),
         (HasNoCall, r"class HasNoCall has no __call__\(self, \.\.\.\)"),

@@ -142,6 +142,13 @@ class Grant(Struct, frozen=True, tag=7, array_like=True):
     extent: Extent | None
 
 
+class Credit(Struct, frozen=True, tag=9, array_like=True):
+    """So many more items may be sent of a run that streams; 0: nobody takes any."""
+
+    run: int
+    items: int
+
+
 class Stop(Struct, frozen=True, tag=8, array_like=True):
     """Finish what was read and exit 0."""
 
@@ -209,6 +216,13 @@ class Done(Struct, frozen=True, tag=23, array_like=True):
     timings: list[Timing]
 
 
+class Item(Struct, frozen=True, tag=24, array_like=True):
+    """The next item of a run that streams, all of it inline; the run ends with Done."""
+
+    run: int
+    value: Value
+
+
 # front <-> zygote ------------------------------------------------------------------------------------------
 
 
@@ -246,8 +260,8 @@ class Exited(Struct, frozen=True, tag=44, array_like=True):
     status: int
 
 
-ToReplica = Segment | Drop | Load | Unload | Define | Run | Grant | Stop
-FromReplica = Loaded | LoadFailed | Need | Done
+ToReplica = Segment | Drop | Load | Unload | Define | Run | Grant | Credit | Stop
+FromReplica = Loaded | LoadFailed | Need | Item | Done
 ToZygote = Fork | Stop
 FromZygote = Hello | Broken | Forked | Exited
 Frame = ToReplica | FromReplica | ToZygote | FromZygote

@@ -38,6 +38,7 @@ TO_REPLICA = [
     frames.Unload(("a",)),
     frames.Define(4, STEP),
     frames.Run(5, 4, [UNIT], [EXTENT]),
+    frames.Credit(3, 16),
     frames.Grant(5, EXTENT),
     frames.Grant(5, None),
     frames.Stop(),
@@ -45,6 +46,7 @@ TO_REPLICA = [
 FROM_REPLICA = [
     frames.Loaded(("a",), {"a": 0.5}),
     frames.LoadFailed("a", "no model"),
+    frames.Item(3, frames.Value(b"x")),
     frames.Need(5, 1 << 30),
     frames.Done(5, OUTCOMES, [frames.Timing("a", 0.1, 4, 1)]),
 ]

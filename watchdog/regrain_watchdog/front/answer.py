@@ -29,6 +29,10 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "json": (JSON,),
 }
 """What an answer of each kind can be sent as, the first by default."""
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
+STREAMED = (LINES, EVENTS, JSON)
+"""What a streamed answer can be sent as; as JSON it is collected into a list."""
 ANYTHING = (JSON, TEXT, BYTES, NPY)
 FRAMING = OURS | {CONNECTION}
 """Headers that belong to the connection; those of a stage are left out."""
@@ -44,12 +48,14 @@ class Answers:
 
     Args:
         answer: what the flow answers, from the manifest.
+        streams: whether that is one item of a stream.
     """
 
-    def __init__(self, answer: Parameter) -> None:
+    def __init__(self, answer: Parameter, *, streams: bool = False) -> None:
         self._raw = answer.kind == "request"
         untyped = answer.kind == "json" and not answer.schema
-        self._offers = ANYTHING if self._raw or untyped else OFFERS[answer.kind]
+        offers = ANYTHING if self._raw or untyped else OFFERS[answer.kind]
+        self._offers = STREAMED if streams else offers
 
     def check(self, accept: str) -> None:
         """Refuse (406) a request before it runs, if its answer could not be sent in a form it accepts."""
@@ -132,6 +138,11 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def to_json(value: object) -> bytes:
+    """Return a value as JSON in one line; RequestError 500 where JSON has nothing for it."""
+    return _encode(value, JSON)
 
 
 _encode_json = msgspec.json.Encoder(enc_hook=_plain).encode

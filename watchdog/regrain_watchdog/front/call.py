@@ -5,10 +5,12 @@ HTTP today and gRPC next to it build a Call, hand it to a Service and turn its R
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from regrain.manifest import Manifest
+from regrain.wire.frames import Value
 
 NORMAL = 5
 """The priority of a call whose caller names none; 0 is the most urgent."""
@@ -28,6 +30,23 @@ class Span:
     """ "service", "wait" (in the group's queue) or "hop" (to the replica and back, without service)."""
 
 
+class Items(Protocol):
+    """What takes the items of an answer that is streamed."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was an item; from then on the call is not tried again."""
+
+    def attach(self, grant: Callable[[int], None]) -> None:
+        """A replica begins: `grant` lets it send so many more items, 0 lets it end."""
+
+    def put(self, value: Value) -> None:
+        """Take the next item, all of it inline."""
+
+    def whole(self) -> object:
+        """What stands for the answer once the last item is there; RequestError where it is too large."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """A request on its way.
@@ -35,6 +54,7 @@ class Call:
     id: call id. values: by parameter that is present. headers: msgpack map of the request's headers.
     arrived, deadline: loop time in seconds (CLOCK_MONOTONIC); the deadline is 0.0 where there is none.
     firm: whether the caller gave the deadline, and not the app's objective. priority: smaller is more urgent.
+    items: what takes the items of a streamed answer; None has them collected into a list.
     """
 
     id: str
@@ -45,6 +65,7 @@ class Call:
     firm: bool = False
     priority: int = NORMAL
     spans: list[Span] = field(default_factory=list)
+    items: Items | None = None
 
 
 @dataclass(slots=True, kw_only=True)

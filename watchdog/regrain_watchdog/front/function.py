@@ -144,13 +144,15 @@ class Function:
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
         service = sum(timing.seconds for timing in done.timings)
-        self._service = batch.smoothed(self._service, service)
+        answered = dispatch.first or now
+        held = now - dispatch.sent if self.step.streams else service
+        self._service = batch.smoothed(self._service, held)
         self._unit_service = batch.smoothed(self._unit_service, service / dispatch.size)
         if dispatch.jobs:
-            self.cost.learn(now - dispatch.sent, now)
+            self.cost.learn(answered - dispatch.sent, now)
         nbytes = _placed(done) if dispatch.extents else 0
         self._room = max(self._room * 0.99, nbytes / dispatch.size)
-        hop = max(0.0, now - dispatch.sent - service)
+        hop = max(0.0, answered - dispatch.sent - service)
         self._measure.ran(self.name, hop, done.timings)
         size = dispatch.size
         spans = [_service_span(self.name, timing, size) for timing in done.timings]
@@ -204,8 +206,11 @@ class Function:
                 shared=shared,
                 timed_out=death.timed_out,
             )
+            items = job.flight.call.items
             if job.flight.ended:
                 self._refused(job, shutting_down())  # nobody hears it; its values are let go of
+            elif items is not None and items.has_begun:
+                self._refused(job, _cut_off(death))
             elif verdict in (Verdict.AGAIN, Verdict.ALONE):
                 job.alone = job.alone or verdict is Verdict.ALONE
                 self._measure.retried(self.name)
@@ -237,7 +242,7 @@ class Function:
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
         usable = (State.READY, State.LOADED) if self.is_warming else (State.READY,)
-        held = batch.may_hold(self._service)
+        held = 1 if self.step.streams else batch.may_hold(self._service)
         best = None
         for replica in self.replicas:
             if replica.state in usable and len(replica.holding) < held:
@@ -307,6 +312,14 @@ def _obituary(verdict: Verdict, death: Death) -> RequestError:
         case Verdict.ENDED:
             detail = f"{detail}; it is not tried again, since stage {death.rerun_bars!r} may not run twice"
     return RequestError(status, detail, stage=death.stage)
+
+
+def _cut_off(death: Death) -> RequestError:
+    """Return the error of a job that died with its replica after items of it had come."""
+    if death.timed_out:
+        return RequestError(HTTPStatus.GATEWAY_TIMEOUT, death.detail, stage=death.stage)
+    detail = f"the replica died that ran stage {death.stage!r}, in the middle of the answer"
+    return RequestError(HTTPStatus.BAD_GATEWAY, detail, stage=death.stage)
 
 
 def _placed(done: frames.Done) -> int:

@@ -21,7 +21,7 @@ import msgspec
 from regrain.errors import RequestError
 from regrain.request import Request
 from regrain_watchdog.front import body, problem, urgency
-from regrain_watchdog.front.answer import Answers, Headers, Response
+from regrain_watchdog.front.answer import EVENTS, JSON, LINES, STREAMED, Answers, Headers, Response, choose
 from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
@@ -29,7 +29,9 @@ from regrain_watchdog.front.handler import CallerGoneError, Exchange, Scope
 from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.oip.http import OpenInference
 from regrain_watchdog.front.oip.inference import Inference
+from regrain_watchdog.front.outflow import Outflow
 from regrain_watchdog.front.pages import OWN, Pages
+from regrain_watchdog.front.streaming import Stream
 from regrain_watchdog.front.trace_context import TRACEPARENT, keep_valid
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ WAITS = {"wait": "queue-wait", "hop": "replica-hop"}
 
 _msgpack = msgspec.msgpack.Encoder().encode
 
-Answer = Callable[[Call, Scope, Exchange, dict[str, str]], Awaitable[Response]]
+Answer = Callable[[Call, Scope, Exchange, dict[str, str]], Awaitable[Response | Outflow]]
 Refusal = Callable[[RequestError, str], Response]
 
 
@@ -69,7 +71,8 @@ class Ingress:
         self._config = config
         self._pages = Pages(manifest)
         self._inputs = Inputs(manifest.parameters)
-        self._answers = Answers(manifest.answer)
+        self._streams = manifest.graph.streams
+        self._answers = Answers(manifest.answer, streams=self._streams)
         self.inference = Inference(service)
         self._oip = OpenInference(self.inference)
         self._raw = next((item.name for item in manifest.parameters if item.kind == "request"), "")
@@ -104,7 +107,7 @@ class Ingress:
         if TRACEPARENT in headers:
             keep_valid(headers)
         call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
-        response: Response | None = None
+        response: Response | Outflow | None = None
         self._measure.arrived()
         try:
             response = await answer(call, scope, proto, headers)
@@ -120,6 +123,9 @@ class Ingress:
         if response is None:
             self._measure.finished(call, method=method, status=CANCELLED, seconds=seconds, now=now)
             return
+        if isinstance(response, Outflow):
+            await self._pour(response, call, proto, method)
+            return
         status, fields, content = response
         self._measure.finished(call, method=method, status=status, seconds=seconds, now=now)
         fields.append(("x-call-id", call.id))
@@ -128,7 +134,25 @@ class Ingress:
             fields.append(("server-timing", server_timing(call.spans)))
         proto.response_bytes(status, fields, content)
 
-    async def _answer(self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]) -> Response:
+    async def _pour(self, outflow: Outflow, call: Call, proto: Exchange, method: str) -> None:
+        """Send a streamed answer, whose first item is there, and count it: by its first item, and by how it ended."""
+        seconds = time.monotonic() - call.arrived
+        fields = [("x-call-id", call.id), ("x-duration-seconds", f"{seconds:.6f}")]
+        if call.spans:
+            fields.append(("server-timing", server_timing(call.spans)))
+        status = CANCELLED
+        try:
+            status = await outflow.send(proto, fields, call.id)
+        except (asyncio.CancelledError, CallerGoneError):
+            logger.debug("the caller went away", extra={"call_id": call.id})
+        finally:
+            outflow.items.close()
+            now = time.monotonic()
+            self._measure.finished(call, method=method, status=status, seconds=seconds, now=now)
+
+    async def _answer(
+        self, call: Call, scope: Scope, proto: Exchange, headers: dict[str, str]
+    ) -> Response | Outflow:
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
         accept = headers.get("accept", "")
@@ -154,14 +178,27 @@ class Ingress:
 
     async def take(
         self, call: Call, scope: Scope, headers: dict[str, str], sent: bytes, accept: str
-    ) -> Response:
+    ) -> Response | Outflow:
         """Answer a request whose body is here: no await lies between taking what it asks and running it."""
         if self._raw:
             call.values[self._raw] = _request(scope, headers, sent)
         else:
             call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
         self._admit(call, headers)
+        media = choose(accept or LINES, STREAMED) if self._streams else JSON
+        if media in (LINES, EVENTS):
+            return await self._stream(call, media)
         return self._answers.render(await self._service.submit(call), accept)
+
+    async def _stream(self, call: Call, media: str) -> Response | Outflow:
+        """Return a streamed answer once its first item is there, or what a stage answered in its place."""
+        items = Stream(self._service, call)
+        try:
+            early = await items.begin()
+        except BaseException:
+            items.close()
+            raise
+        return Outflow(items=items, media=media) if early is None else self._answers.render(early, "")
 
     def _latest(self) -> Ingress:
         """Who serves the version in force."""

@@ -8,8 +8,10 @@ import math
 import mmap
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from regrain.errors import RequestError
@@ -19,6 +21,7 @@ from regrain.wire.boards import BEGUN, BEGUN_AT, PROGRESS
 from regrain_watchdog.front.flight import Job, leaves
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.streaming import Collected
 
 
 class State(enum.Enum):
@@ -33,12 +36,17 @@ class State(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Dispatch:
-    """A batch of `size` units at a replica. A warm-up has units and no jobs; its results are thrown away."""
+    """A batch of `size` units at a replica. A warm-up has units and no jobs; its results are thrown away.
+
+    first: when the first item of one that streams came; 0.0 before. credit: items of it that may still come.
+    """
 
     step: Step
     jobs: list[Job]
     size: int
     sent: float
+    first: float = 0.0
+    credit: int = 0
     extents: list[frames.Extent] = field(default_factory=list)
 
     def given(self) -> Iterator[frames.Leaf]:
@@ -96,6 +104,8 @@ class Replica:
                     return
                 del self.holding[frame.run]
                 self.handlers.done(self, dispatch, frame)
+            case frames.Item():
+                self._take(frame)
             case frames.Need():
                 self._grant(frame)
             case frames.Loaded():
@@ -132,8 +142,41 @@ class Replica:
                 self.pool.commit(extent, 0)
             detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
+        if step.streams:
+            self._let_stream(self._runs, dispatch.jobs)
         if self.link is not None:
             self.link.flush()
+
+    def _let_stream(self, run: int, jobs: list[Job]) -> None:
+        """Grant a run its first items; a warm-up gives one."""
+        for job in jobs:
+            call = job.flight.call
+            call.items = call.items or Collected()
+            call.items.attach(partial(self._credit, run))
+        if not jobs:
+            self._credit(run, 1)
+            self._credit(run, 0)
+
+    def _credit(self, run: int, items: int) -> None:
+        dispatch = self.holding.get(run)
+        if dispatch is not None:
+            dispatch.credit += items
+            self._send(frames.Credit(run, items))
+
+    def _take(self, item: frames.Item) -> None:
+        """Hand on an item of a run that streams."""
+        dispatch = self.holding.get(item.run)
+        is_inline = all(leaf.segment < 0 for leaf in item.value.leaves)
+        if dispatch is None or not dispatch.credit or not is_inline:
+            self.kill("it sent an item that nobody granted")
+            return
+        dispatch.credit -= 1
+        dispatch.first = dispatch.first or time.monotonic()
+        for job in dispatch.jobs:
+            if job.flight.ended:
+                self._credit(item.run, 0)
+            elif job.flight.call.items is not None:
+                job.flight.call.items.put(item.value)
 
     def _map_all(self, units: list[frames.Unit], extents: list[frames.Extent]) -> None:
         """Have it map every segment that a batch reads or writes."""

@@ -352,6 +352,8 @@ class App:
         early = flight.early
         if early is not None:
             return Reply(value=self._plain(early.value), status=early.status, headers=early.headers)
+        if flight.call.items is not None:
+            return Reply(value=flight.call.items.whole())
         return Reply(value=self._resolve(self.manifest.graph.output, flight))
 
     def _resolve(self, arg: Arg, flight: Flight) -> object:

@@ -1,0 +1,204 @@
+"""Answers that come item by item, as callers over HTTP get them."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import requests
+
+import regrain
+
+LIMIT = 10.0
+
+
+@pytest.fixture(scope="module", params=["coarse", "fine"])
+def streams(request, module_serve):
+    return module_serve("streams.py", "--grain", request.param, slo="10s")
+
+
+def opened(served, accept="*/*", **values):
+    return requests.post(served.url, json=values, headers={"Accept": accept}, stream=True, timeout=LIMIT)
+
+
+def lines(response):
+    return [json.loads(line) for line in response.iter_lines()]
+
+
+def events(response):
+    """Every event: its name, and its data."""
+    found = []
+    for block in response.text.split("\n\n")[:-1]:
+        name = "message"
+        for line in block.split("\n"):
+            field, _, text = line.partition(": ")
+            name = text if field == "event" else name
+            data = json.loads(text) if field == "data" else None
+        found.append((name, data))
+    return found
+
+
+def test_items_come_as_lines_of_json(streams):
+    with opened(streams, what="count", count=3) as response:
+        items = lines(response)
+
+    assert response.headers["Content-Type"] == "application/x-ndjson"
+    assert response.headers["X-Call-Id"]
+    assert [item["n"] for item in items] == [0, 1, 2]
+
+
+def test_items_come_as_events_to_whoever_asks_for_them(streams):
+    with opened(streams, "text/event-stream", what="count", count=3) as response:
+        found = events(response)
+
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert [(name, item["n"]) for name, item in found] == [("message", 0), ("message", 1), ("message", 2)]
+
+
+def test_items_come_as_a_list_to_whoever_wants_json(streams):
+    with opened(streams, "application/json", what="count", count=3) as response:
+        assert [item["n"] for item in response.json()] == [0, 1, 2]
+    with opened(streams, "application/json", what="empty") as response:
+        assert response.json() == []
+
+
+def test_an_empty_stream_is_an_empty_answer(streams):
+    with opened(streams, what="empty") as response:
+        assert (response.status_code, response.content) == (200, b"")
+
+
+def test_a_stream_of_more_items_than_travel_ahead_is_whole_and_in_order(streams):
+    with opened(streams, what="count", count=1000) as response:
+        assert [item["n"] for item in lines(response)] == list(range(1000))
+
+
+def test_what_fails_before_the_first_item_has_its_status(streams, problem):
+    with opened(streams, what="raise") as response:
+        problem(response, 500, "nothing at all", "give")
+
+
+def test_a_stage_can_answer_in_place_of_the_stream(streams):
+    with opened(streams, "text/event-stream", what="answer") as response:
+        assert (response.status_code, response.text) == (418, "instead")
+        assert response.headers["X-Tea"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "says"),
+    [
+        ("fail", 500, "the third is missing"),
+        ("late", 500, "after the first item"),
+        ("set", 500, "set at"),
+        ("die", 502, "in the middle of the answer"),
+    ],
+)
+def test_what_fails_later_ends_the_stream_with_an_error(streams, what, status, says):
+    with opened(streams, "text/event-stream", what=what) as response:
+        *items, (name, told) = events(response)
+    assert response.status_code == 200
+    assert [item["n"] for _, item in items] == [0, 1]
+    assert name == "error"
+    assert (told["status"], told["stage"]) == (status, "give")
+    assert says in told["detail"]
+
+    with opened(streams, what=what) as response:
+        *items, told = lines(response)
+    assert [item["n"] for item in items] == [0, 1]
+    assert told["error"]["status"] == status
+
+
+def test_a_stream_whose_replica_died_is_not_tried_again(streams, tmp_path):
+    log = tmp_path / "log"
+
+    with opened(streams, "application/json", what="die", log=str(log)) as response:
+        assert response.status_code == 502
+    assert log.read_text().splitlines() == ["given", "given"]
+
+
+def test_an_item_over_the_limit_is_refused(streams, problem):
+    with opened(streams, what="huge") as response:
+        problem(response, 500, "one of a stream has 4194304 at most", "give")
+
+
+def test_a_list_over_the_limit_is_refused(streams, problem):
+    with opened(streams, "application/json", what="much", count=30) as response:
+        problem(response, 406, "sent as a stream alone")
+
+
+def test_no_form_that_there_is_not_is_begun(streams, problem):
+    with opened(streams, "image/png", what="count") as response:
+        problem(response, 406, "application/x-ndjson, text/event-stream, application/json")
+
+
+def test_a_caller_that_takes_nothing_holds_the_generator_up(streams, tmp_path, until):
+    log = tmp_path / "log"
+    with opened(streams, what="much", count=0, log=str(log)) as response:
+        pieces = response.iter_content(1 << 16)
+        next(pieces)
+        until(log.exists, "the stream has begun")
+        given = -1
+        while given != (given := log.read_text().count("given")):
+            time.sleep(1.0)
+        assert given < 60
+
+    until(lambda: "closed" in log.read_text(), "the generator is closed once its caller has gone")
+    with opened(streams, what="count") as response:
+        assert len(lines(response)) == 5
+
+
+def test_the_objective_is_held_to_the_first_item(serve, tmp_path):
+    served = serve("streams.py", slo="300ms")
+    log = tmp_path / "log"
+    response = opened(served, what="much", count=60, log=str(log))
+    with response:
+        pieces = response.iter_content(1 << 16)
+        next(pieces)
+        time.sleep(0.5)
+        for _ in pieces:
+            pass
+
+    assert float(response.headers["X-Duration-Seconds"]) < 0.3
+    assert served.metric("regrain_hits_total") == 1
+
+
+def test_a_replica_that_is_killed_in_the_middle_ends_the_stream(serve):
+    served = serve("streams.py", slo="10s")
+    with opened(served, "text/event-stream", what="much", count=0) as response:
+        rows = response.iter_lines()
+        first = json.loads(next(rows).removeprefix(b"data: "))
+        os.kill(first["pid"], signal.SIGKILL)
+        rest = [row[:60] for row in rows if row and not row.startswith(b'data: {"n"')]
+
+    assert rest[0] == b"event: error"
+
+
+def test_our_client_yields_items_and_raises_what_comes_after_them(streams):
+    with regrain.Client(streams.url) as client:
+        assert [item["n"] for item in client.stream(what="count", count=40)] == list(range(40))
+        items = client.stream(what="fail")
+        assert [next(items)["n"], next(items)["n"]] == [0, 1]
+        with pytest.raises(regrain.RequestError, match="the third is missing") as caught:
+            next(items)
+
+    assert (caught.value.status, caught.value.stage) == (500, "give")
+
+
+def test_our_client_raises_what_failed_before_the_first_item(streams):
+    with (
+        regrain.Client(streams.url) as client,
+        pytest.raises(regrain.RequestError, match="nothing at all") as caught,
+    ):
+        next(client.stream(what="raise"))
+
+    assert caught.value.headers["X-Call-Id"]
+
+
+def test_closing_our_clients_iterator_ends_the_stream(streams, tmp_path, until):
+    log = tmp_path / "log"
+    with regrain.Client(streams.url) as client:
+        items = client.stream(what="count", count=0, log=str(log))
+        next(items)
+        items.close()
+
+    until(lambda: "closed" in log.read_text(), "the generator is closed")
