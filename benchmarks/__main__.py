@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-BENCHMARKS = ("start", "memory", "hop", "ingress", "grpc", "regrain")
+BENCHMARKS = ("start", "memory", "hop", "ingress", "grpc", "regrain", "overload", "poison")
 
 
 def main() -> int:
