@@ -25,7 +25,7 @@ LOAD = 0.5
 DEADLINE = "10s"
 """So that nothing is shed for being late: what fails here, a change has failed."""
 PAUSE = 0.5
-"""Seconds between two changes; the old plan's processes end meanwhile."""
+"""Seconds between the end of a change, the old plan's processes gone, and the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +167,18 @@ class Changer:
                 self.took.append(time.perf_counter() - began)
             else:
                 self.refused += 1
+            while self._ask("GET", "/status")[1]["transitions"][0]["state"] == "draining":
+                time.sleep(processes.POLL)
 
     def _change(self, grain: str) -> int:
+        return self._ask("POST", "/grain", json.dumps({"grain": grain}))[0]
+
+    def _ask(self, method: str, path: str, body: str = "") -> tuple[int, dict[str, list[dict[str, object]]]]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
-            connection.request("POST", "/grain", json.dumps({"grain": grain}))
-            return connection.getresponse().status
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
         finally:
             connection.close()
 

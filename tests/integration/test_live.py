@@ -14,6 +14,8 @@ import psutil
 import pytest
 import requests
 
+from regrain import GrpcClient
+
 APPS = Path(__file__).parent / "apps"
 GRAINS = {
     "fine": "cut | turn | read | total | join",
@@ -107,12 +109,19 @@ def descriptors(served):
     return sum("memfd:" in link or "pidfd" in link for link in links)
 
 
-def kinds_of_requests(served):
+def grpc_address(served):
+    return f"127.0.0.1:{served.status()['ports']['grpc']}"
+
+
+def kinds_of_requests(served, client):
     """Ask good and bad things; return what was answered otherwise than it should be."""
     wanted = {pair: widths(*pair) for pair in [(1, 0), (2, 1), (3, 7), (4, 30)]}
 
     def ask(session, rng):
         kind = rng.random()
+        if kind > 0.8:
+            answer = client.invoke(seed=3, count=7)
+            return "" if answer == wanted[3, 7] else "wrong answer over gRPC"
         if kind < 0.1:
             response = session.post(served.url, json={"seed": 1, "wrong": 2}, timeout=20)
             return "" if response.status_code == 400 else f"{response.status_code} for a bad request"
@@ -136,7 +145,8 @@ def test_twenty_changes_of_grain_under_load_fail_no_request(serve, until):
     grains = [list(GRAINS)[place % 3] for place in range(1, 21)]
     spelled = {"middle": GRAINS["middle"]}
 
-    with Load(kinds_of_requests(served)) as load:
+    address = grpc_address(served)
+    with GrpcClient(address, timeout=20) as client, Load(kinds_of_requests(served, client)) as load:
         for grain in grains:
             changed = regrain(served, spelled.get(grain, grain))
             assert changed.status_code == 200, changed.text
@@ -322,15 +332,18 @@ def test_new_code_under_load_fails_no_request_and_no_request_crosses_versions(se
     served = serve(tmp_path / "app.py", "--grain", "fine")
     seen = set()
 
-    def ask(session, _):
-        response = session.post(served.url, json={"text": "a"}, timeout=20)
-        if response.status_code != 200:
-            return response.text
-        _, one, two = response.json()
+    def ask(session, rng):
+        if rng.random() < 0.5:
+            _, one, two = client.invoke(text="a")
+        else:
+            response = session.post(served.url, json={"text": "a"}, timeout=20)
+            if response.status_code != 200:
+                return response.text
+            _, one, two = response.json()
         seen.add(one)
         return "" if one == two else f"crossed from {one} to {two}"
 
-    with Load(ask) as load:
+    with GrpcClient(grpc_address(served), timeout=20) as client, Load(ask) as load:
         for number in range(1, 6):
             write(tmp_path / "app.py", f"v{number}")
             assert operate(served, "/update").status_code == 200
