@@ -26,6 +26,11 @@ In Kubernetes, a Service called "regrain" would put a `REGRAIN_PORT` of its own 
 | flag | variable | default | what it is | allowed |
 |---|---|---|---|---|
 """
+ELSEWHERE = """
+The commands that ask a running app (`status`, `invoke`, `slow`, ...) find it by its run file, in
+`$XDG_RUNTIME_DIR/regrain` or, without that, in `/tmp/regrain-UID`. `--app` chooses one of several. `--url` or
+`REGRAIN_URL` is the admin address of an app, and goes before the run files.
+"""
 METRICS_HEAD = """# Metrics
 
 `GET /metrics` on the metrics port, in Prometheus' text format. The `http_` ones are of-watchdog's, so that
@@ -38,7 +43,7 @@ dashboards made for it go on working; `process_` ones tell of the front's own pr
 
 def settings() -> str:
     """Return docs/settings.md."""
-    return SETTINGS + "".join(map(_setting_row, options()))
+    return SETTINGS + "".join(map(_setting_row, options())) + ELSEWHERE
 
 
 def metrics() -> str:
