@@ -100,6 +100,15 @@ def test_a_firm_deadline_out_of_reach_is_504_at_the_door():
     assert stand.refusal(stand.call(0.4, firm=True)) is None
 
 
+def test_a_flow_without_stages_has_no_stage_to_name():
+    route = make_route(Graph(("s",), (), Ref("$s")), Plan(()))
+    call = Call(id="test", values={}, headers=b"", arrived=1.0, deadline=1.0, firm=True)
+
+    error = Course(route, [], 10).refusal(call, 2.0)
+
+    assert (error.status, error.stage) == (HTTPStatus.GATEWAY_TIMEOUT, "")
+
+
 @pytest.mark.parametrize("step", [0, 2])
 def test_a_call_that_would_be_late_behind_others_is_told_when_to_come_again(step):
     """Also where they wait at a later step."""

@@ -73,7 +73,7 @@ class Course:
         if admits(ahead=ahead, left=left, slack=slack, firm=call.firm):
             return None
         if left > slack:  # nothing to come again for: it takes that long
-            stage = self._functions[self._entries[0]].group.stages[0]
+            stage = next((self._functions[place].group.stages[0] for place in self._entries), "")
             detail = f"late: it takes {left:.3g} s and {max(0.0, slack):.3g} s were left, so nothing was run"
             return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
         return self._full(f"it would be late: what waits before it takes {ahead:.3g} s")
