@@ -195,7 +195,7 @@ class Function:
     def lost(self, dispatch: Dispatch, how_far: Progress, death: Death) -> None:
         """A replica died with a dispatch: let its jobs try again, or refuse them."""
         shared = len(dispatch.jobs) > 1
-        for job in dispatch.jobs:
+        for job in reversed(dispatch.jobs):  # what goes back in line last is next
             job.flight.flying -= 1
             if how_far is Progress.RAN:
                 job.deaths += 1
