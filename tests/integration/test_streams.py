@@ -173,6 +173,14 @@ def test_a_replica_that_is_killed_in_the_middle_ends_the_stream(serve):
     assert rest[0] == b"event: error"
 
 
+def test_the_description_names_each_form(streams):
+    told = streams.get("/_/openapi.json").json()["paths"]["/"]["post"]["responses"]["200"]["content"]
+
+    assert told.keys() == {"application/x-ndjson", "text/event-stream", "application/json"}
+    item = told["text/event-stream"]["schema"]
+    assert told["application/json"]["schema"] == {"type": "array", "items": item}
+
+
 def test_our_client_yields_items_and_raises_what_comes_after_them(streams):
     with regrain.Client(streams.url) as client:
         assert [item["n"] for item in client.stream(what="count", count=40)] == list(range(40))
@@ -201,4 +209,4 @@ def test_closing_our_clients_iterator_ends_the_stream(streams, tmp_path, until):
         next(items)
         items.close()
 
-    until(lambda: "closed" in log.read_text(), "the generator is closed")
+    until(lambda: log.exists() and "closed" in log.read_text(), "the generator is closed")

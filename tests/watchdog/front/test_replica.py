@@ -293,3 +293,41 @@ def test_what_a_dead_replica_was_writing_is_free_again():
         assert (stand.pool.in_use, stand.replica.state) == (0, State.DEAD)
 
     play(scenario)
+
+
+STREAM = Step(stages=("b",), inputs=(), outputs=(Output(Ref("b")),), streams=True)
+
+
+def test_a_warm_up_of_a_stream_is_granted_one_item_and_then_told_to_end():
+    async def scenario(stand):
+        stand.replica.run(STREAM, [], Dispatch(STREAM, [], 1, 0.0), 0)
+        await settle()
+
+        heard = [frame for frame in stand.heard() if isinstance(frame, frames.Credit)]
+        assert heard == [frames.Credit(1, 1), frames.Credit(1, 0)]
+        await stand.say(frames.Item(1, pack("first", None)), Done(1, [Result([small(None)])], []))
+        assert [told[0] for told in stand.told] == ["done"]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("step", [STEP, STREAM])
+def test_a_replica_that_sends_more_items_than_it_was_granted_is_killed(step):
+    async def scenario(stand):
+        stand.replica.run(step, [], Dispatch(step, [], 1, 0.0), 0)
+        await stand.say(*[frames.Item(1, pack(number, None)) for number in range(2)])
+
+        assert stand.told == [("gone", "it sent an item that nobody granted")]
+
+    play(scenario)
+
+
+def test_a_replica_that_sends_an_item_in_a_segment_is_killed():
+    async def scenario(stand):
+        stand.replica.run(STREAM, [], Dispatch(STREAM, [], 1, 0.0), 0)
+        (value,) = leaf_in(frames.Extent(1, 0, 64, 1)).values
+        await stand.say(frames.Item(1, value))
+
+        assert stand.told == [("gone", "it sent an item that nobody granted")]
+
+    play(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regrain.manifest import Manifest, Parameter
+from regrain_watchdog.front.answer import EVENTS, JSON, LINES
 from regrain_watchdog.front.problem import MEDIA_TYPE
 
 JSONObject = dict[str, object]
@@ -46,7 +47,7 @@ def _call(manifest: Manifest, definitions: JSONObject) -> JSONObject:
             {"name": "X-Call-Id", "in": "header", "schema": CALL_ID},
             *({"name": item.name, "in": "query", "schema": _schema(item, definitions)} for item in queried),
         ],
-        "responses": {"200": _answer(manifest.answer, definitions)}
+        "responses": {"200": _answer(manifest, definitions)}
         | {code: _error(text) for code, text in ERRORS.items()},
     }
     if manifest.parameters:
@@ -79,9 +80,14 @@ def _bodies(parameters: tuple[Parameter, ...], definitions: JSONObject) -> JSONO
     return content
 
 
-def _answer(answer: Parameter, definitions: JSONObject) -> JSONObject:
-    content: JSONObject = {"application/json": {"schema": _schema(answer, definitions)}}
-    if answer.kind == "request":
+def _answer(manifest: Manifest, definitions: JSONObject) -> JSONObject:
+    answer = manifest.answer
+    schema = _schema(answer, definitions)
+    content: JSONObject = {"application/json": {"schema": schema}}
+    if manifest.graph.streams:
+        content = {media: {"schema": schema} for media in (LINES, EVENTS)}
+        content[JSON] = {"schema": {"type": "array", "items": schema}}
+    elif answer.kind == "request":
         content = {"*/*": {}}
     elif answer.kind == "bytes":
         content["application/octet-stream"] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -107,11 +108,24 @@ class RunningApp:
 
 
 @pytest.fixture(scope="module")
-def running_tensors(tmp_path_factory):
+def run_app(tmp_path_factory):
+    """Serve an app of tests/apps (or a path) by `regrain run` for a module's tests."""
+    with contextlib.ExitStack() as stack:
+
+        def run(app):
+            running = RunningApp(app, tmp_path_factory.mktemp("run"))
+            stack.callback(running.process.kill)
+            stack.callback(_stop_well, running)
+            return running
+
+        yield run
+
+
+def _stop_well(running):
+    assert running.stop() == 0, "\n".join(running.lines)
+
+
+@pytest.fixture(scope="module")
+def running_tensors(run_app):
     """tests/apps/tensors.py, served for a module's tests."""
-    app = RunningApp("tensors.py", tmp_path_factory.mktemp("run"))
-    try:
-        yield app
-        assert app.stop() == 0, "\n".join(app.lines)
-    finally:
-        app.process.kill()
+    return run_app("tensors.py")

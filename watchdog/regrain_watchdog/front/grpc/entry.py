@@ -10,7 +10,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ accesses = logging.getLogger("regrain.access")
 Headers = dict[str, str]
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Work = Callable[[bytes, Call, Headers], Awaitable[Message]]
+Parts = Callable[[bytes, Call, Headers], AsyncGenerator[Message, None]]
 M = TypeVar("M", bound=Message)
 
 METHOD = "POST"
@@ -89,14 +91,50 @@ class Entry:
             error = problem.internal(call.id)
             status = error.status.value
         finally:
-            now = time.monotonic()
-            self._measure.finished(call, method=METHOD, status=status, seconds=now - call.arrived, now=now)
-            if self._logs:
-                seconds = round(now - call.arrived, 6)
-                told = {"method": METHOD, "path": path, "status": status, "seconds": seconds}
-                sizes = {"call_id": call.id, "received": len(data), "sent": len(answer)}
-                accesses.info("request", extra=told | sizes)
+            self._count(call, path, status, received=len(data), sent=len(answer))
         return answer, call, error
+
+    async def parts(
+        self, path: str, work: Parts, data: bytes, context: Context
+    ) -> AsyncGenerator[bytes | RequestError, None]:
+        """Run a call that is answered by several messages; yield them, and how it failed if it did.
+
+        It is counted by its first message, and by how it ended.
+        """
+        call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
+        status, sent, first = CANCELLED, 0, 0.0
+        error: RequestError | None = None
+        self._measure.arrived()
+        try:
+            async with aclosing(work(data, call, self._admit(call, context))) as messages:
+                async for message in messages:
+                    first = first or time.monotonic()
+                    answer = message.SerializeToString()
+                    sent += len(answer)
+                    yield answer
+            status = HTTPStatus.OK.value
+        except RequestError as found:
+            error, status = found, found.status.value
+        except Exception:
+            logger.exception("a request failed unexpectedly", extra={"call_id": call.id})
+            error = problem.internal(call.id)
+            status = error.status.value
+        finally:
+            self._count(call, path, status, received=len(data), sent=sent, answered=first)
+        if error is not None:
+            yield error
+
+    def _count(
+        self, call: Call, path: str, status: int, *, received: int, sent: int, answered: float = 0.0
+    ) -> None:
+        """Count a call that has ended; `answered` is when, if that was earlier."""
+        now = time.monotonic()
+        seconds = (answered or now) - call.arrived
+        self._measure.finished(call, method=METHOD, status=status, seconds=seconds, now=now)
+        if self._logs:
+            told = {"method": METHOD, "path": path, "status": status, "seconds": round(now - call.arrived, 6)}
+            sizes = {"call_id": call.id, "received": received, "sent": sent}
+            accesses.info("request", extra=told | sizes)
 
     def page(self, work: Callable[[bytes], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return a method whose answers need no call of the app."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 
 import grpc
@@ -14,13 +15,17 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.grpc import inference_pb2 as pb
 from regrain_watchdog.front.grpc import tensors
 from regrain_watchdog.front.grpc.entry import Context, Entry, Headers, parsed
-from regrain_watchdog.front.grpc.stream import Streams
+from regrain_watchdog.front.grpc.stream import Answer, Streams
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.oip.model import JSONObject, server_metadata
 
 NAME = "inference.GRPCInferenceService"
 INFER = f"/{NAME}/ModelInfer"
 STREAM = f"/{NAME}/ModelStreamInfer"
+ASKS_FOR_END = "triton_enable_empty_final_response"
+"""The parameter of a request that wants an empty message behind the last item."""
+IS_END = "triton_final_response"
+"""The parameter of an answer that says whether it is that message."""
 
 
 class OpenInference:
@@ -64,7 +69,9 @@ class OpenInference:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         await self._streams.serve(requests, context, partial(self._streamed, context))
 
-    async def _streamed(self, context: Context, data: bytes) -> bytes:
+    async def _streamed(self, context: Context, data: bytes) -> Answer:
+        if self.inference.service.manifest.graph.streams:
+            return self._parts(context, data)
         answer, _, error = await self._entry.counted(STREAM, self._infer_in_stream, data, context)
         return _failed(data, error) if error is not None else answer
 
@@ -72,6 +79,25 @@ class OpenInference:
         self, data: bytes, call: Call, headers: Headers
     ) -> pb.ModelStreamInferResponse:
         return pb.ModelStreamInferResponse(infer_response=await self._infer(data, call, headers))
+
+    async def _parts(self, context: Context, data: bytes) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._entry.parts(STREAM, self._infer_items, data, context)) as parts:
+            async for part in parts:
+                yield _failed(data, part) if isinstance(part, RequestError) else part
+
+    async def _infer_items(
+        self, data: bytes, call: Call, headers: Headers
+    ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
+        """Answer with a message per item; the end is told by an empty one to whoever asks for that, as Triton does."""
+        message = parsed(pb.ModelInferRequest, data)
+        request = tensors.read(message)
+        async with aclosing(self.inference.stream(call, request, headers)) as results:
+            async for result in results:
+                yield _of_stream(tensors.write(result), is_final=False)
+        if message.parameters[ASKS_FOR_END].bool_param:
+            model = self.inference.model
+            end = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+            yield _of_stream(end, is_final=True)
 
     def _server_live(self, data: bytes) -> Message:
         parsed(pb.ServerLiveRequest, data)
@@ -117,6 +143,11 @@ class OpenInference:
 def _filled(told: JSONObject, message: Message) -> Message:
     """A message with what JSON values say."""
     return ParseDict(told, message)
+
+
+def _of_stream(answer: pb.ModelInferResponse, *, is_final: bool) -> pb.ModelStreamInferResponse:
+    answer.parameters[IS_END].bool_param = is_final
+    return pb.ModelStreamInferResponse(infer_response=answer)
 
 
 def _failed(data: bytes, error: RequestError) -> bytes:

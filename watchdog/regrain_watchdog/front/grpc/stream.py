@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 
 from regrain_watchdog.front.grpc.entry import Context
 
 IN_FLIGHT = 64
 """Requests of one stream that run at once; further ones stay in gRPC's window."""
-Run = Callable[[bytes], Coroutine[object, object, bytes]]
+Answer = bytes | AsyncGenerator[bytes, None]
+"""One message, or as many as come; those run once it is their turn."""
+Run = Callable[[bytes], Coroutine[object, object, Answer]]
 
 
 class Streams:
@@ -27,7 +30,7 @@ class Streams:
 
     async def serve(self, requests: AsyncIterator[bytes], context: Context, run: Run) -> None:
         """Answer every request of a stream by `run`."""
-        running: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        running: asyncio.Queue[asyncio.Task[Answer] | None] = asyncio.Queue()
         slots = asyncio.Semaphore(IN_FLIGHT)
         reader = asyncio.create_task(self._read(requests, run, running, slots))
         self._readers.add(reader)
@@ -47,7 +50,7 @@ class Streams:
         self,
         requests: AsyncIterator[bytes],
         run: Run,
-        running: asyncio.Queue[asyncio.Task[bytes] | None],
+        running: asyncio.Queue[asyncio.Task[Answer] | None],
         slots: asyncio.Semaphore,
     ) -> None:
         try:
@@ -61,12 +64,18 @@ class Streams:
 
 async def _write(
     write: Callable[[bytes], Awaitable[None]],
-    running: asyncio.Queue[asyncio.Task[bytes] | None],
+    running: asyncio.Queue[asyncio.Task[Answer] | None],
     slots: asyncio.Semaphore,
 ) -> None:
     while (task := await running.get()) is not None:
         try:
-            await write(await task)
+            answer = await task
+            if isinstance(answer, bytes):
+                await write(answer)
+                continue
+            async with aclosing(answer) as messages:
+                async for message in messages:
+                    await write(message)
         finally:
             task.cancel()
-        slots.release()
+            slots.release()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain_watchdog.front import urgency
 from regrain_watchdog.front.call import Call, Reply, Service
+from regrain_watchdog.front.content import Values
 from regrain_watchdog.front.oip.model import Model
 from regrain_watchdog.front.oip.statistics import Statistics
 from regrain_watchdog.front.oip.tensors import Tensor
 from regrain_watchdog.front.oip.values import check_outputs, tensors_of, values_of
+from regrain_watchdog.front.streaming import Stream
 
 REFUSED = {
     "sequence_id": "this server has no sequences: every request stands alone",
@@ -70,11 +72,7 @@ class Inference:
     async def run(self, call: Call, request: Request, headers: dict[str, str]) -> Result:
         """Answer a request; `call` has everything but its values. RequestError says how it failed."""
         model = self.model
-        model.check(request.model, request.version)
-        check_outputs(model, request.outputs)
-        values, batched = values_of(model, request.inputs, headers)
-        if request.timeout:
-            urgency.lower(call, request.timeout)
+        values, batched = self._asked(model, call, request, headers)
         try:
             replies = await self._submit(call, values)
             outputs = tensors_of(model, replies, batched=batched, wanted=request.outputs)
@@ -83,6 +81,43 @@ class Inference:
             raise
         self.statistics.succeeded(time.monotonic() - call.arrived, len(values), call.spans)
         return Result(model=model, id=request.id, outputs=outputs)
+
+    async def stream(
+        self, call: Call, request: Request, headers: dict[str, str]
+    ) -> AsyncGenerator[Result, None]:
+        """Answer a request by a result per item of a streamed answer. RequestError says how it failed, and when."""
+        model = self.model
+        values, batched = self._asked(model, call, request, headers)
+        if len(values) > 1:
+            detail = (
+                f"the request has {len(values)} items; the answer to each is a stream: ask for one at a time"
+            )
+            raise RequestError(HTTPStatus.BAD_REQUEST, detail)
+        call.values = values[0]
+        items = Stream(self.service, call)
+        first = 0.0
+        try:
+            early = await items.begin()
+            first = time.monotonic()
+            async for reply in _replies(early, items):
+                outputs = tensors_of(model, [reply], batched=batched, wanted=request.outputs)
+                yield Result(model=model, id=request.id, outputs=outputs)
+        except RequestError:
+            self.statistics.failed((first or time.monotonic()) - call.arrived)
+            raise
+        finally:
+            items.close()
+        self.statistics.succeeded(first - call.arrived, 1, call.spans)
+
+    def _asked(
+        self, model: Model, call: Call, request: Request, headers: dict[str, str]
+    ) -> tuple[list[Values], bool]:
+        """Return the parameters of each call that a request asks for, and whether it is a batch."""
+        model.check(request.model, request.version)
+        check_outputs(model, request.outputs)
+        if request.timeout:
+            urgency.lower(call, request.timeout)
+        return values_of(model, request.inputs, headers)
 
     async def _submit(self, call: Call, values: Sequence[dict[str, object]]) -> Sequence[Reply]:
         call.values = values[0]
@@ -105,6 +140,14 @@ class Inference:
         except RequestError as error:
             detail = f"item {place}: {error.detail}"
             raise RequestError(error.status, detail, stage=error.stage, headers=error.headers) from error
+
+
+async def _replies(early: Reply | None, items: Stream) -> AsyncIterator[Reply]:
+    if early is not None:
+        yield early
+        return
+    async for item in items:
+        yield Reply(value=item)
 
 
 def refuse(parameters: Mapping[str, object]) -> None:
