@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Literal, NoReturn, Protocol
 
-from regrain.answers import sentence
+from regrain.answers import Answer, sentence
 from regrain.errors import SpecError, TraceError, UnsupportedValueError
 from regrain.graph import INPUT, Arg, Const, Graph, Node, Pack, Ref, refs
 from regrain.identity import check_identity
@@ -28,6 +28,7 @@ CONST_LIMIT = 1 << 20
 STREAMED = (
     "what it yields is streamed to the caller, so it is called once and its result is the flow's whole answer"
 )
+NO_ANSWER = "regrain.answer() ends a request from within a stage; a flow is traced before any comes, so call it in one"
 
 
 class Traced(Protocol):
@@ -151,7 +152,7 @@ class Trace:
             elif type(value) in (list, tuple):
                 continue
             else:
-                found = f"a {type(value).__name__}"
+                found = f"a constant of type {type(value).__name__}"
             self.fail(
                 f"{name}.map() walks lists together, but got {found}; hand on by keyword what is the same "
                 "for each item"
@@ -182,6 +183,8 @@ def trace(function: Callable[..., object], stages: Mapping[str, Traced]) -> Grap
         result = function(**inputs)
     except TraceError:
         raise
+    except Answer as error:
+        raise TraceError(f"{_raised_at(error, tracing)}: {NO_ANSWER}") from error
     except Exception as error:
         place, allowed = _raised_at(error, tracing), "only stages can be called on what a request brings"
         raise TraceError(f"{place}: the flow raised {sentence(error)}; in a flow {allowed}") from error

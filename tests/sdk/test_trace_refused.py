@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from regrain.answers import answer
 from regrain.app import App
 from regrain.errors import TraceError
 from regrain.graph import Graph
@@ -139,6 +140,10 @@ def key_a_dict_by_a_number(image: bytes):
     return bare({1: image})  # here
 
 
+def answer_early(image: bytes):
+    answer(decode(image))  # here
+
+
 def raise_an_error(image: bytes):
     decode(image)
     return {}["x"]  # here
@@ -180,11 +185,15 @@ REFUSED = [
         r"bare\.map\(\) walks lists together, but got decode\(\.\.\.\), which is annotated as none",
     ),
     (map_bytes, "got image, which is annotated as none"),
-    (map_a_constant_that_is_no_list, "but got a int; hand on by keyword what is the same for each item"),
+    (
+        map_a_constant_that_is_no_list,
+        "but got a constant of type int; hand on by keyword what is the same for each item",
+    ),
     (map_without_an_argument, "too many positional arguments"),
     (give_a_constant_that_cannot_travel, "argument 'more' of bare is a constant that cannot travel: .*set"),
     (give_a_constant_that_is_too_large, f"at most {CONST_LIMIT} may stand in a flow; load it in a stage"),
     (key_a_dict_by_a_number, "a dict with the key 1; in a flow keys are text"),
+    (answer_early, r"regrain\.answer\(\) ends a request from within a stage"),
     (raise_an_error, "the flow raised KeyError: 'x'; in a flow only stages"),
     (call_itself, "RecursionError"),
     (swallow_the_error, "it is compared here"),
