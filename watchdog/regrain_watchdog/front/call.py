@@ -5,7 +5,7 @@ HTTP today and gRPC next to it build a Call, hand it to a Service and turn its R
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,7 +87,7 @@ class Service(Protocol):
     def manifest(self) -> Manifest:
         """The app as it is served now."""
 
-    async def submit(self, call: Call) -> Reply:
+    def submit(self, call: Call) -> Coroutine[None, None, Reply]:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
 
     def unready(self) -> str:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -94,9 +94,12 @@ class Live:
         """The app as it is served now."""
         return self.current.manifest
 
-    async def submit(self, call: Call) -> Reply:
-        """Run a call under the plan in force; it ends under the same."""
-        return await self.current.submit(call)
+    def submit(self, call: Call) -> Coroutine[None, None, Reply]:
+        """Run a call under the plan in force at this moment, not at that of the first await; it ends under the same.
+
+        A task made of it at once begins before an old plan is looked at for its last call.
+        """
+        return self.current.submit(call)
 
     def unready(self) -> str:
         """Why the app is not ready for requests, in one sentence; "" when it is."""

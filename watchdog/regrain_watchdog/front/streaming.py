@@ -11,7 +11,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from regrain.errors import RegrainError, RequestError
-from regrain.manifest import Manifest
 from regrain.wire.codec import plain
 from regrain.wire.frames import Value
 from regrain_watchdog.front.call import Call, Reply, Service
@@ -37,7 +36,7 @@ class Stream:
         self._stirred = asyncio.Event()
         self.has_begun = False
         call.items = self
-        self._run = asyncio.create_task(_submit(service, service.manifest, call))
+        self._run = asyncio.create_task(service.submit(call))  # bound to the plan in force now
         self._run.add_done_callback(self._ended)
 
     def attach(self, grant: Callable[[int], None]) -> None:
@@ -139,13 +138,6 @@ class Collected:
 def size_of(value: Value) -> int:
     """Return the bytes of an item."""
     return len(value.skeleton) + sum(leaf.nbytes for leaf in value.leaves)
-
-
-async def _submit(service: Service, manifest: Manifest, call: Call) -> Reply:
-    if service.manifest is not manifest:
-        detail = "another version of the app came into force at this moment"
-        raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "1"})
-    return await service.submit(call)
 
 
 def _plain(value: Value) -> object:
