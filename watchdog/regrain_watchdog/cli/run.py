@@ -23,6 +23,7 @@ from regrain.manifest import Manifest
 from regrain_watchdog.cli import admin, logs, reload, runfile
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.curl import example
+from regrain_watchdog.cli.progress import PATIENCE
 from regrain_watchdog.cli.statusline import Live, Plain, View
 from regrain_watchdog.front.config import Config, options
 from regrain_watchdog.front.server import Running, Server
@@ -135,14 +136,21 @@ class Session:
 
     async def follow(self) -> None:
         """Show how the app does, over and over, until cancelled."""
-        announcing = asyncio.create_task(self._announce())
+        beside = [asyncio.create_task(self._announce()), asyncio.create_task(self._importing())]
         try:
             while True:
                 if self._running is not None:
                     self._view.show(msgspec.convert(self._running.status(), Status))
                 await asyncio.sleep(REFRESH)
         finally:
-            announcing.cancel()
+            for task in beside:
+                task.cancel()
+
+    async def _importing(self) -> None:
+        """Say what a long start is at while there is no app yet to ask."""
+        await asyncio.sleep(PATIENCE)
+        if self._running is None:
+            self._view.say("regrain: still importing the module")
 
     def _register(self) -> None:
         """Write the run file; without one the app serves all the same."""

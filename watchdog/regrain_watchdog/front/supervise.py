@@ -124,7 +124,10 @@ class Supervisor:
         if self._ticker is not None:
             self._ticker.cancel()
         for _, replica in list(self._replicas.values()):
-            replica.stop()
+            if replica.state is State.STARTING:
+                replica.kill("it is not needed any more")  # it may load for long, and holds nothing
+            else:
+                replica.stop()
         try:
             await asyncio.wait_for(self._until_empty(), STOP_TIMEOUT)
         except TimeoutError:
