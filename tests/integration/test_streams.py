@@ -164,13 +164,50 @@ def test_the_objective_is_held_to_the_first_item(serve, tmp_path):
 
 def test_a_replica_that_is_killed_in_the_middle_ends_the_stream(serve):
     served = serve("streams.py", slo="10s")
-    with opened(served, "text/event-stream", what="much", count=0) as response:
+    with opened(served, "text/event-stream", what="count", count=0) as response:
         rows = response.iter_lines()
         first = json.loads(next(rows).removeprefix(b"data: "))
         os.kill(first["pid"], signal.SIGKILL)
-        rest = [row[:60] for row in rows if row and not row.startswith(b'data: {"n"')]
+        rest = [row for row in rows if row and not row.startswith(b'data: {"n"')]
 
     assert rest[0] == b"event: error"
+    assert json.loads(rest[1].removeprefix(b"data: "))["status"] == 502
+
+
+def test_a_deadline_of_the_caller_ends_the_stream(serve, tmp_path, until):
+    served = serve("streams.py", slo="10s")
+    log = tmp_path / "log"
+    body = {"what": "count", "count": 0, "log": str(log)}
+    headers = {"Accept": "text/event-stream", "X-Timeout": "400ms"}
+    response = requests.post(served.url, json=body, headers=headers, timeout=LIMIT)
+
+    name, told = events(response)[-1]
+    assert (name, told["status"]) == ("error", 504)
+    until(lambda: "closed" in log.read_text(), "the generator is closed")
+
+
+def test_a_slow_caller_does_not_make_its_replica_look_hung(serve):
+    served = serve("streams.py", slo="10s", hang_timeout="1s")
+    with opened(served, what="much", count=40) as response:
+        pieces = response.iter_content(1 << 16)
+        size = len(next(pieces))
+        time.sleep(2.5)
+        size += sum(map(len, pieces))
+
+    assert size > 40 << 20
+
+
+def test_a_stream_that_is_under_way_is_whole_though_the_app_is_told_to_stop(serve):
+    served = serve("streams.py", slo="10s", healthcheck_interval="0s")
+    with opened(served, what="much", count=40) as response:
+        pieces = response.iter_content(1 << 16)
+        size = len(next(pieces))
+        served.signal()
+        served.said("regrain: draining")
+        size += sum(map(len, pieces))
+
+    assert size > 40 << 20
+    assert served.ended() == 0
 
 
 def test_the_description_names_each_form(streams):

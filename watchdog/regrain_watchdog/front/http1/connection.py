@@ -227,6 +227,8 @@ class Connection(asyncio.Protocol):
         if not exchange.body.ended:
             exchange.body.discard()
         self._wait()
+        if self.stopping:  # since its head was sent, which did not say so
+            self.stop()
 
     def _wait(self) -> None:
         """Wait for the next request, which may be there already; first for the caller to take what was sent."""
