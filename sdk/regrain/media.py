@@ -16,6 +16,7 @@ NPY = "application/x-npy"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 EVENTS = "text/event-stream"
+LINES = "application/x-ndjson"
 ACCEPT = f"{NPY}, {OCTETS}, {JSON};q=0.9, */*;q=0.8"
 """An answer that is an array or bytes comes as such, everything else as JSON."""
 

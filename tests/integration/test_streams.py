@@ -247,3 +247,11 @@ def test_closing_our_clients_iterator_ends_the_stream(streams, tmp_path, until):
         items.close()
 
     until(lambda: log.exists() and "closed" in log.read_text(), "the generator is closed")
+
+
+def test_the_command_line_shows_every_item(serve, run_cli):
+    serve("streams.py", slo="10s")
+    shown = run_cli("invoke", '{"what": "count", "count": 3}')
+
+    assert shown.returncode == 0, shown.stderr
+    assert [json.loads(line)["n"] for line in shown.stdout.splitlines()] == [0, 1, 2]

@@ -14,6 +14,7 @@ import requests
 
 from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest
+from regrain.media import LINES
 from regrain_watchdog.cli import admin, request
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.cli.request import Body
@@ -158,8 +159,8 @@ def _show(response: requests.Response, file: Path | None) -> None:
         terminal = sys.stdout.isatty()
         body = msgspec.json.format(response.content, indent=2) if terminal else response.content
         click.echo(body.decode())
-    elif content_type.startswith("text/"):
-        click.echo(response.text)
+    elif content_type.startswith("text/") or content_type == LINES:
+        click.echo(response.content.decode("utf-8", "replace"), nl=content_type != LINES)
     elif sys.stdout.isatty():
         click.echo(
             f"{len(response.content)} bytes of {content_type or 'no type'}: write them with -o FILE", err=True

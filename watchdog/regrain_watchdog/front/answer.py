@@ -14,6 +14,7 @@ import numpy as np
 
 from regrain.errors import RequestError
 from regrain.manifest import Parameter
+from regrain.media import EVENTS, LINES
 from regrain_watchdog.front import npy
 from regrain_watchdog.front.call import Reply
 from regrain_watchdog.front.http1.response import CONNECTION, OURS, TOKEN
@@ -29,8 +30,6 @@ OFFERS: dict[str, tuple[str, ...]] = {
     "json": (JSON,),
 }
 """What an answer of each kind can be sent as, the first by default."""
-LINES = "application/x-ndjson"
-EVENTS = "text/event-stream"
 STREAMED = (LINES, EVENTS, JSON)
 """What a streamed answer can be sent as; as JSON it is collected into a list."""
 ANYTHING = (JSON, TEXT, BYTES, NPY)

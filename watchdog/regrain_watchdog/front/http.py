@@ -19,9 +19,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from regrain.errors import RequestError
+from regrain.media import EVENTS, LINES
 from regrain.request import Request
 from regrain_watchdog.front import body, problem, urgency
-from regrain_watchdog.front.answer import EVENTS, JSON, LINES, STREAMED, Answers, Headers, Response, choose
+from regrain_watchdog.front.answer import JSON, STREAMED, Answers, Headers, Response, choose
 from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from regrain.manifest import Manifest, Parameter
-from regrain_watchdog.front.answer import EVENTS, JSON, LINES
+from regrain.media import EVENTS, LINES
+from regrain_watchdog.front.answer import JSON
 from regrain_watchdog.front.problem import MEDIA_TYPE
 
 JSONObject = dict[str, object]

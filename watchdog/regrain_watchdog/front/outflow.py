@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from regrain.errors import RequestError
+from regrain.media import EVENTS
 from regrain_watchdog.front import problem
-from regrain_watchdog.front.answer import EVENTS, Headers, to_json
+from regrain_watchdog.front.answer import Headers, to_json
 from regrain_watchdog.front.handler import Exchange
 from regrain_watchdog.front.streaming import Stream
 
