@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -255,3 +256,14 @@ def test_the_command_line_shows_every_item(serve, run_cli):
 
     assert shown.returncode == 0, shown.stderr
     assert [json.loads(line)["n"] for line in shown.stdout.splitlines()] == [0, 1, 2]
+
+
+def test_many_streams_at_once_each_come_whole(streams):
+    def ask(_):
+        with opened(streams, what="count", count=5) as response:
+            return [item["n"] for item in lines(response)]
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(ask, range(200)))
+
+    assert answers == [[0, 1, 2, 3, 4]] * 200

@@ -184,9 +184,15 @@ class Function:
         serving = [replica for replica in self.replicas if replica.state is State.READY]
         if not serving or (not len(self._line) and not all(replica.holding for replica in serving)):
             return 0.0
-        size = batch.units_together(self._unit_service, max_size=self.group.max_size)
+        size = self._together()
         dispatches = math.ceil(self._line.ahead(priority=priority, deadline=deadline) / size)
         return (dispatches + RESIDUAL * len(serving)) * self._service / len(serving)
+
+    def _together(self) -> int:
+        """Return how many units the next dispatch may hold; a stream is one dispatch's whole work."""
+        if self.step.streams:
+            return 1
+        return batch.units_together(self._unit_service, max_size=self.group.max_size)
 
     def drained_in(self) -> float:
         """Return the seconds until all that waits here will have been served."""
@@ -273,7 +279,7 @@ class Function:
         """Take the next batch from the queue; return it, and how long each of its calls waited."""
         jobs: list[Job] = []
         waits: dict[Flight, float] = {}
-        size = batch.units_together(self._unit_service, max_size=self.group.max_size)
+        size = self._together()
         expected, safe = self.left(now)
         taken = self._line.take(size, expected=expected, safe=safe, now=now)
         for job in taken.shed:
