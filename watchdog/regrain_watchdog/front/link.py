@@ -32,6 +32,7 @@ class Link(Generic[F]):
     received: called with each frame, and the descriptors that have come and wait for their frame; what it takes
         out of the list is its own to close.
     closed: called once, with the reason.
+    takes_descriptors: whether the peer sends any; those of one that should not are closed unseen.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Link(Generic[F]):
         *,
         received: Callable[[F, list[int]], None],
         closed: Callable[[str], None],
+        takes_descriptors: bool = True,
     ) -> None:
         self._sock = sock
         self._reader: frames.FrameReader[F] = frames.FrameReader(kind)
         self._received = received
         self._closed = closed
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._takes_descriptors = takes_descriptors
         self._chunk = memoryview(bytearray(RECEIVE))
         self._descriptors: list[int] = []
         self._queued = 0
@@ -118,19 +121,25 @@ class Link(Generic[F]):
     def _receive(self) -> bool:
         """Read once and hand out the frames that are complete; return whether there was something."""
         try:
-            nbytes, ancillary, _, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
+            nbytes = self._read()
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             self.close(str(error))
             return False
-        if ancillary:
-            self._descriptors.extend(frames.descriptors(ancillary))
         if not nbytes:
             self.close("it closed its socket")
             return False
         self._hand_out(self._chunk[:nbytes])
         return self._open
+
+    def _read(self) -> int:
+        if not self._takes_descriptors:
+            return self._sock.recv_into(self._chunk)  # the kernel closes any that come: half the cost
+        nbytes, ancillary, _, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
+        if ancillary:
+            self._descriptors.extend(frames.descriptors(ancillary))
+        return nbytes
 
     def _hand_out(self, chunk: memoryview) -> None:
         try:

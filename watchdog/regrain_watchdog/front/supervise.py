@@ -175,7 +175,13 @@ class Supervisor:
         PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
         replica.born = time.monotonic()
         replica.on_trial = function.deaths > 0
-        replica.link = Link(ours, frames.FromReplica, received=replica.received, closed=replica.closed)
+        replica.link = Link(
+            ours,
+            frames.FromReplica,
+            received=replica.received,
+            closed=replica.closed,
+            takes_descriptors=False,
+        )
         self._replicas[number] = (function, replica)
         function.replicas.append(replica)
         replica.link.start()
