@@ -1,0 +1,338 @@
+"""What holds of an arbiter whatever its clients do: random clients in a time of their own, seen from outside.
+
+A worker holds each lease for some time, over what it promised now and then, and asks anew: at once (renewing) or after
+a pause. Others come, die and lose their connection meanwhile.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regrain.wire.lease import Ask, Granted, LeaseError, Revoked, Share
+from regrain_watchdog.gpu.arbiter import Arbiter, End, Tell
+from regrain_watchdog.gpu.limits import Device, Limits
+
+SMS, MEMORY = 80, 1000
+EPOCH = 3
+
+
+@dataclass(eq=False)
+class Worker:
+    """One client. overrun: how often it holds for up to three times as long as it said. mortal: how often it dies."""
+
+    width: float
+    quantum: float
+    share: Share
+    pause: float = 0.0
+    overrun: float = 0.0
+    mortal: float = 0.0
+    number: int = 0
+    since: float = 0.0
+    waiting: bool = False
+    lease: int = 0
+    sms: int = 0
+    held: list[tuple[float, float, int]] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+
+    @property
+    def service(self) -> float:
+        """SM-seconds that it held, by its own record."""
+        return sum((end - start) * sms for start, end, sms in self.held)
+
+    def ask(self) -> Ask:
+        return Ask(1, self.width, self.quantum, memory=self.share.memory)
+
+
+class World:
+    """Workers around an arbiter, in a time of their own. Checks at each step what must hold at each."""
+
+    def __init__(self, workers: list[Worker], limits: Limits, seed: int = 0) -> None:
+        self.arbiter = Arbiter(Device(sms=SMS, memory=MEMORY), epoch=EPOCH, limits=limits)
+        self.limits = limits
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.events: list[tuple[float, int, str, Worker]] = []
+        self.count = 0
+        self.workers: dict[int, Worker] = {}
+        self.everyone = workers
+        self.last_lease = 0
+        self.busy = 0.0
+        for worker in workers:
+            self.at(self.rng.uniform(0, worker.pause), "join", worker)
+
+    def at(self, time: float, what: str, worker: Worker) -> None:
+        self.count += 1
+        heapq.heappush(self.events, (time, self.count, what, worker))
+
+    def run(self, until: float) -> None:
+        while True:
+            wake = self.arbiter.wake(self.now)
+            next_event = self.events[0][0] if self.events else until
+            time = min(next_event, until if wake is None else wake, until)
+            self.busy += (time - self.now) * sum(worker.sms for worker in self.workers.values())
+            self.now = time
+            if time >= until:
+                break
+            if self.events and self.events[0][0] <= time:
+                _, _, what, worker = heapq.heappop(self.events)
+                getattr(self, f"do_{what}")(worker)
+            self.decide()
+            self.check()
+        for worker in self.workers.values():
+            if worker.lease:
+                worker.held.append((worker.since, self.now, worker.sms))
+
+    def do_join(self, worker: Worker) -> None:
+        try:
+            worker.number = self.arbiter.register("w", worker.share, pid=id(worker), now=self.now)
+        except LeaseError:
+            return
+        self.workers[worker.number] = worker
+        self.do_ask(worker)
+
+    def do_ask(self, worker: Worker) -> None:
+        if worker.number in self.workers:
+            self.arbiter.ask(worker.number, worker.ask(), self.now)
+            worker.since, worker.waiting = self.now, True
+
+    def do_finish(self, worker: Worker) -> None:
+        if worker.number not in self.workers or not worker.lease:
+            return
+        if self.rng.random() < worker.mortal:
+            self.do_die(worker)
+            return
+        worker.held.append((worker.since, self.now, worker.sms))
+        lease, worker.lease, worker.sms = worker.lease, 0, 0
+        if worker.pause:
+            self.arbiter.release(worker.number, EPOCH, lease, self.now)
+            self.at(self.now + self.rng.expovariate(1 / worker.pause), "ask", worker)
+        else:
+            self.arbiter.renew(worker.number, EPOCH, lease, worker.ask(), self.now)
+            worker.since, worker.waiting = self.now, True
+        with pytest.raises(LeaseError):
+            self.arbiter.release(worker.number, EPOCH, lease, self.now)
+
+    def do_die(self, worker: Worker) -> None:
+        if worker.lease:
+            worker.held.append((worker.since, self.now, worker.sms))
+        worker.lease, worker.sms, worker.waiting = 0, 0, False
+        self.arbiter.lost(worker.number, self.now)
+        self.arbiter.gone(worker.number, self.now)
+        del self.workers[worker.number]
+        self.arbiter.memory_seen({id(each): each.share.memory for each in self.workers.values()})
+        self.at(self.now + self.rng.uniform(0, 1), "join", worker)
+
+    def decide(self) -> None:
+        for decision in self.arbiter.schedule(self.now):
+            worker = self.workers[decision.client]
+            match decision:
+                case Tell(_, Granted() as grant):
+                    self.granted(worker, grant)
+                case Tell(_, Revoked() as told):
+                    assert told.lease == worker.lease
+                case End():
+                    assert self.now > worker.since + worker.quantum + self.limits.hang
+                    self.do_die(worker)
+
+    def granted(self, worker: Worker, grant: Granted) -> None:
+        assert grant.lease > self.last_lease
+        self.last_lease = grant.lease
+        worker.waits.append(self.now - worker.since)
+        worker.lease, worker.sms, worker.since, worker.waiting = grant.lease, grant.sms, self.now, False
+        longer = 1 + 2 * self.rng.random() if self.rng.random() < worker.overrun else self.rng.uniform(0.5, 1)
+        self.at(self.now + longer * worker.quantum, "finish", worker)
+
+    def check(self) -> None:
+        status = self.arbiter.status(self.now)
+        held = sum(worker.sms for worker in self.workers.values())
+        assert held <= SMS
+        assert status.free_sms == SMS - held
+        declared = sum(worker.share.memory for worker in self.workers.values())
+        assert declared <= MEMORY
+        assert status.free_memory == MEMORY - declared
+
+
+def shares(**fixed) -> st.SearchStrategy[Share]:
+    known = {"weight": st.sampled_from([0.5, 1.0, 3.0]), "priority": st.integers(0, 2)}
+    return st.builds(Share, **(known | fixed))
+
+
+def workers(
+    share: st.SearchStrategy[Share], *, most: int = 6, **fixed: st.SearchStrategy[float]
+) -> st.SearchStrategy[list[Worker]]:
+    known = {
+        "width": st.sampled_from([0.1, 0.25, 0.4, 0.5, 0.8, 1.0]),
+        "quantum": st.sampled_from([0.01, 0.02, 0.05]),
+        "pause": st.sampled_from([0.0, 0.0, 0.01, 0.1]),
+    }
+    return st.lists(st.builds(Worker, share=share, **(known | fixed)), min_size=1, max_size=most)
+
+
+seeds = st.integers(0, 2**32)
+anything = shares(
+    floor=st.sampled_from([0.0, 0.0, 0.1, 0.3]),
+    ceiling=st.sampled_from([1.0, 1.0, 0.3, 0.6]),
+    memory=st.sampled_from([0, 100, 400]),
+)
+
+
+@given(
+    workers(anything, most=8, overrun=st.sampled_from([0.0, 0.1]), mortal=st.sampled_from([0.0, 0.2])), seeds
+)
+@settings(max_examples=80, deadline=None)
+def test_neither_sms_nor_memory_are_ever_promised_twice(them, seed):
+    world = World(them, Limits(hang=0.05, grace=0.01), seed)
+
+    world.run(3.0)
+
+    status = world.arbiter.status(world.now)
+    by_own_record = sum(worker.service for worker in them)
+    assert sum(usage.sm_seconds for usage in status.usage) == pytest.approx(by_own_record)
+
+
+@given(workers(shares()), seeds)
+@settings(max_examples=60, deadline=None)
+def test_no_ask_waits_that_fits_while_nothing_is_kept_for_a_large_one(them, seed):
+    world = World(them, Limits(reserve_after=1e9), seed)
+    kept = world.check
+
+    def check() -> None:
+        kept()
+        free = world.arbiter.status(world.now).free_sms
+        for worker in world.workers.values():
+            assert not worker.waiting or int(worker.width * SMS + 1e-6) > free
+
+    world.check = check
+    world.run(2.0)
+
+
+@given(workers(shares(priority=st.just(0)), width=st.just(1.0), pause=st.just(0.0)), seeds)
+@settings(max_examples=60, deadline=None)
+def test_who_always_waits_gets_its_weight_within_one_lease_of_each(them, seed):
+    """The bound of start-time fair queueing: |S_i/w_i - S_j/w_j| <= l_i/w_i + l_j/w_j."""
+    world = World(them, Limits(), seed)
+
+    world.run(3.0)
+
+    for one in them:
+        for other in them:
+            spread = abs(one.service / one.share.weight - other.service / other.share.weight)
+            lease = SMS * (one.quantum / one.share.weight + other.quantum / other.share.weight)
+            assert spread <= lease + 1e-6
+
+
+@given(workers(st.just(Share()), width=st.just(0.25), pause=st.just(0.0)), seeds)
+@settings(max_examples=40, deadline=None)
+def test_those_of_equal_width_and_weight_get_the_same_however_many_fit(them, seed):
+    world = World(them, Limits(), seed)
+
+    world.run(3.0)
+
+    services = [worker.service for worker in them]
+    quantum = max(worker.quantum for worker in them)
+    assert max(services) - min(services) <= 2 * 0.25 * SMS * quantum * (len(them) + 1)
+
+
+@given(workers(shares(priority=st.just(0), ceiling=st.sampled_from([0.05, 0.2, 0.5, 1.0]))), seeds)
+@settings(max_examples=60, deadline=None)
+def test_ceilings_are_kept_over_any_time(them, seed):
+    limits = Limits(window=0.2)
+    world = World(them, limits, seed)
+
+    world.run(3.0)
+
+    for worker in them:
+        if worker.share.ceiling == 1:
+            continue
+        for first, (start, _, _) in enumerate(worker.held):
+            had = 0.0
+            for since, end, sms in worker.held[first:]:
+                had += sms * (end - since)
+                most = worker.share.ceiling * SMS * (end - start + limits.window) + sms * worker.quantum
+                assert had <= most + 1e-6
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 0.2, 0.3]), st.sampled_from([0.01, 1.0, 50.0]), st.integers(0, 2)
+        ),
+        min_size=2,
+        max_size=3,
+    ),
+    seeds,
+)
+@settings(max_examples=60, deadline=None)
+def test_floors_are_kept_whatever_weights_and_priorities(entries, seed):
+    limits = Limits(window=0.2, patience=1.0)
+    them = [
+        Worker(1.0, 0.02, Share(floor=floor, weight=weight, priority=priority))
+        for floor, weight, priority in entries
+    ]
+    world = World(them, limits, seed)
+
+    world.run(6.0)
+
+    for worker in them:
+        aged = 3 * (6.0 / limits.patience + 1) * worker.quantum  # what went to priorities that had waited
+        lost = limits.window + (len(them) + 1) * worker.quantum + aged
+        assert worker.service >= SMS * (worker.share.floor * 6.0 - lost) - 1e-6
+
+
+@given(workers(anything, most=8, overrun=st.sampled_from([0.0, 0.1])), seeds)
+@settings(max_examples=25, deadline=None)
+def test_nobody_waits_for_ever(them, seed):
+    """Each of N waits at most for a lease or two of each other, per lease that its weight and width are behind."""
+    for worker in them:
+        worker.share = Share(
+            weight=worker.share.weight, floor=worker.share.floor / 8, priority=worker.share.priority
+        )
+    limits = Limits(patience=0.2, reserve_after=0.05)
+    world = World(them, limits, seed)
+
+    world.run(8.0)
+
+    bound = len(them) * (limits.patience + limits.reserve_after + 0.15)
+    for worker in them:
+        open_wait = [world.now - worker.since] if worker.waiting else []
+        assert max([*worker.waits, *open_wait]) <= 2 * bound
+
+
+@given(workers(anything, mortal=st.just(0.3)), seeds)
+@settings(max_examples=30, deadline=None)
+def test_once_everybody_is_gone_everything_is_free(them, seed):
+    world = World(them, Limits(), seed)
+    world.run(1.0)
+    for client in list(world.workers):
+        world.arbiter.gone(client, world.now)
+    world.arbiter.memory_seen({})
+
+    status = world.arbiter.status(world.now)
+    assert (status.free_sms, status.free_memory, status.members) == (SMS, MEMORY, ())
+    assert world.arbiter.schedule(world.now) == []
+    assert world.arbiter.wake(world.now) is None
+
+
+@given(st.integers(1, 9), st.integers(1, 9), seeds)
+@settings(max_examples=20, deadline=None)
+def test_a_grant_of_one_arbiter_means_nothing_to_the_next(epochs, ahead, seed):
+    rng = random.Random(seed)
+    before = Arbiter(Device(sms=SMS, memory=0), epoch=epochs)
+    after = Arbiter(Device(sms=SMS, memory=0), epoch=epochs + ahead)
+    for arbiter in (before, after):
+        for client in range(1, 4):
+            arbiter.register(f"f{client}", Share(), pid=client, now=0.0)
+            arbiter.ask(client, Ask(1, rng.choice([0.1, 0.2]), 1.0), 0.0)
+    granted, again = before.schedule(0.0), after.schedule(0.0)
+
+    for old in granted:
+        with pytest.raises(LeaseError, match="epoch"):
+            after.release(old.client, old.frame.epoch, old.frame.lease, 0.0)
+    tokens = [(told.frame.epoch, told.frame.lease) for told in granted + again]
+    assert tokens == sorted(set(tokens))

@@ -1,0 +1,48 @@
+"""The times by which an arbiter decides, and the device it decides about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regrain.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A GPU: its SMs, its memory in bytes, and how much of that is never given (contexts, the display)."""
+
+    sms: int
+    memory: int
+    reserve: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse nonsense."""
+        if self.sms < 1:
+            raise SpecError(f"a GPU has 1 SM or more, was {self.sms}")
+        if not 0 <= self.reserve <= self.memory:
+            raise SpecError(
+                f"the reserve of a GPU must be within its {self.memory} bytes, was {self.reserve}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """In seconds.
+
+    longest: what a lease is granted for at most; who needs longer renews.
+    grace: how long after that a holder is told, if others wait.
+    hang: how long after being told its process is ended, if others still wait.
+    reserve_after: how long smaller asks may go before one that does not fit.
+    patience: how long more urgent ones may go before those of a lower priority, until one of these goes.
+    window: over which floors and ceilings are kept.
+    asks: how many asks a client may have waiting. history: how many ended leases are remembered.
+    """
+
+    longest: float = 2.0
+    grace: float = 0.05
+    hang: float = 2.0
+    reserve_after: float = 0.1
+    patience: float = 1.0
+    window: float = 1.0
+    asks: int = 64
+    history: int = 20_000

@@ -1,0 +1,87 @@
+"""The clients of an arbiter, what they wait for and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from regrain.wire.lease import Share
+from regrain_watchdog.gpu.entitlement import Entitlement
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A process, or a part of one, that shares the device for the function `name`.
+
+    idle: whether it neither waited nor held anything, or was throttled, when last looked at.
+    """
+
+    number: int
+    name: str
+    pid: int
+    share: Share
+    entitlement: Entitlement
+    reserved_since: float
+    idle: bool = True
+    ending: bool = False
+    asks: dict[int, Waiting] = field(default_factory=dict)
+    leases: dict[int, Lease] = field(default_factory=dict)
+
+    def vtime(self, now: float) -> float:
+        """Return its virtual time without what it was charged ahead."""
+        ahead = sum(lease.unspent(now) for lease in self.leases.values())
+        return self.entitlement.vtime - ahead / self.entitlement.weight
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """An ask that waits since `since` for `sms` SMs for `seconds`; `deadline` infinity is none.
+
+    passed: when a smaller one behind it was let go first; None if none was.
+    """
+
+    client: Client
+    number: int
+    order: int
+    sms: int
+    seconds: float
+    deadline: float
+    since: float
+    passed: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """SMs of the device, since `start` for `seconds`.
+
+    charged: seconds that its client was charged. told: when its client was told that it is overdue; None before.
+    """
+
+    client: Client
+    number: int
+    sms: int
+    start: float
+    seconds: float
+    charged: float
+    told: float | None = None
+
+    def unspent(self, now: float) -> float:
+        """Return the SM-seconds that were charged and not used by now."""
+        return self.sms * max(0.0, self.charged - (now - self.start))
+
+    def overuse(self, now: float) -> float:
+        """Return the seconds by which it was held longer than granted."""
+        return max(0.0, now - self.start - self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A lease that has ended, or runs until `end` at least: who had how many SMs when. Times in seconds."""
+
+    client: int
+    name: str
+    pid: int
+    lease: int
+    sms: int
+    start: float
+    end: float
+    overuse: float
