@@ -20,13 +20,15 @@ import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from regrain.errors import RequestError
-from regrain_watchdog.front import problem, trace_context, urgency
+from regrain_watchdog.front import problem, urgency
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
+from regrain_watchdog.front.grpc.gathering import Gathering
 from regrain_watchdog.front.grpc.status import code, trailers
 from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
+from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_valid
 
 logger = logging.getLogger(__name__)
 accesses = logging.getLogger("regrain.access")
@@ -53,6 +55,7 @@ class Entry:
 
     def __init__(self, measure: Measure, config: Config, latency: Callable[[], float]) -> None:
         self._measure = measure
+        self._gathering = Gathering()
         self._latency = latency
         self._logs = config.access_log != "off"
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
@@ -79,6 +82,8 @@ class Entry:
         status, answer, error = CANCELLED, b"", None
         self._measure.arrived()
         try:
+            if self._measure.in_flight > 1:
+                await self._gathering.wait()
             answer = (await work(data, call, self._admit(call, context))).SerializeToString()
             status = HTTPStatus.OK.value
         except RequestError as found:
@@ -153,7 +158,8 @@ class Entry:
         if self._key is not None:
             self._key.check(headers)
             headers = self._key.without(headers)
-        trace_context.keep_valid(headers)
+        if TRACEPARENT in headers or TRACESTATE in headers:
+            keep_valid(headers)
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
         call.headers = _msgpack(headers)

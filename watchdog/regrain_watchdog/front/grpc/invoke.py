@@ -85,9 +85,13 @@ class Invoke:
             known = status in HTTPStatus.__members__.values()
             code = HTTPStatus(status) if known else HTTPStatus.INTERNAL_SERVER_ERROR
             raise RequestError(code, body.decode("utf-8", "replace"))
-        named = dict(fields)
-        media = named.pop("content-type", "")
-        return pb.InvokeReply(body=body, content_type=media, status=status, headers=named)
+        reply = pb.InvokeReply(body=body, status=status)
+        for name, text in fields:
+            if name == "content-type":
+                reply.content_type = text
+            else:
+                reply.headers[name] = text
+        return reply
 
 
 def _bad(detail: str) -> RequestError:
