@@ -29,6 +29,7 @@ from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
+from regrain_runtime.memory import give_back, unique_set_size
 from regrain_runtime.outflow import Outflow
 
 logger = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ class Replica:
             case frames.Load():
                 self._load(frame.stages)
             case frames.Unload():
-                self._executor.unload(frame.stages)
-                self._send(frames.Loaded(self._executor.resident, {}))
+                self._unload(frame.stages)
             case frames.Credit():
                 pass  # for a run that has ended
             case frames.Grant() | frames.Stop() | frames.Segment():
@@ -114,8 +114,15 @@ class Replica:
                 self._send(frames.LoadFailed(name, str(error)))
                 return
             if seconds:
-                self._send(frames.Loaded(self._executor.resident, seconds))
-        self._send(frames.Loaded(self._executor.resident, {}))
+                self._send(frames.Loaded(self._executor.resident, seconds, unique_set_size()))
+        self._send(frames.Loaded(self._executor.resident, {}, unique_set_size()))
+
+    def _unload(self, stages: tuple[str, ...]) -> None:
+        before = unique_set_size()
+        self._executor.unload(stages)
+        give_back()
+        memory = unique_set_size()
+        self._send(frames.Loaded(self._executor.resident, {}, memory, max(0, before - memory)))
 
     def _run(self, run: frames.Run) -> None:
         BEGUN.pack_into(self._progress, BEGUN_AT, run.id)

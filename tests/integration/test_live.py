@@ -156,7 +156,9 @@ def test_twenty_changes_of_grain_under_load_fail_no_request(serve, until):
 
     assert load.wrong == []
     assert [one["state"] for one in served.status()["transitions"]] == ["done"] * 20
-    assert len(served.processes()) == 2 + len(served.replicas())
+    until(
+        lambda: len(served.processes()) == 2 + GRAINS[grains[-1]].count("|") + 1, "the last grain's replicas"
+    )
 
 
 def test_a_plan_that_has_ended_leaves_no_descriptor_and_no_process(serve, until):
@@ -171,6 +173,7 @@ def test_a_plan_that_has_ended_leaves_no_descriptor_and_no_process(serve, until)
         for grain in ("fine", "coarse"):
             assert regrain(served, grain).status_code == 200
             until(lambda: settled(served), "the old plan has ended")
+        until(lambda: len(served.processes()) == 3, "a front, a zygote and a replica")
         counts.append(held())
 
     assert counts[0] == counts[1] == counts[2]
@@ -290,23 +293,23 @@ def flow(text: str) -> str:
 def test_a_plan_that_does_not_become_ready_leaves_the_old_one_serving(serve, tmp_path, model, said):
     (tmp_path / "app.py").write_text(FRAGILE.replace("MEMORY", ""))
     (tmp_path / "model").write_text("good")
-    served = serve(tmp_path / "app.py")
+    served = serve(tmp_path / "app.py", "--grain", "fine")
     (tmp_path / "model").unlink()
     if model:
         (tmp_path / "model").write_text(model)
 
-    refused = regrain(served, "fine")
+    refused = regrain(served, "coarse")
 
     assert refused.status_code == 409
     assert "the old plan stays: " in refused.json()["detail"]
     assert said in refused.json()["detail"]
-    assert served.status()["grain"] == "first+second"
+    assert served.status()["grain"] == "first | second"
     assert served.call(text="a").text == "agood!"
     (change,) = served.status()["transitions"]
     assert (change["state"], said in change["detail"]) == ("failed", True)
-    assert len(served.processes()) == 3
+    assert len(served.processes()) == 4
     (tmp_path / "model").write_text("new")
-    assert regrain(served, "fine").status_code == 200
+    assert regrain(served, "coarse").status_code == 200
     assert served.call(text="a").text == "anew!"
 
 

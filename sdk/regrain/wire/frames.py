@@ -157,10 +157,15 @@ class Stop(Struct, frozen=True, tag=8, array_like=True):
 
 
 class Loaded(Struct, frozen=True, tag=20, array_like=True):
-    """The resident set as it is now, and the seconds that each newly loaded stage took."""
+    """The resident set as it is now, and the seconds that each newly loaded stage took.
+
+    memory: bytes that the replica holds for itself. freed: bytes that dropping stages gave back just now.
+    """
 
     stages: tuple[str, ...]
     seconds: dict[str, float]
+    memory: int = 0
+    freed: int = 0
 
 
 class LoadFailed(Struct, frozen=True, tag=21, array_like=True):

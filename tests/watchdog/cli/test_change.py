@@ -64,11 +64,19 @@ def verb(regrain, monkeypatch, api):
 @pytest.mark.parametrize(
     ("args", "path", "sent"),
     [
-        pytest.param(("grain", "set", "a | b"), "/grain", {"grain": "a | b", "replicas": ""}, id="grain"),
+        pytest.param(
+            ("grain", "set", "a | b"), "/grain", {"grain": "a | b", "replicas": "", "hold": False}, id="grain"
+        ),
+        pytest.param(
+            ("grain", "set", "fine", "--hold"),
+            "/grain",
+            {"grain": "fine", "replicas": "", "hold": True},
+            id="grain that is held",
+        ),
         pytest.param(
             ("grain", "set", "fine", "--replicas", "a=2"),
             "/grain",
-            {"grain": "fine", "replicas": "a=2"},
+            {"grain": "fine", "replicas": "a=2", "hold": False},
             id="grain and replicas",
         ),
         pytest.param(("scale", "a=3"), "/scale", {"group": "a", "replicas": 3}, id="scale"),
@@ -104,11 +112,37 @@ def test_the_grain_is_shown_with_the_last_changes(verb, api):
         "detail": "[no] model",
     }
     api.status["transitions"] = [change]
+    replica = {"pid": 7, "state": "ready", "resident": ["a", "b"], "memory": 3 << 20, "guest": True}
+    api.status["groups"] = [{"name": "a+b", "stages": ["a", "b"], "replicas": [replica]}]
+    api.status["held"] = True
 
     shown = verb("grain", "show").out.splitlines()
 
-    assert shown[0] == "a+b"
-    assert " ".join(shown[2].split(" ago ")[1].split()) == "fine (1) a+b (1) failed 500 ms [no] model"
+    assert shown[0] == "a+b, held"
+    assert shown[2].split() == ["a+b", "7", "ready,", "stands", "in", "a,", "b", "3", "MiB"]
+    assert " ".join(shown[4].split(" ago ")[1].split()) == "fine (1) a+b (1) failed 500 ms [no] model"
+
+
+def test_the_grain_is_left_to_the_controller_again(verb, api):
+    api.answer = 200, {"held": False, "controller": False}
+
+    outcome = verb("grain", "auto")
+
+    assert api.asked == [("/auto", {})]
+    assert (
+        outcome.out
+        == "the grain is not held any more; no controller runs, so it stays until another is set\n"
+    )
+
+
+@pytest.mark.parametrize(("freed", "told"), [(0, ""), (64 << 20, ", 64 MiB given back")])
+def test_what_replicas_keep_is_asked_for_and_told_with_what_they_gave_back(verb, api, freed, told):
+    api.answer = 200, {"resident": "plan", "freed": freed}
+
+    outcome = verb("resident", "plan")
+
+    assert api.asked == [("/resident", {"stages": "plan"})]
+    assert outcome.out == f"replicas keep plan{told}\n"
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=", "=2", "a=-1", "a=1.5", "a=two", "a=²"])

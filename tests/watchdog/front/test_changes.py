@@ -10,6 +10,7 @@ from regrain.errors import GrainError, LoadError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain_watchdog.front.changes import Changes, Release
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
@@ -58,7 +59,8 @@ class Stand:
         manifest = await zygote.hello(TIMEOUT)
         measure = Measure()
         plan = make_plan(manifest, grain, self.config.replicas)
-        app = App(manifest, plan, zygote, memory=1 << 26, max_queue=9, measure=measure, failed=lambda _: None)
+        crew = Crew(manifest, zygote, memory=1 << 26)
+        app = App(plan, crew, max_queue=9, measure=measure, failed=lambda _: None)
         self.live = Live(app, patience=TIMEOUT, sample=lambda _: None)
         await app.start(None)
         self.changes = Changes(self.live, Release(zygote, manifest), self.config, measure, self.start_zygote)

@@ -11,6 +11,7 @@ import pytest
 from regrain.errors import RequestError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.standing import gauges
@@ -29,14 +30,11 @@ async def mortal(name: str = "app", *, replicas: str = "", max_queue: int = 100,
     try:
         manifest = await zygote.hello(TIMEOUT)
         app = App(
-            manifest,
             make_plan(manifest, "coarse", replicas),
-            zygote,
-            memory=1 << 26,
+            Crew(manifest, zygote, memory=1 << 26, care=Care(**care)),
             max_queue=max_queue,
             measure=Measure(),
             failed=lambda _: None,
-            care=Care(**care),
         )
         await asyncio.wait_for(app.start({"what": "fine"}), TIMEOUT)
         yield app
@@ -89,7 +87,7 @@ def test_good_requests_beside_a_poisoned_one_are_all_answered(replicas):
             assert (error.stage, "poison" in error.detail) == ("risky", True)
             assert counted(app, "regrain_poison_total") == 1
             assert counted(app, "regrain_replica_deaths_total") == 2
-            assert gauges(app.functions, app.pool).looping == {"risky": 0}
+            assert gauges(app.functions, app.crew.pool).looping == {"risky": 0}
 
     asyncio.run(scenario())
 
@@ -101,7 +99,7 @@ def test_a_request_whose_replica_is_killed_is_answered_by_another(tmp_path):
 
             assert answer == f"first {tmp_path / 'been'}"
             assert counted(app, "regrain_retries_total") == 1
-            assert app.pool.in_use == 0
+            assert app.crew.pool.in_use == 0
 
     asyncio.run(scenario())
 
@@ -198,7 +196,7 @@ def test_a_crash_loop_is_told_and_tried_further_until_it_ends(tmp_path, monkeypa
             assert int(error.headers["Retry-After"]) >= 1
             assert (await waited).status is HTTPStatus.SERVICE_UNAVAILABLE
             assert app.unready() == "crash-loop: replicas of model end as soon as they start"
-            assert (app.state(), gauges(app.functions, app.pool).looping) == ("crash-loop", {"model": 1})
+            assert (app.state(), gauges(app.functions, app.crew.pool).looping) == ("crash-loop", {"model": 1})
 
             gate.unlink()
             await until(lambda: app.functions[0].is_serving)

@@ -9,6 +9,7 @@ import pytest
 from regrain.errors import RequestError, SpecError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
@@ -56,10 +57,8 @@ class Stand:
 
     def app(self, grain):
         return App(
-            self.manifest,
             make_plan(self.manifest, grain),
-            self.zygote,
-            memory=1 << 26,
+            Crew(self.manifest, self.zygote, memory=1 << 26),
             max_queue=100,
             measure=Measure(),
             failed=lambda _: None,

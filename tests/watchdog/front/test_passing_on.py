@@ -9,6 +9,7 @@ import pytest
 
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
@@ -24,7 +25,7 @@ def owners(app: App) -> set[int]:
     found = set()
     for segment in range(1, 50):
         with contextlib.suppress(KeyError):
-            found.add(app.pool.segment(segment).owner)
+            found.add(app.crew.pool.segment(segment).owner)
     return found
 
 
@@ -33,9 +34,8 @@ def test_what_is_handed_on_as_it_came_is_not_written_again():
         zygote = Zygote(str(PASSES), died=lambda _: None, exited=lambda _, __: None)
         manifest = await zygote.hello(TIMEOUT)
         plan = make_plan(manifest, "fine", "")
-        app = App(
-            manifest, plan, zygote, memory=1 << 28, max_queue=9, measure=Measure(), failed=lambda _: None
-        )
+        crew = Crew(manifest, zygote, memory=1 << 28)
+        app = App(plan, crew, max_queue=9, measure=Measure(), failed=lambda _: None)
         try:
             await asyncio.wait_for(app.start(None), TIMEOUT)
             for _ in range(3):
@@ -43,7 +43,7 @@ def test_what_is_handed_on_as_it_came_is_not_written_again():
                 reply = await asyncio.wait_for(app.submit(call), TIMEOUT)
 
                 assert reply.value == float(sum(range(SIZE // 2, SIZE)))
-                assert app.pool.in_use == 0
+                assert app.crew.pool.in_use == 0
             maker, keeper, _ = (function.replicas[0].number for function in app.functions)
             assert maker in owners(app)
             assert keeper not in owners(app)

@@ -2,11 +2,10 @@ from http import HTTPStatus
 
 import pytest
 
-from regrain.errors import RequestError
 from regrain.graph import Graph, Ref
 from regrain.manifest import Manifest, Parameter, StageSpec
 from regrain.plan import Group, Plan
-from regrain_watchdog.front.room import check_room, free_memory, memory_of
+from regrain_watchdog.front.room import free_memory, memory_of, no_room
 
 MIB = 1 << 20
 
@@ -58,8 +57,7 @@ def test_a_plan_needs_what_its_stages_declare_once_per_replica():
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_both_numbers():
-    check_room(2 * MIB, 2 * MIB)
-    with pytest.raises(RequestError, match="needs 3 MiB, 2 MiB are free") as refused:
-        check_room(3 * MIB, 2 * MIB)
+    refused = no_room(3 * MIB, 2 * MIB)
 
-    assert refused.value.status == HTTPStatus.CONFLICT
+    assert "needs 3 MiB, 2 MiB are free" in refused.detail
+    assert refused.status == HTTPStatus.CONFLICT

@@ -13,6 +13,7 @@ import pytest
 from regrain.errors import RequestError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
@@ -44,10 +45,8 @@ async def served(
     try:
         manifest = await zygote.hello(TIMEOUT)
         app = App(
-            manifest,
             make_plan(manifest, grain, replicas),
-            zygote,
-            memory=memory,
+            Crew(manifest, zygote, memory=memory),
             max_queue=1000,
             measure=Measure(),
             failed=lambda _: None,
@@ -112,16 +111,16 @@ def test_calls_leave_no_memory_and_no_descriptor_behind(grain):
         async with served("maps", grain, sample=MAPS) as app:
             process = psutil.Process()
             await ask(app, **MAPS)
-            memory, held, descriptors = app.pool.in_use, app.pool.held, process.num_fds()
+            memory, held, descriptors = app.crew.pool.in_use, app.crew.pool.held, process.num_fds()
             theirs = {pid: psutil.Process(pid).num_fds() for pid in pids(app)}
 
             for start in range(0, 200, 8):
                 await asyncio.gather(*(ask(app, numbers=[n] * (n % 9)) for n in range(start, start + 8)))
 
-            assert app.pool.in_use == memory
-            assert app.pool.held <= 4 * held
+            assert app.crew.pool.in_use == memory
+            assert app.crew.pool.held <= 4 * held
             grown = (
-                app.pool.held - held
+                app.crew.pool.held - held
             ) >> 20  # each segment is two descriptors here, and a mapping's there
             assert process.num_fds() <= descriptors + 3 * grown
             assert {
@@ -256,7 +255,7 @@ def test_the_stages_of_a_call_that_was_cancelled_see_it(tmp_path):
             with pytest.raises(asyncio.CancelledError):
                 await task
             async with asyncio.timeout(TIMEOUT):
-                while app.pool.in_use or any(app._supervisor.cancels[:]):
+                while app.crew.pool.in_use or any(app.crew.cancels[:]):
                     await asyncio.sleep(0.005)
             assert app.in_flight == 0
 

@@ -12,6 +12,7 @@ import pytest
 from regrain.errors import LoadError, RequestError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import State
 from regrain_watchdog.front.service import App
@@ -67,7 +68,8 @@ async def opened(target: Path, grain: str = "coarse", *, replicas: str = "", fai
     try:
         manifest = await zygote.hello(TIMEOUT)
         plan = make_plan(manifest, grain, replicas)
-        app = App(manifest, plan, zygote, memory=1 << 26, max_queue=100, measure=Measure(), failed=failed)
+        crew = Crew(manifest, zygote, memory=1 << 26)
+        app = App(plan, crew, max_queue=100, measure=Measure(), failed=failed)
         yield app
     finally:
         if app is not None:
@@ -179,7 +181,7 @@ def test_stopping_ends_every_process_and_gives_every_descriptor_back():
             await until(
                 lambda: not {replica.pid for replica in replicas(app)} & set(pids[:2]) and not app.unready()
             )
-            app._supervisor.cancels.close()  # its owner may need it until the last call is over
+            app.crew.cancels.close()  # its owner may need it until the last call is over
 
         assert not any(psutil.pid_exists(pid) for pid in pids)
         assert process.num_fds() <= before
@@ -218,9 +220,8 @@ def test_an_app_outlives_its_zygote_and_starts_replicas_from_the_next():
         manifest = await first.hello(TIMEOUT)
         await second.hello(TIMEOUT)
         plan = make_plan(manifest, "coarse", "2")
-        app = App(
-            manifest, plan, first, memory=1 << 26, max_queue=100, measure=Measure(), failed=lambda _: None
-        )
+        crew = Crew(manifest, first, memory=1 << 26)
+        app = App(plan, crew, max_queue=100, measure=Measure(), failed=lambda _: None)
         await asyncio.wait_for(app.start({"numbers": [1], "scale": 2}), TIMEOUT)
 
         os.kill(first._process.pid, signal.SIGKILL)
@@ -229,7 +230,7 @@ def test_an_app_outlives_its_zygote_and_starts_replicas_from_the_next():
         os.kill(old.pid, signal.SIGKILL)
         await until(lambda: old.state is State.DEAD)
         assert (await ask(app, numbers=[2], scale=1))["squares"] == [4, 4]
-        app.use_zygote(second)
+        app.crew.use_zygote(second)
         await until(lambda: [replica.state for replica in replicas(app)] == [State.READY] * 2)
 
         assert old not in replicas(app)

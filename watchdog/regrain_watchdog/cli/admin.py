@@ -33,10 +33,17 @@ class AdminError(RegrainError):
 
 
 class Replica(Struct, frozen=True, kw_only=True):
-    """A worker process of a group."""
+    """A worker process of a group.
+
+    resident: the stages that it has loaded. memory: bytes that it holds for itself.
+    guest: it stands in until the group has replicas of its own.
+    """
 
     pid: int
     state: str
+    resident: list[str] = []
+    memory: int = 0
+    guest: bool = False
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
@@ -96,6 +103,8 @@ class Status(Struct, frozen=True, kw_only=True):
     slo: Objective | None = None
     warnings: list[str] = []
     transitions: list[Transition] = []
+    resident: str = ""
+    held: bool = False
 
 
 class Span(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ VERBS = {
     "graph": "Draw an app's stages and groups.",
     "status": "Show what a running app is doing.",
     "grain": "Show a running app's grain, or put another one in force.",
+    "resident": "Choose which stages the replicas of a running app keep loaded.",
     "scale": "Give a group of a running app another number of replicas.",
     "update": "Serve an app's code as it is on disk now.",
     "rollback": "Serve the version before this one again.",

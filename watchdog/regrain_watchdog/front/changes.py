@@ -13,17 +13,20 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from regrain.errors import GrainError, SpecError
+from regrain.errors import GrainError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.room import check_room, free_memory, memory_of
+from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.supervise import Care
 from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.policy import resident
+from regrain_watchdog.policy.staged import Leg, path
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Changes:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
         plan = make_plan(self.release.manifest, grain, replicas or self._config.replicas)
         with self._live.turn():
-            return await self._live.change(await self._make(self.release, plan))
+            return await self._carry(self.release, plan)
 
     async def scale(self, group: str, replicas: int) -> Change:
         """Give a group (by its name or a stage's) another number of replicas, the others as they are."""
@@ -81,6 +84,15 @@ class Changes:
         )
         return await self.regrain(current.grain, _replicas(Plan(wanted)))
 
+    async def keep(self, setting: str) -> int:
+        """Have replicas keep other stages loaded; return the bytes given back. Errors of `Crew.keep`, `Live.turn`."""
+        with self._live.turn():
+            return await self._live.current.crew.keep(setting)
+
+    def hold(self, *, held: bool) -> None:
+        """Say whether only operators may change the grain from here on."""
+        self._live.held = held
+
     async def update(self) -> Change:
         """Serve the code as it is on disk now; what does not load leaves the old version in force."""
         with self._live.turn():
@@ -88,7 +100,7 @@ class Changes:
             try:
                 manifest = await zygote.hello(self._config.start_timeout)
                 new = Release(zygote, manifest)
-                change = await self._live.change(await self._make(new, self._carried(manifest)))
+                change = await self._carry(new, self._carried(manifest))
             except BaseException:
                 await zygote.stop()
                 raise
@@ -101,7 +113,7 @@ class Changes:
             old = self.previous
             if old is None:
                 raise SpecError("there is no earlier version to go back to")
-            change = await self._live.change(await self._make(old, self._carried(old.manifest)))
+            change = await self._carry(old, self._carried(old.manifest))
             self.previous, self.release = self.release, old
             return change
 
@@ -137,18 +149,69 @@ class Changes:
             )
             return make_plan(manifest, grain, self._config.replicas)
 
-    async def _make(self, release: Release, plan: Plan) -> App:
-        check_room(memory_of(plan, release.manifest), await asyncio.to_thread(free_memory))
-        return App(
-            release.manifest,
+    async def _carry(self, release: Release, plan: Plan) -> Change:
+        """Put a plan in force, over smaller ones where memory allows no other way; what fails leaves all as it was."""
+        old = self._live.current
+        legs = await self._legs(old, release, plan)
+        for leg in legs[:-1]:
+            logger.info("both plans at once do not fit: going over %s", _replicas(leg.plan))
+        try:
+            for leg in legs:
+                change = await self._live.change(
+                    self._app(self._crew(release) if leg.is_new else old.crew, leg.plan)
+                )
+        except RequestError:
+            shrunk = self._live.current
+            if shrunk is not old and shrunk.crew is old.crew and len(legs) > 1:
+                await self._live.change(self._app(old.crew, old.route.plan))
+            raise
+        return change
+
+    async def _legs(self, old: App, release: Release, plan: Plan) -> list[Leg]:
+        """Return the way to a plan; RequestError (409) with both numbers if there is none."""
+        missing = {group.name: group.replicas for group in plan.groups}
+        if release.manifest is old.manifest:
+            missing = dict(old.crew.cast(plan.groups).missing)
+        keeps = old.crew.keeps
+        needed = sum(
+            missing.get(group.name, 0) * memory_of_replica(group, release.manifest, keeps)
+            for group in plan.groups
+        )
+        free = await asyncio.to_thread(free_memory) if needed else 0
+        legs = path(
+            old.route.plan,
             plan,
-            release.zygote,
-            memory=self._config.memory,
+            missing=needed,
+            old_needs=lambda one: memory_of(one, old.manifest, keeps),
+            new_needs=lambda one: memory_of(one, release.manifest, keeps),
+            free=free,
+        )
+        if not legs:
+            raise no_room(needed, free)
+        return legs
+
+    def _crew(self, release: Release) -> Crew:
+        """Return the crew of a version: the one in force, or a new one."""
+        current = self._live.current.crew
+        if release.manifest is current.manifest:
+            return current
+        return make_crew(release, self._config, current.keeps)
+
+    def _app(self, crew: Crew, plan: Plan) -> App:
+        return App(
+            plan,
+            crew,
             max_queue=self._config.max_queue,
-            care=Care(hang_timeout=self._config.hang_timeout, memory=self._config.replica_memory),
             measure=self._measure,
             failed=lambda error: logger.warning("%s", error),
         )
+
+
+def make_crew(release: Release, config: Config, keeps: str) -> Crew:
+    """Make the crew of a version, without replicas; SpecError if it is to keep stages that it does not have."""
+    resident.check(keeps, release.manifest.graph.stages)
+    care = Care(hang_timeout=config.hang_timeout, memory=config.replica_memory)
+    return Crew(release.manifest, release.zygote, memory=config.memory, care=care, keeps=keeps)
 
 
 def _replicas(plan: Plan) -> str:

@@ -20,6 +20,7 @@ from regrain.units import parse_seconds
 from regrain_watchdog.front import settings
 from regrain_watchdog.front.listen import is_loopback
 from regrain_watchdog.front.settings import MIB, Option
+from regrain_watchdog.policy.resident import PLAN
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -92,6 +93,15 @@ class Config:
             "Worker processes per group.",
             'one number for all groups, or "decode=1,recognise=2" by stage or group',
             "one of each group",
+        ),
+    )
+    resident: str = dataclasses.field(
+        default=PLAN,
+        metadata=settings.text(
+            "Stages that replicas keep loaded: those of their group (plan), all, or these beside their group's. "
+            "A change among loaded stages starts no process.",
+            'plan, all, or stages such as "detect,recognise"',
+            "",
         ),
     )
     slo: str = dataclasses.field(

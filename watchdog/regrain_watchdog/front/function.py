@@ -6,8 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
 
 from regrain.errors import RequestError
 from regrain.plan import Group, Step
@@ -46,44 +47,77 @@ class Death:
     rerun_bars: str
 
 
-class Function:
-    """The replicas of one group, and what waits for them.
+@dataclass(slots=True, eq=False)
+class Learned:
+    """What is known of a step, whichever plan runs it.
 
-    refused: told of jobs that leave without a result.
-    sample: values of units that warm a replica up, taken from the first batch (their leaves are kept).
+    sample: values of units that warm a replica up, taken from the app's sample (their leaves are kept).
+    cost: what a unit's run and its hop take. service, unit_service: seconds that a dispatch and a unit of it take.
+    room: bytes that a unit's results take.
+    """
+
+    step: Step
+    sample: list[list[frames.Parts]] = field(default_factory=list)
+    cost: Estimate = field(default_factory=Estimate)
+    service: float = 0.0
+    unit_service: float = 0.0
+    room: float = 0.0
+
+
+class Owner(Protocol):
+    """The app that a function belongs to."""
+
+    def done(self, replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
+        """A dispatch came back."""
+
+    def lost(self, dispatch: Dispatch, error: RequestError) -> None:
+        """A dispatch has gone with its replica, and is not tried again."""
+
+    def refused(self, job: Job, error: RequestError) -> None:
+        """A job leaves without a result."""
+
+    def broke(self, error: Exception) -> None:
+        """No replica of the function can start."""
+
+
+class Function:
+    """A group's queue, and the replicas that serve it.
+
+    wanted: how many replicas are its own (its group's number once its plan is in force).
     is_warming: whether replicas that are merely loaded get batches, which is how they get warm at first.
-    cost: what a unit's run and its hop take, as learned so far.
+    is_given_up: whether no replica of it can start.
     left: gives the seconds that a unit has from here to the end of its request: as a rule, and rarely exceeded.
     deaths: how many replicas in a row ended before they were of use.
     """
 
-    def __init__(
-        self,
-        group: Group,
-        step: Step,
-        *,
-        measure: Measure,
-        refused: Callable[[Job, RequestError], None],
-    ) -> None:
+    def __init__(self, group: Group, learned: Learned, *, measure: Measure, owner: Owner) -> None:
         self.group = group
-        self.step = step
+        self.learned = learned
+        self.step = learned.step
         self.name = group.name
+        self.owner = owner
+        self.wanted = 0
         self.replicas: list[Replica] = []
-        self.sample: list[list[frames.Parts]] = []
         self.is_warming = True
+        self.is_given_up = False
         self._measure = measure
-        self._refused = refused
-        self.cost = Estimate()
         self.left: Callable[[float], tuple[float, float]] = self._own_cost
         self.deaths = 0
         self._line: Line[Job] = Line(lambda job: job.flight.ended)
-        self._service = 0.0
-        self._unit_service = 0.0
-        self._room = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._line)
+
+    @property
+    def cost(self) -> Estimate:
+        """What a unit's run and its hop take, as learned so far."""
+        return self.learned.cost
+
+    @property
+    def own(self) -> list[Replica]:
+        """The replicas that are its own; the others are guests."""
+        return [replica for replica in self.replicas if replica.home is self]
 
     @property
     def is_looping(self) -> bool:
@@ -119,6 +153,10 @@ class Function:
         """Requests have ended of which jobs wait here: they count no more."""
         self._line.forget()
 
+    def urgency(self) -> tuple[float, float, float]:
+        """How urgent the job is that waits here and is next; less goes first."""
+        return self._line.urgency()
+
     def pump(self) -> None:
         """Hand out every batch that is due, as long as a replica has room for it."""
         if self._timer is not None:
@@ -137,21 +175,22 @@ class Function:
 
     def warm(self, replica: Replica) -> None:
         """Run the sample on a replica; its results are thrown away."""
-        size = len(self.sample)
-        units = [frames.Unit("warm-up", 0, 0.0, b"", values) for values in self.sample]
-        replica.run(self.step, units, Dispatch(self.step, [], size, time.monotonic()), self.room(size))
+        size = len(self.learned.sample)
+        units = [frames.Unit("warm-up", 0, 0.0, b"", values) for values in self.learned.sample]
+        replica.run(units, Dispatch(self, [], size, time.monotonic()), self.room(size))
 
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
         service = sum(timing.seconds for timing in done.timings)
         answered = dispatch.first or now
         held = now - dispatch.sent if self.step.streams else service
-        self._service = batch.smoothed(self._service, held)
-        self._unit_service = batch.smoothed(self._unit_service, service / dispatch.size)
+        learned = self.learned
+        learned.service = batch.smoothed(learned.service, held)
+        learned.unit_service = batch.smoothed(learned.unit_service, service / dispatch.size)
         if dispatch.jobs:
             self.cost.learn(answered - dispatch.sent, now)
         nbytes = _placed(done) if dispatch.extents else 0
-        self._room = max(self._room * 0.99, nbytes / dispatch.size)
+        learned.room = max(learned.room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service)
         self._measure.ran(self.name, hop, done.timings)
         size = dispatch.size
@@ -166,10 +205,13 @@ class Function:
 
     def room(self, units: int) -> int:
         """Return the bytes that the results of a batch are expected to need."""
-        return min(int(self._room * units * ROOM_MARGIN), ROOM_LIMIT)
+        return min(int(self.learned.room * units * ROOM_MARGIN), ROOM_LIMIT)
 
     def drain(self, error: RequestError) -> None:
         """Refuse everything that waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for job in self.waiting():
             self.refuse(job, error)
         self._line.forget()
@@ -177,7 +219,7 @@ class Function:
     def refuse(self, job: Job, error: RequestError) -> None:
         """Have a request end whose job waits here."""
         self._line.forget()
-        self._refused(job, error)
+        self.owner.refused(job, error)
 
     def ahead(self, *, priority: int, deadline: float) -> float:
         """Return the seconds until a replica would be free for a job that came now; 0.0 if one is free already."""
@@ -186,13 +228,13 @@ class Function:
             return 0.0
         size = self._together()
         dispatches = math.ceil(self._line.ahead(priority=priority, deadline=deadline) / size)
-        return (dispatches + RESIDUAL * len(serving)) * self._service / len(serving)
+        return (dispatches + RESIDUAL * len(serving)) * self.learned.service / len(serving)
 
     def _together(self) -> int:
         """Return how many units the next dispatch may hold; a stream is one dispatch's whole work."""
         if self.step.streams:
             return 1
-        return batch.units_together(self._unit_service, max_size=self.group.max_size)
+        return batch.units_together(self.learned.unit_service, max_size=self.group.max_size)
 
     def drained_in(self) -> float:
         """Return the seconds until all that waits here will have been served."""
@@ -214,9 +256,9 @@ class Function:
             )
             items = job.flight.call.items
             if job.flight.ended:
-                self._refused(job, shutting_down())  # nobody hears it; its values are let go of
+                self.owner.refused(job, shutting_down())  # nobody hears it; its values are let go of
             elif items is not None and items.has_begun:
-                self._refused(job, _cut_off(death))
+                self.owner.refused(job, _cut_off(death))
             elif verdict in (Verdict.AGAIN, Verdict.ALONE):
                 job.alone = job.alone or verdict is Verdict.ALONE
                 self._measure.retried(self.name)
@@ -224,7 +266,7 @@ class Function:
             else:
                 if verdict is Verdict.POISON:
                     self._measure.poisoned(self.name)
-                self._refused(job, _obituary(verdict, death))
+                self.owner.refused(job, _obituary(verdict, death))
 
     def _own_cost(self, now: float) -> tuple[float, float]:
         belief = self.cost.belief(now)
@@ -248,12 +290,16 @@ class Function:
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
         usable = (State.READY, State.LOADED) if self.is_warming else (State.READY,)
-        held = 1 if self.step.streams else batch.may_hold(self._service)
+        held = 1 if self.step.streams else batch.may_hold(self.learned.service)
         best = None
         for replica in self.replicas:
-            if replica.state in usable and len(replica.holding) < held:
+            if replica.state in usable and len(replica.holding) < held and self._may_follow(replica):
                 held, best = len(replica.holding), replica
         return best
+
+    def _may_follow(self, replica: Replica) -> bool:
+        """Whether nothing of another function, which may be long, is before it."""
+        return len(replica.functions) == 1 or all(one.function is self for one in replica.holding.values())
 
     def _dispatch(self, replica: Replica, now: float) -> None:
         jobs, waits = self._take(now)
@@ -263,15 +309,15 @@ class Function:
         for job in jobs:
             job.flight.flying += 1
         try:
-            replica.run(self.step, units, Dispatch(self.step, jobs, len(jobs), now), self.room(len(jobs)))
+            replica.run(units, Dispatch(self, jobs, len(jobs), now), self.room(len(jobs)))
         except RequestError as error:
             for job in jobs:
                 job.flight.flying -= 1
-                self._refused(job, error)
+                self.owner.refused(job, error)
             return
         for flight, waited in waits.items():
             flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
-        if self.is_warming and not self.sample:
+        if not self.learned.sample:
             self._keep(replica, jobs)
         self._measure.dispatched(self.name, len(jobs), max(waits.values()))
 
@@ -284,7 +330,7 @@ class Function:
         taken = self._line.take(size, expected=expected, safe=safe, now=now)
         for job in taken.shed:
             job.flight.waiting -= 1
-            self._refused(job, self._late())
+            self.owner.refused(job, self._late())
         for job, since in taken.units:
             flight = job.flight
             if not flight.ended:  # another job of its may have been shed just now
@@ -299,9 +345,9 @@ class Function:
         return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
 
     def _keep(self, replica: Replica, jobs: list[Job]) -> None:
-        """Keep a batch's values as the sample; they stay in shared memory for as long as the function lives."""
-        self.sample = [job.values for job in jobs]
-        for values in self.sample:
+        """Keep the values of the app's sample; they stay in shared memory for as long as the version lives."""
+        self.learned.sample = [job.values for job in jobs if job.flight.call.is_sample]
+        for values in self.learned.sample:
             for parts in values:
                 for leaf in leaves(parts.values):
                     replica.pool.retain(leaf.generation)

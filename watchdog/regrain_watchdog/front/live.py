@@ -1,8 +1,10 @@
 """An app that changes while it serves: from one plan to another, from one version of its code to the next.
 
-Each plan in force is an App of its own (service.py). A change starts the next one beside it, warms it up, and only then
-sends new calls there; calls that are under way end where they began, and when the last of them has, the old one's
-processes are stopped. What is to be done when is decided by a pure machine (policy/transition.py); this module does it.
+Each plan is an App of its own (service.py), over the replicas of its version (crew.py). A change makes the next one
+beside it: living replicas serve both, what is missing is started and warmed up, and only then do new calls go there.
+Calls that are under way end where they began, and when the last of them has, the replicas are stopped that only the old
+plan used. Where nothing is missing, the route swaps at once.
+What is to be done when is decided by a pure machine (policy/transition.py); this module does it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -28,6 +30,7 @@ from regrain_watchdog.policy.transition import (
     Instruction,
     Loaded,
     Phase,
+    Start,
     StartFailed,
     Stop,
     Swap,
@@ -68,6 +71,9 @@ class Live:
     patience: seconds that a new plan has to become ready, and an old one to end its last calls.
     sample: gives the parameters of an app's sample.
     swapped: told of each plan that comes into force.
+
+    Attributes:
+        held: whether only operators may change the grain.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class Live:
         swapped: Callable[[App], None] = lambda _: None,
     ) -> None:
         self.current = app
+        self.held = False
         self.changes: deque[Change] = deque(maxlen=KEPT)
         self._patience = patience
         self._sample = sample
@@ -118,7 +125,12 @@ class Live:
             }
             for change in self.changes
         ]
-        return {**self.current.status(), "transitions": changes[::-1]}
+        return {
+            **self.current.status(),
+            "resident": self.current.crew.keeps,
+            "held": self.held,
+            "transitions": changes[::-1],
+        }
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -149,7 +161,13 @@ class Live:
         except BaseException:
             await new.stop()
             raise
+        await self.drained()
         return await _Change(self, new, sample).run()
+
+    async def drained(self) -> None:
+        """Wait until the last change has ended, with the old plan's last call."""
+        if self._tail is not None:
+            await asyncio.wait([self._tail])
 
     def drain(self) -> None:
         """Say from here on that the app is to stop; a change under way is given up, calls are still served."""
@@ -170,25 +188,26 @@ class Live:
     def kill(self) -> None:
         """End every process at once."""
         for app in self._apps:
-            app.kill()
+            app.crew.kill()
 
     def exited(self, number: int, status: int) -> None:
         """A zygote has reaped a replica."""
         if status:  # who ends in order was told to, or is noticed by what it leaves undone
-            self.current.exited(number, status)
+            self.current.crew.exited(number, status)
 
     def begin(self, new: App) -> None:
         """Take in the next plan."""
         self._apps.append(new)
 
-    def swap(self, new: App) -> None:
-        """Put a plan in force."""
+    def swap(self, new: App, homes: Mapping[int, str]) -> None:
+        """Put a plan in force; `homes` says for which group each replica that was taken over counts."""
+        new.crew.enforce(new.functions, homes)
         self.current = new
         self._show(new)
         self._swapped(new)
 
     def _show(self, app: App) -> None:
-        app.measure.gauges = lambda: gauges(app.functions, app.pool)
+        app.measure.gauges = lambda: gauges(app.functions, app.crew.pool)
 
     async def forget(self, app: App) -> None:
         """Stop a plan's processes."""
@@ -214,14 +233,16 @@ class _Change:
         self._old = live.current
         self._new = new
         self._began = time.monotonic()
+        self._cast = new.crew.cast(new.route.plan.groups)
         self._transition = Transition(
-            missing={group.name: group.replicas for group in new.route.plan.groups},
-            free=False,
+            missing=self._cast.missing,
+            free=self._cast.is_free(regroups=new.route.plan.grain != live.current.route.plan.grain),
             surplus=frozenset({OLD}),
         )
         self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
         live.changes.append(self._log)
         live.begin(new)
+        new.crew.adopt(new.functions, self._cast)
 
     async def run(self) -> Change:
         try:
@@ -243,7 +264,7 @@ class _Change:
                 case WarmUp():
                     await self._do(self._transition.handle(await self._warm()))
                 case Swap():
-                    self._live.swap(self._new)
+                    self._live.swap(self._new, self._cast.homes)
                     logger.info("in force: %s", _name(self._new))
                     self._live.follow(self._drain())
                 case Stop():
@@ -251,20 +272,20 @@ class _Change:
                 case Abandon():
                     logger.warning("%s did not come into force: %s", _name(self._new), instruction.reason)
                     await self._live.forget(self._new)
-                case _:
-                    starts = True
+                case Start():
+                    starts = not self._transition.free  # behind a swap the crew does it by itself
         if starts:
             await self._load()
 
     async def _load(self) -> None:
-        event = await self._bounded(self._new.load(), StartFailed)
+        event = await self._bounded(self._new.load(self._cast.missing), StartFailed)
         if event is not None:
             await self._do(self._transition.handle(event))
             return
         loaded = [
             Loaded(function.name, replica.number)
             for function in self._new.functions
-            for replica in function.replicas
+            for replica in function.own
         ]
         for one in loaded:
             await self._do(self._transition.handle(one))
@@ -297,6 +318,10 @@ class _Change:
     async def _drain(self) -> None:
         """Wait for the old plan's last call, then stop it."""
         self._note()
+        try:
+            await self._new.learn_sample(self._sample)
+        except RegrainError as error:
+            logger.warning("%s", error)
         until = time.monotonic() + self._live.patience
         while self._old.in_flight and time.monotonic() < until:
             await self._old.idle(until - time.monotonic())

@@ -1,6 +1,8 @@
 """The part of the admin API that changes something.
 
-    POST /grain     {"grain": "decode+detect | crop", "replicas": "crop=2"}    another grain
+    POST /grain     {"grain": "decode+detect | crop", "replicas": "crop=2"}    another grain; "hold": true keeps it
+    POST /auto                                                                 leave the grain to the controller again
+    POST /resident  {"stages": "all"}                                          what replicas keep loaded
     POST /scale     {"group": "crop", "replicas": 3}                           more or fewer replicas
     POST /update                                                               the code as it is on disk now
     POST /rollback                                                             the version before
@@ -34,6 +36,27 @@ class Regrain(Struct, frozen=True, forbid_unknown_fields=True):
 
     grain: str
     replicas: str = ""
+    hold: bool = False
+
+
+class Keep(Struct, frozen=True, forbid_unknown_fields=True):
+    """What POST /resident takes: "plan", "all", or stages such as "detect,recognise"."""
+
+    stages: str
+
+
+class Kept(Struct, frozen=True):
+    """What POST /resident answers: what replicas keep loaded now, and the bytes that they gave back for it."""
+
+    resident: str
+    freed: int
+
+
+class Held(Struct, frozen=True):
+    """What POST /auto answers: whether only operators may change the grain, and who else does."""
+
+    held: bool
+    controller: bool = False
 
 
 class Scale(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +67,10 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
-    """What POST /update and POST /rollback take."""
+    """What POST /auto, POST /update and POST /rollback take."""
+
+
+Told = Change | Kept | Held
 
 
 class Operations:
@@ -52,15 +78,17 @@ class Operations:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._paths: dict[str, Callable[[bytes], Coroutine[None, None, Change]]] = {
+        self._paths: dict[str, Callable[[bytes], Coroutine[None, None, Told]]] = {
             "/grain": self._grain,
+            "/auto": self._auto,
+            "/resident": self._resident,
             "/scale": self._scale,
             "/update": self._update,
             "/rollback": self._rollback,
         }
 
     async def answer(self, scope: Scope, proto: Exchange) -> bytes:
-        """Return the change as JSON; RequestError says why there is none."""
+        """Return what came of it as JSON; RequestError says why there is none."""
         operation = self._paths.get(scope.path)
         if operation is None:
             raise RequestError(
@@ -69,16 +97,28 @@ class Operations:
         headers = dict(scope.headers.items())
         sent = await body.read(proto, headers, limit=MAX_BODY, timeout=BODY_TIMEOUT)
         try:
-            change = await _whole(operation(sent or b"{}"))
+            told = await _whole(operation(sent or b"{}"))
         except (SpecError, msgspec.MsgspecError) as error:
             raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except LoadError as error:
             raise RequestError(HTTPStatus.CONFLICT, f"the old version stays: {error}") from error
-        return msgspec.json.encode(change)
+        return msgspec.json.encode(told)
 
     async def _grain(self, sent: bytes) -> Change:
         wanted = msgspec.json.decode(sent, type=Regrain)
-        return await self._changes.regrain(wanted.grain, wanted.replicas)
+        change = await self._changes.regrain(wanted.grain, wanted.replicas)
+        self._changes.hold(held=wanted.hold)
+        return change
+
+    async def _auto(self, sent: bytes) -> Held:
+        msgspec.json.decode(sent, type=Nothing)
+        self._changes.hold(held=False)
+        return Held(held=False)
+
+    async def _resident(self, sent: bytes) -> Kept:
+        wanted = msgspec.json.decode(sent, type=Keep)
+        freed = await self._changes.keep(wanted.stages)
+        return Kept(resident=wanted.stages, freed=freed)
 
     async def _scale(self, sent: bytes) -> Change:
         wanted = msgspec.json.decode(sent, type=Scale)
@@ -93,7 +133,7 @@ class Operations:
         return await self._changes.roll_back()
 
 
-async def _whole(operation: Coroutine[None, None, Change]) -> Change:
+async def _whole(operation: Coroutine[None, None, Told]) -> Told:
     """Carry an operation out to its end, even if who asked for it goes away; only the app's end gives it up."""
     task = asyncio.ensure_future(operation)
     try:

@@ -9,10 +9,11 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from regrain.errors import RequestError
 from regrain.plan import Step
@@ -23,11 +24,15 @@ from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.streaming import Collected
 
+if TYPE_CHECKING:
+    from regrain_watchdog.front.function import Function
+
 
 class State(enum.Enum):
-    """How far a replica is."""
+    """How far a replica is. One that is LOADING has served already and takes in further stages."""
 
     STARTING = "starting"
+    LOADING = "loading"
     LOADED = "loaded"
     READY = "ready"
     STOPPING = "stopping"
@@ -36,18 +41,23 @@ class State(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Dispatch:
-    """A batch of `size` units at a replica. A warm-up has units and no jobs; its results are thrown away.
+    """A batch of `size` units of a function at a replica. A warm-up has no jobs; its results are thrown away.
 
     first: when the first item of one that streams came; 0.0 before. credit: items of it that may still come.
     """
 
-    step: Step
+    function: Function
     jobs: list[Job]
     size: int
     sent: float
     first: float = 0.0
     credit: int = 0
     extents: list[frames.Extent] = field(default_factory=list)
+
+    @property
+    def step(self) -> Step:
+        """What is run."""
+        return self.function.step
 
     def given(self) -> Iterator[frames.Leaf]:
         """Every leaf in a segment that its jobs bring."""
@@ -56,21 +66,34 @@ class Dispatch:
                 yield from leaves(parts.values)
 
 
-@dataclass(slots=True)
-class Handlers:
+class Handlers(Protocol):
     """Whom a replica tells what happens to it."""
 
-    loaded: Callable[[Replica, frames.Loaded], None]
-    load_failed: Callable[[Replica, frames.LoadFailed], None]
-    done: Callable[[Replica, Dispatch, frames.Done], None]
-    gone: Callable[[Replica, str], None]
+    def loaded(self, replica: Replica, frame: frames.Loaded) -> None:
+        """Its resident set has changed."""
+
+    def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
+        """A stage could not be loaded."""
+
+    def done(self, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
+        """A dispatch came back."""
+
+    def gone(self, replica: Replica, reason: str) -> None:
+        """Its link is down."""
+
+    def lasts(self, replica: Replica) -> None:
+        """It has lived long enough to count as sound."""
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """One worker process of a function.
+    """One worker process.
 
     number: its id, never used twice; it is also the owner of its segments in the pool.
+    home: the function whose number of replicas it counts for. functions: all that it serves.
+    wanted: the stages that it is to have loaded. resident: those of them that it has. warmed: those that have run.
+    memory: bytes that it holds for itself (unique set size), as it last said. freed: those that it gave back at last.
+    has_settled: whether it has loaded and dropped all that it was told to.
     served: whether it has answered a request. on_trial: whether it took the place of one that died early, and has not
         shown yet that it lasts.
     """
@@ -79,6 +102,14 @@ class Replica:
     pool: Pool
     progress: mmap.mmap
     handlers: Handlers
+    home: Function
+    functions: list[Function] = field(default_factory=list)
+    wanted: frozenset[str] = frozenset()
+    resident: frozenset[str] = frozenset()
+    warmed: set[str] = field(default_factory=set)
+    memory: int = 0
+    freed: int = 0
+    has_settled: bool = False
     link: Link[frames.FromReplica] | None = None
     pid: int = 0
     pidfd: int = -1
@@ -110,6 +141,9 @@ class Replica:
                 self._grant(frame)
             case frames.Loaded():
                 self.load_seconds.update(frame.seconds)
+                self.resident = self.wanted.intersection(frame.stages)
+                self.memory, self.freed = frame.memory, frame.freed
+                self.has_settled = self.wanted == set(frame.stages)
                 self.handlers.loaded(self, frame)
             case frames.LoadFailed():
                 self.handlers.load_failed(self, frame)
@@ -119,15 +153,31 @@ class Replica:
         if self.state is not State.DEAD:
             self.handlers.gone(self, self.killed_for or reason)
 
+    @property
+    def is_warming(self) -> bool:
+        """Whether it runs samples to get warm."""
+        return any(not dispatch.jobs for dispatch in self.holding.values())
+
     def load(self, stages: tuple[str, ...]) -> None:
-        """Have it load stages."""
+        """Have it load stages beside those that it has."""
+        self.wanted = self.wanted.union(stages)
+        self.has_settled = False
         self._send(frames.Load(stages))
 
-    def run(self, step: Step, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
+    def unload(self, stages: tuple[str, ...]) -> None:
+        """Have it drop stages, after what it holds; nothing further that needs them may be sent."""
+        self.wanted = self.wanted.difference(stages)
+        self.resident = self.resident.difference(stages)
+        self.warmed.difference_update(stages)
+        self.freed, self.has_settled = 0, False
+        self._send(frames.Unload(stages))
+
+    def run(self, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
         """Hand it a batch; `nbytes` is the room that the results are expected to need.
 
         RequestError if the batch is too large for a frame.
         """
+        step = dispatch.step
         if nbytes:
             with contextlib.suppress(RequestError):  # it may need less, and asks once it has results
                 dispatch.extents.append(self.pool.grant(self.number, nbytes))

@@ -7,18 +7,23 @@ from pathlib import Path
 
 from regrain.errors import RequestError
 from regrain.manifest import Manifest
-from regrain.plan import Plan
+from regrain.plan import Group, Plan
+from regrain_watchdog.policy.resident import PLAN, kept
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 MIB = 1 << 20
 
 
-def memory_of(plan: Plan, manifest: Manifest) -> int:
-    """Return the bytes that a plan's replicas need by what their stages declare; stages that declare none count 0."""
-    return sum(
-        group.replicas * sum(manifest.stage(name).memory for name in group.stages) for group in plan.groups
-    )
+def memory_of(plan: Plan, manifest: Manifest, keeps: str = PLAN) -> int:
+    """Return the bytes that a plan's replicas need by what the stages declare that they keep; no word counts 0."""
+    return sum(group.replicas * memory_of_replica(group, manifest, keeps) for group in plan.groups)
+
+
+def memory_of_replica(group: Group, manifest: Manifest, keeps: str = PLAN) -> int:
+    """Return the bytes that one replica of a group needs."""
+    stages = kept(keeps, group.stages, [stage.name for stage in manifest.stages])
+    return sum(manifest.stage(name).memory for name in stages)
 
 
 def free_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
@@ -28,13 +33,12 @@ def free_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
     return free if limit is None or used is None else min(free, max(0, limit - used))
 
 
-def check_room(needed: int, free: int) -> None:
-    """Refuse (409) a plan that does not fit beside the one in force, with both numbers; bytes."""
-    if needed > free:
-        raise RequestError(
-            HTTPStatus.CONFLICT,
-            f"both plans at once do not fit: the new one needs {needed // MIB} MiB, {free // MIB} MiB are free",
-        )
+def no_room(needed: int, free: int) -> RequestError:
+    """Return the error (409) of a change that does not fit, with both numbers; bytes."""
+    detail = (
+        f"both plans at once do not fit: the new one needs {needed // MIB} MiB, {free // MIB} MiB are free"
+    )
+    return RequestError(HTTPStatus.CONFLICT, detail)
 
 
 def _field(path: Path, name: str) -> int:

@@ -22,7 +22,7 @@ from regrain.manifest import Manifest
 from regrain.request import Request
 from regrain_watchdog.front import access
 from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
-from regrain_watchdog.front.changes import Changes, Release
+from regrain_watchdog.front.changes import Changes, Release, make_crew
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.entrance import Entrance
@@ -34,7 +34,6 @@ from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.signals import KILLED, Signals
-from regrain_watchdog.front.supervise import Care
 from regrain_watchdog.front.zygote import Zygote
 
 if TYPE_CHECKING:
@@ -122,20 +121,13 @@ class Server:
         config = self._config
         plan = make_plan(manifest, config.grain or manifest.grain, config.replicas)
         measure = Measure(latency=config.latency(manifest))
-        app = App(
-            manifest,
-            plan,
-            zygote,
-            memory=config.memory,
-            max_queue=config.max_queue,
-            care=Care(hang_timeout=config.hang_timeout, memory=config.replica_memory),
-            measure=measure,
-            failed=self._fail,
-        )
+        release = Release(zygote, manifest)
+        crew = make_crew(release, config, config.resident)
+        app = App(plan, crew, max_queue=config.max_queue, measure=measure, failed=self._fail)
         live = self._live = Live(
             app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before
         )
-        self._changes = Changes(live, Release(zygote, manifest), config, measure, self._make_zygote)
+        self._changes = Changes(live, release, config, measure, self._make_zygote)
         door = self._door = Entrance(Ingress(live, measure, config))
         http = Listener(
             access.before(door, config),
@@ -269,7 +261,7 @@ class Server:
             self._fail(LoadError(f"{self._target} has changed since it was started; start it again"))
             return
         changes.release = Release(zygote, live.manifest)
-        live.current.use_zygote(zygote)
+        live.current.crew.use_zygote(zygote)
 
     def _make_zygote(self) -> Zygote:
         logs = {"REGRAIN_LOG_LEVEL": self._config.log_level, "REGRAIN_LOG_FORMAT": self._config.log_format}

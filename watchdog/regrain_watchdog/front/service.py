@@ -1,146 +1,116 @@
-"""An app that is served: calls come in, take their route through the functions, and leave with a reply."""
+"""A plan that is served: calls come in, take their route through the functions, and leave with a reply."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
 
 from regrain.errors import RegrainError, RequestError
-from regrain.graph import INPUT, Arg, Const, Ref
-from regrain.manifest import Manifest, Parameter
+from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain.wire import frames
-from regrain.wire.boards import BOARD
-from regrain.wire.codec import pack, pack_list, plain, unpack_inline
-from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.call import LEAST_URGENT, Call, Reply
 from regrain_watchdog.front.course import Course
-from regrain_watchdog.front.flight import Flight, Job, LengthError, leaves
+from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.flight import Flight, Job, LengthError
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
-from regrain_watchdog.front.reply import (
-    Copies,
-    failure,
-    follow,
-    listed,
-    references,
-    shutting_down,
-)
+from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
-from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.standing import lacking, objective, standing
-from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
-from regrain_watchdog.front.zygote import Zygote
-
-logger = logging.getLogger(__name__)
+from regrain_watchdog.front.values import Values
 
 
 class App:
-    """A served app (the Service that ingresses speak to).
+    """An app under one plan (the Service that ingresses speak to, and the Owner of its functions).
 
+    crew: the replicas of the app's version; other plans of it may use them at the same time.
     failed: told once when it cannot start at all, with the error to show.
     """
 
     def __init__(
         self,
-        manifest: Manifest,
         plan: Plan,
-        zygote: Zygote,
+        crew: Crew,
         *,
-        memory: int,
         max_queue: int,
         measure: Measure,
         failed: Callable[[Exception], None],
-        care: Care = DEFAULT_CARE,
     ) -> None:
-        self.manifest = manifest
-        self.route = make_route(manifest.graph, plan)
+        self.crew = crew
+        self.manifest: Manifest = crew.manifest
+        self.route = make_route(self.manifest.graph, plan)
         self.measure = measure
         self.draining = False
         self._max_queue = max_queue
-        self.pool = Pool(memory)
         self._failed = failed
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
-        self._supervisor = Supervisor(
-            manifest, zygote, self.pool, done=self._done, lost=self._lost, failed=self._break, care=care
-        )
         self.functions = [
-            Function(group, step, measure=measure, refused=self._refused)
+            Function(group, crew.learned(step), measure=measure, owner=self)
             for group, step in zip(plan.groups, self.route.steps, strict=True)
         ]
+        crew.employ(self.functions)
         self._course = Course(self.route, self.functions, max_queue)
+        self._values = Values(self.manifest, self.route, crew.pool)
         self._stopped = False
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
-        self._slots = list(range(BOARD - 1, 0, -1))
-        self._split = {
-            ref.node
-            for ref, consumers in self.route.consumers.items()
-            if ref.is_input and any(consumer.each for consumer in consumers)
-        }
-        self._defaults = {
-            Ref(INPUT + parameter.name): self._default(parameter)
-            for parameter in manifest.parameters
-            if parameter.default
-        }
 
     async def start(self, sample: dict[str, object] | None) -> None:
         """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""
         await self.load()
         await self.warm(sample)
 
-    async def load(self) -> None:
-        """Start the replicas of every function and wait until all have their stages loaded."""
-        self._supervisor.start(self.functions)
-        await self._supervisor.settled(State.LOADED)
+    async def load(self, missing: Mapping[str, int] | None = None) -> None:
+        """Start replicas, by group (all that the plan has by default), and wait until they have their stages loaded."""
+        for function in self.functions:
+            count = function.group.replicas if missing is None else missing.get(function.name, 0)
+            self.crew.start(function, count)
+        await self.crew.settled(self.functions, State.LOADED)
 
     async def warm(self, sample: dict[str, object] | None) -> None:
-        """Warm every replica up with a sample's parameters; RegrainError if the sample fails."""
+        """Warm every new replica up with a sample's parameters; RegrainError if the sample fails."""
         if sample is not None:
-            now = time.monotonic()
-            call = Call(id="sample", values=sample, headers=b"", arrived=now)
-            try:
-                await self.submit(call)
-            except RequestError as error:
-                raise RegrainError(
-                    f"the app's own sample failed ({int(error.status)}): {error.detail}"
-                ) from error
-        self._supervisor.warmed()
-        await self._supervisor.settled(State.READY)
+            await self._rehearse(sample)
+        self.crew.warmed(self.functions)
+        await self.crew.settled(self.functions, State.READY)
+
+    async def learn_sample(self, sample: dict[str, object] | None) -> None:
+        """Have the sample pass once, behind all other calls, if a step has not seen it yet: later replicas need it."""
+        if sample is not None and not all(function.learned.sample for function in self.functions):
+            await self._rehearse(sample)
+
+    async def _rehearse(self, sample: dict[str, object]) -> None:
+        now = time.monotonic()
+        call = Call(
+            id="sample", values=sample, headers=b"", arrived=now, priority=LEAST_URGENT, is_sample=True
+        )
+        try:
+            await self.submit(call)
+        except RequestError as error:
+            raise RegrainError(
+                f"the app's own sample failed ({int(error.status)}): {error.detail}"
+            ) from error
 
     async def stop(self) -> None:
-        """Refuse what waits, let replicas finish what they hold, and end them; at most once."""
+        """Refuse what waits, let replicas finish what they hold, and end those that no other plan has; at most once."""
         if self._stopped:
             return
         for function in self.functions:
             function.drain(shutting_down())
-        await self._supervisor.stop()
+        await self.crew.leave(self.functions)
         self._stopped = True
         for flight in list(self._waiters):  # their next group had no replica any more
             self._end(flight, shutting_down())
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
-        self.pool.close()
-        self._supervisor.close()
-
-    def kill(self) -> None:
-        """End every process at once."""
-        self._supervisor.kill()
-
-    def exited(self, number: int, status: int) -> None:
-        """The zygote has reaped a replica."""
-        self._supervisor.exited(number, status)
-
-    def use_zygote(self, zygote: Zygote) -> None:
-        """Start replicas from another zygote from here on."""
-        self._supervisor.use_zygote(zygote)
+        self.crew.close()
 
     @property
     def in_flight(self) -> int:
@@ -158,7 +128,8 @@ class App:
         """Wait until the app cannot start at all; return why."""
         return await asyncio.shield(self._broken)
 
-    def _break(self, error: Exception) -> None:
+    def broke(self, error: Exception) -> None:
+        """No replica of a function can start."""
         if not self._broken.done():
             self._broken.set_result(error)
         self._failed(error)
@@ -168,14 +139,15 @@ class App:
         if self._stopped:
             raise shutting_down()
         self._admit(call)
-        flight = Flight(self.route, call, self._slots.pop() if self._slots else 0)
+        slots = self.crew.slots
+        flight = Flight(self.route, call, slots.pop() if slots else 0)
         loop = asyncio.get_running_loop()
         done = self._waiters[flight] = loop.create_future()
         timer = loop.call_later(call.deadline - time.monotonic(), self._expire, flight) if call.firm else None
         try:
             self._begin(flight)
             await done
-            return self._reply(flight)
+            return self._values.reply(flight)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -186,7 +158,7 @@ class App:
             if not self._waiters:
                 self._idle.set()
             if flight.flying and flight.slot:
-                self._supervisor.cancels[flight.slot] = 1
+                self.crew.cancels[flight.slot] = 1
             self._settle(flight)
 
     def unready(self) -> str:
@@ -212,7 +184,7 @@ class App:
 
     def _begin(self, flight: Flight) -> None:
         """Put a call on its way; RequestError if its parameters are none that the flow can walk."""
-        inputs = self._pack_all(flight, flight.call.values)
+        inputs = self._values.enter(flight)
         try:
             jobs = flight.start(inputs)
         except LengthError as error:  # all lists are the caller's own
@@ -221,37 +193,6 @@ class App:
             self._end(flight)
         else:
             self._push(jobs)
-
-    def _default(self, parameter: Parameter) -> frames.Parts:
-        value = msgspec.msgpack.decode(parameter.default, type=frames.Value)
-        if INPUT + parameter.name not in self._split:
-            return frames.Parts([value])
-        return pack_list(listed(parameter.name, plain(value, None)), None)
-
-    def _pack_all(self, flight: Flight, values: dict[str, object]) -> dict[Ref, frames.Parts]:
-        """Put the parameters into shared memory; the flight owns them from here on."""
-        inputs = {ref: parts for ref, parts in self._defaults.items() if ref.node[1:] not in values}
-        for name, value in values.items():
-            ref = Ref(INPUT + name)
-            split = ref.node in self._split
-            inputs[ref] = parts = self._pack(listed(name, value) if split else value, split=split)
-            flight.values[ref] = parts
-        return inputs
-
-    def _pack(self, value: object, *, split: bool) -> frames.Parts:
-        writer = self.pool.writer()
-        packed: list[frames.Value] = []
-        try:
-            if split and isinstance(value, list):
-                parts = pack_list(value, writer)
-            else:
-                parts = frames.Parts([pack(value, writer)])
-            packed = parts.values
-        finally:
-            counts = Counter(leaf.generation for leaf in leaves(packed))
-            for extent in writer.extents:
-                self.pool.commit(extent, counts[extent.generation])
-        return parts
 
     def _push(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -262,29 +203,19 @@ class App:
         for step in {job.step for job in jobs}:
             self.functions[step].pump()
 
-    def _done(self, function: Function, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
-        """A batch came back: count its values in, go on with its calls, and hand out the next batch."""
-        function.finished(dispatch, done, time.monotonic())
-        self._commit(dispatch, done)
+    def done(self, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
+        """A batch came back: count its values in, and go on with its calls."""
+        dispatch.function.finished(dispatch, done, time.monotonic())
+        self._values.commit(dispatch, done)
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
             self._advance(job, outcome)
-        self._supervisor.drop_segments()
-        function.pump()
-
-    def _commit(self, dispatch: Dispatch, done: frames.Done) -> None:
-        """Count the references that a dispatch's results hold; a warm-up's are held by nobody."""
-        held = references(done) if dispatch.jobs else {}
-        for extent in dispatch.extents:
-            self.pool.commit(extent, held.pop(extent.generation, 0))
-        for generation, count in held.items():  # handed on as it came
-            for _ in range(count):
-                self.pool.retain(generation)
+        self.crew.drop_segments()
 
     def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
         flight = job.flight
         if flight.ended:
-            self._release(values_of(outcome))
+            self._values.release(values_of(outcome))
             self._settle(flight)
             return
         match outcome:
@@ -305,7 +236,7 @@ class App:
                 else:
                     self._push(jobs)
                 if flight.released:
-                    self._release(flight.released)
+                    self._values.release(flight.released)
                     flight.released.clear()
 
     def _end(self, flight: Flight, error: RequestError | None = None) -> None:
@@ -319,12 +250,14 @@ class App:
         else:
             done.set_result(None)
 
-    def _lost(self, _function: Function, dispatch: Dispatch, error: RequestError) -> None:
+    def lost(self, dispatch: Dispatch, error: RequestError) -> None:
+        """A dispatch has gone with its replica, and is not tried again."""
         for job in dispatch.jobs:
             job.flight.flying -= 1
-            self._refused(job, error)
+            self.refused(job, error)
 
-    def _refused(self, job: Job, error: RequestError) -> None:
+    def refused(self, job: Job, error: RequestError) -> None:
+        """A job leaves without a result."""
         if not job.flight.ended:
             self._end(job.flight, error)
         else:
@@ -334,46 +267,13 @@ class App:
         """Let go of an ended flight's values, once no replica reads them and its reply has been taken."""
         if flight.flying or flight in self._waiters:
             return
-        self._release(flight.held())
-        self._release(flight.released)
+        self._values.release(flight.held())
+        self._values.release(flight.released)
         flight.clear()
         if flight.slot:
-            self._supervisor.cancels[flight.slot] = 0
-            self._slots.append(flight.slot)
+            self.crew.cancels[flight.slot] = 0
+            self.crew.slots.append(flight.slot)
             flight.slot = 0
-
-    def _release(self, values: Iterable[frames.Value]) -> None:
-        for value in values:
-            for leaf in value.leaves:
-                if leaf.segment >= 0:
-                    self.pool.release(leaf.generation)
-
-    def _reply(self, flight: Flight) -> Reply:
-        early = flight.early
-        if early is not None:
-            return Reply(value=self._plain(early.value), status=early.status, headers=early.headers)
-        if flight.call.items is not None:
-            return Reply(value=flight.call.items.whole())
-        return Reply(value=self._resolve(self.manifest.graph.output, flight))
-
-    def _resolve(self, arg: Arg, flight: Flight) -> object:
-        """Put the answer together as the flow returns it."""
-        if isinstance(arg, Ref):
-            parts = flight.values[Ref(arg.node) if arg.is_input else arg]
-            values = [self._plain(value) for value in parts.values]
-            value = values if parts.split else values[0]
-            return follow(arg, value) if arg.is_input else value
-        if isinstance(arg, Const):
-            return unpack_inline(arg.data)
-        values = [self._resolve(item, flight) for item in arg.items]
-        return dict(zip(arg.keys, values, strict=True)) if arg.kind == "dict" else values
-
-    def _plain(self, value: frames.Value) -> object:
-        try:
-            return plain(value, Copies(self.pool) if value.leaves else None)
-        except RegrainError as error:
-            detail = f"the answer cannot be read: {error}"
-            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
 
     def status(self) -> dict[str, object]:
         """What the admin API's GET /status tells of the app itself."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from regrain.manifest import Manifest
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Gauges
+from regrain_watchdog.front.replica import Replica
 from regrain_watchdog.front.segments import Pool
 
 ATTAINMENT = 0.95
@@ -43,11 +44,22 @@ def standing(function: Function) -> dict[str, object]:
     return {
         "name": function.name,
         "stages": list(function.group.stages),
-        "replicas": [{"pid": replica.pid, "state": replica.state.value} for replica in function.replicas],
+        "replicas": [_replica(function, replica) for replica in function.replicas],
         "state": "crash-loop" if function.is_looping else "",
         "queue": len(function),
         "max_size": function.group.max_size,
         "max_wait": function.group.max_wait,
+    }
+
+
+def _replica(function: Function, replica: Replica) -> dict[str, object]:
+    """Return what the status tells of a replica; `guest`: it stands in until the group has its own."""
+    return {
+        "pid": replica.pid,
+        "state": replica.state.value,
+        "resident": sorted(replica.resident),
+        "memory": replica.memory,
+        "guest": replica.home is not function,
     }
 
 

@@ -114,6 +114,13 @@ class Line(Generic[T]):
         """Return the deadline of the unit whose turn is next; infinity where it has none or none waits."""
         return self._queue.first().deadline if self._queue else NO_DEADLINE
 
+    def urgency(self) -> tuple[float, float, float]:
+        """Return what the unit whose turn is next goes by: priority, deadline, since when it waits; less goes first."""
+        if self._queue:
+            first = self._queue.first()
+            return first.priority, first.deadline, first.since
+        return NO_DEADLINE, NO_DEADLINE, self.oldest()
+
     def ahead(self, *, priority: int, deadline: float) -> int:
         """Return how many units would go before one that came now."""
         return self._queue.ahead(priority=priority, deadline=deadline) if len(self) else 0

@@ -11,6 +11,7 @@ after its last request has ended.
                    +----------> FAILED <----------+   a start failed, the sample failed, it took too long
 
 A plan whose groups are all served by living replicas goes from `begin` to DRAINING at once: that is a free switch.
+Replicas that it is to have beyond those start behind it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,394 @@
+"""The replicas of one version of an app, and which of them serves which function.
+
+A plan is a set of functions over these replicas. What a replica has loaded decides what it can serve, so that the next
+plan's functions take over living replicas, and the old plan's keep them until its last call has ended: a replica that
+serves no function any more is stopped. Shared memory, the cancel board, and what was learned of each step belong to the
+version as well, and outlive its plans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+
+from regrain.errors import LoadError, RequestError
+from regrain.manifest import Manifest
+from regrain.plan import Group, Step
+from regrain.wire import frames
+from regrain.wire.boards import BOARD
+from regrain_watchdog.front.course import crash_loop
+from regrain_watchdog.front.function import Death, Function, Learned
+from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
+from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.policy import resident, restart
+from regrain_watchdog.policy.retry import Progress, progress
+
+logger = logging.getLogger(__name__)
+
+
+class Crew:
+    """Keeps every function at its number of replicas.
+
+    memory: bytes of shared memory for values at most. keeps: which stages replicas keep loaded (policy/resident.py).
+
+    Attributes:
+        slots: free places on the cancel board.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        zygote: Zygote,
+        *,
+        memory: int,
+        care: Care = DEFAULT_CARE,
+        keeps: str = resident.PLAN,
+    ) -> None:
+        self.manifest = manifest
+        self.keeps = keeps
+        self.pool = Pool(memory)
+        self.slots = list(range(BOARD - 1, 0, -1))
+        self._order = manifest.graph.stages
+        self._idempotent = {stage.name: stage.idempotent for stage in manifest.stages}
+        self._supervisor = Supervisor(manifest, zygote, self.pool, handlers=self, care=care)
+        self.cancels = self._supervisor.cancels
+        self._functions: list[Function] = []
+        self._learned: dict[Step, Learned] = {}
+        self._moved = asyncio.Event()
+        self._plans = 0
+        self._stopping = False
+
+    def learned(self, step: Step) -> Learned:
+        """Return what is known of a step; equal steps share it."""
+        return self._learned.setdefault(step, Learned(step))
+
+    def employ(self, functions: Iterable[Function]) -> None:
+        """Take in a plan's functions; they have no replicas yet."""
+        self._functions.extend(functions)
+        self._plans += 1
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Every replica whose process may still live."""
+        return list(self._supervisor.replicas.values())
+
+    def cast(self, groups: Sequence[Group]) -> resident.Cast:
+        """Say how the groups of another plan could be served by the replicas that are warm."""
+        living = [
+            resident.Living(replica.number, replica.home.name, replica.resident)
+            for replica in self.replicas
+            if replica.state is State.READY
+        ]
+        return resident.cast(living, groups)
+
+    def adopt(self, functions: Sequence[Function], cast: resident.Cast) -> None:
+        """Let functions be served by replicas that live, beside what these serve already."""
+        by_name = {function.name: function for function in functions}
+        pairs = [(number, name) for number, name in cast.homes.items()]
+        pairs += [(number, name) for name, numbers in cast.guests.items() for number in numbers]
+        for number, name in pairs:
+            _join(by_name[name], self._supervisor.replicas[number])
+
+    def start(self, function: Function, count: int) -> None:
+        """Start so many replicas for a function and keep them running."""
+        function.wanted = count
+        self._staff(function)
+
+    async def settled(self, functions: Sequence[Function], state: State) -> None:
+        """Wait until every replica of its own has reached a state (LOADED or READY) in each function."""
+        reached = (State.READY,) if state is State.READY else (State.LOADED, State.READY)
+        while not all(
+            len(function.own) >= function.wanted and all(replica.state in reached for replica in function.own)
+            for function in functions
+        ):
+            await self._move()
+
+    def warmed(self, functions: Sequence[Function]) -> None:
+        """The sample has been through: warm up what it did not touch."""
+        for function in functions:
+            function.is_warming = False
+        for function in functions:
+            for replica in function.own:
+                self._warm(replica)
+
+    def enforce(self, functions: Sequence[Function], homes: Mapping[int, str]) -> None:
+        """Put a plan in force: replicas count for its functions now, and those of other plans end with these."""
+        by_name = {function.name: function for function in functions}
+        for number, name in homes.items():
+            replica = self._supervisor.replicas.get(number)
+            if replica is not None and replica in by_name[name].replicas:
+                replica.home = by_name[name]
+        for function in self._functions:
+            function.wanted = 0
+        for function in functions:
+            function.wanted = function.group.replicas
+            function.is_warming = False
+            self._staff(function)
+
+    async def leave(self, functions: Sequence[Function]) -> None:
+        """Serve some functions no more, and end the replicas that only they had."""
+        self._functions = [one for one in self._functions if one not in functions]
+        self._stopping = not self._functions
+        for function in functions:
+            for replica in list(function.replicas):
+                _part(function, replica)
+        await self._supervisor.end([replica for replica in self.replicas if not replica.functions])
+        self._tidy()
+
+    def close(self) -> None:
+        """A plan has left and has no call any more: the last one lets go of memory."""
+        self._plans -= 1
+        if not self._plans:
+            self.pool.close()
+            self._supervisor.close()
+
+    def kill(self) -> None:
+        """End every process at once."""
+        self._stopping = True
+        self._supervisor.kill()
+
+    def use_zygote(self, zygote: Zygote) -> None:
+        """Start replicas from another zygote from here on."""
+        self._supervisor.use_zygote(zygote)
+
+    def exited(self, number: int, status: int) -> None:
+        """A replica has been reaped: say how it ended if nobody asked for it."""
+        if not self._stopping:
+            how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
+            logger.warning("replica %d ended: %s", number, how)
+
+    def drop_segments(self) -> None:
+        """Have everybody unmap the segments that are gone."""
+        self._supervisor.drop_segments()
+
+    async def keep(self, setting: str) -> int:
+        """Have every replica keep other stages loaded, one after the other; return the bytes that they gave back.
+
+        A replica serves nobody while it loads.
+
+        Raises:
+            SpecError: the setting is none.
+            RequestError: (409) a stage could not be loaded; what was loaded before it is dropped again.
+        """
+        resident.check(setting, self._order)
+        before, self.keeps = self.keeps, setting
+        for replica in self.replicas:
+            if replica.state is State.READY and not await self._fill(replica):
+                self.keeps = before
+                self._tidy()
+                detail = f"replica {replica.pid} could not load what it is to keep; see the log"
+                raise RequestError(HTTPStatus.CONFLICT, detail)
+        told = self._tidy()
+        while not all(replica.has_settled or replica.state is State.DEAD for replica in told):
+            await self._move()
+        return sum(replica.freed for replica in told)
+
+    async def _fill(self, replica: Replica) -> bool:
+        """Have a replica load what it lacks of what it is to keep; return whether it could, or is no more."""
+        missing = tuple(name for name in self._kept(replica) if name not in replica.resident)
+        if missing:
+            replica.state = State.LOADING
+            replica.load(missing)
+        while replica.state in (State.LOADING, State.LOADED):
+            await self._move()
+        return replica.state is not State.READY or replica.resident.issuperset(missing)
+
+    async def _move(self) -> None:
+        """Wait until something has changed about a replica."""
+        self._moved.clear()
+        await self._moved.wait()
+
+    def _kept(self, replica: Replica) -> tuple[str, ...]:
+        stages = {name for function in replica.functions for name in function.group.stages}
+        return resident.kept(self.keeps, stages, self._order)
+
+    def _tidy(self) -> list[Replica]:
+        """Have replicas drop the stages that they need not keep; return those that have any."""
+        told = []
+        for replica in self.replicas:
+            if replica.functions and replica.state in (State.READY, State.LOADED):
+                kept = self._kept(replica)
+                spare = tuple(name for name in self._order if name in replica.resident and name not in kept)
+                if spare:
+                    replica.unload(spare)
+                    told.append(replica)
+        return told
+
+    def _spawn(self, function: Function) -> None:
+        stages = resident.kept(self.keeps, function.group.stages, self._order)
+        function.replicas.append(self._supervisor.spawn(function, stages))
+
+    def _staff(self, function: Function) -> None:
+        """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
+        if self._stopping or function.is_given_up or function not in self._functions:
+            return
+        short = function.wanted - len(function.own)
+        if short <= 0 and not function.replicas:
+            able = [one for one in self.replicas if one.state is State.READY and _can(one, function)]
+            for replica in able:
+                _join(function, replica)
+            short = 0 if able else 1
+        for _ in range(short):
+            self._spawn(function)
+        function.pump()
+
+    def loaded(self, replica: Replica, _frame: frames.Loaded) -> None:
+        """A replica's resident set has changed."""
+        if replica.state in (State.STARTING, State.LOADING) and replica.wanted <= replica.resident:
+            replica.state = State.LOADED
+            if not replica.home.is_warming:
+                self._warm(replica)
+        self._moved.set()
+
+    def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
+        """A replica could not load a stage: a new one is of no use, an old one serves on without it."""
+        if replica.state is State.LOADING:
+            logger.warning("replica %d: %s", replica.number, frame.detail)
+            replica.wanted, replica.has_settled = replica.resident, True
+            self._up(replica)
+            return
+        if replica.home.is_warming:
+            self._give_up(replica.home, frame.detail)
+        replica.kill(frame.detail)
+
+    def done(self, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
+        """A batch came back: its app goes on with it, and the replica takes what is most urgent."""
+        replica.warmed.update(dispatch.step.stages)
+        if dispatch.jobs:
+            replica.served = True
+            self.lasts(replica)
+        dispatch.function.owner.done(replica, dispatch, frame)
+        if replica.state is State.LOADED and not replica.is_warming and not replica.home.is_warming:
+            self._up(replica)
+        elif len(replica.functions) == 1:
+            replica.functions[0].pump()
+        else:
+            for function in sorted(replica.functions, key=Function.urgency):
+                function.pump()
+
+    def lasts(self, replica: Replica) -> None:
+        """A replica that took the place of one that died early is of use: its group is out of the woods."""
+        if replica.on_trial:
+            replica.on_trial = False
+            replica.home.deaths = 0
+
+    def gone(self, replica: Replica, reason: str) -> None:
+        """A replica's link is down: what it held is lost; another takes its place."""
+        was_told_to = replica.state is State.STOPPING or self._stopping
+        replica.state = State.DEAD
+        functions, home = replica.functions, replica.home
+        for function in list(functions):
+            _part(function, replica)
+        poisoned = self._bequeath(replica, reason, forever=was_told_to)
+        self._supervisor.bereave(replica, reason)
+        self._moved.set()
+        if was_told_to:
+            return
+        home.died()
+        logger.warning(
+            "replica %d (pid %d) of %s is gone: %s", replica.number, replica.pid, home.name, reason
+        )
+        if not poisoned:
+            lived = time.monotonic() - replica.born
+            home.deaths = restart.deaths_in_a_row(home.deaths, lived, served=replica.served)
+        self._again(home)
+        for function in functions:
+            if function is not home:
+                self._staff(function)
+
+    def _warm(self, replica: Replica) -> None:
+        """Run the sample on a replica, as far as its stages have not run there yet."""
+        if replica.state is not State.LOADED:
+            return
+        try:
+            for function in self._functions:
+                if (
+                    _can(replica, function)
+                    and function.learned.sample
+                    and not replica.warmed.issuperset(function.group.stages)
+                ):
+                    function.warm(replica)
+                    replica.warmed.update(function.group.stages)
+        except RequestError as error:
+            replica.kill(f"it could not be warmed up: {error}")
+            return
+        if not replica.is_warming:
+            self._up(replica)
+
+    def _up(self, replica: Replica) -> None:
+        replica.state = State.READY
+        self._moved.set()
+        self._relieve(replica.home)
+        for function in replica.functions:
+            function.pump()
+
+    def _relieve(self, function: Function) -> None:
+        """Let guests go once a function has all replicas of its own."""
+        own = [replica for replica in function.own if replica.state is State.READY]
+        guests = [replica for replica in function.replicas if replica.home is not function]
+        if not guests or len(own) < function.group.replicas:
+            return
+        for replica in guests:
+            _part(function, replica)
+        self._tidy()
+
+    def _bequeath(self, replica: Replica, reason: str, *, forever: bool) -> bool:
+        """See to what a dead replica held; return whether a request is found to be what ends replicas.
+
+        forever: nothing is tried again.
+        """
+        held, begun = dict(replica.holding), replica.begun()
+        replica.holding.clear()
+        place = replica.running()[0]
+        stage = self._order[place] if 0 <= place < len(self._order) else replica.home.name
+        poisoned = False
+        for number in sorted(held, reverse=True):  # what goes back in line first is next in line last
+            dispatch = held[number]
+            function = dispatch.function
+            if forever or function not in self._functions:
+                detail = f"the replica died that ran stage {stage!r}"
+                function.owner.lost(dispatch, RequestError(HTTPStatus.BAD_GATEWAY, detail, stage=stage))
+                continue
+            how_far = progress(number, begun)
+            poisoned |= how_far is Progress.RAN and any(job.deaths for job in dispatch.jobs)
+            bars = next((name for name in function.group.stages if not self._idempotent[name]), "")
+            death = Death(stage=stage, detail=reason, timed_out=replica.timed_out, rerun_bars=bars)
+            function.lost(dispatch, how_far, death)
+        return poisoned
+
+    def _give_up(self, function: Function, detail: str) -> None:
+        """A plan cannot start: nothing is started for it again."""
+        if not function.is_given_up:
+            function.is_given_up = True
+            function.owner.broke(LoadError(detail))
+
+    def _again(self, function: Function) -> None:
+        deaths = function.deaths
+        if function.is_warming and deaths > restart.ATTEMPTS:
+            detail = f"replicas of {function.name} died {deaths} times in a row before one was ready"
+            self._give_up(function, detail)
+            return
+        if function.is_looping and not function.is_serving:
+            function.drain(crash_loop(function))
+        asyncio.get_running_loop().call_later(restart.delay(deaths), self._staff, function)
+        function.pump()
+
+
+def _can(replica: Replica, function: Function) -> bool:
+    return replica.resident.issuperset(function.group.stages)
+
+
+def _join(function: Function, replica: Replica) -> None:
+    if replica not in function.replicas:
+        function.replicas.append(replica)
+        replica.functions.append(function)
+
+
+def _part(function: Function, replica: Replica) -> None:
+    function.replicas.remove(replica)
+    replica.functions = [one for one in replica.functions if one is not function]
