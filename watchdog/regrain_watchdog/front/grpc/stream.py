@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
+from http import HTTPStatus
 
+from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import Context
+from regrain_watchdog.front.grpc.status import code, trailers
+from regrain_watchdog.front.http1.limits import Limits
 
 IN_FLIGHT = 64
 """Requests of one stream that run at once; further ones stay in gRPC's window."""
@@ -16,9 +20,14 @@ Run = Callable[[bytes], Coroutine[object, object, Answer]]
 
 
 class Streams:
-    """Keeps the streams of a server, so that they can be asked to end."""
+    """Keeps the streams of a server, so that they can be asked to end.
 
-    def __init__(self) -> None:
+    Args:
+        stall: seconds in which a caller must take an answer; a stream is ended whose caller does not.
+    """
+
+    def __init__(self, stall: float = Limits().write_timeout) -> None:
+        self._stall = stall
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -36,8 +45,11 @@ class Streams:
         self._readers.add(reader)
         if self._draining:
             reader.cancel()
+        stalled: RequestError | None = None
         try:
-            await _write(context.write, running, slots)
+            await self._write(context, running, slots)
+        except RequestError as error:
+            stalled = error
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -45,6 +57,8 @@ class Streams:
                 task = running.get_nowait()
                 if task is not None:
                     task.cancel()
+        if stalled is not None:
+            await context.abort(code(stalled.status), stalled.detail, trailers(stalled))
 
     async def _read(
         self,
@@ -61,21 +75,30 @@ class Streams:
         finally:
             running.put_nowait(None)
 
+    async def _write(
+        self,
+        context: Context,
+        running: asyncio.Queue[asyncio.Task[Answer] | None],
+        slots: asyncio.Semaphore,
+    ) -> None:
+        while (task := await running.get()) is not None:
+            try:
+                answer = await task
+                if isinstance(answer, bytes):
+                    await self._send(context, answer)
+                    continue
+                async with aclosing(answer) as messages:
+                    async for message in messages:
+                        await self._send(context, message)
+            finally:
+                task.cancel()
+                slots.release()
 
-async def _write(
-    write: Callable[[bytes], Awaitable[None]],
-    running: asyncio.Queue[asyncio.Task[Answer] | None],
-    slots: asyncio.Semaphore,
-) -> None:
-    while (task := await running.get()) is not None:
+    async def _send(self, context: Context, message: bytes) -> None:
+        """Send a message; RequestError (408) if the caller does not take it, as it would hold a replica for ever."""
         try:
-            answer = await task
-            if isinstance(answer, bytes):
-                await write(answer)
-                continue
-            async with aclosing(answer) as messages:
-                async for message in messages:
-                    await write(message)
-        finally:
-            task.cancel()
-            slots.release()
+            async with asyncio.timeout(self._stall):
+                await context.write(message)
+        except TimeoutError:
+            detail = f"the caller took no answer for {self._stall:g} s"
+            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None

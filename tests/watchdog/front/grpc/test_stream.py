@@ -1,0 +1,99 @@
+"""A stream of calls whose caller takes nothing, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+
+from regrain_watchdog.front.grpc.stream import Streams
+
+PATH = "/test/Stream"
+ITEM = bytes(1 << 20)
+
+
+@asynccontextmanager
+async def serving(streams, run):
+    async def stream(requests, context):
+        await streams.serve(requests, context, run)
+
+    server = grpc.aio.server()
+    methods = {"Stream": grpc.stream_stream_rpc_method_handler(stream)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel.stream_stream(PATH)
+    await server.stop(None)
+
+
+def test_a_caller_that_takes_nothing_ends_its_stream_and_what_gives_to_it():
+    async def scenario():
+        closed = asyncio.Event()
+        given = 0
+
+        async def endless():
+            nonlocal given
+            try:
+                while True:
+                    given += 1
+                    yield ITEM
+            finally:
+                closed.set()
+
+        async def run(_data):
+            return endless()
+
+        async with serving(Streams(stall=0.2), run) as method:
+            call = method(iter([b"go"]))
+            first = await call.read()
+            await asyncio.wait_for(closed.wait(), 20)
+            rest = 0
+            try:
+                while await call.read() is not grpc.aio.EOF:
+                    rest += 1
+            except grpc.aio.AioRpcError:
+                pass
+            assert first == ITEM
+            assert rest < given
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert await call.details() == "the caller took no answer for 0.2 s"
+            assert dict(await call.trailing_metadata())["x-status"] == "408"
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_takes_each_answer_in_time_gets_them_all():
+    async def scenario():
+        async def ten():
+            for _ in range(10):
+                yield ITEM
+
+        async def run(_data):
+            return ten()
+
+        async with serving(Streams(stall=20.0), run) as method:
+            assert len([item async for item in method(iter([b"go"]))]) == 10
+
+    asyncio.run(scenario())
+
+
+def test_calls_that_run_for_a_caller_that_takes_nothing_are_cancelled():
+    async def scenario():
+        cancelled = asyncio.Event()
+
+        async def run(data):
+            if data == b"large":
+                return ITEM
+            try:
+                return await asyncio.get_running_loop().create_future()
+            finally:
+                cancelled.set()
+
+        async with serving(Streams(stall=0.2), run) as method:
+            call = method(iter([b"large"] * 32 + [b"long"]))
+            await asyncio.wait_for(cancelled.wait(), 20)
+            call.cancel()
+
+    asyncio.run(scenario())
