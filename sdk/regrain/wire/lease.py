@@ -11,7 +11,6 @@ so the pair orders all grants of a device, and one from before a restart is told
 from __future__ import annotations
 
 import math
-import socket
 from types import UnionType
 from typing import Generic, TypeVar
 
@@ -19,13 +18,17 @@ import msgspec
 from msgspec import Struct
 
 from regrain.errors import RegrainError, SpecError
-from regrain.wire.frames import FrameError
 
 VERSION = 1
 MAX_FRAME = 1 << 16
 """Bytes that a packet holds at most; the status of a device with a few hundred clients."""
+ROOM = MAX_FRAME + 1
 MAX_NAME = 128
 F = TypeVar("F")
+
+
+class PacketError(RegrainError):
+    """Bytes that are no lease frame."""
 
 
 class LeaseError(RegrainError):
@@ -228,37 +231,28 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(frame: Frame) -> bytes:
-    """Return a frame as a packet; FrameError if it is over MAX_FRAME."""
+    """Return a frame as a packet; PacketError if it is over MAX_FRAME."""
     packet = bytes((VERSION,)) + _encoder.encode(frame)
     if len(packet) > MAX_FRAME:
-        raise FrameError(f"a lease frame holds at most {MAX_FRAME} bytes, this one has {len(packet)}")
+        raise PacketError(f"a lease frame holds at most {MAX_FRAME} bytes, this one has {len(packet)}")
     return packet
 
 
 class PacketReader(Generic[F]):
-    """Reads the frames of one direction off a socket."""
+    """Decodes the frames of one direction. Read packets with room for ROOM bytes, so that one too large shows."""
 
     def __init__(self, kind: type[F] | UnionType) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)
 
-    def receive(self, sock: socket.socket) -> F | None:
-        """Return the next frame, or None at the end of the connection.
-
-        Raises:
-            FrameError: what came is no frame of this protocol and direction.
-            OSError: as the socket raises, BlockingIOError among them.
-        """
-        packet = sock.recv(MAX_FRAME + 1)
-        return self.decode(packet) if packet else None
-
     def decode(self, packet: bytes) -> F:
-        """Return the frame in a packet; FrameError if it is none."""
-        if packet[0] != VERSION:
-            raise FrameError(f"lease frame version {packet[0]}, this side speaks {VERSION}")
+        """Return the frame in a packet; PacketError if it is none of this protocol and direction."""
+        if packet[:1] != bytes((VERSION,)):
+            found = f"version {packet[0]}" if packet else "no version"
+            raise PacketError(f"a lease frame of {found}, this side speaks {VERSION}")
         if len(packet) > MAX_FRAME:
-            raise FrameError(f"lease frame of more than {MAX_FRAME} bytes")
+            raise PacketError(f"a lease frame of more than {MAX_FRAME} bytes")
         try:
             frame: F = self._decoder.decode(memoryview(packet)[1:])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise FrameError(f"not a lease frame: {error}") from error
+            raise PacketError(f"not a lease frame: {error}") from error
         return frame

@@ -293,7 +293,7 @@ def test_an_adjustment_that_is_refused_leaves_the_old_share(arbiter):
     client = join(arbiter, "b", floor=0.1, memory=100)
     before = arbiter.status(0.0).members[1].share
 
-    with pytest.raises(LeaseError, match="wants 0.3 of the GPU"):
+    with pytest.raises(LeaseError, match=r"wants 0\.3 of the GPU"):
         arbiter.adjust(client, Share(floor=0.3), 0.0)
     with pytest.raises(LeaseError, match="wants 101 B of GPU memory, 100 B of 1000 B is free"):
         arbiter.adjust(client, Share(memory=101), 0.0)
@@ -335,7 +335,7 @@ def test_a_renewal_that_is_refused_leaves_the_lease(arbiter):
     ask(arbiter, client, 0.5)
     ((_, lease),) = granted(arbiter)
 
-    with pytest.raises(LeaseError, match="was 2.0"):
+    with pytest.raises(LeaseError, match=r"was 2\.0"):
         arbiter.renew(client, 7, lease, Ask(2, 2.0, 1.0), 1.0)
     assert arbiter.status(1.0).free_sms == 50
 

@@ -44,8 +44,8 @@ class Entitlement:
     """The standing of one client with a share of a device of `sms` SMs.
 
     Floor and ceiling are buckets that fill at so much of the device and hold what comes in within `window` seconds. A
-    client that asks all the time for T seconds gets floor x sms x T, less what others had saved up (sms x window at most)
-    and a lease of each; and never more than ceiling x sms x (T + window) and one lease. A ceiling of 1 is none.
+    client that asks all the time for T seconds gets floor x sms x T, less what others had saved up (sms x window at
+    most) and a lease of each; and never more than ceiling x sms x (T + window) and one lease. A ceiling of 1 is none.
 
     `vtime` is start-time fair queueing's (Goyal, Vin, Cheng: SIGCOMM '96): SM-seconds had, over the weight. Who waits
     with the least goes first; who begins to wait again starts no lower than those that are waiting, so idling saves up
