@@ -1,0 +1,100 @@
+"""The types of GPU that can be emulated, and the words in which a machine full of them is asked for.
+
+Everything here may be known by anybody: it stands on a data sheet or a price list. How fast a card is stands
+with the truth, since on a real node that has to be measured as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from regrain.errors import SpecError
+from regrain.units import is_number
+
+GIB = 1 << 30
+MOST = 64  # GPUs of one emulated node; the largest machines that one can rent hold 16
+PREFIX = "emulated:"
+_ITEM = re.compile(r"([a-z]+\d+)(?:x(\d{1,6}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One type of GPU.
+
+    Attributes:
+        name: as it is written in `--gpus`.
+        sms: streaming multiprocessors; a share is a part of them.
+        memory: bytes on the card.
+        price: US dollars for an hour of one card.
+    """
+
+    name: str
+    sms: int
+    memory: int
+    price: float
+
+    def share(self, sms: int) -> float:
+        """Return the share that so many multiprocessors are.
+
+        Raises:
+            SpecError: the card has not so many.
+        """
+        if not 1 <= sms <= self.sms:
+            raise SpecError(f"a {self.name} has 1 to {self.sms} SMs to give, asked for {sms}")
+        return sms / self.sms
+
+
+# SMs and memory: NVIDIA's data sheets (V100 16 GB, A10, A100 40 GB SXM4, H200 SXM).
+# Prices: AWS in US East, a card's part of the instance: on demand p3.2xlarge, g5.xlarge (an A10G, the A10's
+# sibling), p4d.24xlarge after the cut of June 2025 (an eighth), and for the H200 the capacity-block rate per
+# accelerator of late 2024. They are defaults: a scenario sets its own.
+CARDS: Mapping[str, Card] = {
+    card.name: card
+    for card in (
+        Card(name="v100", sms=80, memory=16 * GIB, price=3.06),
+        Card(name="a10", sms=72, memory=24 * GIB, price=1.006),
+        Card(name="a100", sms=108, memory=40 * GIB, price=2.745),
+        Card(name="h200", sms=132, memory=140 * GIB, price=5.408),
+    )
+}
+
+
+def parse_gpus(text: str) -> tuple[Card, ...]:
+    """Return the cards of an emulated node: "emulated:v100x2" is two of them, "emulated:v100x2,a10" three.
+
+    Raises:
+        SpecError: it is written otherwise, a type is unknown, a count is 0, or they are more than 64.
+    """
+    shape = f'must be like "{PREFIX}v100x2" or "{PREFIX}v100x2,a10", of the types {", ".join(CARDS)}'
+    if not text.startswith(PREFIX):
+        raise SpecError(f"gpus {shape}, was {text!r}")
+    cards: list[Card] = []
+    for item in text.removeprefix(PREFIX).split(","):
+        match = _ITEM.fullmatch(item.strip())
+        if match is None:
+            raise SpecError(f"gpus {shape}, was {text!r}")
+        name, count = match[1], int(match[2] or 1)
+        if name not in CARDS:
+            raise SpecError(f"there is no GPU type {name!r} in {text!r}, the types are {', '.join(CARDS)}")
+        if not 1 <= count <= MOST - len(cards):
+            raise SpecError(
+                f"a node has 1 to {MOST} GPUs and at least 1 of a type that is named, was {text!r}"
+            )
+        cards += [CARDS[name]] * count
+    return tuple(cards)
+
+
+def priced(cards: tuple[Card, ...], prices: Mapping[str, float]) -> tuple[Card, ...]:
+    """Return the cards at other prices, given by type in US dollars an hour; types not named keep theirs.
+
+    Raises:
+        SpecError: a type is unknown, or a price is not a number of at least 0.
+    """
+    for name, price in prices.items():
+        if name not in CARDS:
+            raise SpecError(f"prices: there is no GPU type {name!r}, the types are {', '.join(CARDS)}")
+        if not is_number(price) or price < 0:
+            raise SpecError(f"prices: {name} must cost at least 0 dollars an hour, was {price!r}")
+    return tuple(replace(card, price=prices.get(card.name, card.price)) for card in cards)
