@@ -9,7 +9,20 @@ import os
 import subprocess
 import sys
 
-BENCHMARKS = ("start", "memory", "hop", "ingress", "grpc", "regrain", "overload", "poison")
+BENCHMARKS = (
+    "start",
+    "memory",
+    "hop",
+    "ingress",
+    "grpc",
+    "upstream",
+    "regrain",
+    "resident",
+    "overload",
+    "poison",
+    "chaos",
+    "sigterm",
+)
 
 
 def main() -> int:

@@ -14,22 +14,32 @@ from dataclasses import dataclass
 
 import uvloop
 
-CONNECTIONS = 2000
-"""Connections at once at most; what finds none free waits, and its wait counts."""
+CONNECTIONS = 1000
+"""Connections at once at most; what finds none free waits, and its wait counts. Fewer than the 1,024 that the front
+serves at once: the rest would not be accepted until one of those that stay open has idled for `header_timeout`."""
 
-HEAD = (
-    b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n"
-)
+HEAD = b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it went: intended arrival and latency in seconds, status (0: no answer), and its body."""
+    """A request as it went.
+
+    Attributes:
+        at: its intended arrival, in seconds from the begin of the load.
+        latency: seconds from that to the last byte of the answer.
+        status: 0 where there was no answer.
+        body, answer: what was sent, and what came.
+        ended: when it was over, as time.monotonic() has it.
+    """
 
     at: float
     latency: float
     status: int
     body: bytes
+    answer: bytes
+    ended: float
 
 
 def poisson(rate: float, seconds: float, rng: random.Random) -> Iterator[float]:
@@ -40,21 +50,25 @@ def poisson(rate: float, seconds: float, rng: random.Random) -> Iterator[float]:
         at += rng.expovariate(rate)
 
 
-def drive(port: int, arrivals: Iterable[tuple[float, bytes]]) -> list[Sent]:
-    """Send each body at its time, in seconds from now; return what came of them once all are over."""
+def drive(port: int, arrivals: Iterable[tuple[float, bytes]], *, kind: str = OCTETS) -> list[Sent]:
+    """Send each body at its time, in seconds from now; return what came of them once all are over.
+
+    `kind` is the content type of the bodies.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Generator(port).run(list(arrivals)))
+        return runner.run(_Generator(port, kind).run(list(arrivals)))
 
 
-def closed(port: int, body: bytes, *, connections: int, seconds: float) -> float:
+def closed(port: int, body: bytes, *, connections: int, seconds: float, kind: str = OCTETS) -> float:
     """Return the requests per second that some connections get answered, each sending one after another."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Generator(port).saturate(body, connections, seconds))
+        return runner.run(_Generator(port, kind).saturate(body, connections, seconds))
 
 
 class _Generator:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, kind: str) -> None:
         self._port = port
+        self._kind = kind.encode()
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
 
@@ -76,7 +90,7 @@ class _Generator:
         async def one() -> int:
             count = 0
             while time.monotonic() < end:
-                count += await self._send(body) == 200
+                count += (await self._send(body))[0] == 200
             return count
 
         counts = await asyncio.gather(*(one() for _ in range(connections)))
@@ -87,25 +101,26 @@ class _Generator:
         async with self._places:
             try:
                 async with asyncio.timeout(30):
-                    status = await self._send(body)
-            except (OSError, EOFError, TimeoutError):
-                status = 0
-        return Sent(at, time.monotonic() - due, status, body)
+                    status, answer = await self._send(body)
+            except (OSError, EOFError, TimeoutError) as error:
+                status, answer = 0, repr(error).encode()
+        ended = time.monotonic()
+        return Sent(at, ended - due, status, body, answer, ended)
 
-    async def _send(self, body: bytes) -> int:
+    async def _send(self, body: bytes) -> tuple[int, bytes]:
         reader, writer = (
             self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
         )
-        writer.write(HEAD % len(body) + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        lines = answer.lower().split(b"\r\n")
+        writer.write(HEAD % (self._kind, len(body)) + body)
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
         length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
-        await reader.readexactly(length)
+        answer = await reader.readexactly(length)
         if b"connection: close" in lines:
             writer.close()
         else:
             self._free.append((reader, writer))
-        return int(lines[0].split()[1])
+        return int(lines[0].split()[1]), answer
 
     def _close(self) -> None:
         for _, writer in self._free:

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
+SHARED = ("/memfd:", "/dev/shm/")
 POLL = 0.002
 """Seconds between two tries of a server that starts; it bounds the error of a start time."""
 
@@ -87,6 +89,13 @@ class Served:
         self.stop()
         raise RuntimeError(f"no correct answer: {last}; log: {self.log.read_text(errors='replace')[-2000:]}")
 
+    def end(self, patience: float) -> int:
+        """Wait until what was started first, told to end by somebody, has; return its exit code.
+
+        subprocess.TimeoutExpired after `patience` seconds.
+        """
+        return self._children[0].wait(patience)
+
     def stop(self, grace: float = 10.0) -> None:
         """Ask all processes to end, then insist after `grace` seconds."""
         rest = self.pids()
@@ -123,6 +132,16 @@ class Request:
             connection.close()
 
 
+def until(look: Callable[[], T], holds: Callable[[T], bool], patience: float) -> T:
+    """Look until what is seen holds, for `patience` seconds at most; return what was seen last."""
+    end = time.monotonic() + patience
+    while True:
+        seen = look()
+        if holds(seen) or time.monotonic() > end:
+            return seen
+        time.sleep(0.05)
+
+
 def free_ports(count: int, base: int = 18100) -> int:
     """Return the first of `count` neighbouring free ports: a stale server is never measured by mistake."""
     while True:
@@ -146,6 +165,15 @@ def family(roots: Iterable[int]) -> list[int]:
         grown = bool(more)
         found |= more
     return sorted(pid for pid, _, _ in stats if pid in found)
+
+
+def children(root: int) -> list[int]:
+    """Return the descendants of a process, without a look at all others."""
+    found = []
+    for task in Path(f"/proc/{root}/task").iterdir():
+        for child in map(int, (task / "children").read_text(encoding="ascii").split()):
+            found += [child, *children(child)]
+    return found
 
 
 def parent(pid: int) -> int:
@@ -179,6 +207,40 @@ def memory(pids: Iterable[int]) -> tuple[int, int]:
             pss += int(rest.split()[0]) * 1024 if key == "Pss" else 0
             rss += int(rest.split()[0]) * 1024 if key == "Rss" else 0
     return pss, rss
+
+
+def descriptors(pids: Iterable[int]) -> int:
+    """Return how many descriptors these processes hold."""
+    return sum(len(list(_links(pid))) for pid in pids)
+
+
+def segments(pids: Iterable[int]) -> int:
+    """Return how many pieces of shared memory (memfds, files in /dev/shm) these processes hold or map, each once."""
+    found: set[int] = set()
+    for pid in pids:
+        found |= {inode for link, inode in _links(pid) if link.startswith(SHARED)}
+        try:
+            maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        for line in maps.splitlines():
+            _, _, _, _, inode, *path = line.split(maxsplit=5)
+            if path and path[0].startswith(SHARED):
+                found.add(int(inode))
+    return len(found)
+
+
+def _links(pid: int) -> Iterator[tuple[str, int]]:
+    """Yield what each descriptor of a process is open on, and its inode."""
+    try:
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            yield str(entry.readlink()), entry.stat().st_ino
+        except OSError:
+            continue
 
 
 def _all_processes() -> list[tuple[int, tuple[int, int]]]:

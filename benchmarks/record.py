@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -100,6 +102,11 @@ class Results:
         self.add(
             {"kind": "bar", "name": name, "value": round(value, 3), "bar": f"{sign} {limit:g}", "met": met}
         )
+
+
+def progress(text: str) -> None:
+    """Say on stderr how far a long part is."""
+    print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -7,18 +7,14 @@ command (POST /grain) to the answer, which comes when the new plan is in force; 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import itertools
-import json
 import random
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 from benchmarks import open_loop, processes, product
+from benchmarks.admin import Changer
 from benchmarks.record import Results, arguments, table
 
 LOAD = 0.5
@@ -113,74 +109,23 @@ def _visit(
 ) -> dict[str, float]:
     """Load the app for a while; return what became of the requests (ms) and of the changes (ms)."""
     arrivals = [(at, case.body) for at in open_loop.poisson(rate, seconds, rng)]
-    changer = Changer(ports[1], case.grains)
+    changer = Changer(ports[1], (*case.grains[1:], case.grains[0]), lambda: PAUSE)
     if changing:
         changer.start()
     sent = open_loop.drive(ports[0], arrivals)
     changer.stop()
     latencies = sorted(one.latency for one in sent)
-    took = sorted(changer.took)
+    took = changer.took
     return {
         "requests": len(sent),
         "failed": sum(one.status != HTTPStatus.OK for one in sent),
         "p50": latencies[len(latencies) // 2] * 1e3,
         "p99": latencies[len(latencies) * 99 // 100] * 1e3,
         "changes": len(took),
-        "refused": changer.refused,
+        "refused": len(changer.refused),
         "in_force": took[len(took) // 2] * 1e3 if took else 0.0,
         "in_force_most": took[-1] * 1e3 if took else 0.0,
     }
-
-
-class Changer:
-    """Changes the grain over and over, in a thread of its own.
-
-    Attributes:
-        took: seconds of each change, from the command to its being in force.
-        refused: changes that did not come into force.
-    """
-
-    def __init__(self, port: int, grains: Sequence[str]) -> None:
-        self.took: list[float] = []
-        self.refused = 0
-        self._port = port
-        self._grains = grains
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the change that is under way, if any was begun."""
-        self._end.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        for grain in itertools.cycle((*self._grains[1:], self._grains[0])):
-            if self._end.wait(PAUSE):
-                return
-            began = time.perf_counter()
-            if self._change(grain) == HTTPStatus.OK:
-                self.took.append(time.perf_counter() - began)
-            else:
-                self.refused += 1
-            while self._ask("GET", "/status")[1]["transitions"][0]["state"] == "draining":
-                time.sleep(processes.POLL)
-
-    def _change(self, grain: str) -> int:
-        return self._ask("POST", "/grain", json.dumps({"grain": grain}))[0]
-
-    def _ask(self, method: str, path: str, body: str = "") -> tuple[int, dict[str, list[dict[str, object]]]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        try:
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
 
 
 if __name__ == "__main__":

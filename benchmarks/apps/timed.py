@@ -1,7 +1,7 @@
 """Apps whose stages only take time, so that their capacity is known and the machine's noise is not in it.
 
 `single` takes 5 ms; `batched` takes 10 ms and 1 ms more for each unit of a batch of up to 8; `chain` has three stages
-of 2, 4 and 6 ms; `mortal` takes 5 ms and ends its process where the body says so.
+of 2, 4 and 6 ms; `mortal` takes 5 ms and ends its process where the body says so; `slow` takes 50 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ single = App("single", slo=SLO(latency=0.1))
 batched = App("batched", slo=SLO(latency=0.15))
 chain = App("chain", slo=SLO(latency=0.15))
 mortal = App("mortal", sample=b"fine")
+slow = App("slow")
 
 
 @single.stage()
@@ -73,3 +74,14 @@ def risky(body: bytes) -> int:
 @mortal.flow
 def run_mortal(body: bytes) -> int:
     return risky(body)
+
+
+@slow.stage()
+def fifty(body: bytes) -> int:
+    time.sleep(0.05)
+    return len(body)
+
+
+@slow.flow
+def run_slow(body: bytes) -> int:
+    return fifty(body)
