@@ -128,18 +128,13 @@ class Inference:
             *(replace(call, values=others, id=f"{call.id}-{at}") for at, others in enumerate(values[1:], 1)),
         ]
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._item(one, at)) for at, one in enumerate(calls)]
-        except* RequestError as errors:
-            raise _first(errors) from None
+            async with (
+                asyncio.TaskGroup() as group
+            ):  # made here and now, all are of the version that was asked
+                tasks = [group.create_task(self.service.submit(one)) for one in calls]
+        except* RequestError:
+            raise _failure(tasks) from None
         return [task.result() for task in tasks]
-
-    async def _item(self, call: Call, place: int) -> Reply:
-        try:
-            return await self.service.submit(call)
-        except RequestError as error:
-            detail = f"item {place}: {error.detail}"
-            raise RequestError(error.status, detail, stage=error.stage, headers=error.headers) from error
 
 
 async def _replies(early: Reply | None, items: Stream) -> AsyncIterator[Reply]:
@@ -166,9 +161,10 @@ def timeout_of(parameters: Mapping[str, object]) -> float:
     return given / 1e6
 
 
-def _first(errors: BaseExceptionGroup[RequestError]) -> RequestError:
-    """The error of the request: the first one that came."""
-    error = errors.exceptions[0]
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _failure(tasks: Sequence[asyncio.Task[Reply]]) -> RequestError:
+    """The error of a request: that of its first item that failed."""
+    failed = ((place, task.exception()) for place, task in enumerate(tasks) if not task.cancelled())
+    place, error = next((place, error) for place, error in failed if isinstance(error, RequestError))
+    return RequestError(
+        error.status, f"item {place}: {error.detail}", stage=error.stage, headers=error.headers
+    )
