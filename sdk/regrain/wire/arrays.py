@@ -6,11 +6,13 @@ transposed and sums come out the same to the last bit. It is read as a view, wit
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regrain.errors import UnsupportedValueError
 from regrain.wire.dtypes import dtype_name, dtype_of
 from regrain.wire.frames import FrameError, Leaf
 
@@ -20,6 +22,8 @@ INLINE = 1024
 """Bytes up to which a leaf rides in its frame: below that a segment costs more than it saves."""
 NOWHERE = -1
 """`Leaf.segment` of what rides inline."""
+EMPTY_ITEMS = 1 << 16
+"""Items that an array may have whose items have no bytes, such as empty strings."""
 BYTES = "bytes"
 TEXT = "str"
 
@@ -67,12 +71,15 @@ def decode_text(data: bytes | memoryview) -> str:
 def put_array(array: Array, sink: Sink | None, inline: int = INLINE, kind: str = "") -> Leaf:
     """Write an array of any layout; up to `inline` bytes ride in the leaf, without a sink all of them.
 
-    `kind` is the leaf's dtype where it is not the array's. UnsupportedValueError if the dtype cannot travel.
+    `kind` is the leaf's dtype where it is not the array's. UnsupportedValueError if the dtype cannot travel, or there
+    are over EMPTY_ITEMS items that have no bytes.
     """
     dtype = array.dtype
     name = kind or dtype_name(dtype)
     shape = array.shape
     nbytes = array.nbytes
+    if not dtype.itemsize and array.size > EMPTY_ITEMS:
+        raise UnsupportedValueError(f"an array of {array.size} items without bytes (over {EMPTY_ITEMS})")
     strides: tuple[int, ...] = ()
     if nbytes and not array.flags.c_contiguous:
         order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
@@ -120,9 +127,16 @@ def get_array(leaf: Leaf, source: Source | None, dtype: str = "") -> Array:
     """
     if min(leaf.shape, default=0) < 0:  # numpy takes a pair of them for a length
         raise FrameError(f"no array has the shape {leaf.shape}")
+    kind = dtype_of(dtype or leaf.dtype)
+    _refuse_more_than_came(leaf, kind.itemsize)
     try:
-        return np.ndarray(
-            leaf.shape, dtype_of(dtype or leaf.dtype), get_bytes(leaf, source), 0, leaf.strides or None
-        )
+        return np.ndarray(leaf.shape, kind, get_bytes(leaf, source), 0, leaf.strides or None)
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise FrameError(f"{leaf.nbytes} bytes are no {leaf.dtype} array {leaf.shape}: {error}") from error
+
+
+def _refuse_more_than_came(leaf: Leaf, itemsize: int) -> None:
+    """FrameError for more items than bytes: strides of 0, or items of none, make any number of them out of nothing."""
+    items = math.prod(leaf.shape)
+    if items * itemsize > leaf.nbytes or (not itemsize and items > EMPTY_ITEMS):
+        raise FrameError(f"{leaf.nbytes} bytes are no {leaf.dtype[:80]} array {leaf.shape}")

@@ -7,7 +7,9 @@ import os
 import numpy as np
 import pytest
 
+from regrain.errors import UnsupportedValueError
 from regrain.wire import codec, segments
+from regrain.wire.arrays import EMPTY_ITEMS
 from regrain.wire.frames import FrameError, Leaf, Value
 from regrain.wire.segments import Mappings
 
@@ -33,6 +35,12 @@ def mappings() -> Mappings:
         pytest.param(Leaf("<f4", (-1, -10), (), 1, 0, 40, 7), id="two negative lengths"),
         pytest.param(Leaf("<f4", (2**62, 2**62), (), 1, 0, 40, 7), id="a shape beyond memory"),
         pytest.param(Leaf("<f4", (2**64,), (), 1, 0, 40, 7), id="a length beyond 64 bits"),
+        pytest.param(Leaf("<f4", (1 << 40,), (0,), 1, 0, 4, 7), id="one item over and over"),
+        pytest.param(Leaf("<f4", (2, 2), (4, 4), 1, 0, 12, 7), id="items that overlap"),
+        pytest.param(Leaf("<U0", (1 << 40,), (), 1, 0, 0, 7), id="any number of items without bytes"),
+        pytest.param(
+            Leaf("torch.bfloat16", (1 << 40,), (0,), 1, 0, 2, 7), id="a tensor of one item over and over"
+        ),
         pytest.param(Leaf("<f4", (1,), (), 9, 0, 4, 7), id="an unknown segment"),
         pytest.param(Leaf("<f4", (1,), (), 1, SPACE - 2, 4, 7), id="beyond the segment"),
         pytest.param(Leaf("<f4", (1,), (), 1, -4, 4, 7), id="before the segment"),
@@ -64,3 +72,14 @@ def test_a_leaf_in_a_segment_needs_a_source() -> None:
 
     with pytest.raises(FrameError, match="everything must be inline"):
         codec.unpack(Value(skeleton, (Leaf("<f4", (1,), (), 1, 0, 4, 7),)), None)
+
+
+def test_items_without_bytes_travel_up_to_a_number() -> None:
+    empty = np.ndarray((EMPTY_ITEMS,), "U0", b"")
+
+    found = codec.unpack(codec.pack(empty, None), None)
+
+    assert isinstance(found, np.ndarray)
+    assert (found.shape, found.dtype) == (empty.shape, empty.dtype)
+    with pytest.raises(UnsupportedValueError, match="items without bytes"):
+        codec.pack(np.ndarray((EMPTY_ITEMS + 1,), "U0", b""), None)
