@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regrain.errors import RegrainError
 from regrain.wire import frames
 from regrain_watchdog.front import link as links
 from regrain_watchdog.front.link import Link
@@ -31,6 +32,8 @@ class Ends:
 
     def _received(self, frame: frames.FromReplica, descriptors: list[int]) -> None:
         self.got.append(frame)
+        if isinstance(frame, frames.LoadFailed):
+            raise RegrainError(frame.detail)
         if isinstance(frame, frames.Need) and frame.run < 0:  # takes one
             self.taken.append(descriptors.pop(0))
         self.changed.set()
@@ -194,6 +197,17 @@ def test_bytes_that_are_no_frame_end_the_link_once_with_the_reason(data, reason)
 
         assert len(ends.reasons) == 1
         assert reason in ends.reasons[0]
+
+    play(scenario)
+
+
+def test_a_frame_that_cannot_be_taken_ends_the_link_before_the_next_one():
+    async def scenario(ends):
+        ends.peer.send(b"".join(map(frames.encode, (need(1), frames.LoadFailed("a", "no value"), need(2)))))
+        await ends.until(lambda: bool(ends.reasons))
+
+        assert ends.reasons == ["no value"]
+        assert ends.got == [need(1), frames.LoadFailed("a", "no value")]
 
     play(scenario)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Generic, TypeVar
 
+from regrain.errors import RegrainError
 from regrain.wire import frames
 
 F = TypeVar("F")
@@ -30,7 +31,7 @@ class Link(Generic[F]):
     """Frames to and from a peer.
 
     received: called with each frame, and the descriptors that have come and wait for their frame; what it takes
-        out of the list is its own to close.
+        out of the list is its own to close. A RegrainError of it ends the link.
     closed: called once, with the reason.
     takes_descriptors: whether the peer sends any; those of one that should not are closed unseen.
     """
@@ -147,7 +148,7 @@ class Link(Generic[F]):
                 self._received(frame, self._descriptors)
                 if not self._open:
                     return
-        except frames.FrameError as error:
+        except RegrainError as error:  # what it sent is no frame, or could not be taken
             self.close(str(error))
         if len(self._descriptors) > DESCRIPTORS:
             self.close("it sends descriptors that nobody asked for")
