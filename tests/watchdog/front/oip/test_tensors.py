@@ -70,6 +70,9 @@ def test_nested_strings_are_flattened_in_order():
         pytest.param("FP32", [1] * 40, bytes(4), "up to 32 lengths", id="too many axes"),
         pytest.param("FP32", [1 << 50], b"", "lengths of 0 or more", id="too long"),
         pytest.param("INT8", [1 << 39, 1 << 39], b"", "its data has 0", id="a product beyond 64 bits"),
+        pytest.param(
+            "FP32", [0, 1 << 40, 1 << 40], b"", "beside lengths of 0", id="nothing, beyond numpy's limit"
+        ),
         pytest.param("FP32", [2], bytes(7), "8 bytes of FP32, its data has 7", id="short"),
         pytest.param(BYTES, [2], b"\1\0\0\0a", "2 items, its data has 1", id="too few items"),
         pytest.param(BYTES, [1], b"\5\0\0\0a", "ends within an item", id="cut off"),

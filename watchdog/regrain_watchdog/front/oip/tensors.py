@@ -25,6 +25,8 @@ MAX_AXES = 32
 """Axes of an array; numpy has no more than 64, and nobody needs as many."""
 MAX_LENGTH = 1 << 40
 """Items along one axis: what is longer is a mistake, and would overflow numpy's sizes."""
+MAX_SIZE = 1 << 48
+"""Items of an array that has none, its lengths of 0 taken for 1: numpy counts like that, up to a limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,10 @@ def _count(name: str, datatype: str, shape: Sequence[int]) -> int:
     if len(shape) > MAX_AXES or not all(0 <= length <= MAX_LENGTH for length in shape):
         shown = f"{list(shape)[:MAX_AXES]}"
         raise _wrong(name, f"shape was {shown}, allowed are up to {MAX_AXES} lengths of 0 or more")
-    return math.prod(shape)
+    count = math.prod(shape)
+    if not count and math.prod(length or 1 for length in shape) > MAX_SIZE:
+        raise _wrong(name, f"shape was {list(shape)}, allowed are {MAX_SIZE} items beside lengths of 0")
+    return count
 
 
 def _numbers(name: str, datatype: str, shape: Sequence[int], flat: Array) -> Tensor:
