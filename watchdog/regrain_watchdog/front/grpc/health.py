@@ -8,7 +8,11 @@ from collections.abc import Callable
 import grpc
 from grpc_health.v1 import health_pb2 as pb
 
-Context = grpc.aio.ServicerContext[pb.HealthCheckRequest, pb.HealthCheckResponse]
+from regrain.errors import RequestError
+from regrain_watchdog.front.grpc.entry import parsed
+from regrain_watchdog.front.grpc.status import code
+
+Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
 NAME = "grpc.health.v1.Health"
 LOOK = 0.25
 """Seconds between two looks for those who watch."""
@@ -29,10 +33,10 @@ class Health:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the methods for a server."""
-        read, write = pb.HealthCheckRequest.FromString, pb.HealthCheckResponse.SerializeToString
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, read, write),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, read, write),
+        write = pb.HealthCheckResponse.SerializeToString
+        methods: dict[str, grpc.RpcMethodHandler[bytes, pb.HealthCheckResponse]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check, None, write),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, None, write),
         }
         return grpc.method_handlers_generic_handler(NAME, methods)
 
@@ -40,15 +44,17 @@ class Health:
         """Tell those who watch that it is over."""
         self._ended.set()
 
-    async def _check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
-        if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r}")
-        return pb.HealthCheckResponse(status=self._status(request.service))
+    async def _check(self, data: bytes, context: Context) -> pb.HealthCheckResponse:
+        service = await _service(data, context)
+        if service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {service!r}")
+        return pb.HealthCheckResponse(status=self._status(service))
 
-    async def _watch(self, request: pb.HealthCheckRequest, context: Context) -> None:
+    async def _watch(self, data: bytes, context: Context) -> None:
+        service = await _service(data, context)
         told = None
         while True:
-            status = self._status(request.service)
+            status = self._status(service)
             if status != told:
                 await context.write(pb.HealthCheckResponse(status=status))
                 told = status
@@ -65,3 +71,11 @@ class Health:
         if self._ended.is_set() or self._unready():
             return pb.HealthCheckResponse.NOT_SERVING
         return pb.HealthCheckResponse.SERVING
+
+
+async def _service(data: bytes, context: Context) -> str:
+    """The service that is asked for."""
+    try:
+        return parsed(pb.HealthCheckRequest, data).service
+    except RequestError as error:
+        await context.abort(code(error.status), error.detail)

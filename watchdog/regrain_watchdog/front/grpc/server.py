@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import sys
 from pathlib import Path
 
 import grpc
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from regrain.errors import SpecError
-from regrain.wire import invoke_pb2
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.grpc import health, inference_pb2, invoke, oip
+from regrain_watchdog.front.grpc import health, invoke, oip, reflect
 from regrain_watchdog.front.grpc.entry import Entry
 from regrain_watchdog.front.grpc.stream import Streams
 from regrain_watchdog.front.listen import bind
@@ -26,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 HEAD = 64 << 10
 """Bytes that a message may have beyond the largest body: names, shapes, media types."""
-SWITCH_INTERVAL = 0.00002
-"""Seconds after which a waiting thread asks for the interpreter, while gRPC is served: its poller hands every
-event to the loop, and at Python's 5 ms both wait for each other (front CPU per call 400 us against 270)."""
 PING = 10_000
 """Milliseconds that must lie between two pings of an idle client."""
+
+LOOK = 0.1
+"""Seconds between two looks whether the server has ended by itself; while it has, callers are refused."""
 
 
 class Server:
@@ -53,8 +48,10 @@ class Server:
             self._oip.handlers(),
             invoke.Invoke(inference.service, entry).handlers(),
             self._health.handlers(),
+            reflect.Reflection((oip.NAME, invoke.NAME, health.NAME)).handlers(),
         )
         self._server: grpc.aio.Server | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -68,22 +65,8 @@ class Server:
 
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
-        config = self._config
-        options = (
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", min(config.max_body + HEAD, (1 << 31) - 1)),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", PING),
-        )
-        server = self._server = grpc.aio.server(
-            options=options, maximum_concurrent_rpcs=config.max_connections
-        )
-        server.add_generic_rpc_handlers(self._handlers)
-        names = (oip.NAME, invoke.NAME, health.NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server, _described())
-        self.port = self._bind(server)
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        await server.start()
+        await self._open(self._config.grpc_port or 0)
+        self._keeping = asyncio.create_task(self._keep())
 
     def drain(self) -> None:
         """Let streams and watchers end."""
@@ -93,15 +76,41 @@ class Server:
     async def stop(self, timeout: float) -> None:
         """Accept nothing more, let what is in flight finish within `timeout` seconds, and end."""
         self.drain()
+        if self._keeping is not None:
+            self._keeping.cancel()
         if self._server is not None:
             await self._server.stop(timeout)
             self._server = None
 
-    def _bind(self, server: grpc.aio.Server) -> int:
+    async def _open(self, port: int) -> None:
+        """Have a server listen on a port."""
+        config = self._config
+        server = grpc.aio.server(options=_options(config), maximum_concurrent_rpcs=config.max_connections)
+        server.add_generic_rpc_handlers(self._handlers)
+        self.port = self._bind(server, port)
+        await server.start()
+        self._server = server
+
+    async def _keep(self) -> None:
+        """Listen again where grpc gives up by itself: from 1.84 on, a path that is no UTF-8 is enough for that."""
+        ending: set[asyncio.Task[None]] = set()
+        while (server := self._server) is not None:
+            try:
+                if not await server.wait_for_termination(LOOK):
+                    return
+            except Exception as error:
+                logger.warning("gRPC gave up and is started again: %r", error)
+                self._server = None
+                task = asyncio.create_task(server.stop(self._config.drain_timeout))
+                ending.add(task)
+                task.add_done_callback(ending.discard)
+                await self._open(self.port)
+
+    def _bind(self, server: grpc.aio.Server, port: int) -> int:
         """Bind the address; any free port if the usual one is taken and nobody asked for it."""
         config = self._config
         host = "127.0.0.1" if config.host == "localhost" else config.host
-        port = _free(host, config.grpc_port or 0)
+        port = _free(host, port)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if config.tls_cert:
@@ -110,6 +119,27 @@ class Server:
             return server.add_insecure_port(address)
         except RuntimeError as error:
             raise SpecError(f"cannot listen on {address} (--grpc-port, REGRAIN_GRPC_PORT)") from error
+
+
+def _options(config: Config) -> tuple[tuple[str, int], ...]:
+    """Return what gRPC itself bounds.
+
+    Who says nothing is held to the same time as over HTTP: at the handshake, between two calls, and during a call by
+    pings that its machine must answer.
+    """
+    patience = int(config.header_timeout * 1000)
+    return (
+        ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", patience),
+        ("grpc.max_connection_idle_ms", patience),
+        ("grpc.keepalive_time_ms", patience),
+        ("grpc.keepalive_timeout_ms", patience),
+        ("grpc.http2.ping_timeout_ms", patience),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", min(config.max_body + HEAD, (1 << 31) - 1)),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING),
+    )
 
 
 def _free(host: str, port: int) -> int:
@@ -124,19 +154,3 @@ def _free(host: str, port: int) -> int:
     with bound:
         free: int = bound.getsockname()[1]
     return free
-
-
-def _described() -> DescriptorPool:
-    """What reflection tells: every file of ours in one pool."""
-    pool = DescriptorPool()
-    files = (
-        inference_pb2.POOL.FindFileByName("inference.proto"),
-        invoke_pb2.POOL.FindFileByName("invoke.proto"),
-        health_pb2.DESCRIPTOR,
-        reflection_pb2.DESCRIPTOR,
-    )
-    for file in files:
-        told = FileDescriptorProto()
-        file.CopyToProto(told)
-        pool.Add(told)
-    return pool

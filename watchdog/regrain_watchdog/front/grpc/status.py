@@ -41,7 +41,7 @@ def code(status: HTTPStatus) -> grpc.StatusCode:
 def trailers(error: RequestError) -> Trailers:
     """Return what a caller learns beside the status: HTTP's status, the stage, when to try again."""
     told = [("x-status", str(error.status.value))]
-    if error.stage.isascii() and error.stage:
+    if error.stage and error.stage.isascii() and error.stage.isprintable():
         told.append(("x-stage", error.stage))
     for name, text in error.headers.items():
         if name.lower() == "retry-after" and text.isdecimal():

@@ -1,0 +1,67 @@
+"""The service of reflection: it tells clients such as grpcurl our services and their messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+from regrain.errors import RequestError
+from regrain.wire import invoke_pb2
+from regrain_watchdog.front.grpc import inference_pb2
+from regrain_watchdog.front.grpc.entry import Context, parsed
+from regrain_watchdog.front.grpc.status import code
+
+NAME = reflection.SERVICE_NAME
+
+
+class Reflection:
+    """Answers what clients ask about services.
+
+    Args:
+        services: the names of those that are served beside this one.
+    """
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        self._servicer = reflection.aio.ReflectionServicer((*services, NAME), pool=_described())
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the method for a server."""
+        method: grpc.RpcMethodHandler[bytes, bytes]
+        method = grpc.stream_stream_rpc_method_handler(self._reflect)
+        return grpc.method_handlers_generic_handler(NAME, {"ServerReflectionInfo": method})
+
+    async def _reflect(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        answers: AsyncIterator[pb.ServerReflectionResponse]
+        answers = self._servicer.ServerReflectionInfo(_each(requests), context)  # type: ignore[assignment]  # a generator, for the stub a coroutine
+        try:
+            async for answer in answers:
+                await context.write(answer.SerializeToString())
+        except RequestError as error:
+            await context.abort(code(error.status), error.detail)
+
+
+async def _each(requests: AsyncIterator[bytes]) -> AsyncIterator[pb.ServerReflectionRequest]:
+    async for data in requests:
+        yield parsed(pb.ServerReflectionRequest, data)
+
+
+def _described() -> DescriptorPool:
+    """What reflection tells: every file of ours in one pool."""
+    pool = DescriptorPool()
+    files = (
+        inference_pb2.POOL.FindFileByName("inference.proto"),
+        invoke_pb2.POOL.FindFileByName("invoke.proto"),
+        health_pb2.DESCRIPTOR,
+        pb.DESCRIPTOR,
+    )
+    for file in files:
+        told = FileDescriptorProto()
+        file.CopyToProto(told)
+        pool.Add(told)
+    return pool
