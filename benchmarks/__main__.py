@@ -20,6 +20,7 @@ BENCHMARKS = (
     "resident",
     "overload",
     "poison",
+    "fuzz",
     "chaos",
     "sigterm",
 )
