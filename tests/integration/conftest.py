@@ -136,9 +136,9 @@ class Served:
         return requests.get(f"{self.admin_url}/status", timeout=PATIENCE).json()
 
     def replicas(self, state: str = "ready") -> list[int]:
-        """The pids of the replicas that are in a state."""
-        groups = self.status()["groups"]
-        return [one["pid"] for group in groups for one in group["replicas"] if one["state"] == state]
+        """The pids of the replicas that are in a state, each once."""
+        found = [one for group in self.status()["groups"] for one in group["replicas"] if not one["guest"]]
+        return [one["pid"] for one in found if one["state"] == state]
 
     def zygote(self) -> int:
         """The pid of the process that replicas are forked from."""

@@ -200,10 +200,10 @@ def test_a_change_while_replicas_are_killed_fails_no_request(serve, until):
 
 
 def test_of_two_changes_at_once_the_second_is_refused(serve, until):
-    served = serve("widths.py")
+    served = serve("widths.py", "--grain", "fine")
 
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda grain: regrain(served, grain), ["fine", GRAINS["middle"]]))
+        answers = list(pool.map(lambda grain: regrain(served, grain), ["coarse", GRAINS["middle"]]))
 
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     (refused,) = (answer for answer in answers if answer.status_code == 409)
@@ -225,6 +225,9 @@ def test_of_two_changes_at_once_the_second_is_refused(serve, until):
         pytest.param("/scale", {"group": "cut", "replicas": 257}, "257 were asked for", id="above"),
         pytest.param("/scale", {"group": "cat", "replicas": 1}, "no group or stage 'cat'", id="no group"),
         pytest.param("/rollback", {}, "no earlier version", id="nothing to go back to"),
+        pytest.param("/resident", {"stages": "cat"}, "stages with commas between: cut, ", id="keep no stage"),
+        pytest.param("/resident", {}, "stages", id="keep what"),
+        pytest.param("/auto", {"grain": "fine"}, "grain", id="auto takes nothing"),
     ],
 )
 def test_what_is_none_of_the_app_s_is_refused(standing, path, wanted, said):

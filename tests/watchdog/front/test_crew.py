@@ -93,7 +93,7 @@ class Stand:
 
     @property
     def pids(self):
-        return sorted(replica.pid for replica in self.crew.replicas)
+        return sorted(replica.pid for replica in self.crew.replicas if replica.pid)
 
     def ready(self, count):
         replicas = self.crew.replicas

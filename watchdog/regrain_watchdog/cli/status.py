@@ -58,7 +58,8 @@ def groups(status: Status) -> Table:
     for group in status.groups:
         states: dict[str, int] = {}
         for replica in group.replicas:
-            states[replica.state] = states.get(replica.state, 0) + 1
+            state = "guest" if replica.guest else replica.state
+            states[state] = states.get(state, 0) + 1
         replicas = ", ".join(f"{count} {state}" for state, count in states.items()) or "none"
         replicas += f", {group.state}" if group.state else ""
         wait = f", {duration(group.max_wait)}" if group.max_wait else ""

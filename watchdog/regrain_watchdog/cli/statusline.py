@@ -89,7 +89,8 @@ class Live:
 
 def parts(status: Status) -> list[str]:
     """Return what the live line says after the state."""
-    load, replicas = status.load, [replica for group in status.groups for replica in group.replicas]
+    load = status.load
+    replicas = [replica for group in status.groups for replica in group.replicas if not replica.guest]
     if status.state == "starting":
         return [status.app, f"{age(status.uptime)}", *status.warnings[:1]]
     ready = sum(replica.state == "ready" for replica in replicas)

@@ -46,6 +46,7 @@ class Changes:
     """Makes the next plan or version and has `live` carry it into force.
 
     start_zygote: starts a zygote of the code as it is on disk now.
+    died: told of a version in force whose zygote has died before that, and why.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Changes:
         config: Config,
         measure: Measure,
         start_zygote: Callable[[], Zygote],
+        died: Callable[[Zygote, str], None] = lambda *_: None,
     ) -> None:
         self._live = live
         self._config = config
         self._measure = measure
         self._start_zygote = start_zygote
+        self._died = died
         self.release = release
         self.previous: Release | None = None
         self._endings: set[asyncio.Future[None]] = set()
@@ -105,6 +108,8 @@ class Changes:
                 await zygote.stop()
                 raise
             self._keep(new)
+            if zygote.died_of:
+                self._died(zygote, zygote.died_of)
             return change
 
     async def roll_back(self) -> Change:

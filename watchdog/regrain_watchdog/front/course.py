@@ -13,7 +13,7 @@ from http import HTTPStatus
 from regrain.errors import RequestError
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Job
-from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.function import Function, no_time
 from regrain_watchdog.front.route import Route
 from regrain_watchdog.policy import restart
 from regrain_watchdog.policy.admit import admits, retry_after
@@ -46,6 +46,12 @@ class Course:
         self._looked = float("-inf")
         for place, function in enumerate(functions):
             function.left = partial(self.left, place)
+
+    def end(self) -> None:
+        """Let go of the functions, which ask for `left`."""
+        for function in self._functions:
+            function.left = no_time
+        self._functions = ()
 
     def left(self, place: int, now: float) -> tuple[float, float]:
         """Return the seconds from the begin of a step to the end of the request: as a rule, and rarely exceeded."""

@@ -61,6 +61,7 @@ class Crew:
         self._learned: dict[Step, Learned] = {}
         self._moved = asyncio.Event()
         self._plans = 0
+        self._told: set[int] = set()
         self._stopping = False
 
     def learned(self, step: Step) -> Learned:
@@ -137,7 +138,9 @@ class Crew:
         for function in functions:
             for replica in list(function.replicas):
                 _part(function, replica)
-        await self._supervisor.end([replica for replica in self.replicas if not replica.functions])
+        ending = [replica for replica in self.replicas if not replica.functions]
+        self._told.update(replica.number for replica in ending)
+        await self._supervisor.end(ending)
         self._tidy()
 
     def close(self) -> None:
@@ -158,7 +161,9 @@ class Crew:
 
     def exited(self, number: int, status: int) -> None:
         """A replica has been reaped: say how it ended if nobody asked for it."""
-        if not self._stopping:
+        if number in self._told:
+            self._told.remove(number)
+        elif not self._stopping:
             how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
             logger.warning("replica %d ended: %s", number, how)
 

@@ -101,7 +101,7 @@ class Function:
         self.is_warming = True
         self.is_given_up = False
         self._measure = measure
-        self.left: Callable[[float], tuple[float, float]] = self._own_cost
+        self.left: Callable[[float], tuple[float, float]] = no_time
         self.deaths = 0
         self._line: Line[Job] = Line(lambda job: job.flight.ended)
         self._timer: asyncio.TimerHandle | None = None
@@ -268,10 +268,6 @@ class Function:
                     self._measure.poisoned(self.name)
                 self.owner.refused(job, _obituary(verdict, death))
 
-    def _own_cost(self, now: float) -> tuple[float, float]:
-        belief = self.cost.belief(now)
-        return self.cost.mean * belief, self.cost.safe * belief
-
     def _due(self, now: float) -> float:
         """When the next batch goes."""
         max_size, max_wait = self.group.max_size, self.group.max_wait
@@ -351,6 +347,11 @@ class Function:
             for parts in values:
                 for leaf in leaves(parts.values):
                     replica.pool.retain(leaf.generation)
+
+
+def no_time(_now: float) -> tuple[float, float]:
+    """What a unit has to go where no route says."""
+    return 0.0, 0.0
 
 
 def _obituary(verdict: Verdict, death: Death) -> RequestError:

@@ -66,7 +66,12 @@ DEATHS = Named("counter", "regrain_replica_deaths", "Replicas that ended without
 POISON = Named("counter", "regrain_poison", "Requests that ended two replicas and were given up.", ("group",))
 CRASH_LOOP = Named("gauge", "regrain_crash_loop", "1 where replicas end as soon as they start.", ("group",))
 QUEUED = Named("gauge", "regrain_queue_units", "Units waiting for a replica.", ("group",))
-REPLICAS = Named("gauge", "regrain_replicas", "Worker processes.", ("group", "state"))
+REPLICAS = Named(
+    "gauge",
+    "regrain_replicas",
+    "Worker processes; in state guest those of other groups that stand in.",
+    ("group", "state"),
+)
 MEMORY = Named("gauge", "regrain_shared_memory_bytes", "Shared memory: in_use, held or limit.", ("state",))
 METRICS = (
     *(REQUESTS, DURATION, IN_FLIGHT, HITS, MISSES, CANCELS, BATCHES, WAITS, HOPS, STAGES, ITEMS, RETRIES),

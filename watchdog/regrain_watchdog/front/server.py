@@ -127,7 +127,7 @@ class Server:
         live = self._live = Live(
             app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before
         )
-        self._changes = Changes(live, release, config, measure, self._make_zygote)
+        self._changes = Changes(live, release, config, measure, self._make_zygote, died=self._zygote_died)
         door = self._door = Entrance(Ingress(live, measure, config))
         http = Listener(
             access.before(door, config),

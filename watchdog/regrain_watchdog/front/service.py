@@ -110,6 +110,8 @@ class App:
             self._end(flight, shutting_down())
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
+        self._course.end()
+        self.functions = []  # they know the app, so it would have to wait for the garbage collector
         self.crew.close()
 
     @property

@@ -11,6 +11,8 @@ from regrain_watchdog.front.measure import Gauges
 from regrain_watchdog.front.replica import Replica
 from regrain_watchdog.front.segments import Pool
 
+GUEST = "guest"
+"""The state under which the metrics count replicas of other groups that stand in."""
 ATTAINMENT = 0.95
 """The share of requests that should hit where a setting gives a latency and the app gave no objective."""
 
@@ -18,7 +20,9 @@ ATTAINMENT = 0.95
 def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
     """Return what the metrics show of the moment."""
     replicas = Counter(
-        (function.name, replica.state.value) for function in functions for replica in function.replicas
+        (function.name, replica.state.value if replica.home is function else GUEST)
+        for function in functions
+        for replica in function.replicas
     )
     return Gauges(
         queued={function.name: len(function) for function in functions},

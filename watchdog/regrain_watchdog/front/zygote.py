@@ -72,6 +72,7 @@ class Zygote:
         self._fresh: dict[int, subprocess.Popen[bytes]] = {}
         self._ending = False
         self.unforkable = ""
+        self.died_of = ""
         ours, theirs = socket.socketpair()
         self._process = self._start("zygote", [theirs.fileno()])
         theirs.close()
@@ -168,6 +169,7 @@ class Zygote:
             if self._hello is not None and not self._hello.done():
                 self._fail(sentence)
             else:
+                self.died_of = sentence
                 self._died(sentence)
 
     def _reap_fresh(self, number: int, pidfd: int) -> None:

@@ -131,8 +131,9 @@ async function dag(now, recent) {
 function markGroup(group) {
   const node = document.querySelector(`#dag [data-group="${CSS.escape(group.name)}"]`);
   if (!node) return;
-  const ready = group.replicas.filter((replica) => replica.state === "ready").length;
-  const all = group.replicas.length;
+  const own = group.replicas.filter((replica) => !replica.guest);
+  const ready = own.filter((replica) => replica.state === "ready").length;
+  const all = own.length;
   node.querySelectorAll("text")[1].textContent = ready === all ? count(all, "replica") : `${ready} of ${all} ready`;
   node.querySelector(".waiting")?.remove();
   if (!group.queue) return;
@@ -177,7 +178,12 @@ function functions(now, tints, recent) {
 }
 
 const replica = (one) =>
-  el("span", { class: `replica ${STATES[one.state] ?? "bad"}`, title: `process ${one.pid}` }, one.state, el("small", {}, String(one.pid)));
+  el(
+    "span",
+    { class: `replica ${STATES[one.state] ?? "bad"}`, title: `process ${one.pid}: ${one.resident.join(", ")}` },
+    one.guest ? "stands in" : one.state,
+    el("small", {}, String(one.pid)),
+  );
 
 function stages(now, tints, homes, recent) {
   const busy = [...recent.values()].reduce((sum, done) => sum + done.seconds, 0);
