@@ -41,8 +41,8 @@ BUGS = (
 SETTLE = 3.0
 """Seconds after which no connection is left that its caller left half open."""
 SLACK_DESCRIPTORS = 4
-SLACK_MIB = 16.0
-"""Of memory (PSS) of the front: heaps keep what they have had, and fragment."""
+SLACK_MIB = 32.0
+"""Of memory (PSS) of the front: a heap keeps what it once needed, such as the largest of the malformed values."""
 MEBIBYTE = 1 << 20
 
 Send = Callable[[random.Random], Awaitable[str]]
