@@ -56,6 +56,7 @@ class Changes:
         config: Config,
         measure: Measure,
         start_zygote: Callable[[], Zygote],
+        *,
         died: Callable[[Zygote, str], None] = lambda *_: None,
     ) -> None:
         self._live = live

@@ -19,14 +19,14 @@ from regrain.manifest import Manifest
 from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.boards import BOARD
+from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
-from regrain_watchdog.front.function import Death, Function, Learned
+from regrain_watchdog.front.function import Function, Learned
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
 from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import resident, restart
-from regrain_watchdog.policy.retry import Progress, progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ class Crew:
         self.pool = Pool(memory)
         self.slots = list(range(BOARD - 1, 0, -1))
         self._order = manifest.graph.stages
-        self._idempotent = {stage.name: stage.idempotent for stage in manifest.stages}
         self._supervisor = Supervisor(manifest, zygote, self.pool, handlers=self, care=care)
         self.cancels = self._supervisor.cancels
         self._functions: list[Function] = []
@@ -289,7 +288,8 @@ class Crew:
         functions, home = replica.functions, replica.home
         for function in list(functions):
             _part(function, replica)
-        poisoned = self._bequeath(replica, reason, forever=was_told_to)
+        serving = () if was_told_to else self._functions
+        poisoned = bequeath(replica, reason, self.manifest, serving)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
         if was_told_to:
@@ -341,30 +341,6 @@ class Crew:
         for replica in guests:
             _part(function, replica)
         self._tidy()
-
-    def _bequeath(self, replica: Replica, reason: str, *, forever: bool) -> bool:
-        """See to what a dead replica held; return whether a request is found to be what ends replicas.
-
-        forever: nothing is tried again.
-        """
-        held, begun = dict(replica.holding), replica.begun()
-        replica.holding.clear()
-        place = replica.running()[0]
-        stage = self._order[place] if 0 <= place < len(self._order) else replica.home.name
-        poisoned = False
-        for number in sorted(held, reverse=True):  # what goes back in line first is next in line last
-            dispatch = held[number]
-            function = dispatch.function
-            if forever or function not in self._functions:
-                detail = f"the replica died that ran stage {stage!r}"
-                function.owner.lost(dispatch, RequestError(HTTPStatus.BAD_GATEWAY, detail, stage=stage))
-                continue
-            how_far = progress(number, begun)
-            poisoned |= how_far is Progress.RAN and any(job.deaths for job in dispatch.jobs)
-            bars = next((name for name in function.group.stages if not self._idempotent[name]), "")
-            death = Death(stage=stage, detail=reason, timed_out=replica.timed_out, rerun_bars=bars)
-            function.lost(dispatch, how_far, death)
-        return poisoned
 
     def _give_up(self, function: Function, detail: str) -> None:
         """A plan cannot start: nothing is started for it again."""
