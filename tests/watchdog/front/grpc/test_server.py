@@ -119,6 +119,29 @@ def test_each_status_has_one_code_of_grpc(grpc_serve, status, wanted):
     assert (told["x-status"], told["x-stage"]) == (str(status.value), "act")
 
 
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\U0001f600"])
+def test_a_long_sentence_reaches_the_caller_without_its_middle(grpc_serve, letter):
+    served = grpc_serve(
+        behave=fails_with(RequestError(HTTPStatus.BAD_REQUEST, f"why: {letter * 9000}: allowed is y"))
+    )
+
+    error, told = refused(served, message=InvokeRequest(body=b"x").SerializeToString())
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details().startswith(f"why: {letter}")
+    assert error.details().endswith(f"{letter}: allowed is y")
+    assert told["x-status"] == "400"
+
+
+def test_a_stage_that_metadata_cannot_name_is_left_out(grpc_serve):
+    served = grpc_serve(behave=fails_with(RequestError(HTTPStatus.BAD_GATEWAY, "because", stage="a\r\nb")))
+
+    error, told = refused(served, message=InvokeRequest(body=b"x").SerializeToString())
+
+    assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "because")
+    assert "x-stage" not in told
+
+
 def test_statuses_without_a_code_of_their_own_fall_back_by_whose_fault_it_is():
     assert code(HTTPStatus.IM_A_TEAPOT) is grpc.StatusCode.INVALID_ARGUMENT
     assert code(HTTPStatus.INSUFFICIENT_STORAGE) is grpc.StatusCode.INTERNAL

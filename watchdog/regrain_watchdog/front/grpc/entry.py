@@ -25,7 +25,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.grpc.gathering import Gathering
-from regrain_watchdog.front.grpc.status import code, trailers
+from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
 from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_valid
@@ -68,7 +68,7 @@ class Entry:
             answer, call, error = await self.counted(path, work, data, context)
             told = (("x-call-id", call.id),)
             if error is not None:
-                await context.abort(code(error.status), error.detail, (*told, *trailers(error)))
+                await context.abort(code(error.status), sentence(error), (*told, *trailers(error)))
             context.set_trailing_metadata(told)
             return answer
 
@@ -148,7 +148,7 @@ class Entry:
             try:
                 return work(data).SerializeToString()
             except RequestError as error:
-                await context.abort(code(error.status), error.detail, trailers(error))
+                await context.abort(code(error.status), sentence(error), trailers(error))
 
         return grpc.unary_unary_rpc_method_handler(answered)
 

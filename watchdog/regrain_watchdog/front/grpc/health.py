@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 
 import grpc
 from grpc_health.v1 import health_pb2 as pb
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import parsed
-from regrain_watchdog.front.grpc.status import code
+from regrain_watchdog.front.grpc.status import code, sentence
 
 Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
 NAME = "grpc.health.v1.Health"
@@ -47,7 +48,8 @@ class Health:
     async def _check(self, data: bytes, context: Context) -> pb.HealthCheckResponse:
         service = await _service(data, context)
         if service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {service!r}")
+            error = RequestError(HTTPStatus.NOT_FOUND, f"there is no service {service!r}")
+            await context.abort(code(error.status), sentence(error))
         return pb.HealthCheckResponse(status=self._status(service))
 
     async def _watch(self, data: bytes, context: Context) -> None:
@@ -78,4 +80,4 @@ async def _service(data: bytes, context: Context) -> str:
     try:
         return parsed(pb.HealthCheckRequest, data).service
     except RequestError as error:
-        await context.abort(code(error.status), error.detail)
+        await context.abort(code(error.status), sentence(error))

@@ -15,7 +15,7 @@ from regrain.errors import RequestError
 from regrain.wire import invoke_pb2
 from regrain_watchdog.front.grpc import inference_pb2
 from regrain_watchdog.front.grpc.entry import Context, parsed
-from regrain_watchdog.front.grpc.status import code
+from regrain_watchdog.front.grpc.status import code, sentence
 
 NAME = reflection.SERVICE_NAME
 
@@ -43,7 +43,7 @@ class Reflection:
             async for answer in answers:
                 await context.write(answer.SerializeToString())
         except RequestError as error:
-            await context.abort(code(error.status), error.detail)
+            await context.abort(code(error.status), sentence(error))
 
 
 async def _each(requests: AsyncIterator[bytes]) -> AsyncIterator[pb.ServerReflectionRequest]:

@@ -29,6 +29,8 @@ CODES = {
 }
 PUSHBACK = "grpc-retry-pushback-ms"
 """What gRPC's own clients wait before they try again."""
+LONGEST = 2000
+"""Bytes of a sentence at most: gRPC may write each as three, and clients take 8 KiB of all beside a status."""
 
 
 def code(status: HTTPStatus) -> grpc.StatusCode:
@@ -36,6 +38,15 @@ def code(status: HTTPStatus) -> grpc.StatusCode:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return CODES.get(status, grpc.StatusCode.INTERNAL)
     return CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def sentence(error: RequestError) -> str:
+    """Return what a caller is told; the middle of a long one, such as of a name that it sent itself, is left out."""
+    told = error.detail.encode("utf-8", "replace")
+    if len(told) <= LONGEST:
+        return error.detail
+    half = LONGEST // 2
+    return f"{told[:half].decode('utf-8', 'ignore')} ... {told[-half:].decode('utf-8', 'ignore')}"
 
 
 def trailers(error: RequestError) -> Trailers:
