@@ -1,21 +1,32 @@
-"""Torch modules in stages: evaluation only, on the cores and the device that the stage asked for."""
+"""Torch modules in stages: evaluation only, on the cores and the device that the stage asked for.
+
+On the CPU the replicas of a node share a module's weights (regrain.weights.torch_file).
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regrain import place, resources
 from regrain.context import current_build
 from regrain.errors import LoadError
+from regrain.weights.store import LEAST, give_back, open_store
+from regrain.weights.torch_file import share as move
 
 if TYPE_CHECKING:
     from torch import Tensor, device, dtype
     from torch.nn import Module
 
 logger = logging.getLogger(__name__)
+
+DETAIL_LIMIT = 300
+"""Characters of what torch says that are told."""
 
 
 class TorchModel:
@@ -61,22 +72,31 @@ class TorchModel:
 def torch(
     module: Module | Callable[[], Module],
     *,
+    weights: str | None = None,
     device: str | None = None,
     dtype: dtype | None = None,
     seed: int | None = None,
+    share: bool | None = None,
 ) -> TorchModel:
     """Make a torch module ready to serve; call this where the stage is built (`__init__`).
 
     Args:
         module: the module, or a function that builds it.
+        weights: file with the module's state dict as torch.save writes it: "package:path/in/package", or a path,
+            absolute or relative to the calling file or the working directory. It is mapped, and only tensors
+            are read from it. A function may build the module on the device "meta", which costs nothing.
         device: as torch names it; by default "cuda" if the stage asked for a GPU and torch sees one. Where it
             asked and torch sees none, the module runs on the CPU and a warning is logged.
         dtype: of its weights; None leaves them as they are.
         seed: of torch's random numbers while a function builds the module, so that every replica has the
             same weights; the generator is left as it was.
+        share: whether to share the weights with the other replicas on this node, by a file in the user's cache
+            folder (docs/weights.md); by default for 1 MiB and more on the CPU. Answers and speed are the same.
+            Where it is not possible the replica has weights of its own and a line is logged.
 
     Raises:
-        LoadError: torch is not installed, or sees no such device.
+        LoadError: torch is not installed, or sees no such device; no such file, or it does not fit the module.
+        SpecError: REGRAIN_WEIGHTS is neither "off" nor an absolute path.
     """
     try:
         import torch as library  # noqa: PLC0415  # heavy, and only where an app has it
@@ -84,19 +104,61 @@ def torch(
         raise LoadError(f"regrain.torch needs torch: pip install 'regrain[torch]' ({error})") from error
     build = current_build()
     where = library.device(device or _default_device(present=library.cuda.is_available()))
-    if isinstance(module, library.nn.Module):
-        built = module
-    else:
-        with library.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                library.default_generator.manual_seed(seed)
-            built = module()
+    built = module if isinstance(module, library.nn.Module) else _build(module, seed)
+    if weights is not None:
+        _fill(built, resources.find(weights, Path(place.caller().file).parent))
+    with suppress(NotImplementedError):  # an exported program is in eval mode for good
+        built.eval()
+    for parameter in built.parameters():
+        parameter.requires_grad_(False)
     try:
-        built = built.eval().requires_grad_(False).to(where, dtype)
+        built = built.to(where, dtype)
     except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
         reason = str(error).partition("\n")[0]
         raise LoadError(f"the module cannot be put on {where}: {reason}") from error
+    if where.type == "cpu" and share is not False:
+        _share(built, least=0 if share else LEAST)
     return TorchModel(built, where, dtype, max(1, int(build.cpu)) if build else 1)
+
+
+def _build(function: Callable[[], Module], seed: int | None) -> Module:
+    import torch as library  # noqa: PLC0415  # heavy, and only where an app has it
+
+    with library.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            library.default_generator.manual_seed(seed)
+        return function()
+
+
+def _fill(module: Module, path: Path) -> None:
+    """Let a module have the weights of a file, mapped; in the module's own dtypes."""
+    import torch as library  # noqa: PLC0415  # heavy, and only where an app has it
+
+    try:
+        given = library.load(path, map_location="cpu", mmap=True, weights_only=True)
+        own = module.state_dict()
+        fitting = {
+            name: tensor.to(own[name].dtype) if name in own else tensor for name, tensor in given.items()
+        }
+        module.load_state_dict(fitting, assign=True)
+    except Exception as error:  # from unpickling, zip files and torch itself
+        reason = " ".join(str(error).split())[:DETAIL_LIMIT]
+        raise LoadError(f"{path} could not be loaded as the module's state dict: {reason}") from error
+    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    if left:
+        raise LoadError(f"{path} has no {left[0]!r}: build the module on a device, not on meta")
+
+
+def _share(module: Module, *, least: int) -> None:
+    store = open_store()
+    if store is None:
+        return
+    try:
+        if move(module, store, least=least):
+            give_back()
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:DETAIL_LIMIT]
+        logger.warning("weights of a %s are not shared: %s", type(module).__name__, reason)
 
 
 def _default_device(*, present: bool) -> str:

@@ -165,3 +165,76 @@ def test_without_onnxruntime_it_says_what_to_install(monkeypatch):
 
     with pytest.raises(LoadError, match=r"pip install 'regrain\[onnx\]'"):
         onnx(CLASSIFIER)
+
+
+LARGE = "rapidocr:models/PP-OCRv6_rec_small.onnx"
+
+
+def read(model):
+    return model(np.random.default_rng(1).standard_normal((2, 3, 48, 160), np.float32))[0]
+
+
+def entries(kept_weights):
+    return sorted(path.name for path in kept_weights.glob("onnx-*"))
+
+
+def test_shared_weights_give_the_same_answers_and_what_the_file_says(onnxruntime, kept_weights, caplog):
+    own, maker, sharer = onnx(LARGE, share=False), onnx(LARGE), onnx(LARGE)
+
+    np.testing.assert_array_equal(read(maker), read(own))
+    np.testing.assert_array_equal(read(sharer), read(own))
+    assert (sharer.metadata, sharer.inputs, sharer.outputs) == (own.metadata, own.inputs, own.outputs)
+    assert len(entries(kept_weights)) == 1
+    assert caplog.records == []
+
+
+def test_small_models_and_those_that_shall_not_share_leave_no_file(onnxruntime, kept_weights, monkeypatch):
+    onnx(CLASSIFIER)
+    onnx(LARGE, share=False)
+    monkeypatch.setenv("REGRAIN_WEIGHTS", "off")
+    onnx(LARGE, share=True)
+
+    assert not kept_weights.exists()
+
+
+def test_a_model_that_was_changed_is_read_anew(onnxruntime, onnx_file, kept_weights, tmp_path):
+    path, data = tmp_path / "net.onnx", tmp_path / "net.data"
+    answers = []
+    for number in (1, 2):
+        weights = {"w": np.full((8, 512), number, np.float32)}
+        node = onnx_file.node("MatMul", ["x", "w"], "y")
+        onnx_file.write(path, onnx_file.graph([node], weights, {"x": ("n", 8)}, {"y": ("n", 512)}, data=data))
+        stamps = path.stat()
+        answers.append(onnx(str(path), share=True)(np.ones((1, 8), np.float32))[0][0, 0])
+        assert stamps == path.stat()
+
+    assert answers == [8, 16]
+    assert len(entries(kept_weights)) == 2
+
+
+def test_a_damaged_file_is_told_and_made_anew(onnxruntime, kept_weights, caplog):
+    expected = read(onnx(LARGE))
+    (kept,) = kept_weights.glob("onnx-*/weights.bin")
+    kept.write_bytes(kept.read_bytes()[:1000])
+
+    np.testing.assert_array_equal(read(onnx(LARGE)), expected)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("weights of PP-OCRv6_rec_small.onnx are not shared: ")
+    np.testing.assert_array_equal(read(onnx(LARGE)), expected)
+    assert len(caplog.records) == 1
+
+
+def test_where_nothing_can_be_kept_the_model_runs_and_it_is_told(onnxruntime, kept_weights, caplog):
+    kept_weights.parent.write_text("a file where the folder should be")
+
+    assert onnx(CLASSIFIER, share=True)(np.zeros((1, 3, 48, 192), np.float32))[0].shape == (1, 2)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "are not shared: " in record.getMessage()
+
+
+def test_a_setting_that_is_neither_off_nor_a_folder_is_refused(onnxruntime, monkeypatch):
+    monkeypatch.setenv("REGRAIN_WEIGHTS", "yes")
+
+    with pytest.raises(SpecError, match="REGRAIN_WEIGHTS must be"):
+        onnx(CLASSIFIER)

@@ -109,3 +109,80 @@ def test_without_torch_it_says_what_to_install(monkeypatch):
 
     with pytest.raises(LoadError, match=r"pip install 'regrain\[torch\]'"):
         served(lambda: None)
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A file with the state dict of a layer of 2 MiB."""
+    torch.manual_seed(3)
+    torch.save(torch.nn.Linear(512, 1024).state_dict(), tmp_path / "net.pt")
+    return tmp_path / "net.pt"
+
+
+def layer(device="cpu"):
+    return torch.nn.Linear(512, 1024, device=device)
+
+
+def test_weights_come_from_a_file_also_into_a_module_that_has_none(state):
+    expected = torch.load(state, weights_only=True)
+
+    for device in ("cpu", "meta"):
+        module = served(lambda device=device: layer(device), weights=str(state)).module
+
+        assert torch.equal(module.weight, expected["weight"])
+        assert not module.weight.requires_grad
+
+
+def test_weights_take_the_numbers_of_the_module(state):
+    module = served(lambda: layer().to(torch.float64), weights=str(state)).module
+
+    assert module.weight.dtype == torch.float64
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(state):
+    with pytest.raises(
+        LoadError, match=r"net\.pt could not be loaded as the module's state dict: .+"
+    ) as caught:
+        served(lambda: torch.nn.Linear(2, 2), weights=str(state))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_only_tensors_are_read_from_a_file(tmp_path):
+    torch.save({"weight": print}, tmp_path / "net.pt")
+
+    with pytest.raises(
+        LoadError, match=r"net\.pt could not be loaded as the module's state dict: .*[Ww]eights.only"
+    ):
+        served(layer, weights=str(tmp_path / "net.pt"))
+
+
+def test_what_a_file_leaves_without_memory_is_named(state):
+    def build():
+        module = layer("meta")
+        module.register_buffer("steps", torch.zeros(3, device="meta"), persistent=False)
+        return module
+
+    with pytest.raises(LoadError, match=r"net\.pt has no 'steps': build the module on a device, not on meta"):
+        served(build, weights=str(state))
+
+
+def test_weights_are_shared_from_a_mebibyte_on_and_where_asked_for(kept_weights, monkeypatch):
+    torch.manual_seed(4)
+    x = torch.rand(2, 512)
+    own = served(layer, seed=1, share=False)
+    served(lambda: torch.nn.Linear(8, 8))
+    assert not kept_weights.exists()
+
+    assert torch.equal(served(layer, seed=1)(x), own(x))
+    served(lambda: torch.nn.Linear(8, 8), share=True)
+
+    assert len(list(kept_weights.glob("torch-*/weights.bin"))) == 2
+
+
+def test_where_nothing_can_be_kept_the_module_runs_and_it_is_told(kept_weights, caplog):
+    kept_weights.parent.write_text("a file where the folder should be")
+
+    assert served(layer)(np.zeros((1, 512), np.float32)).shape == (1, 1024)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("weights of a Linear are not shared: ")

@@ -1,0 +1,123 @@
+"""Measure what replicas of one model share of its weights: memory, load and speed, with sharing and without.
+
+A 117 MB ONNX net (seeded; weights in its file, and in a file of their own), the OCR example's three networks, and
+a 109 MB torch module from a state dict, a seed, TorchScript and torch.export; 1, 2 and 4 replicas. Memory is exact
+(PSS); load and run times are of processes that take turns, and mean little beyond the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks import onnx_file, product
+from benchmarks.record import Results, arguments, table
+
+COUNTS = (1, 2, 4)
+BESIDE, SLOWER = 0.15, 1.15
+"""Of a copy: what each replica may hold beside the one that all share (activations, libraries); and run time."""
+OCR = ("PP-OCRv6_det_small", "ch_ppocr_mobile_v2.0_cls_mobile", "PP-OCRv6_rec_small")
+WAYS = {
+    "onnx": ("onnx-own", "onnx-shared"),
+    "onnx, external data": ("onnx-own", "onnx-unpacked", "onnx-shared"),
+    "OCR example": ("onnx-own", "onnx-shared"),
+    "torch": ("torch-own", "torch-shared", "torch-mapped"),
+    "TorchScript": ("torch-script-own", "torch-script-shared"),
+    "torch.export": ("torch-export-own", "torch-export-shared"),
+}
+"""Per model, ways to hold its weights; the first is separate copies."""
+
+
+def main() -> None:
+    options = arguments("weights", __doc__ or "", rounds=3, seconds=0.0).parse_args()
+    results = Results.open("weights", options)
+    counts = COUNTS[:2] if options.short else COUNTS
+    results.add(
+        {"kind": "libraries", "torch": metadata.version("torch"), "rapidocr": metadata.version("rapidocr")}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        models = _models(Path(folder), options.seed)
+        for turn in range(options.rounds):
+            for model, ways in WAYS.items():
+                for count in counts:
+                    for way in ways:
+                        key = {"model": model, "replicas": count, "way": way}
+                        if not results.has(kind="weights", round=turn, **key):
+                            line = _measure(count, way, models[model], Path(folder))
+                            results.add({"kind": "weights", "round": turn, **key, **line})
+    _report(results, counts)
+
+
+def _report(results: Results, counts: Sequence[int]) -> None:
+    def rows(model: str, count: int) -> Iterator[list[object]]:
+        def median(field: str, way: str, replicas: int = count) -> float:
+            return results.median(field, model=model, replicas=replicas, way=way)
+
+        own = WAYS[model][0]
+        copies = count * median("total_mib", own, 1)
+        for way in WAYS[model]:
+            ratios = (
+                median("total_mib", way) / copies,
+                *(median(x, way) / median(x, own) for x in ("load", "run")),
+            )
+            yield [model, way, count, *(median(x, way) for x in ("total_mib", "left_mib")), *ratios]
+
+    found = [row for model in WAYS for count in counts for row in rows(model, count)]
+    print(
+        "MiB: of all replicas, beyond what they had before; ratios: to as many separate copies, same rounds"
+    )
+    print(
+        table(["model", "way", "replicas", "MiB", "MiB after drop", "memory", "load time", "run time"], found)
+    )
+    most = counts[-1]
+    for model, shared in (("onnx", "onnx-shared"), ("torch", "torch-shared")):
+        memory, _, run = next(row[5:] for row in found if row[:3] == [model, shared, most])
+        limit = 1 / most + BESIDE
+        results.bar(f"{model}: memory of {most} replicas over {most} copies", float(memory), at_most=limit)
+        results.bar(f"{model}: run time shared over separate", float(run), at_most=SLOWER)
+        making = results.best("first_load", max, model=model, way=shared)
+        results.add({"kind": "note", "name": f"{model}: s of the load that makes the file", "value": making})
+    for model, ways in WAYS.items():
+        alike = [way for way in ways if way != "onnx-unpacked"]
+        lines = [line for line in results.lines if line.get("model") == model and line.get("way") in alike]
+        answers = {line["digest"] for line in lines}
+        results.bar(f"{model}: different answers, own and shared", len(answers), at_most=1)
+
+
+def _models(folder: Path, seed: int) -> dict[str, list[str]]:
+    """Write the models; return the files of each."""
+    import rapidocr
+
+    onnx_file.large(folder / "inline.onnx", seed=seed)
+    onnx_file.large(folder / "outside.onnx", seed=seed, data=folder / "outside.bin")
+    code = Path(__file__).parent / "apps" / "torch_files.py"
+    subprocess.run([sys.executable, str(code), str(folder), str(seed)], check=True)
+    installed = Path(rapidocr.__file__).parent / "models"
+    return {
+        "onnx": [str(folder / "inline.onnx")],
+        "onnx, external data": [str(folder / "outside.onnx")],
+        "OCR example": [str(installed / f"{name}.onnx") for name in OCR],
+        "torch": [str(folder / "net.pt")],
+        "TorchScript": [str(folder / "net.ts")],
+        "torch.export": [str(folder / "net.pt2")],
+    }
+
+
+def _measure(count: int, way: str, sources: Sequence[str], folder: Path) -> dict[str, object]:
+    command = [sys.executable, str(product.APPS / "replicas.py"), str(count), way, *sources]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "REGRAIN_WEIGHTS": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{way}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+import warnings
+
+import pytest
+
+from regrain.weights.store import Store
+from regrain.weights.torch_file import share
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'regrain[torch]'")
+
+
+class Tied(torch.nn.Module):
+    """Two layers on one storage, a view of it in other strides, and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(64, 64, bias=False)
+        self.second = torch.nn.Linear(64, 64, bias=False)
+        self.second.weight = self.first.weight
+        self.turned = torch.nn.Parameter(self.first.weight.data.t())
+        self.register_buffer("scale", torch.arange(64, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.second(self.first(x)) @ self.turned * self.scale
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "kept")
+
+
+@pytest.fixture
+def tied():
+    torch.manual_seed(1)
+    return Tied().eval().requires_grad_(False)
+
+
+def files(store):
+    return sorted(store.root.glob("torch-*/weights.bin"))
+
+
+def test_a_module_gives_the_same_from_the_file(store, tied):
+    x = torch.rand(3, 64)
+    expected = tied(x)
+
+    assert share(tied, store, least=0)
+
+    assert torch.equal(tied(x), expected)
+    assert tied.first.weight is tied.second.weight
+    assert tied.turned.untyped_storage().data_ptr() == tied.first.weight.untyped_storage().data_ptr()
+    (file,) = files(store)
+    assert file.stat().st_size == 64 * 64 * 4 + 64 * 8
+
+
+def test_modules_that_hold_the_same_share_a_file(store):
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        share(torch.nn.Linear(64, 64), store, least=0)
+
+    assert len(files(store)) == 2
+
+
+def test_what_is_mapped_already_is_left_alone(store, tied):
+    share(tied, store, least=0)
+
+    assert not share(tied, store, least=0)
+
+
+def test_a_small_module_is_left_alone(store, tied):
+    assert not share(tied, store)
+    assert not store.root.exists()
+
+
+def test_what_a_module_writes_into_its_weights_stays_its_own(store, tied):
+    share(tied, store, least=0)
+    before = files(store)[0].read_bytes()
+
+    tied.first.weight.zero_()
+
+    assert tied(torch.rand(1, 64)).count_nonzero() == 0
+    assert files(store)[0].read_bytes() == before
+
+
+def test_numbers_of_all_kinds_keep_their_bits(store):
+    kinds = (torch.bfloat16, torch.float16, torch.int8, torch.bool, torch.complex64, torch.int64)
+    module = torch.nn.Module()
+    for kind in kinds:
+        module.register_buffer(f"of_{str(kind).partition(chr(46))[2]}", torch.arange(1000).to(kind))
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+    assert share(module, store, least=0)
+
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+
+
+def test_torchscript_is_moved_as_well(store, tied, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is, and apps have it
+        torch.jit.trace(tied, (torch.rand(1, 64),)).save(tmp_path / "net.ts")
+        module = torch.jit.load(tmp_path / "net.ts")
+    x = torch.rand(3, 64)
+
+    assert share(module, store, least=0)
+    assert not share(module, store, least=0)
+
+    assert torch.equal(module(x), tied(x))
+
+
+def test_what_lies_elsewhere_or_is_not_there_yet_is_left_alone(store):
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8, device="meta"), torch.nn.LazyLinear(8))
+
+    assert not share(module, store, least=0)
