@@ -9,7 +9,7 @@ import pytest
 
 HOSTILE = Path(__file__).parents[2] / "benchmarks" / "apps" / "hostile.py"
 GOOD = b"good"
-MESSAGES = 150
+MESSAGES = 100
 SLACK = 4
 """Descriptors: of segments that results of another size brought along."""
 
