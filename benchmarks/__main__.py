@@ -12,6 +12,7 @@ import sys
 BENCHMARKS = (
     "start",
     "memory",
+    "weights",
     "hop",
     "ingress",
     "grpc",
