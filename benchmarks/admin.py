@@ -47,16 +47,11 @@ class Admin:
 
     def regrain(self, grain: str, replicas: str = "") -> Change:
         """Change the grain; returns once it is in force or was refused."""
-        wanted = json.dumps({"grain": grain, "replicas": replicas})
-        sent = time.monotonic()
-        status, said = self._ask("POST", "/grain", wanted)
-        return Change(
-            grain=grain,
-            sent=sent,
-            answered=time.monotonic(),
-            status=status,
-            said="" if status == HTTPStatus.OK else said.decode(errors="replace"),
-        )
+        return self._change("/grain", grain, json.dumps({"grain": grain, "replicas": replicas}))
+
+    def update(self) -> Change:
+        """Serve the code as it is on disk now, under the grain in force: everything but the front is new then."""
+        return self._change("/update", "", "{}")
 
     def status(self) -> dict[str, list[dict[str, object]]]:
         """Return what GET /status tells."""
@@ -78,6 +73,17 @@ class Admin:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _change(self, path: str, grain: str, wanted: str) -> Change:
+        sent = time.monotonic()
+        status, said = self._ask("POST", path, wanted)
+        return Change(
+            grain=grain,
+            sent=sent,
+            answered=time.monotonic(),
+            status=status,
+            said="" if status == HTTPStatus.OK else said.decode(errors="replace"),
+        )
 
     def _changing(self) -> bool:
         changes = self.status()["transitions"]

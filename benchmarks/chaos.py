@@ -2,7 +2,7 @@
 
 hello and vision, two replicas per group: one is killed every five seconds, with and without changes of grain by turns.
 OCR, one replica per group: changes alone. Open loop at 50 % of the capacity of the first grain, deadline ten seconds.
-hello has one stage and so one grain, however it is written: its changes put new replicas in place of the old ones.
+hello has one stage and so one grain, however it is written. The long form takes about eleven minutes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import machine, open_loop, processes, product
-from benchmarks.admin import Admin, Changer, gauge
+from benchmarks.admin import Admin, Change, Changer, gauge
 from benchmarks.record import Results, arguments, progress, table
 
 LOAD = 0.5
@@ -36,11 +37,13 @@ SLOWER = 1.5
 """p99 with changes over p99 without, at most."""
 GROWTH = 1.05
 """PSS after the later visits over that after the earlier ones, medians, at most: it is flat."""
-SHORT = 4.0
+SHORT = 2.0
 """Seconds of a load of the short form, which kills every second."""
 SETTLING = 10.0
 """Seconds in which what a visit used must have been given back."""
+WARM_UP = 0.5
 SHM = Path("/dev/shm")
+T = TypeVar("T")
 
 Ports = tuple[int, int, int]
 """Of the app, its admin and its metrics."""
@@ -67,22 +70,29 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """What a server holds while it does nothing, its first grain newly in force."""
+    """What a server holds while it does nothing.
 
+    Attributes:
+        in_use: bytes of shared memory in use by the version that was loaded, all of its grains having been in force:
+            what a request leaves behind shows here.
+        held, segments, descriptors, shm, processes: of a version newly in force, so that nothing of one before it is
+            kept for later: what a version leaves behind shows here. `held` in bytes.
+    """
+
+    in_use: float
+    held: float
     segments: int
     descriptors: int
     shm: int
-    in_use: float
-    held: float
+    processes: int
 
     def leaks(self, later: Level) -> int:
-        """How many segments, descriptors and bytes in use a later level has more."""
-        names = self.__slots__
-        return int(sum(max(0, getattr(later, name) - getattr(self, name)) for name in names))
+        """How many bytes, segments, descriptors and processes a later level has more."""
+        return int(sum(max(0, getattr(later, name) - getattr(self, name)) for name in self.__slots__))
 
 
 def main() -> None:
-    options = arguments("chaos", __doc__ or "", rounds=4, seconds=34.0).parse_args()
+    options = arguments("chaos", __doc__ or "", rounds=4, seconds=30.0).parse_args()
     results = Results.open("chaos", options)
     if options.short:
         options.seconds = SHORT
@@ -104,7 +114,7 @@ def _visits(case: Case, rounds: int) -> Iterator[dict[str, object]]:
 def _measure(case: Case, results: Results, options: argparse.Namespace) -> None:
     """Make the visits of a case that are not recorded yet, on one server."""
     with _serve(case) as (served, ports):
-        open_loop.closed(ports[0], case.body, connections=8, seconds=1.0, kind=case.kind)
+        _warm_up(case, ports)
         capacity = open_loop.closed(
             ports[0], case.body, connections=8, seconds=max(1.0, options.seconds / 10), kind=case.kind
         )
@@ -119,10 +129,15 @@ def _measure(case: Case, results: Results, options: argparse.Namespace) -> None:
                 continue
             rng = random.Random(f"{options.seed} {case.name} {key}")
             progress(f"{case.name}: round {key['round']}, changing: {key['changing']}")
+            _warm_up(case, ports)
             found = visit.make(capacity * LOAD, rng, changing=bool(key["changing"]))
             after = _level(case, served, ports, wanted=before)
             left = {"leaked": before.leaks(after), "pss_mib": _pss(served), **_fields(after)}
             results.add({"kind": "load", "app": case.name, **key, "capacity": capacity, **found, **left})
+
+
+def _warm_up(case: Case, ports: Ports) -> None:
+    open_loop.closed(ports[0], case.body, connections=8, seconds=WARM_UP, kind=case.kind)
 
 
 class Visit:
@@ -229,40 +244,50 @@ def _serve(case: Case) -> Iterator[tuple[processes.Served, Ports]]:
 
 
 def _level(case: Case, served: processes.Served, ports: Ports, *, wanted: Level | None = None) -> Level:
-    """Put the first grain newly in force and return what is held then; wait a while for the `wanted` level."""
+    """Put every grain in force, the first at last, then a new version; wait a while for the `wanted` level."""
     with contextlib.closing(Admin(ports[1])) as admin:
-        for grain in (case.grains[-1], case.grains[0]):
-            change = admin.regrain(grain)
-            if not change.is_made:
-                raise SystemExit(f"{case.name}: {grain} was refused with no load: {change.said}")
-            admin.settle()
-    if wanted is None:
-        return _calm(served, ports)
-    return processes.until(lambda: _held(served, ports), lambda level: not wanted.leaks(level), SETTLING)
+        for grain in (*case.grains[1:], case.grains[0]):
+            _make(case, admin, admin.regrain(grain))
+        in_use = _calm(lambda: _shared(ports, "in_use"), lambda seen: wanted is None or seen <= wanted.in_use)
+        _make(case, admin, admin.update())
+    return _calm(
+        lambda: _held(served, ports, in_use), lambda level: wanted is None or not wanted.leaks(level)
+    )
 
 
-def _calm(served: processes.Served, ports: Ports) -> Level:
-    """Return what is held once two looks have seen the same."""
-    seen = [_held(served, ports)]
+def _make(case: Case, admin: Admin, change: Change) -> None:
+    if not change.is_made:
+        raise SystemExit(
+            f"{case.name}: {change.grain or 'an update'} was refused without load: {change.said}"
+        )
+    admin.settle()
 
-    def look() -> Level:
-        seen.append(_held(served, ports))
+
+def _calm(look: Callable[[], T], holds: Callable[[T], bool]) -> T:
+    """Look until two looks in a row have seen the same, and it holds; return what was seen last."""
+    seen = [look()]
+
+    def again() -> T:
+        seen.append(look())
         return seen[-1]
 
-    return processes.until(look, lambda level: level == seen[-2], SETTLING)
+    return processes.until(again, lambda found: found == seen[-2] and holds(found), SETTLING)
 
 
-def _held(served: processes.Served, ports: Ports) -> Level:
+def _held(served: processes.Served, ports: Ports, in_use: float) -> Level:
     pids = served.pids()
-    memory = {
-        state: gauge(ports[2], "regrain_shared_memory_bytes", state=state) for state in ("in_use", "held")
-    }
     return Level(
+        in_use=in_use,
+        held=_shared(ports, "held"),
         segments=processes.segments(pids),
         descriptors=processes.descriptors(pids),
         shm=len(list(SHM.iterdir())),
-        **memory,
+        processes=len(pids),
     )
+
+
+def _shared(ports: Ports, state: str) -> float:
+    return gauge(ports[2], "regrain_shared_memory_bytes", state=state)
 
 
 def _fields(level: Level) -> dict[str, float]:
@@ -344,7 +369,9 @@ def _report(results: Results, *, short: bool) -> None:
         results.bar(f"{name}: requests that failed", total("failed"), at_most=0)
         least = 1 if short else CHANGES if case.kills else CHANGES_ALONE
         results.bar(f"{name}: changes that were made", total("changes"), at_least=least)
-        results.bar(f"{name}: segments, descriptors and bytes leaked", total("leaked"), at_most=0)
+        results.bar(
+            f"{name}: bytes, segments, descriptors and processes left behind", total("leaked"), at_most=0
+        )
         if case.kills:
             _compare(results, name)
 
