@@ -124,14 +124,14 @@ class Server:
 def _options(config: Config) -> tuple[tuple[str, int], ...]:
     """Return what gRPC itself bounds.
 
-    Who says nothing is held to the same time as over HTTP: at the handshake, between two calls, and during a call by
-    pings that its machine must answer.
+    A caller has the time that it has for a head over HTTP: to begin, and then to answer the pings that follow a silence
+    as long. Its machine does that by itself, so nobody who merely idles is disconnected.
     """
     patience = int(config.header_timeout * 1000)
     return (
         ("grpc.so_reuseport", 0),
         ("grpc.server_handshake_timeout_ms", patience),
-        ("grpc.max_connection_idle_ms", patience),
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", patience),
         ("grpc.keepalive_timeout_ms", patience),
         ("grpc.http2.ping_timeout_ms", patience),
