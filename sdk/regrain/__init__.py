@@ -28,12 +28,13 @@ if typing.TYPE_CHECKING:
     from regrain._onnx import onnx
     from regrain._torch import torch
     from regrain.client import Client
-    from regrain.grpc_client import GrpcClient
+    from regrain.grpc_client import AsyncGrpcClient, GrpcClient
 
 __all__ = [
     "GPU",
     "SLO",
     "App",
+    "AsyncGrpcClient",
     "Batched",
     "Client",
     "Context",
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "AsyncGrpcClient": "regrain.grpc_client",
     "Client": "regrain.client",
     "GrpcClient": "regrain.grpc_client",
     "onnx": "regrain._onnx",

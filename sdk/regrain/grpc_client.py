@@ -12,6 +12,7 @@ from regrain.errors import RequestError, SpecError
 from regrain.media import ACCEPT, JSON, decoded, encoded, to_json
 from regrain.wire import invoke_pb2 as pb
 
+DEFAULT = "127.0.0.1:9000"
 INVOKE = "/regrain.App/Invoke"
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
@@ -31,9 +32,42 @@ STATUSES = {
 }
 """What a status means where none of HTTP came with it: it is then gRPC's own, and not the app's."""
 TOLD = {"x-call-id": "X-Call-Id", "retry-after": "Retry-After"}
+_pack, _unpack = pb.InvokeRequest.SerializeToString, pb.InvokeReply.FromString
 
 
-class GrpcClient:
+class _Caller:
+    """What both clients know of the app that they call."""
+
+    def __init__(self, address: str, *, timeout: float, key: str, root_certificates: bytes | None) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise SpecError(f"address must be like host:9000, was {address!r}")
+        self.address = address
+        self._timeout = timeout
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        own = (("grpc.enable_http_proxy", 0),) if host.startswith(LOOPBACK) else ()
+        self._options = (*OPTIONS, *own)  # no proxy stands before one's own machine
+        self._credentials = root_certificates and grpc.ssl_channel_credentials(root_certificates)
+
+    def _error(self, error: grpc.RpcError) -> RequestError:
+        if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+            return RequestError(HTTPStatus.BAD_GATEWAY, f"{self.address}: {error}")
+        told = {name: text for name, text in error.trailing_metadata() or () if isinstance(text, str)}
+        headers = {name: told[sent] for sent, name in TOLD.items() if sent in told}
+        code, detail = error.code(), error.details() or ""
+        if "x-status" in told:
+            return RequestError(
+                _status(told["x-status"]), detail, stage=told.get("x-stage", ""), headers=headers
+            )
+        status = STATUSES.get(code, HTTPStatus.BAD_GATEWAY)
+        if status is HTTPStatus.GATEWAY_TIMEOUT:
+            detail = f"no answer from {self.address} within {self._timeout:g} s"
+        elif status is HTTPStatus.SERVICE_UNAVAILABLE:
+            detail = f"nothing answers at {self.address}: {detail}"
+        return RequestError(status, detail, headers=headers)
+
+
+class GrpcClient(_Caller):
     """A caller of one app; it keeps its connection, and threads may share it.
 
     Args:
@@ -45,28 +79,18 @@ class GrpcClient:
 
     def __init__(
         self,
-        address: str = "127.0.0.1:9000",
+        address: str = DEFAULT,
         *,
         timeout: float = 10.0,
         key: str = "",
         root_certificates: bytes | None = None,
     ) -> None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise SpecError(f"address must be like host:9000, was {address!r}")
-        self.address = address
-        self._timeout = timeout
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
-        own = (("grpc.enable_http_proxy", 0),) if host.startswith(LOOPBACK) else ()
-        options = (*OPTIONS, *own)  # no proxy stands before one's own machine
-        if root_certificates is None:
-            self._channel = grpc.insecure_channel(address, options)
+        super().__init__(address, timeout=timeout, key=key, root_certificates=root_certificates)
+        if self._credentials:
+            self._channel = grpc.secure_channel(address, self._credentials, self._options)
         else:
-            credentials = grpc.ssl_channel_credentials(root_certificates)
-            self._channel = grpc.secure_channel(address, credentials, options)
-        self._invoke = self._channel.unary_unary(
-            INVOKE, pb.InvokeRequest.SerializeToString, pb.InvokeReply.FromString
-        )
+            self._channel = grpc.insecure_channel(address, self._options)
+        self._invoke = self._channel.unary_unary(INVOKE, _pack, _unpack)
         self._check = self._channel.unary_unary(HEALTH, bytes, bytes)
 
     def __enter__(self) -> Self:
@@ -94,10 +118,9 @@ class GrpcClient:
                 within the timeout.
             SpecError: both a body and parameters, or a value that cannot be sent.
         """
-        if body is not None and parameters:
-            raise SpecError("invoke() takes a body or parameters, not both")
+        request = _request(body, parameters)
         try:
-            reply = self._invoke(_request(body, parameters), timeout=self._timeout, metadata=self._metadata)
+            reply = self._invoke(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._error(error) from error
         return decoded(reply.body, reply.content_type)
@@ -109,25 +132,68 @@ class GrpcClient:
         except grpc.RpcError:
             return False
 
-    def _error(self, error: grpc.RpcError) -> RequestError:
-        if not isinstance(error, grpc.Call):
-            return RequestError(HTTPStatus.BAD_GATEWAY, f"{self.address}: {error}")
-        told = {name: text for name, text in error.trailing_metadata() or () if isinstance(text, str)}
-        headers = {name: told[sent] for sent, name in TOLD.items() if sent in told}
-        code, detail = error.code(), error.details() or ""
-        if "x-status" in told:
-            return RequestError(
-                _status(told["x-status"]), detail, stage=told.get("x-stage", ""), headers=headers
-            )
-        status = STATUSES.get(code, HTTPStatus.BAD_GATEWAY)
-        if status is HTTPStatus.GATEWAY_TIMEOUT:
-            detail = f"no answer from {self.address} within {self._timeout:g} s"
-        elif status is HTTPStatus.SERVICE_UNAVAILABLE:
-            detail = f"nothing answers at {self.address}: {detail}"
-        return RequestError(status, detail, headers=headers)
+
+class AsyncGrpcClient(_Caller):
+    """A caller of one app from an event loop: `GrpcClient` with its methods to be awaited.
+
+    Make it where the loop runs, and share it: calls run at once over one connection. A call whose task is cancelled
+    is cancelled in the app as well.
+
+    Args:
+        address: where the app serves gRPC, as host:port.
+        timeout: seconds that a call may take; the app knows them as its deadline.
+        key: the invocation key, where the app asks for one.
+        root_certificates: PEM of who signed the app's certificate; where given, the connection is TLS.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT,
+        *,
+        timeout: float = 10.0,
+        key: str = "",
+        root_certificates: bytes | None = None,
+    ) -> None:
+        super().__init__(address, timeout=timeout, key=key, root_certificates=root_certificates)
+        if self._credentials:
+            self._channel = grpc.aio.secure_channel(address, self._credentials, self._options)
+        else:
+            self._channel = grpc.aio.insecure_channel(address, self._options)
+        self._invoke = self._channel.unary_unary(INVOKE, _pack, _unpack)
+        self._check = self._channel.unary_unary(HEALTH, bytes, bytes)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def invoke(self, body: object = None, /, **parameters: object) -> object:
+        """Send a request and return the answer, as `GrpcClient.invoke` does, with the same arguments and errors."""
+        request = _request(body, parameters)
+        try:
+            reply = await self._invoke(request, timeout=self._timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        return decoded(reply.body, reply.content_type)
+
+    async def ready(self) -> bool:
+        """Whether the app is there and every group of it has a warm replica."""
+        try:
+            return await self._check(b"", timeout=self._timeout) == SERVING
+        except grpc.RpcError:
+            return False
 
 
 def _request(body: object, parameters: dict[str, object]) -> pb.InvokeRequest:
+    if body is not None and parameters:
+        raise SpecError("invoke() takes a body or parameters, not both")
     if parameters:
         contents = {name: _content(value) for name, value in parameters.items()}
         return pb.InvokeRequest(parameters=contents, accept=ACCEPT)

@@ -1,12 +1,14 @@
-"""The gRPC client against a server that answers what a test tells it to."""
+"""Both gRPC clients against a server that answers what a test tells it to."""
 
+import asyncio
+import threading
 from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
 
-from regrain import GrpcClient, RequestError, SpecError
+from regrain import AsyncGrpcClient, GrpcClient, RequestError, SpecError
 from regrain.wire.invoke_pb2 import InvokeReply, InvokeRequest
 
 
@@ -34,6 +36,39 @@ class Answering(grpc.GenericRpcHandler):
         )
 
 
+class Awaited:
+    """The async client, called as the other one is."""
+
+    def __init__(self, *arguments, **settings):
+        async def make():
+            return AsyncGrpcClient(*arguments, **settings)
+
+        self._runner = asyncio.Runner()
+        try:
+            self._client = self._runner.run(make())
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+    def invoke(self, *body, **parameters):
+        return self._runner.run(self._client.invoke(*body, **parameters))
+
+    def ready(self):
+        return self._runner.run(self._client.ready())
+
+
+@pytest.fixture(params=[GrpcClient, Awaited], ids=["sync", "async"])
+def caller(request):
+    return request.param
+
+
 @pytest.fixture
 def answering():
     return Answering()
@@ -50,8 +85,8 @@ def address(answering):
 
 
 @pytest.fixture
-def client(address):
-    with GrpcClient(address, timeout=5.0) as client:
+def client(address, caller):
+    with caller(address, timeout=5.0) as client:
         yield client
 
 
@@ -127,7 +162,7 @@ def test_an_error_of_grpc_itself_has_the_status_that_means_it(client, answering,
     assert raised.value.status == status
 
 
-def test_no_answer_in_time_is_504(address, answering):
+def test_no_answer_in_time_is_504(address, answering, caller):
     def hang(_request, context):
         context.add_callback(lambda: None)
         while context.is_active():
@@ -137,7 +172,7 @@ def test_no_answer_in_time_is_504(address, answering):
     answering.behave = hang
 
     with (
-        GrpcClient(address, timeout=0.2) as client,
+        caller(address, timeout=0.2) as client,
         pytest.raises(RequestError, match=r"within 0\.2 s") as raised,
     ):
         client.invoke(b"x")
@@ -145,8 +180,8 @@ def test_no_answer_in_time_is_504(address, answering):
     assert raised.value.status == 504
 
 
-def test_nobody_there_is_503_and_not_ready():
-    with GrpcClient("127.0.0.1:1", timeout=5.0) as client:
+def test_nobody_there_is_503_and_not_ready(caller):
+    with caller("127.0.0.1:1", timeout=5.0) as client:
         assert not client.ready()
         with pytest.raises(RequestError, match=r"nothing answers at 127\.0\.0\.1:1") as raised:
             client.invoke(b"x")
@@ -158,17 +193,17 @@ def test_ready_asks_for_the_server_s_health(client):
     assert client.ready()
 
 
-def test_a_key_is_shown(address, answering):
-    with GrpcClient(address, key="secret-of-mine") as client:
+def test_a_key_is_shown(address, answering, caller):
+    with caller(address, key="secret-of-mine") as client:
         client.invoke(b"x")
 
     assert answering.metadata["authorization"] == "Bearer secret-of-mine"
 
 
 @pytest.mark.parametrize("address", ["localhost", "http://localhost:9000/x", ":9000", "host:"])
-def test_an_address_without_host_and_port_is_refused(address):
+def test_an_address_without_host_and_port_is_refused(address, caller):
     with pytest.raises(SpecError, match="host:9000"):
-        GrpcClient(address)
+        caller(address)
 
 
 def test_a_body_and_parameters_are_refused_together(client):
@@ -179,3 +214,42 @@ def test_a_body_and_parameters_are_refused_together(client):
 def test_a_value_that_cannot_be_sent_is_refused_by_its_type(client):
     with pytest.raises(SpecError, match="type object"):
         client.invoke(object())
+
+
+def test_awaited_calls_run_at_once_over_one_connection(address, answering):
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(request, _context):
+        both.wait()
+        return InvokeReply(body=request.body, content_type=request.content_type)
+
+    answering.behave = meet
+
+    async def scenario():
+        async with AsyncGrpcClient(address) as client:
+            return await asyncio.gather(client.invoke(b"a"), client.invoke(b"b"))
+
+    assert asyncio.run(scenario()) == [b"a", b"b"]
+
+
+def test_an_awaited_call_that_is_cancelled_ends_at_the_app(address, answering):
+    began, ended = threading.Event(), threading.Event()
+
+    def hang(_request, context):
+        context.add_callback(ended.set)
+        began.set()
+        ended.wait(20)
+        return InvokeReply()
+
+    answering.behave = hang
+
+    async def scenario():
+        async with AsyncGrpcClient(address) as client:
+            call = asyncio.create_task(client.invoke(b"x"))
+            await asyncio.to_thread(began.wait, 20)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await asyncio.to_thread(ended.wait, 20)
+
+    asyncio.run(scenario())
