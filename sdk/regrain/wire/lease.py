@@ -113,7 +113,7 @@ class Release(Struct, frozen=True, tag=4, array_like=True):
 
 
 class Withdraw(Struct, frozen=True, tag=5, array_like=True):
-    """Want the lease no more that was asked for under this number."""
+    """Want the lease no more that was asked for under this number; Refused says that it was in time."""
 
     number: int
 

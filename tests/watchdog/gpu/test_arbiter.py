@@ -132,9 +132,9 @@ def test_of_one_client_the_earliest_deadline_goes_first(arbiter):
 def test_a_withdrawn_ask_is_granted_to_nobody(arbiter):
     client = join(arbiter)
     ask(arbiter, client, 1.0)
-    arbiter.withdraw(client, 1, 0.0)
-    arbiter.withdraw(client, 99, 0.0)
 
+    assert arbiter.withdraw(client, 1, 0.0)
+    assert not arbiter.withdraw(client, 1, 0.0)
     assert granted(arbiter) == []
 
 
@@ -370,20 +370,12 @@ def test_who_comes_back_gives_up_what_it_held_before(arbiter):
     granted(arbiter)
     ask(arbiter, b, 1.0)
     arbiter.lost(a, 0.5)
-    again = arbiter.register("a", Share(memory=900, floor=0.9), pid=11, now=1.0, resumes=a)
+    arbiter.retract(a, 1.0)
+    again = join(arbiter, "a", pid=11, memory=900, floor=0.9, now=1.0)
 
     assert again != a
     assert [client for client, _ in granted(arbiter, 1.0)] == [b]
     assert arbiter.status(1.0).free_memory == 100
-
-
-def test_nobody_resumes_the_client_of_another_process(arbiter):
-    a = join(arbiter, "a", pid=11)
-    ask(arbiter, a, 1.0)
-    granted(arbiter)
-
-    arbiter.register("b", Share(), pid=12, now=0.0, resumes=a)
-    assert arbiter.status(0.0).free_sms == 0
 
 
 def test_a_holder_over_its_time_is_told_and_then_ended_if_others_wait(arbiter):

@@ -73,7 +73,7 @@ class Arbiter:
 
     # what happens -----------------------------------------------------------------------------------------
 
-    def register(self, name: str, share: Share, *, pid: int, now: float, resumes: int = 0) -> int:
+    def register(self, name: str, share: Share, *, pid: int, now: float) -> int:
         """Take a client in and return its number.
 
         Args:
@@ -81,18 +81,12 @@ class Arbiter:
             share: what it is entitled to, and the memory it declares.
             pid: its process.
             now: seconds.
-            resumes: the client that this process was before, whose leases it has given up.
 
         Raises:
             LeaseError: floors would sum to more than the device, or memory to more than it has; names the holders.
         """
         if not 0 < len(name) <= wire.MAX_NAME:
             raise LeaseError(f"a client's name has 1 to {wire.MAX_NAME} characters, this one {len(name)}")
-        before = self._clients.get(resumes)
-        if before is not None and before.pid == pid:
-            self._end_all(before, now)
-            self.ledger.hand_over(before.number)
-            del self._clients[before.number]
         self._admit_floor(name, share, besides=None)
         self._last_client += 1
         number = self._last_client
@@ -100,6 +94,13 @@ class Arbiter:
         standing = Entitlement(share, sms=self.device.sms, window=self.limits.window, vtime=0.0, now=now)
         self._clients[number] = Client(number, name, pid, share, standing, reserved_since=now)
         return number
+
+    def retract(self, client: int, now: float) -> None:
+        """Strike a client out whose memory its process declares anew, or which it never learned of."""
+        member = self._client(client)
+        self._end_all(member, now)
+        self.ledger.strike_out(client)
+        del self._clients[client]
 
     def adjust(self, client: int, share: Share, now: float) -> None:
         """Change a client's share from now on; LeaseError as `register` raises, and the old share stays."""
@@ -141,11 +142,13 @@ class Arbiter:
         self._end(held, now)
         self.ask(client, ask, now)
 
-    def withdraw(self, client: int, number: int, now: float) -> None:
-        """Forget an ask; one that is not there was answered meanwhile."""
+    def withdraw(self, client: int, number: int, now: float) -> bool:
+        """Forget an ask; return False for one that is not there (any more): it was answered meanwhile."""
         ask = self._client(client).asks.pop(number, None)
-        if ask is not None:
-            self._accounts.dropped(ask, now)
+        if ask is None:
+            return False
+        self._accounts.dropped(ask, now)
+        return True
 
     def lost(self, client: int, now: float) -> None:
         """A client's connection has ended, which does not say that its process has: it keeps all but its asks."""

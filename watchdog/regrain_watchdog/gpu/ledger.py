@@ -62,8 +62,8 @@ class Ledger:
             key = (held.pid, held.name)
             self._quarantined[key] = self._quarantined.get(key, 0) + held.nbytes
 
-    def hand_over(self, client: int) -> None:
-        """Strike out what a client declared; its process declares it anew at once."""
+    def strike_out(self, client: int) -> None:
+        """Forget what a client declared; its process declares it anew, or never used it."""
         del self._declared[client]
 
     def observe(self, used: Mapping[int, int]) -> None:

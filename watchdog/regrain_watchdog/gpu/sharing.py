@@ -1,8 +1,8 @@
 """Queue or share? How many of the jobs that wait should run side by side on a GPU, and how many one after another.
 
-With the whole device to itself a job's compute ends sooner; side by side, jobs hide behind each other the time that does
-not depend on the device's width (launches, copies, the host). The question is Paldia's; the formulas here are derived,
-not the paper's.
+With the whole device to itself a job's compute ends sooner; side by side, jobs hide behind each other the time that
+does not depend on the device's width (launches, copies, the host). The question is Paldia's; the formulas here are
+derived, not the paper's.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def waves(job: Job, jobs: int, *, most: int | None = None, within: float = math.
 
         M(j) = min over m of W(m) + M(j - m),    M(0) = 0,
 
-    so the largest j with M(j) <= within goes first, in those waves, and the rest as above. Two jobs are over sooner side
-    by side than one after another iff I < b / (2a + b).
+    so the largest j with M(j) <= within goes first, in those waves, and the rest as above. Two jobs are over sooner
+    side by side than one after another iff I < b / (2a + b).
 
     Args:
         job: what one of them costs.

@@ -1,0 +1,201 @@
+"""An arbiter and its clients as processes of their own, moved by words on their standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from regrain.wire.lease import Status
+from regrain_watchdog.gpu.operate import look
+
+WAIT = 20.0
+"""Seconds after which a test gives up on a process."""
+
+ARBITER = """
+import asyncio, json, logging, sys
+from pathlib import Path
+from regrain.wire.lease import LeaseError
+from regrain_watchdog.gpu.limits import Device, Limits
+from regrain_watchdog.gpu.server import Server
+
+class File:
+    def __init__(self, path):
+        self.path = path
+    def used(self):
+        return {int(pid): nbytes for pid, nbytes in json.loads(self.path.read_text()).items()}
+
+async def main(path, limits, observer):
+    seen = File(Path(observer)) if observer else None
+    server = Server(Path(path), Device(sms=100, memory=1000), limits=Limits(**json.loads(limits)), observer=seen)
+    try:
+        server.start()
+    except LeaseError as error:
+        sys.exit(f"error: {error}")
+    print("serving", server.arbiter.epoch, flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    server.stop()
+
+logging.basicConfig()
+asyncio.run(main(*sys.argv[1:]), debug=False)
+"""
+
+WORKER = """
+import contextlib, json, os, signal, sys, time
+from regrain.wire.lease import LeaseError, Share
+from regrain_runtime.gpu.client import Client
+
+path, name, share = sys.argv[1:]
+gpu = Client(path, name, Share(**json.loads(share)))
+stack = contextlib.ExitStack()
+lease = None
+for line in sys.stdin:
+    word, *numbers = line.split()
+    numbers = [float(number) for number in numbers]
+    try:
+        match word:
+            case "lease":
+                lease = stack.enter_context(gpu.lease(numbers[0], seconds=numbers[1], timeout=numbers[2]))
+                said = ["granted", *lease.token, lease.sms]
+            case "renew":
+                lease.renew(timeout=numbers[0])
+                said = ["granted", *lease.token, lease.sms]
+            case "release":
+                stack.close()
+                said = ["released"]
+            case "go_on":
+                said = [lease.go_on()]
+            case "adjust":
+                gpu.adjust(Share(ceiling=numbers[0], floor=numbers[1]))
+                said = ["adjusted"]
+            case "close":
+                gpu.close()
+                said = ["closed"]
+            case "fork":
+                child = os.fork()
+                if not child:
+                    signal.pause()
+                said = ["forked", child]
+            case "fork_and_lease":
+                child = os.fork()
+                if not child:
+                    with gpu.lease(*numbers[:1], seconds=0.1) as theirs:
+                        print("granted", *theirs.token, theirs.sms, flush=True)
+                    os._exit(0)
+                continue
+    except (LeaseError, KeyboardInterrupt) as error:
+        said = [type(error).__name__, error]
+    print(*said, flush=True)
+"""
+
+
+class Process:
+    """A process that says lines; each is waited for, and none for ever."""
+
+    def __init__(self, program: str, *words: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._buffer = b""
+
+    def tell(self, *words: object) -> None:
+        self._process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def hear(self, within: float = WAIT) -> str:
+        """The next line; TimeoutError if none comes."""
+        until = time.monotonic() + within
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    raise TimeoutError(self._buffer)
+                chunk = os.read(self._process.stdout.fileno(), 4096)
+                assert chunk, self.end()
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode()
+
+    def do(self, *words: object) -> str:
+        self.tell(*words)
+        return self.hear()
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> str:
+        """Let it end by itself; return what it said as errors."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait(WAIT)
+        return self._process.stderr.read().decode()
+
+    def wait(self) -> int:
+        return self._process.wait(WAIT)
+
+    def destroy(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(WAIT)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+class Node:
+    """A device's arbiter and those that share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "gpu.sock"
+        self.seen = folder / "seen.json"
+        self.processes: list[Process] = []
+
+    def arbiter(self, *, observed: bool = False, **limits: float) -> Process:
+        """Start an arbiter and wait until it serves."""
+        process = self.start(ARBITER, json.dumps(limits), str(self.seen) if observed else "")
+        assert process.hear().startswith("serving")
+        return process
+
+    def refused_arbiter(self) -> str:
+        """Start an arbiter that cannot serve; what it says."""
+        return self.start(ARBITER, "{}", "").end()
+
+    def worker(self, name: str, **share: float) -> Process:
+        return self.start(WORKER, name, json.dumps(share))
+
+    def start(self, program: str, *words: str) -> Process:
+        process = Process(program, str(self.path), *words)
+        self.processes.append(process)
+        return process
+
+    def status(self) -> Status:
+        return look(self.path)
+
+    def until(self, claim: Callable[[Status], bool]) -> Status:
+        """Look until something is so; the status then."""
+        until = time.monotonic() + WAIT
+        while not claim(status := self.status()):
+            assert time.monotonic() < until, status
+        return status
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for process in node.processes:
+        process.destroy()

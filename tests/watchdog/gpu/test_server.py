@@ -1,0 +1,476 @@
+"""An arbiter among real processes: whatever becomes of them, nothing leaks and nobody starves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from regrain.wire import lease as wire
+from regrain.wire.lease import LeaseError, PacketReader, Share
+from regrain_watchdog.gpu.operate import adjust, look
+
+pytestmark = pytest.mark.process
+
+
+def waits(worker, *, share=1.0, seconds=0.05, timeout=15.0):
+    """Let a worker wait for a lease that it does not get at once."""
+    worker.tell("lease", share, seconds, timeout)
+
+
+def connect(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.settimeout(10)
+    sock.connect(str(path))
+    return sock
+
+
+def last_word(sock: socket.socket) -> str:
+    """The reason an arbiter gives before it ends a connection."""
+    frame = PacketReader(wire.FromArbiter).decode(sock.recv(wire.ROOM))
+    assert isinstance(frame, wire.Ended)
+    assert sock.recv(wire.ROOM) == b""
+    return frame.reason
+
+
+def holding(node, *, name="a", share=1.0, seconds=0.05, **limits):
+    """A worker that holds a lease, and another that waits for it."""
+    holder, other = node.worker(name), node.worker("other")
+    assert holder.do("lease", share, seconds, 15).startswith("granted")
+    waits(other)
+    node.until(lambda status: sum(member.waiting for member in status.members) == 1)
+    return holder, other
+
+
+def test_leases_are_granted_in_turn_and_tokens_go_up(node):
+    node.arbiter()
+    a, b = node.worker("a"), node.worker("b")
+    _, epoch, lease, sms = a.do("lease", 1.0, 0.5, 5).split()
+    waits(b)
+    node.until(lambda status: [member.waiting for member in status.members] == [0, 1])
+    a.tell("release")
+
+    assert (lease, sms) == ("1", "100")
+    assert b.hear() == f"granted {epoch} 2 100"
+    assert a.hear() == "released"
+
+
+def test_a_lease_is_had_side_by_side_with_another_and_shown(node):
+    node.arbiter()
+    a, b = node.worker("a", weight=2.0, memory=600), node.worker("b")
+    a.do("lease", 0.6, 0.5, 5)
+    b.do("lease", 0.4, 0.5, 5)
+
+    status = node.status()
+
+    assert (status.sms, status.free_sms, status.memory, status.free_memory) == (100, 0, 1000, 400)
+    assert [(member.name, member.pid, member.sms) for member in status.members] == [
+        ("a", a.pid, 60),
+        ("b", b.pid, 40),
+    ]
+    assert [(usage.name, usage.grants) for usage in status.usage] == [("a", 1), ("b", 1)]
+    assert all(usage.sm_seconds > 0 for usage in status.usage)
+
+
+def test_renewing_gives_others_their_turn(node):
+    node.arbiter()
+    a, b = node.worker("a"), node.worker("b")
+    a.do("lease", 1.0, 0.5, 5)
+    waits(b)
+    node.until(lambda status: sum(member.waiting for member in status.members) == 1)
+    a.tell("renew", 10)
+
+    assert b.hear().startswith("granted")
+    b.do("release")
+    assert a.hear().startswith("granted")
+
+
+def test_no_lease_in_time_is_an_error_that_names_the_holder(node):
+    node.arbiter()
+    a, b = node.worker("a"), node.worker("b")
+    a.do("lease", 0.75, 0.5, 5)
+
+    said = b.do("lease", 0.5, 0.5, 0.1)
+
+    assert said.startswith("RefusedError b: no lease of 50 SMs within")
+    assert said.endswith(f"25 are free, held: a (process {a.pid}) 75 SMs")
+    assert b.do("lease", 0.25, 0.5, 5).startswith("granted")
+
+
+def test_what_cannot_be_is_refused_and_the_client_goes_on(node):
+    node.arbiter()
+    a, b = node.worker("a", floor=0.7, memory=800), node.worker("b", floor=0.5)
+    assert a.do("lease", 1.5, 0.5, 5) == "RefusedError a: the share of a lease must be in (0, 1], was 1.5"
+    assert a.do("lease", 0.5, 0.5, 5).startswith("granted")
+
+    said = b.do("lease", 0.5, 0.5, 5)
+
+    assert said == (
+        f"RefusedError b: b wants 0.5 of the GPU for sure, 0.3 is left; reserved by: a (process {a.pid}) 0.7"
+    )
+    assert [member.name for member in node.status().members] == ["a"]
+
+
+def test_memory_over_the_card_is_refused(node):
+    node.arbiter()
+    a, b = node.worker("a", memory=800), node.worker("b", memory=300)
+    a.do("lease", 0.5, 0.5, 5)
+
+    assert b.do("lease", 0.5, 0.5, 5) == (
+        f"RefusedError b: b wants 300 B of GPU memory, 200 B of 1000 B is free; held by: a (process {a.pid}) 800 B"
+    )
+
+
+def test_shares_are_changed_while_they_run(node):
+    node.arbiter()
+    a = node.worker("a")
+    a.do("lease", 0.5, 0.5, 5)
+    client = node.status().members[0].client
+
+    adjust(node.path, client, Share(weight=3.0, floor=0.5))
+    assert node.status().members[0].share == Share(weight=3.0, floor=0.5)
+    assert a.do("adjust", 0.5, 0.25) == "adjusted"
+    assert node.status().members[0].share == Share(ceiling=0.5, floor=0.25)
+    with pytest.raises(LeaseError, match="no client 99 is known"):
+        adjust(node.path, 99, Share())
+
+
+def test_a_holder_that_is_killed_makes_room(node):
+    node.arbiter()
+    holder, other = holding(node)
+
+    holder.signal(signal.SIGKILL)
+
+    assert other.hear().startswith("granted")
+    node.until(lambda status: len(status.members) == 1)
+
+
+def test_a_child_that_keeps_the_socket_open_does_not_keep_the_lease(node):
+    node.arbiter()
+    holder, other = holding(node)
+    child = int(holder.do("fork").split()[1])
+
+    holder.signal(signal.SIGKILL)
+
+    assert other.hear().startswith("granted")
+    os.kill(child, 0)  # it lives
+
+
+def test_a_forked_child_is_a_client_of_its_own(node):
+    node.arbiter()
+    parent = node.worker("a")
+    first = parent.do("lease", 0.5, 1, 5).split()
+    second = parent.do("fork_and_lease", 0.5).split()
+
+    assert int(second[2]) == int(first[2]) + 1
+    assert parent.do("go_on") == "True"
+
+
+def test_a_holder_that_stands_still_is_ended_and_makes_room(node):
+    node.arbiter(grace=0.02, hang=0.2)
+    holder, other = holding(node)
+
+    holder.signal(signal.SIGSTOP)
+
+    assert other.hear().startswith("granted")
+    assert holder.wait() == -signal.SIGKILL
+
+
+def test_a_holder_over_its_time_learns_that_others_wait(node):
+    node.arbiter(grace=0.02, hang=1e6)
+    holder, other = holding(node)
+    while holder.do("go_on") == "True":
+        pass
+
+    holder.tell("renew", 10)
+
+    assert other.hear().startswith("granted")
+    other.do("release")
+    assert holder.hear().startswith("granted")
+    assert holder.do("go_on") == "True"
+
+
+def test_a_holder_that_never_gives_back_is_ended(node):
+    node.arbiter(grace=0.02, hang=0.2)
+    holder, other = holding(node)
+
+    assert other.hear().startswith("granted")
+    assert holder.wait() == -signal.SIGKILL
+
+
+def test_a_holder_over_its_time_is_left_alone_while_nobody_waits(node):
+    node.arbiter(grace=0.0, hang=0.0)
+    holder, quick = node.worker("a"), node.worker("b")
+    holder.do("lease", 0.5, 0.001, 5)
+    for _ in range(5):
+        assert quick.do("lease", 0.5, 0.001, 5).startswith("granted")
+        quick.do("release")
+
+    assert holder.do("go_on") == "True"
+
+
+def test_who_gives_up_waiting_is_in_nobodys_way(node):
+    node.arbiter()
+    holder, other = holding(node)
+
+    other.signal(signal.SIGINT)
+
+    assert other.hear().startswith("KeyboardInterrupt")
+    assert [member.waiting for member in node.status().members] == [0, 0]
+    holder.do("release")
+    assert other.do("lease", 1.0, 0.05, 5).startswith("granted")
+
+
+def test_leaving_gives_everything_back(node):
+    node.arbiter()
+    holder, other = holding(node)
+
+    assert holder.do("close") == "closed"
+
+    assert other.hear().startswith("granted")
+    assert [member.name for member in node.status().members] == ["other"]
+
+
+def test_the_memory_of_the_dead_stays_taken_until_the_device_shows_it_free(node):
+    node.seen.write_text("{}")
+    node.arbiter(observed=True)
+    holder, other = node.worker("a", memory=900), node.worker("b", memory=900)
+    holder.do("lease", 1.0, 0.5, 5)
+    node.seen.write_text(f'{{"{holder.pid}": 850}}')
+    holder.signal(signal.SIGKILL)
+    node.until(lambda status: not status.members and status.usage[0].quarantined == 850)
+
+    assert other.do("lease", 1.0, 0.5, 5).endswith(f"a (process {holder.pid}, which is gone) 850 B")
+    new = node.seen.with_suffix(".new")
+    new.write_text("{}")
+    new.rename(node.seen)
+    node.until(lambda status: status.free_memory == 1000)
+    assert other.do("lease", 1.0, 0.5, 5).startswith("granted")
+
+
+def test_an_arbiter_that_dies_ends_its_leases_and_the_next_one_starts_anew(node):
+    first = node.arbiter()
+    holder, other = holding(node)
+    before = int(node.status().epoch)
+
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert holder.do("go_on") == "False"
+    node.arbiter()
+
+    _, epoch, lease, _ = other.hear().split()
+    assert int(epoch) > before
+    assert lease == "1"
+    holder.tell("renew", 10)
+    other.do("release")
+    assert holder.hear().split()[:3] == ["granted", epoch, "2"]
+
+
+def test_without_an_arbiter_there_is_no_lease(node):
+    worker = node.worker("a")
+
+    said = worker.do("lease", 1.0, 0.5, 0.1)
+
+    assert said == f"LostError no arbiter serves at {node.path}: No such file or directory"
+
+
+def test_a_lease_that_outlives_its_arbiter_ends_in_peace(node):
+    arbiter = node.arbiter()
+    worker = node.worker("a")
+    worker.do("lease", 1.0, 0.5, 5)
+    arbiter.signal(signal.SIGKILL)
+    arbiter.wait()
+
+    assert worker.do("release") == "released"
+    assert worker.do("lease", 1.0, 0.5, 0.1).startswith("LostError no arbiter serves")
+
+
+def test_a_path_has_one_arbiter(node):
+    first = node.arbiter()
+
+    said = node.refused_arbiter()
+
+    assert said == f"error: another arbiter (process {first.pid}) serves at {node.path}: a GPU has one\n"
+    assert node.status().sms == 100
+
+
+def test_a_socket_that_nobody_serves_any_more_is_taken_over(node):
+    first = node.arbiter()
+    epoch = node.status().epoch
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert node.path.is_socket()
+
+    node.arbiter()
+
+    assert node.status().epoch > epoch
+
+
+def test_an_arbiter_that_ends_leaves_no_socket(node):
+    arbiter = node.arbiter()
+
+    assert arbiter.end() == ""
+    assert not node.path.exists()
+
+
+def test_only_its_user_may_connect(node):
+    node.arbiter()
+
+    assert stat.S_IMODE(node.path.stat().st_mode) == 0o600
+
+
+def test_what_is_no_place_for_a_socket_is_named(node):
+    node.path.write_text("precious")
+    assert "there is something else than a socket" in node.refused_arbiter()
+    assert node.path.read_text() == "precious"
+    node.path = node.path.parent / "no" / "gpu.sock"
+    assert (
+        node.refused_arbiter() == f"error: no arbiter can serve at {node.path}: No such file or directory\n"
+    )
+    node.path = node.path.parents[1] / ("x" * 120)
+    assert "AF_UNIX path too long" in node.refused_arbiter()
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        pytest.param(b"\x01garbage", "not a lease frame: ", id="garbage"),
+        pytest.param(b"GET / HTTP/1.1", "version 71, this side speaks 1", id="another protocol"),
+        pytest.param(
+            b"\x02" + wire.encode(wire.Look())[1:], "version 2, this side speaks 1", id="another version"
+        ),
+        pytest.param(b"\x01" * (wire.MAX_FRAME + 1), "more than 65536 bytes", id="too large"),
+        pytest.param(wire.encode(wire.Ended("no")), "not a lease frame: ", id="an arbiter's frame"),
+    ],
+)
+def test_a_client_that_speaks_something_else_is_told_and_ended_alone(node, packet, reason):
+    node.arbiter()
+    worker = node.worker("a")
+    worker.do("lease", 1.0, 0.5, 5)
+
+    with connect(node.path) as sock:
+        sock.send(packet)
+        assert reason in last_word(sock)
+
+    assert worker.do("go_on") == "True"
+    assert worker.do("renew", 5).startswith("granted")
+
+
+def test_a_client_of_another_version_says_so(node):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.bind(str(node.path))
+        sock.listen()
+        worker = node.worker("a")
+        worker.tell("lease", 1.0, 0.5, 5)
+        other, _ = sock.accept()
+        with other:
+            other.send(b"\x09\x90")
+
+            assert worker.hear() == (
+                f"LeaseError what serves at {node.path} is no arbiter for this client: "
+                "a lease frame of version 9, this side speaks 1"
+            )
+
+
+def test_an_arbiter_that_stands_still_does_not_hold_up_for_ever(node):
+    arbiter = node.arbiter()
+    worker = node.worker("a")
+    arbiter.signal(signal.SIGSTOP)
+
+    assert worker.do("lease", 1.0, 0.5, 0.2) == f"LeaseError the arbiter at {node.path} does not answer"
+    arbiter.signal(signal.SIGCONT)
+    assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
+    assert [member.name for member in node.status().members] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        pytest.param(wire.Ask(5, 0.5, 1.0), "no client 0 is known here: register first", id="ask"),
+        pytest.param(wire.Renew(1, 1, wire.Ask(5, 0.5, 1.0)), "no client 0 is known", id="renew"),
+        pytest.param(wire.Release(1, 1), "no client 0", id="release"),
+        pytest.param(wire.Withdraw(1), "no client 0", id="withdraw"),
+        pytest.param(wire.Adjust(0, Share()), "no client 0", id="adjust"),
+        pytest.param(wire.Leave(), "no client 0", id="leave"),
+        pytest.param(wire.Register("", Share()), "1 to 128 characters", id="no name"),
+    ],
+)
+def test_frames_out_of_turn_are_refused(node, frame, reason):
+    node.arbiter()
+    with connect(node.path) as sock:
+        sock.send(wire.encode(frame))
+
+        answer = PacketReader(wire.FromArbiter).decode(sock.recv(wire.ROOM))
+
+    assert isinstance(answer, wire.Refused)
+    assert reason in answer.reason
+
+
+def test_a_connection_is_one_client(node):
+    node.arbiter()
+    reader = PacketReader(wire.FromArbiter)
+    with connect(node.path) as sock:
+        for _ in range(2):
+            sock.send(wire.encode(wire.Register("a", Share())))
+
+        assert isinstance(reader.decode(sock.recv(wire.ROOM)), wire.Registered)
+        assert reader.decode(sock.recv(wire.ROOM)) == wire.Refused(0, "this connection is client 1 already")
+
+
+def test_a_lease_that_its_client_never_read_of_is_had_by_others(node):
+    """It asks, and closes its connection before the answer; its process lives."""
+    node.arbiter(grace=0.0, hang=1e6)
+    worker = node.worker("a")
+    for turn in range(20):
+        with connect(node.path) as sock:
+            sock.send(wire.encode(wire.Register("careless", Share())))
+            sock.recv(wire.ROOM)
+            sock.send(wire.encode(wire.Ask(1, 1.0, 0.01, 0, 1e9)))
+            if turn % 2:
+                sock.send(wire.encode(wire.Withdraw(1)))
+                PacketReader(wire.FromArbiter).decode(sock.recv(wire.ROOM))
+            sock.send(wire.encode(wire.Leave()))
+        assert worker.do("lease", 1.0, 0.01, 5).startswith("granted")
+        worker.do("release")
+
+
+def test_a_client_that_does_not_read_is_ended_alone(node):
+    node.arbiter()
+    worker = node.worker("a")
+    with connect(node.path) as sock, contextlib.suppress(ConnectionError):
+        while True:
+            sock.send(wire.encode(wire.Look()))
+
+    assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
+
+
+def test_nothing_is_left_of_clients_that_come_and_die(node):
+    arbiter = node.arbiter()
+    node.status()
+    descriptors = Path(f"/proc/{arbiter.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for turn in range(6):
+        worker = node.worker(f"w{turn}", memory=900, floor=0.9)
+        assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
+        if turn % 2:
+            worker.signal(signal.SIGKILL)
+            worker.wait()
+        else:
+            worker.end()
+        for _ in range(5):
+            connect(node.path).close()
+
+    status = node.until(lambda status: not status.members)
+    assert (status.free_sms, status.free_memory) == (100, 1000)
+    while len(list(descriptors.iterdir())) > before:
+        node.status()
+
+
+def test_looking_where_nobody_serves_says_so(node):
+    with pytest.raises(LeaseError, match=r"no arbiter answers at .*No such file"):
+        look(node.path)
