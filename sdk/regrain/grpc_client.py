@@ -47,7 +47,9 @@ class _Caller:
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         own = (("grpc.enable_http_proxy", 0),) if host.startswith(LOOPBACK) else ()
         self._options = (*OPTIONS, *own)  # no proxy stands before one's own machine
-        self._credentials = root_certificates and grpc.ssl_channel_credentials(root_certificates)
+        self._credentials = (
+            None if root_certificates is None else grpc.ssl_channel_credentials(root_certificates)
+        )
 
     def _error(self, error: grpc.RpcError) -> RequestError:
         if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
@@ -86,10 +88,10 @@ class GrpcClient(_Caller):
         root_certificates: bytes | None = None,
     ) -> None:
         super().__init__(address, timeout=timeout, key=key, root_certificates=root_certificates)
-        if self._credentials:
-            self._channel = grpc.secure_channel(address, self._credentials, self._options)
-        else:
+        if self._credentials is None:
             self._channel = grpc.insecure_channel(address, self._options)
+        else:
+            self._channel = grpc.secure_channel(address, self._credentials, self._options)
         self._invoke = self._channel.unary_unary(INVOKE, _pack, _unpack)
         self._check = self._channel.unary_unary(HEALTH, bytes, bytes)
 
@@ -155,10 +157,10 @@ class AsyncGrpcClient(_Caller):
         root_certificates: bytes | None = None,
     ) -> None:
         super().__init__(address, timeout=timeout, key=key, root_certificates=root_certificates)
-        if self._credentials:
-            self._channel = grpc.aio.secure_channel(address, self._credentials, self._options)
-        else:
+        if self._credentials is None:
             self._channel = grpc.aio.insecure_channel(address, self._options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, self._credentials, self._options)
         self._invoke = self._channel.unary_unary(INVOKE, _pack, _unpack)
         self._check = self._channel.unary_unary(HEALTH, bytes, bytes)
 
