@@ -23,7 +23,6 @@ HEAD = 64 << 10
 """Bytes that a message may have beyond the largest body: names, shapes, media types."""
 PING = 10_000
 """Milliseconds that must lie between two pings of an idle client."""
-
 LOOK = 0.1
 """Seconds between two looks whether the server has ended by itself; while it has, callers are refused."""
 
@@ -65,7 +64,8 @@ class Server:
 
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
-        await self._open(self._config.grpc_port or 0)
+        self.port = _free(self._host, self._config.grpc_port or 0)
+        await self._open()
         self._keeping = asyncio.create_task(self._keep())
 
     def drain(self) -> None:
@@ -82,41 +82,48 @@ class Server:
             await self._server.stop(timeout)
             self._server = None
 
-    async def _open(self, port: int) -> None:
-        """Have a server listen on a port."""
+    async def _open(self) -> None:
+        """Have a server listen; SpecError if the address cannot be had."""
         config = self._config
         server = grpc.aio.server(options=_options(config), maximum_concurrent_rpcs=config.max_connections)
         server.add_generic_rpc_handlers(self._handlers)
-        self.port = self._bind(server, port)
+        self._bind(server)
         await server.start()
         self._server = server
 
     async def _keep(self) -> None:
         """Listen again where grpc gives up by itself: from 1.84 on, a path that is no UTF-8 is enough for that."""
         ending: set[asyncio.Task[None]] = set()
-        while (server := self._server) is not None:
+        while True:
             try:
-                if not await server.wait_for_termination(LOOK):
+                if self._server is None:
+                    await self._open()
+                elif not await self._server.wait_for_termination(LOOK):
                     return
+            except SpecError as error:
+                logger.warning("gRPC cannot be started again yet: %s", error)
+                await asyncio.sleep(LOOK)
             except Exception as error:
                 logger.warning("gRPC gave up and is started again: %r", error)
+                if self._server is not None:
+                    task = asyncio.create_task(self._server.stop(self._config.drain_timeout))
+                    ending.add(task)
+                    task.add_done_callback(ending.discard)
                 self._server = None
-                task = asyncio.create_task(server.stop(self._config.drain_timeout))
-                ending.add(task)
-                task.add_done_callback(ending.discard)
-                await self._open(self.port)
 
-    def _bind(self, server: grpc.aio.Server, port: int) -> int:
-        """Bind the address; any free port if the usual one is taken and nobody asked for it."""
-        config = self._config
-        host = "127.0.0.1" if config.host == "localhost" else config.host
-        port = _free(host, port)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    @property
+    def _host(self) -> str:
+        return "127.0.0.1" if self._config.host == "localhost" else self._config.host
+
+    def _bind(self, server: grpc.aio.Server) -> None:
+        config, host = self._config, self._host
+        address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         try:
             if config.tls_cert:
                 pair = Path(config.tls_key).read_bytes(), Path(config.tls_cert).read_bytes()
-                return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-            return server.add_insecure_port(address)
+                server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            else:
+                server.add_insecure_port(address)
         except RuntimeError as error:
             raise SpecError(f"cannot listen on {address} (--grpc-port, REGRAIN_GRPC_PORT)") from error
 
@@ -143,7 +150,10 @@ def _options(config: Config) -> tuple[tuple[str, int], ...]:
 
 
 def _free(host: str, port: int) -> int:
-    """The port to bind: gRPC's own complaint about one that is taken says neither why nor what to do."""
+    """The port to bind, any free one if the usual one is taken and nobody asked for it.
+
+    gRPC's own complaint about one that is taken says neither why nor what to do.
+    """
     try:
         bound = bind(host, port, name="grpc_port", backlog=1)
     except SpecError:
