@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
+from regrain.wire.invoke_pb2 import InvokeRequest
+from regrain_watchdog.front.call import Reply
 from regrain_watchdog.front.grpc.gathering import TURNS, Gathering
 from regrain_watchdog.policy.batch import MAX_PACKED
 
@@ -73,3 +76,42 @@ def test_one_that_is_cancelled_holds_nobody_up():
         assert left.cancelled()
 
     asyncio.run(run())
+
+
+class Turns:
+    """Answers calls but the first one, and counts those that came in one turn of the loop together."""
+
+    def __init__(self):
+        self.sizes = []
+        self.began = threading.Event()
+        self._same = False
+
+    async def __call__(self, call):
+        if not self.began.is_set():
+            self.began.set()
+            await asyncio.get_running_loop().create_future()
+        if not self._same:
+            self._same = True
+            self.sizes.append(0)
+            asyncio.get_running_loop().call_soon(self._next)
+        self.sizes[-1] += 1
+        return Reply(value=call.values["image"])
+
+    def _next(self):
+        self._same = False
+
+
+def test_a_server_hands_on_together_what_comes_while_a_call_is_under_way(grpc_serve):
+    turns = Turns()
+    served = grpc_serve(behave=turns)
+    method = served.channel.unary_unary("/regrain.App/Invoke", bytes, bytes)
+    message = InvokeRequest(body=b"x").SerializeToString()
+    under_way = method.future(message)
+    assert turns.began.wait(20)
+
+    calls = [method.future(message) for _ in range(32)]
+
+    assert all(call.result(20) for call in calls)
+    under_way.cancel()
+    assert sum(turns.sizes) == 32
+    assert max(turns.sizes) >= 4
