@@ -1,4 +1,4 @@
-"""Run the benchmarks one after another: `python -m benchmarks --short` within about a minute.
+"""Run the benchmarks one after another: `python -m benchmarks --short` takes a few minutes.
 
 Flags are handed on to each; the peers are left out where BENCH_VENVS does not say where they are installed.
 """
@@ -24,6 +24,7 @@ BENCHMARKS = (
     "fuzz",
     "chaos",
     "sigterm",
+    "soak",
 )
 
 
