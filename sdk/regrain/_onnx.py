@@ -151,10 +151,10 @@ def onnx(
     wants_gpu = gpu if gpu is not None else build is not None and build.gpu
     cores = cpu if cpu is not None else int(build.cpu) if build else 1
     loader = _Loader(max(1, cores), wants_gpu=wants_gpu)
-    store = None if share is False or loader.on_gpu else open_store()
-    session = (loader.shared(path, store, least=0 if share else LEAST) if store else None) or loader.load(
-        path
-    )
+    session = None
+    if share is not False and not loader.on_gpu and (store := open_store()):
+        session = loader.shared(path, store, least=0 if share else LEAST)
+    session = session or loader.load(path)
     if wants_gpu and CUDA not in session.get_providers():
         stage = build.stage if build else "none"
         logger.warning(

@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from regrain.errors import SpecError
@@ -82,7 +82,8 @@ class Store:
                 if not entry.is_dir():
                     self._make(entry, make)
             self._prune(entry)
-        os.utime(entry)
+        with suppress(OSError):  # a folder that came with an image may be read-only
+            os.utime(entry)
         return entry
 
     def drop(self, key: str) -> None:

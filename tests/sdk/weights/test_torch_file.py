@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -109,3 +111,28 @@ def test_what_lies_elsewhere_or_is_not_there_yet_is_left_alone(store):
     module = torch.nn.Sequential(torch.nn.Linear(8, 8, device="meta"), torch.nn.LazyLinear(8))
 
     assert not share(module, store, least=0)
+
+
+FORKING = """
+import os, sys
+from pathlib import Path
+import torch
+from regrain.weights.store import Store
+from regrain.weights.torch_file import share
+
+before = torch.nn.Linear(1024, 1024)
+if os.fork() == 0:
+    after = torch.nn.Linear(1024, 1024)
+    print([share(module, Store(Path(sys.argv[1]))) for module in (before, after)], flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.process
+def test_what_was_built_before_the_fork_is_shared_by_it_and_left_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[False, True]\n"
