@@ -10,7 +10,6 @@ so the pair orders all grants of a device, and one from before a restart is told
 
 from __future__ import annotations
 
-import math
 from types import UnionType
 from typing import Generic, TypeVar
 
@@ -24,6 +23,8 @@ MAX_FRAME = 1 << 16
 """Bytes that a packet holds at most; the status of a device with a few hundred clients."""
 ROOM = MAX_FRAME + 1
 MAX_NAME = 128
+LEAST = 1e-3
+"""The smallest weight and ceiling."""
 F = TypeVar("F")
 
 
@@ -53,13 +54,15 @@ class Share(Struct, frozen=True, kw_only=True, array_like=True):
 
     def __post_init__(self) -> None:
         """Refuse nonsense."""
-        if not (self.weight > 0 and math.isfinite(self.weight)):
-            raise SpecError(f"the weight of a GPU share must be above 0, was {self.weight}")
+        if not LEAST <= self.weight <= 1 / LEAST:
+            raise SpecError(
+                f"the weight of a GPU share must be in [{LEAST}, {1 / LEAST:g}], was {self.weight}"
+            )
         if not 0 <= self.floor <= 1:
             raise SpecError(f"the floor of a GPU share must be in [0, 1], was {self.floor}")
-        if not max(self.floor, 1e-3) <= self.ceiling <= 1:
+        if not max(self.floor, LEAST) <= self.ceiling <= 1:
             raise SpecError(
-                f"the ceiling of a GPU share must be in [0.001, 1] and not below its floor {self.floor}, "
+                f"the ceiling of a GPU share must be in [{LEAST}, 1] and not below its floor {self.floor}, "
                 f"was {self.ceiling}"
             )
         if self.memory < 0:
@@ -131,6 +134,12 @@ class Leave(Struct, frozen=True, tag=7, array_like=True):
 
 class Look(Struct, frozen=True, tag=8, array_like=True):
     """Ask for the Status."""
+
+
+class Recall(Struct, frozen=True, tag=9, array_like=True):
+    """Ask for the leases that have ended, from the one numbered `after` in the order of their ends."""
+
+    after: int
 
 
 # arbiter -> client -----------------------------------------------------------------------------------------
@@ -223,8 +232,29 @@ class Status(Struct, frozen=True, tag=26, array_like=True, kw_only=True):
     usage: tuple[Usage, ...]
 
 
-FromClient = Register | Ask | Renew | Release | Withdraw | Adjust | Leave | Look
-FromArbiter = Registered | Granted | Refused | Revoked | Adjusted | Ended | Status
+class Hold(Struct, frozen=True, array_like=True, kw_only=True):
+    """A lease that has ended, or runs until `end` at least: who had how many SMs when. CLOCK_MONOTONIC seconds."""
+
+    client: int
+    name: str
+    pid: int
+    lease: int
+    sms: int
+    start: float
+    end: float
+    overuse: float
+
+
+class History(Struct, frozen=True, tag=27, array_like=True):
+    """Some of the leases that have ended, what to ask after for more, and, if there are none, those that run."""
+
+    next: int
+    ended: list[Hold]
+    running: list[Hold]
+
+
+FromClient = Register | Ask | Renew | Release | Withdraw | Adjust | Leave | Look | Recall
+FromArbiter = Registered | Granted | Refused | Revoked | Adjusted | Ended | Status | History
 Frame = FromClient | FromArbiter
 
 _encoder = msgspec.msgpack.Encoder()

@@ -452,17 +452,35 @@ def test_what_was_used_waited_for_and_reserved_is_counted_as_it_goes_by(arbiter)
     assert (ended.sm_seconds, ended.overuse, ended.lease_wait, ended.grants) == (150.0, 1.0, 2.0, 1)
 
 
-def test_leases_are_remembered_for_the_timeline(arbiter):
+def test_leases_are_remembered_and_recalled_page_by_page():
+    arbiter = Arbiter(Device(sms=100, memory=0), epoch=7, limits=Limits(history=500))
     a, b = join(arbiter, "a", pid=11), join(arbiter, "b", pid=12)
-    ask(arbiter, a, 0.5)
-    ask(arbiter, b, 0.5)
-    granted(arbiter)
-    arbiter.release(a, 7, 1, 2.0)
+    for turn in range(600):
+        ask(arbiter, a, 0.5, now=float(turn))
+        ((_, lease),) = granted(arbiter, float(turn))
+        arbiter.release(a, 7, lease, turn + 0.5)
+    ask(arbiter, b, 0.25, now=600.0)
+    granted(arbiter, 600.0)
 
-    assert [(hold.name, hold.pid, hold.sms, hold.start, hold.end) for hold in arbiter.holds(3.0)] == [
-        ("a", 11, 50, 0.0, 2.0),
-        ("b", 12, 50, 0.0, 3.0),
+    after, pages = 0, []
+    while not pages or not pages[-1].running:
+        pages.append(arbiter.recall(after, 601.0))
+        after = pages[-1].next
+
+    ended = [hold for page in pages for hold in page.ended]
+    assert [hold.lease for hold in ended] == list(range(101, 601))
+    assert (ended[0].name, ended[0].pid, ended[0].sms, ended[0].start, ended[0].end) == (
+        "a",
+        11,
+        50,
+        100.0,
+        100.5,
+    )
+    assert [(hold.name, hold.sms, hold.start, hold.end) for hold in pages[-1].running] == [
+        ("b", 25, 600.0, 601.0)
     ]
+    assert arbiter.recall(-5, 601.0) == pages[0]
+    assert arbiter.recall(2**64 - 1, 601.0).ended == []
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129])

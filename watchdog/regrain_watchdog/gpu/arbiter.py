@@ -14,6 +14,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from regrain.wire import lease as wire
 from regrain.wire.lease import LeaseError, Share
@@ -22,11 +23,14 @@ from regrain_watchdog.gpu.entitlement import Entitlement
 from regrain_watchdog.gpu.ledger import Ledger
 from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.line import Line
-from regrain_watchdog.gpu.members import Client, Hold, Lease, Waiting
+from regrain_watchdog.gpu.members import Client, Lease, Waiting
 from regrain_watchdog.words import duration
 
 ROUNDING = 1e-6
 """Of an SM: what a share may lack for a whole one, as 0.07 x 100 does in floating point."""
+
+PAGE = 200
+"""Leases that are recalled at once: with names of MAX_NAME characters they and 100 that run fit into a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,14 @@ class Arbiter:
         self.epoch = epoch
         self.limits = limits or Limits()
         self.ledger = Ledger(device.memory, device.reserve)
-        self.history: deque[Hold] = deque(maxlen=self.limits.history)
+        self._history: deque[wire.Hold] = deque(maxlen=self.limits.history)
         self._opens = opens
         self._clients: dict[int, Client] = {}
         self._free = device.sms
         self._line = Line(self.limits)
         self._accounts = Accounts(device.sms)
         self._virtual: dict[int, float] = {}
-        self._last_client = self._last_lease = self._last_ask = 0
+        self._last_client = self._last_lease = self._last_ask = self._ended = 0
 
     # what happens -----------------------------------------------------------------------------------------
 
@@ -214,9 +218,14 @@ class Arbiter:
             usage=self._accounts.usage(self._clients.values(), self.ledger, now),
         )
 
-    def holds(self, now: float) -> list[Hold]:
-        """Return the leases that are remembered and those that run, until now."""
-        return [*self.history, *(_hold(lease, now) for lease in self._leases())]
+    def recall(self, after: int, now: float) -> wire.History:
+        """Return leases that have ended, from the one that was the `after`th to end; with the last also what runs."""
+        first = self._ended - len(self._history)
+        place = min(max(0, after - first), len(self._history))
+        ended = list(islice(self._history, place, place + PAGE))
+        following = first + place + len(ended)
+        running = [lease.hold(now) for lease in self._leases()] if following >= self._ended else []
+        return wire.History(following, ended, running)
 
     # ------------------------------------------------------------------------------------------------------
 
@@ -337,7 +346,8 @@ class Arbiter:
         client.entitlement.advance(now)
         client.entitlement.charge(lease.sms * (now - lease.start - lease.charged))
         self._accounts.ended(lease, now)
-        self.history.append(_hold(lease, now))
+        self._ended += 1
+        self._history.append(lease.hold(now))
         self._free += lease.sms
         del client.leases[lease.number]
 
@@ -372,17 +382,3 @@ class Arbiter:
             else:
                 client.ending = True
                 yield End(client.number, f"{client.name}: {reason}")
-
-
-def _hold(lease: Lease, now: float) -> Hold:
-    client = lease.client
-    return Hold(
-        client.number,
-        client.name,
-        client.pid,
-        lease.number,
-        lease.sms,
-        lease.start,
-        now,
-        lease.overuse(now),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from regrain.wire.lease import Share
+from regrain.wire.lease import Hold, Share
 from regrain_watchdog.gpu.entitlement import Entitlement
 
 
@@ -68,20 +68,19 @@ class Lease:
         """Return the SM-seconds that were charged and not used by now."""
         return self.sms * max(0.0, self.charged - (now - self.start))
 
+    def hold(self, now: float) -> Hold:
+        """Return it as it is remembered, ending now."""
+        return Hold(
+            client=self.client.number,
+            name=self.client.name,
+            pid=self.client.pid,
+            lease=self.number,
+            sms=self.sms,
+            start=self.start,
+            end=now,
+            overuse=self.overuse(now),
+        )
+
     def overuse(self, now: float) -> float:
         """Return the seconds by which it was held longer than granted."""
         return max(0.0, now - self.start - self.seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A lease that has ended, or runs until `end` at least: who had how many SMs when. Times in seconds."""
-
-    client: int
-    name: str
-    pid: int
-    lease: int
-    sms: int
-    start: float
-    end: float
-    overuse: float

@@ -24,6 +24,20 @@ def look(path: Path) -> wire.Status:
     return answer
 
 
+def recall(path: Path) -> list[wire.Hold]:
+    """Return the leases that the arbiter at `path` remembers, and those that run; LeaseError as `look` raises."""
+    holds: list[wire.Hold] = []
+    after = 0
+    while True:
+        answer = _call(path, wire.Recall(after))
+        if not isinstance(answer, wire.History):
+            raise LeaseError(f"the arbiter at {path} says {answer}")
+        holds += answer.ended
+        if not answer.ended or answer.running:
+            return holds + answer.running
+        after = answer.next
+
+
 def adjust(path: Path, client: int, share: Share) -> None:
     """Change a client's share from now on; LeaseError if that is refused, or as `look` raises."""
     answer = _call(path, wire.Adjust(client, share))

@@ -202,6 +202,8 @@ class Server:
                 return None
             case wire.Look():
                 return self.arbiter.status(now)
+            case wire.Recall():
+                return self.arbiter.recall(frame.after, now)
 
     def _lease(
         self, client: int, frame: wire.Ask | wire.Renew | wire.Release | wire.Withdraw, now: float
