@@ -56,6 +56,7 @@ class Entry:
     def __init__(self, measure: Measure, config: Config, latency: Callable[[], float]) -> None:
         self._measure = measure
         self._gathering = Gathering()
+        self._inside = 0
         self._latency = latency
         self._logs = config.access_log != "off"
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
@@ -81,8 +82,9 @@ class Entry:
         call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
         status, answer, error = CANCELLED, b"", None
         self._measure.arrived()
+        self._inside += 1
         try:
-            if self._measure.in_flight > 1:
+            if self._inside > 1:
                 await self._gathering.wait()
             answer = (await work(data, call, self._admit(call, context))).SerializeToString()
             status = HTTPStatus.OK.value
@@ -96,6 +98,7 @@ class Entry:
             error = problem.internal(call.id)
             status = error.status.value
         finally:
+            self._inside -= 1
             self._count(call, path, status, received=len(data), sent=len(answer))
         return answer, call, error
 
