@@ -7,6 +7,7 @@ that does not fit yet, though only for `reserve_after`: from then on nothing els
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from regrain_watchdog.gpu.limits import Limits
@@ -44,12 +45,12 @@ class Line:
     def _rank(self, ask: Waiting, now: float) -> Rank:
         client = ask.client
         since = self._passed.get(client.share.priority, now)
-        if self._is_reserved(ask, now) and ask.passed is not None:
+        if ask.passed is not None and self._is_reserved(ask, now):
             place = (RESERVED, ask.passed)
-        elif now - since >= self._limits.patience:
-            place = (DUE, since)
         elif client.entitlement.under_floor:
             place = (FLOOR, 0.0)
+        elif now - since >= self._limits.patience:
+            place = (DUE, since)
         else:
             place = (FAIR, float(client.share.priority))
         return (*place, client.entitlement.vtime, ask.deadline, ask.order)
@@ -62,12 +63,18 @@ class Line:
 
         Not for one that goes before another of its priority which does not fit: small ones would hide that it starves.
         """
-        priority = chosen.client.share.priority
-        by_floor = self._rank(chosen, now)[0] == FLOOR
-        foremost = next(ask for ask in ordered if ask.client.share.priority == priority)
-        if chosen is foremost and not by_floor:
-            self._passed.pop(priority, None)
+        if chosen.client.entitlement.under_floor:
+            urgency = -math.inf
+        else:
+            urgency = chosen.client.share.priority
+            foremost = next(ask for ask in ordered if _is_fair(ask) and ask.client.share.priority == urgency)
+            if chosen is foremost:
+                self._passed.pop(chosen.client.share.priority, None)
         for ask in ordered:
-            behind = ask.client.share.priority
-            if (by_floor or behind > priority) and not ask.client.entitlement.under_floor:
-                self._passed.setdefault(behind, now)
+            if _is_fair(ask) and ask.client.share.priority > urgency:
+                self._passed.setdefault(ask.client.share.priority, now)
+
+
+def _is_fair(ask: Waiting) -> bool:
+    """Whether it goes by priority and fairness, not by its floor."""
+    return not ask.client.entitlement.under_floor
