@@ -49,7 +49,8 @@ def main() -> None:
         turn for turn in range(options.rounds) if results.median("busy", server="bare", round=turn) >= ENOUGH
     ]
     if not rounds:
-        raise SystemExit("the machine was too busy: in no round did the bare server get a whole core")
+        print("no ratio: in no round did the bare server get a whole core, so busy was the machine")
+        return
     ratios = _ratios(results, "rps", rounds)
     results.bar(
         "hello rps at 32 gRPC streams over a bare grpc.aio echo's", statistics.median(ratios), at_least=BAR
