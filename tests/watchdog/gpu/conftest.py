@@ -97,6 +97,46 @@ for line in sys.stdin:
     print(*said, flush=True)
 """
 
+NOISE = """
+import random, socket, sys
+from regrain.wire import lease as wire
+from regrain.wire.lease import Share
+
+path, seed = sys.argv[1:]
+rng = random.Random(int(seed))
+number = lambda: rng.choice([0, 1, 1, 2, 3, 5, 2**63, -1])
+real = lambda: rng.choice([0.0, 0.001, 0.1, 0.5, 1.0, -1.0, 1e300, float("inf"), float("nan")])
+share = lambda: Share(floor=rng.choice([0.0, 0.1]), weight=rng.choice([0.1, 9.0]), memory=rng.choice([0, 9, 2**63]))
+ask = lambda: wire.Ask(number(), real(), real(), number(), real())
+makers = [
+    lambda: wire.Register(rng.choice(["", "noise", "x" * 200]), share(), number(), number()),
+    ask,
+    ask,
+    lambda: wire.Renew(number(), number(), ask()),
+    lambda: wire.Release(number(), number()),
+    lambda: wire.Withdraw(number()),
+    lambda: wire.Adjust(number(), share()),
+    wire.Leave,
+    wire.Look,
+    lambda: wire.Recall(number()),
+]
+for _ in range(40):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(10)
+        sock.connect(path)
+        sock.send(wire.encode(wire.Register("noise", Share())))
+        try:
+            for _ in range(rng.randrange(60)):
+                packet = wire.encode(rng.choice(makers)())
+                if rng.random() < 0.01:
+                    packet = rng.randbytes(rng.randrange(1, 40))
+                sock.send(packet)
+        except OSError:
+            pass
+print("done", flush=True)
+sys.stdin.read()
+"""
+
 
 class Process:
     """A process that says lines; each is waited for, and none for ever."""
@@ -176,6 +216,12 @@ class Node:
 
     def worker(self, name: str, **share: float) -> Process:
         return self.start(WORKER, name, json.dumps(share))
+
+    def noise(self, seed: int) -> Process:
+        """Send an arbiter frames of every kind with fields of every kind, and wait until they are sent."""
+        process = self.start(NOISE, str(seed))
+        assert process.hear() == "done"
+        return process
 
     def start(self, program: str, *words: str) -> Process:
         process = Process(program, str(self.path), *words)

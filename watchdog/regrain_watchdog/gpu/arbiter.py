@@ -193,7 +193,7 @@ class Arbiter:
             for client in self._clients.values()
             if client.asks and client.entitlement.throttled
         ]
-        times += [self._next_step(lease) for lease in self._leases() if self._is_waited_for(lease)]
+        times += map(self._next_step, self._waited_for())
         return min((max(time, now) for time in times if time < math.inf), default=None)
 
     def status(self, now: float) -> wire.Status:
@@ -357,10 +357,10 @@ class Arbiter:
             self._end(lease, now)
         self._accounts.reserve(client, now)
 
-    def _is_waited_for(self, lease: Lease) -> bool:
-        return any(
-            ask.client is not lease.client and not ask.client.entitlement.throttled for ask in self._asks()
-        )
+    def _waited_for(self) -> list[Lease]:
+        """Return the leases whose SMs somebody else waits for."""
+        waiting = {ask.client.number for ask in self._asks() if not ask.client.entitlement.throttled}
+        return [lease for lease in self._leases() if waiting - {lease.client.number}]
 
     def _next_step(self, lease: Lease) -> float:
         """Return when a holder is to be told that it is overdue, or ended."""
@@ -371,9 +371,9 @@ class Arbiter:
         return lease.told + self.limits.hang
 
     def _chase(self, now: float) -> Iterator[Decision]:
-        for lease in self._leases():
+        for lease in self._waited_for():
             client = lease.client
-            if now < self._next_step(lease) or not self._is_waited_for(lease):
+            if now < self._next_step(lease):
                 continue
             reason = f"lease {lease.number} is {duration(lease.overuse(now))} over, and others wait"
             if lease.told is None:
