@@ -158,7 +158,7 @@ class Visit:
     def make(self, rate: float, rng: random.Random, *, changing: bool) -> dict[str, object]:
         case = self._case
         arrivals = [(at, case.body) for at in open_loop.poisson(rate, self._seconds, rng)]
-        pause = self._seconds / self._changes / 4
+        pause = self._seconds / self._changes / 10
         changer = Changer(self._ports[1], (*case.grains[1:], case.grains[0]), lambda: pause, self._changes)
         killer = Killer(self._ports[1], self._kill_every, rng)
         if changing:
