@@ -105,13 +105,13 @@ from regrain.wire.lease import Share
 path, seed = sys.argv[1:]
 rng = random.Random(int(seed))
 number = lambda: rng.choice([0, 1, 1, 2, 3, 5, 2**63, -1])
-real = lambda: rng.choice([0.0, 0.001, 0.1, 0.5, 1.0, -1.0, 1e300, float("inf"), float("nan")])
+real = lambda: rng.choice([0.0, 0.001, 0.01, 0.1, 0.5, 1.0, -1.0, 1e300, float("nan")])
 share = lambda: Share(floor=rng.choice([0.0, 0.1]), weight=rng.choice([0.1, 9.0]), memory=rng.choice([0, 9, 2**63]))
 ask = lambda: wire.Ask(number(), real(), real(), number(), real())
 makers = [
     lambda: wire.Register(rng.choice(["", "noise", "x" * 200]), share(), number(), number()),
     ask,
-    ask,
+    lambda: wire.Ask(rng.randrange(9), 0.1, 0.1),
     lambda: wire.Renew(number(), number(), ask()),
     lambda: wire.Release(number(), number()),
     lambda: wire.Withdraw(number()),
@@ -122,7 +122,7 @@ makers = [
 ]
 for _ in range(40):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-        sock.settimeout(10)
+        sock.settimeout(0.1)
         sock.connect(path)
         sock.send(wire.encode(wire.Register("noise", Share())))
         try:
@@ -131,6 +131,8 @@ for _ in range(40):
                 if rng.random() < 0.01:
                     packet = rng.randbytes(rng.randrange(1, 40))
                 sock.send(packet)
+                if rng.random() < 0.2:
+                    sock.recv(wire.ROOM)
         except OSError:
             pass
 print("done", flush=True)

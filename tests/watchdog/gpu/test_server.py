@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import stat
@@ -482,6 +483,24 @@ def test_nothing_is_left_of_clients_that_come_and_die(node):
     assert (status.free_sms, status.free_memory) == (100, 1000)
     while len(list(descriptors.iterdir())) > before:
         node.status()
+
+
+def test_an_arbiter_without_descriptors_serves_on_and_takes_more_once_it_can(node):
+    arbiter = node.arbiter()
+    worker = node.worker("a")
+    worker.do("lease", 0.5, 0.5, 5)
+    in_use = len(list(Path(f"/proc/{arbiter.pid}/fd").iterdir()))
+    resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use + 1, in_use + 64))
+
+    with connect(node.path) as first, connect(node.path):
+        assert "cannot be watched: Too many open files" in last_word(first)
+        assert worker.do("renew", 5).startswith("granted")
+        resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use, in_use + 64))
+        with connect(node.path):
+            assert worker.do("renew", 5).startswith("granted")
+    resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use + 32, in_use + 64))
+
+    assert node.status().free_sms == 50
 
 
 def test_looking_where_nobody_serves_says_so(node):

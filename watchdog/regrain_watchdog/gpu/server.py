@@ -45,7 +45,8 @@ class Observer(Protocol):
 
 def kill(_pid: int, pidfd: int) -> None:
     """End a process at once."""
-    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 class Server:
