@@ -27,7 +27,7 @@ class Capability(Struct, frozen=True, kw_only=True):
         bandwidth_isolated: whether memory bandwidth and L2 cache are divided as well.
         resize: how a share changes: in a running process ("live"), with another replica ("new worker"), or not.
         unit: the steps that a share comes in.
-        verified: the day on which it was verified on hardware, and on which; "" for not verified.
+        verified: the day on which it was verified on hardware, and the hardware; "" for not verified.
     """
 
     name: str
@@ -51,11 +51,11 @@ LEASE = Capability(
     reserves="in time",
     hard_memory=False,
     fault_isolated=True,
-    bandwidth_isolated=True,
+    bandwidth_isolated=False,
     resize="live",
     unit="a turn",
 )
-"""Processes of their own, one at a time: who has its turn has all SMs and all bandwidth, and a fault ends it alone."""
+"""Processes of their own, one at a time: a fault ends its process alone, and nothing of the device is divided."""
 
 GREEN = Capability(
     name="green",

@@ -8,14 +8,15 @@ and without a driver, every call is a GpuError that says what is missing.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, SupportsInt
+from uuid import UUID
 
 from regrain.errors import RegrainError
 
 BINDINGS = "cuda.bindings.driver"
-MODULE = "pip install 'regrain[green]'"
+MODULE = "pip install 'regrain[gpu]'"
 FINE = 1
 """CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING: SMs one by one, at the price of large thread block clusters."""
 DEFAULT_STREAM = 1  # CU_GREEN_CTX_DEFAULT_STREAM, the flag that cuGreenCtxCreate asks for
@@ -44,10 +45,11 @@ class DriverError(GpuError):
 class Device:
     """A GPU as this process sees it; under MPS or MIG its SMs are those of the process's part.
 
-    memory in bytes, compute: the compute capability, such as (9, 0).
+    uuid: by which others name it. memory in bytes. compute: the compute capability, such as (9, 0).
     """
 
     ordinal: int
+    uuid: str
     name: str
     sms: int
     memory: int
@@ -147,6 +149,7 @@ class CudaDriver:
         sms, major, minor = (self._attribute(name, handle) for name in attributes)
         return Device(
             ordinal=ordinal,
+            uuid=_uuid(self._call("cuDeviceGetUuid", handle)[0]),
             name=name.partition(b"\0")[0].decode() if isinstance(name, bytes) else str(name),
             sms=sms,
             memory=_number(self._call("cuDeviceTotalMem", handle)[0]),
@@ -224,14 +227,14 @@ class CudaDriver:
 
     def _call(self, name: str, *arguments: object) -> list[object]:
         """Call the driver; return what it gives but for its code."""
-        function = getattr(self._bindings(), name, None)
+        function: Callable[..., Sequence[object]] | None = getattr(self._bindings(), name, None)
         if function is None:
             raise GpuError(f"cuda-bindings knows no {name}: 12.6 or later is needed")
         try:
             code, *values = function(*arguments)
         except RuntimeError as error:  # no libcuda, or one without this function
             raise GpuError(f"no NVIDIA driver that has {name}: {' '.join(str(error).split())}") from error
-        if int(code):
+        if _number(code):
             raise DriverError(name, getattr(code, "name", str(code)))
         return values
 
@@ -248,6 +251,12 @@ def _number(value: object) -> int:
     if not isinstance(value, SupportsInt):
         raise GpuError(f"the GPU's driver gave {value!r} where a number was expected")
     return int(value)
+
+
+def _uuid(value: object) -> str:
+    """Return a CUuuid as nvidia-smi writes it."""
+    found = getattr(value, "bytes", b"")
+    return f"GPU-{UUID(bytes=found)}" if len(found) == 16 else ""
 
 
 def _sms(resource: object) -> SmSet:

@@ -163,7 +163,8 @@ class GreenBackend:
         sizes = {part.count for part in parts}
         if len(sizes) != 1 or 0 in sizes:
             raise GpuError(
-                f"the driver cut the {whole.count} SMs of {device.name} into parts of {sorted(sizes)}, not into equal ones"
+                f"the driver cut the {whole.count} SMs of {device.name} into parts of {sorted(sizes)} SMs, "
+                "which should be one size"
             )
         made = sizes.pop()
         return Atoms(device, parts, made, device.sms - made * len(parts))
@@ -176,7 +177,8 @@ class GreenBackend:
         if len(free) < count:
             held, room = len(taken) * atoms.size, len(free) * atoms.size
             raise GpuError(
-                f"{count * atoms.size} SMs of {atoms.device.name} were asked for and {room} are free: other lanes hold {held}"
+                f"{count * atoms.size} SMs of {atoms.device.name} were asked for and {room} are free: "
+                f"other lanes hold {held}"
             )
         chosen = sorted(free[:count])
         stream = self._open(chosen, atoms.parts, share.priority)

@@ -1,0 +1,95 @@
+"""Slices of a GPU that an administrator has cut: existing MIG instances are used, none is ever made.
+
+Cutting needs root and an idle GPU, so it is nothing to do while functions serve. A replica is shown one instance, and
+that is all it sees of the GPU; what is one's own by hardware needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from regrain.errors import SpecError
+from regrain_runtime.gpu import backend
+from regrain_runtime.gpu.backend import ROUNDING, GpuShare, Lane
+from regrain_runtime.gpu.capability import MIG, Capability
+from regrain_runtime.gpu.driver import Driver, GpuError
+from regrain_runtime.gpu.nvml import Instance, Nvml
+from regrain_runtime.gpu.primary import Primary
+
+
+def smallest(instances: Iterable[Instance], share: GpuShare) -> Instance | None:
+    """Return the smallest instance that covers a share's compute and memory, None if none does."""
+    fitting = [
+        instance
+        for instance in instances
+        if instance.part >= share.part - ROUNDING and instance.memory >= share.memory
+    ]
+    return min(
+        fitting,
+        key=lambda instance: (instance.slices / instance.of, instance.memory, instance.uuid),
+        default=None,
+    )
+
+
+class MigBackend:
+    """The backend `mig`. taken: UUIDs of instances that others have."""
+
+    def __init__(self, driver: Driver, nvml: Nvml, *, taken: Collection[str] = ()) -> None:
+        self._nvml = nvml
+        self._driver = driver
+        self._taken = taken
+        self._primary = Primary(driver, 0)
+
+    @property
+    def capability(self) -> Capability:
+        """What it claims."""
+        return MIG
+
+    def obstacle(self) -> str:
+        """Return why it does not work here: there must be an instance."""
+        try:
+            instances = self._nvml.instances()
+        except GpuError as error:
+            return str(error)
+        return "" if instances else "no GPU is cut into MIG instances: nvidia-smi mig does that, as root"
+
+    def environment(self, share: GpuShare) -> dict[str, str]:
+        """Return which instance to see: the smallest that covers the share and that nobody has."""
+        instances = self._nvml.instances()
+        if not instances:
+            raise GpuError(self.obstacle())
+        if smallest(instances, share) is None:
+            there = sorted({(round(instance.part, 3), instance.memory) for instance in instances})
+            raise SpecError(
+                f"no MIG instance covers a share of {share.part} with {share.memory} bytes; "
+                f"there are (share, bytes): {', '.join(map(str, there))}"
+            )
+        chosen = smallest([each for each in instances if each.uuid not in self._taken], share)
+        if chosen is None:
+            raise GpuError(f"every MIG instance that covers a share of {share.part} is taken")
+        return backend.visible(chosen.uuid)
+
+    def lane(self, share: GpuShare) -> Lane:
+        """Return the process's context: the instance is all that it sees, its memory all there is."""
+        device = self._primary.start()
+        return self._primary.lane(share, memory=device.memory)
+
+    def resize(self, lane: Lane, share: GpuShare) -> Lane:  # noqa: ARG002 - refused whatever it is
+        """Refuse: instances are as they were cut."""
+        raise GpuError("a MIG instance keeps its size: start another replica on one of another size")
+
+    def fence(self, lane: Lane) -> None:  # noqa: ARG002 - there is but one
+        """Wait for all work of the process."""
+        self._primary.fence()
+
+    def close(self, lane: Lane) -> None:
+        """Wait for its work; the context stays until the end."""
+        self.fence(lane)
+
+    def end(self, pid: int, pidfd: int) -> None:
+        """Kill the process: nothing of it is shared with others."""
+        backend.kill(pid, pidfd)
+
+    def stop(self) -> None:
+        """Release the context."""
+        self._primary.stop()

@@ -1,0 +1,199 @@
+"""Per cent of the SMs between processes, by NVIDIA's Multi-Process Service.
+
+A client's share is fixed before it first uses CUDA, so all is said in its environment. Two things can go wrong between
+clients that cannot without the service. A fault of one client's kernel is reported to all of them, and the server
+takes no new ones until they have ended. And a client that is killed at work leaves server and peers in an undefined
+state, so the control daemon is told to terminate it first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from regrain.errors import SpecError
+from regrain_runtime.gpu import backend
+from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.capability import MPS, Capability
+from regrain_runtime.gpu.driver import Driver, GpuError
+from regrain_runtime.gpu.primary import Primary
+
+BINARY = "nvidia-cuda-mps-control"
+PIPES = Path("/tmp/nvidia-mps")  # noqa: S108 - the daemon's own default
+TIMEOUT = 5.0
+"""Seconds that the control daemon has for an answer."""
+PATIENCE = 10.0
+"""Seconds that a newcomer waits for a server in FAULT: its clients are being ended meanwhile."""
+PAUSE = 0.05
+FAULT = "FAULT"
+MIB = 1 << 20
+
+
+class Control(Protocol):
+    """The control daemon of the service."""
+
+    def ask(self, command: str) -> str:
+        """Return what it answers to a command; GpuError if it does not run or does not answer."""
+        ...
+
+
+class Daemon:
+    """The control daemon that listens in the folder `pipes`, asked by its own command."""
+
+    def __init__(self, pipes: Path = PIPES, *, binary: str = BINARY, timeout: float = TIMEOUT) -> None:
+        self.pipes = pipes
+        self._binary = binary
+        self._timeout = timeout
+
+    def ask(self, command: str) -> str:
+        """Return what it answers to a command."""
+        environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self.pipes)}
+        try:
+            done = subprocess.run(
+                [self._binary],
+                input=f"{command}\n",
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=self._timeout,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise GpuError(f"there is no {self._binary}: it comes with NVIDIA's driver") from error
+        except subprocess.TimeoutExpired as error:
+            raise GpuError(
+                f"the MPS control daemon in {self.pipes} did not answer {command!r} in {self._timeout:g} s"
+            ) from error
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+            raise GpuError(f"the MPS control daemon in {self.pipes} refuses {command!r}: {said}")
+        return done.stdout.strip()
+
+
+class MpsBackend:
+    """The backend `mps`.
+
+    pipes: the folder in which the daemon listens. patience: seconds that a newcomer waits for a server in FAULT.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        control: Control,
+        *,
+        pipes: Path = PIPES,
+        uuid: str = "",
+        ordinal: int = 0,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._driver = driver
+        self._control = control
+        self._pipes = pipes
+        self._uuid = uuid
+        self._primary = Primary(driver, ordinal)
+        self._patience = patience
+        self._clock = clock
+        self._sleep = sleep
+
+    @property
+    def capability(self) -> Capability:
+        """What it claims."""
+        return MPS
+
+    def obstacle(self) -> str:
+        """Return why it does not work here: the daemon must run, and no server be in FAULT."""
+        try:
+            if faulty := self._faulty():
+                clients = self._clients(faulty)
+                return (
+                    f"MPS server {faulty} is in FAULT: it takes nobody until its clients {clients} have ended"
+                )
+        except GpuError as error:
+            return str(error)
+        return backend.driver_obstacle(self._driver, self._primary.ordinal)
+
+    def environment(self, share: GpuShare) -> dict[str, str]:
+        """Return the share in the service's terms; waits while a server is in FAULT."""
+        percentage = share.sms(100)
+        if not percentage:
+            raise SpecError(f"MPS shares a GPU by whole per cent, 0.01 is the least; asked for {share.part}")
+        limits = {}
+        if share.memory:
+            if share.memory < MIB:
+                raise SpecError(f"MPS limits memory by whole MiB, asked for {share.memory} bytes")
+            limits["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={share.memory // MIB}M"
+        self._await_servers()
+        return {
+            **backend.visible(self._uuid),
+            "CUDA_MPS_PIPE_DIRECTORY": str(self._pipes),
+            "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percentage),
+            "CUDA_MPS_CLIENT_PRIORITY": "1" if share.priority > 0 else "0",
+            **limits,
+        }
+
+    def lane(self, share: GpuShare) -> Lane:
+        """Return the process's context: it is a client of the service, and sees as many SMs as it may use."""
+        return self._primary.lane(share)
+
+    def resize(self, lane: Lane, share: GpuShare) -> Lane:  # noqa: ARG002 - refused whatever it is
+        """Refuse: the service fixes a client's percentage when it connects."""
+        raise GpuError(
+            "an MPS client keeps its percentage until it ends: start another replica of the new share"
+        )
+
+    def fence(self, lane: Lane) -> None:  # noqa: ARG002 - there is but one
+        """Wait for all work of the process."""
+        self._primary.fence()
+
+    def close(self, lane: Lane) -> None:
+        """Wait for its work; the context stays until the end."""
+        self.fence(lane)
+
+    def end(self, pid: int, pidfd: int) -> None:
+        """Have the daemon terminate a client, then kill its process, also where the daemon fails to."""
+        try:
+            if server := self._server_of(pid):
+                self._control.ask(f"terminate_client {server} {pid}")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                backend.kill(pid, pidfd)
+
+    def stop(self) -> None:
+        """Release the context."""
+        self._primary.stop()
+
+    # ------------------------------------------------------------------------------------------------------
+
+    def _await_servers(self) -> None:
+        """Return once no server is in FAULT; GpuError if one still is when patience ends."""
+        until = self._clock() + self._patience
+        while faulty := self._faulty():
+            if self._clock() >= until:
+                raise GpuError(f"MPS server {faulty} stayed in FAULT for {self._patience:g} s")
+            self._sleep(PAUSE)
+
+    def _faulty(self) -> int:
+        """Return a server that is in FAULT, or 0."""
+        servers = _pids(self._control.ask("get_server_list"))
+        states = ((server, self._control.ask(f"get_server_status {server}")) for server in servers)
+        return next((server for server, state in states if FAULT in state.upper()), 0)
+
+    def _server_of(self, pid: int) -> int:
+        """Return the server whose client a process is, or 0."""
+        servers = _pids(self._control.ask("get_server_list"))
+        return next((server for server in servers if pid in _pids(self._clients(server))), 0)
+
+    def _clients(self, server: int) -> str:
+        return " ".join(self._control.ask(f"get_client_list {server}").split())
+
+
+def _pids(text: str) -> list[int]:
+    """Return the process ids in an answer, which may say something else where there are none."""
+    return [int(word) for word in text.split() if word.isdigit()]

@@ -1,0 +1,189 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from regrain.errors import SpecError
+from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.driver import CudaDriver, GpuError
+from regrain_runtime.gpu.fake import FakeControl, FakeCuda
+from regrain_runtime.gpu.mps import PAUSE, Daemon, MpsBackend
+
+HALF = GpuShare(part=0.5, memory=4 << 30)
+PIPES = Path("/run/regrain/mps")
+DAEMON = """#!{python}
+import os, sys, time
+command = sys.stdin.readline().split()
+if command[0] == "get_server_list": print(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
+elif command[0] == "hang": time.sleep(60)
+else: sys.exit("Cannot find MPS control daemon process")
+"""
+
+
+class Clock:
+    """A clock that goes on by sleeping, and does something else meanwhile."""
+
+    def __init__(self, meanwhile=lambda: None):
+        self.now = 0.0
+        self.slept = []
+        self.meanwhile = meanwhile
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+        self.meanwhile()
+
+
+def mps(control, clock=None, **settings):
+    clock = clock or Clock()
+    return MpsBackend(
+        CudaDriver(FakeCuda()), control, pipes=PIPES, clock=lambda: clock.now, sleep=clock.sleep, **settings
+    )
+
+
+def test_a_share_is_said_in_the_services_variables():
+    assert mps(FakeControl(), uuid="GPU-7").environment(HALF) == {
+        "CUDA_VISIBLE_DEVICES": "GPU-7",
+        "CUDA_MPS_PIPE_DIRECTORY": str(PIPES),
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
+        "CUDA_MPS_CLIENT_PRIORITY": "0",
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=4096M",
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "percentage"), [(1.0, "100"), (0.29, "29"), (0.999, "99"), (1 / 3, "33"), (0.01, "1")]
+)
+def test_per_cent_are_rounded_down(part, percentage):
+    assert (
+        mps(FakeControl()).environment(GpuShare(part=part))["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == percentage
+    )
+
+
+@pytest.mark.parametrize(("memory", "limit"), [(1 << 20, "0=1M"), ((3 << 20) - 1, "0=2M"), (0, None)])
+def test_memory_is_limited_in_whole_mib(memory, limit):
+    said = mps(FakeControl()).environment(GpuShare(part=1.0, memory=memory))
+
+    assert said.get("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT") == limit
+
+
+def test_memory_below_a_mib_is_refused():
+    with pytest.raises(SpecError, match="whole MiB, asked for 1000 bytes"):
+        mps(FakeControl()).environment(GpuShare(part=1.0, memory=1000))
+
+
+@pytest.mark.parametrize(("priority", "said"), [(-1, "0"), (0, "0"), (1, "1"), (9, "1")])
+def test_the_service_knows_normal_and_below_normal(priority, said):
+    share = GpuShare(part=0.5, priority=priority)
+
+    assert mps(FakeControl()).environment(share)["CUDA_MPS_CLIENT_PRIORITY"] == said
+
+
+def test_a_newcomer_waits_until_the_server_has_left_its_fault():
+    control = FakeControl(servers={9: [40]}, states={9: "FAULT"})
+
+    def recover():
+        if len(clock.slept) == 3:
+            control.states[9] = "ACTIVE"
+
+    clock = Clock(recover)
+    mps(control, clock).environment(HALF)
+
+    assert clock.slept == [PAUSE] * 3
+
+
+def test_a_newcomer_does_not_wait_for_ever():
+    control = FakeControl(servers={8: [], 9: [40]}, states={9: "FAULT"})
+    clock = Clock()
+
+    with pytest.raises(GpuError, match="MPS server 9 stayed in FAULT for 2 s"):
+        mps(control, clock, patience=2.0).environment(HALF)
+
+    assert 2.0 <= clock.now < 2.0 + 2 * PAUSE
+
+
+def test_a_fault_is_told_with_the_clients_that_must_end():
+    control = FakeControl(servers={9: [40, 41]}, states={9: "FAULT"})
+
+    assert (
+        mps(control).obstacle()
+        == "MPS server 9 is in FAULT: it takes nobody until its clients 40 41 have ended"
+    )
+
+
+def test_a_daemon_without_a_server_is_sound_because_the_first_client_starts_one():
+    assert mps(FakeControl()).obstacle() == ""
+
+
+def killed(monkeypatch):
+    done = []
+    monkeypatch.setattr("signal.pidfd_send_signal", lambda pidfd, _: done.append(pidfd))
+    return done
+
+
+def test_a_client_is_terminated_by_the_daemon_before_it_is_killed(monkeypatch):
+    control = FakeControl(servers={8: [30], 9: [40, 41]})
+    asked_before = []
+    monkeypatch.setattr("signal.pidfd_send_signal", lambda *_: asked_before.append(control.asked[-1]))
+
+    mps(control).end(41, 7)
+
+    assert asked_before == ["terminate_client 9 41"]
+    assert control.servers == {8: [30], 9: [40]}
+
+
+def test_a_process_that_is_no_client_is_only_killed(monkeypatch):
+    control, done = FakeControl(servers={9: [40]}), killed(monkeypatch)
+
+    mps(control).end(41, 7)
+
+    assert done == [7]
+    assert not [command for command in control.asked if command.startswith("terminate")]
+
+
+def test_a_process_is_killed_also_where_the_daemon_is_gone(monkeypatch):
+    done = killed(monkeypatch)
+
+    with pytest.raises(GpuError, match="Cannot find MPS control daemon"):
+        mps(FakeControl(running=False)).end(41, 7)
+
+    assert done == [7]
+
+
+def test_a_client_sees_as_many_sms_as_it_may_use():
+    """Under the service the driver's count is the process's part, which nobody else knows."""
+    lane = mps(FakeControl()).lane(HALF)
+
+    assert (lane.stream, lane.sms, lane.short, lane.memory) == (0, 132, 0, 4 << 30)
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    binary = tmp_path / "nvidia-cuda-mps-control"
+    binary.write_text(DAEMON.format(python=sys.executable))
+    binary.chmod(0o755)
+    return lambda **settings: Daemon(tmp_path / "pipes", binary=str(binary), **settings)
+
+
+@pytest.mark.process
+def test_the_daemon_is_asked_by_its_command_in_its_folder(daemon, tmp_path):
+    assert daemon().ask("get_server_list") == str(tmp_path / "pipes")
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
+@pytest.mark.process
+def test_a_daemon_that_refuses_is_told_in_its_own_words(daemon):
+    with pytest.raises(GpuError, match=r"refuses 'ps': Cannot find MPS control daemon process$"):
+        daemon().ask("ps")
+
+
+@pytest.mark.process
+def test_a_daemon_that_hangs_is_not_waited_for(daemon):
+    with pytest.raises(GpuError, match=r"did not answer 'hang' in 0\.5 s"):
+        daemon(timeout=0.5).ask("hang")
+
+
+def test_where_there_is_no_daemon_its_command_is_named():
+    with pytest.raises(GpuError, match="there is no no-such-command: it comes with NVIDIA's driver"):
+        Daemon(binary="no-such-command").ask("ps")
