@@ -1,7 +1,8 @@
 """Replicas of a model, forked as the zygote does: python replicas.py COUNT WAY SOURCE... prints a line of JSON.
 
 Each loads and runs after the one before it, so that times are of one process at work; memory is read while
-all of them are there. WAY: how weights are held, see WAYS; SOURCE: the model's files.
+all of them are there. WAY: how weights are held, see WAYS; SOURCE: the model's files. Two ways with a comma
+between them are run in turns in one process instead: how long the second takes, over the first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import multiprocessing.connection as connections
 import os
+import statistics
 import sys
 import time
 import warnings
@@ -25,7 +27,7 @@ import regrain
 from regrain.weights.store import give_back
 
 MEBIBYTE = 1 << 20
-RUNS, BATCH, WIDTH, LAYERS = 12, 16, 1024, 26
+RUNS, TURNS, BATCH, WIDTH, LAYERS = 12, 30, 16, 1024, 26
 Model = Callable[..., object]
 SHAPES = {"det": (1, 3, 384, 384), "cls": (8, 3, 48, 192), "rec": (4, 3, 48, 320)}
 """Of what the OCR example's networks take."""
@@ -35,6 +37,10 @@ def main() -> None:
     count, way, *sources = int(sys.argv[1]), sys.argv[2], *sys.argv[3:]
     if way.startswith("torch"):
         import torch  # noqa: F401  # as a module that uses it does in the zygote
+
+    if "," in way:
+        print(json.dumps(_compare(*way.split(","), sources)))
+        return
     gc.collect()
     gc.freeze()
     replicas = [_fork(way, sources) for _ in range(count)]
@@ -64,6 +70,24 @@ def main() -> None:
             {**found, "first_load": told["load"][0], "load": min(told["load"]), "run": min(told["run"])}
         )
     )
+
+
+def _compare(first: str, second: str, sources: list[str]) -> dict[str, float]:
+    """Return the median over turns of the second way's time over the first one's, after a turn to warm up."""
+    models = [[(WAYS[way](source), _input(source)) for source in sources] for way in (first, second)]
+    ratios = []
+    for turn in range(TURNS + 1):
+        order = (0, 1) if turn % 2 else (1, 0)
+        seconds = {place: _seconds(models[place]) for place in order}
+        ratios.append(seconds[1] / seconds[0])
+    return {"ratio": statistics.median(ratios[1:])}
+
+
+def _seconds(models: list[tuple[Model, object]]) -> float:
+    start = time.perf_counter()
+    for model, taken in models:
+        model(taken)
+    return time.perf_counter() - start
 
 
 def _fork(way: str, sources: list[str]) -> tuple[int, Connection]:
@@ -96,13 +120,7 @@ def _run(models: list[tuple[Model, object]]) -> dict[str, object]:
     digest = hashlib.sha256()
     for model, taken in models:
         digest.update(np.ascontiguousarray(np.asarray(_first(model(taken)))).tobytes())
-    seconds = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        for model, taken in models:
-            model(taken)
-        seconds.append(time.perf_counter() - start)
-    return {"run": min(seconds), "digest": digest.hexdigest()[:8]}
+    return {"run": min(_seconds(models) for _ in range(RUNS)), "digest": digest.hexdigest()[:8]}
 
 
 def _first(given: object) -> object:
