@@ -66,6 +66,10 @@ for line in sys.stdin:
             case "lease":
                 lease = stack.enter_context(gpu.lease(numbers[0], seconds=numbers[1], timeout=numbers[2]))
                 said = ["granted", *lease.token, lease.sms]
+            case "turn":
+                with gpu.lease(numbers[0], seconds=numbers[1], timeout=numbers[2]) as lease:
+                    time.sleep(numbers[1])
+                said = ["had", lease.sms]
             case "renew":
                 lease.renew(timeout=numbers[0])
                 said = ["granted", *lease.token, lease.sms]

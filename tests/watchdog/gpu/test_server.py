@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 
@@ -301,3 +302,21 @@ def test_an_arbiter_that_stands_still_does_not_hold_up_for_ever(node):
 def test_looking_where_nobody_serves_says_so(node):
     with pytest.raises(LeaseError, match=r"no arbiter answers at .*No such file"):
         look(node.path)
+
+
+def test_whoever_lives_is_served_whatever_becomes_of_the_others(node):
+    rng = random.Random(1)
+    node.arbiter(hang=1.0)
+    workers = [node.worker("w", weight=1.0 + place, priority=place % 2) for place in range(4)]
+    for turn in range(8):
+        victim = workers.pop(rng.randrange(len(workers)))
+        for worker in (*workers, victim):
+            worker.tell("turn", rng.choice([0.3, 0.6, 1.0]), 0.02, 15)
+        victim.signal(rng.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGINT]))
+
+        assert [worker.hear().split()[0] for worker in workers] == ["had"] * len(workers)
+        victim.destroy()
+        workers.append(node.worker(f"new{turn}"))
+
+    status = node.until(lambda status: len(status.members) < len(workers))
+    assert status.free_sms == 100
