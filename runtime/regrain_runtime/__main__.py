@@ -1,6 +1,7 @@
-"""`python -m regrain_runtime describe MODULE`, and the two processes that the front starts by itself.
+"""`python -m regrain_runtime describe MODULE`, `... gpu`, and the two processes that the front starts by itself.
 
-describe prints the app's manifest as JSON; exit code 2 and one line on standard error if it cannot.
+describe prints the app's manifest as JSON; exit code 2 and one line on standard error if it cannot. gpu prints the GPUs
+here, and what each way of sharing them claims and can do, as JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import socket
 import sys
 from collections.abc import Mapping
 
+import msgspec
+
 from regrain import manifest
 from regrain.errors import RegrainError
 from regrain.lines import formatter
@@ -24,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     configure_logging(os.environ)
     if arguments.command == "describe":
         return describe(arguments.module)
+    if arguments.command == "gpu":
+        return gpu()
     if arguments.command == "zygote":
         from regrain_runtime import zygote  # noqa: PLC0415 - describe needs none of it
 
@@ -55,6 +60,14 @@ def describe(target: str) -> int:
     return 0
 
 
+def gpu() -> int:
+    """Print what this machine has of GPUs and can do with them."""
+    from regrain_runtime.gpu import doctor  # noqa: PLC0415 - describe needs none of it
+
+    sys.stdout.buffer.write(msgspec.json.encode(doctor.report()) + b"\n")
+    return 0
+
+
 def replica(descriptors: list[int], target: str) -> int:
     """Be a replica that was started afresh, for modules that must not be forked."""
     from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
@@ -72,6 +85,7 @@ def replica(descriptors: list[int], target: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m regrain_runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("gpu", help="print the GPUs here and what can be done with them, as JSON")
     for name, help_text in (
         ("describe", "print the app's manifest as JSON"),
         ("zygote", "import the module and fork replicas (started by the front)"),

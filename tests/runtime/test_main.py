@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,23 @@ def test_describe_exits_2_with_one_line_when_the_module_fails(tmp_path):
 
     assert (ran.returncode, ran.stdout) == (2, b"")
     assert ran.stderr.decode() == f"regrain: {path}:1: ZeroDivisionError: division by zero\n"
+
+
+def test_gpu_prints_the_gpus_here_and_what_can_be_done_with_them():
+    ran = runtime("gpu")
+
+    found = json.loads(ran.stdout)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert [row["capability"]["name"] for row in found["backends"]] == [
+        "lease",
+        "green",
+        "mps",
+        "mig",
+        "emulated",
+    ]
+    works = {row["capability"]["name"]: not row["obstacle"] for row in found["backends"]}
+    assert works["emulated"]
+    assert works["lease"] == bool(found["devices"])
 
 
 @pytest.mark.parametrize("arguments", [(), ("describe",), ("dance", "app.py")])
