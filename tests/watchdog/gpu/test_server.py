@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
 import socket
+import time
 
 import pytest
 
 from regrain.wire.lease import LeaseError, Share
+from regrain_runtime.gpu.client import Client
+from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.operate import adjust, look
+from regrain_watchdog.gpu.server import Server
 
 pytestmark = pytest.mark.process
 
@@ -120,6 +125,33 @@ def test_shares_are_changed_while_they_run(node):
     assert node.status().members[0].share == Share(ceiling=0.5, floor=0.25)
     with pytest.raises(LeaseError, match="no client 99 is known"):
         adjust(node.path, 99, Share())
+
+
+def test_a_share_that_the_front_changes_takes_effect_at_once(tmp_path):
+    """The ceiling would keep the second lease waiting for most of a minute."""
+
+    def leases(path) -> None:
+        client = Client(path, "a", Share(ceiling=0.001))
+        for _ in range(2):
+            with client.lease(1.0, seconds=0.05, timeout=15):
+                time.sleep(0.05)
+        client.close()
+
+    async def share() -> None:
+        server = Server(tmp_path / "gpu.sock", Device(sms=100, memory=0), limits=Limits(window=0.01))
+        server.start()
+        try:
+            replica = asyncio.create_task(asyncio.to_thread(leases, server.path))
+            while not (server.status().members and server.status().usage[0].grants):
+                await asyncio.sleep(0)
+            while not server.status().members[0].waiting:
+                await asyncio.sleep(0)
+            server.adjust(1, Share())
+            await replica
+        finally:
+            server.stop()
+
+    asyncio.run(share())
 
 
 def test_a_holder_that_is_killed_makes_room(node):

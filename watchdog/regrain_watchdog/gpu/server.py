@@ -99,6 +99,11 @@ class Server:
         """Return the device, who shares it, and what each function has had of it until now."""
         return self.arbiter.status(time.monotonic())
 
+    def adjust(self, client: int, share: wire.Share) -> None:
+        """Change a client's share from now on; LeaseError if that is refused, and the old share stays."""
+        self.arbiter.adjust(client, share, time.monotonic())
+        self._pump()
+
     # connections and processes ----------------------------------------------------------------------------
 
     def _accept(self) -> None:
