@@ -36,10 +36,10 @@ LOOK_SOONEST, LOOK_LATEST = 0.005, 1.0
 
 
 class Observer(Protocol):
-    """Sees what processes hold of a device's memory, as NVML does."""
+    """Sees what processes hold of a device's memory (gpu/nvml.py)."""
 
     def used(self) -> Mapping[int, int]:
-        """Return the bytes by process, as they are now."""
+        """Return the bytes by process, as they are now; does not raise."""
         ...
 
 
