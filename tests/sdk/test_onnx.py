@@ -204,9 +204,7 @@ def test_a_model_that_was_changed_is_read_anew(onnxruntime, onnx_file, kept_weig
         weights = {"w": np.full((8, 512), number, np.float32)}
         node = onnx_file.node("MatMul", ["x", "w"], "y")
         onnx_file.write(path, onnx_file.graph([node], weights, {"x": ("n", 8)}, {"y": ("n", 512)}, data=data))
-        stamps = path.stat()
         answers.append(onnx(str(path), share=True)(np.ones((1, 8), np.float32))[0][0, 0])
-        assert stamps == path.stat()
 
     assert answers == [8, 16]
     assert len(entries(kept_weights)) == 2
