@@ -229,7 +229,7 @@ class CudaDriver:
         """Call the driver; return what it gives but for its code."""
         function: Callable[..., Sequence[object]] | None = getattr(self._bindings(), name, None)
         if function is None:
-            raise GpuError(f"cuda-bindings knows no {name}: 12.6 or later is needed")
+            raise GpuError(f"cuda-bindings knows no {name}: 12.9 or later is needed")
         try:
             code, *values = function(*arguments)
         except RuntimeError as error:  # no libcuda, or one without this function

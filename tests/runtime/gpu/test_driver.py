@@ -57,7 +57,7 @@ def test_a_context_is_taken_away_again_also_where_waiting_for_it_fails():
 
 
 def test_bindings_without_a_function_are_too_old():
-    with pytest.raises(GpuError, match=r"knows no cuDriverGetVersion: 12\.6 or later"):
+    with pytest.raises(GpuError, match=r"knows no cuDriverGetVersion: 12\.9 or later"):
         CudaDriver(object()).version()
 
 
