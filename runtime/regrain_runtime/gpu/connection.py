@@ -58,7 +58,7 @@ class Connection:
         """
         try:
             self._sock.settimeout(timeout)
-            packet = self._sock.recv(wire.ROOM)
+            packet = self._packet()
         except (TimeoutError, BlockingIOError):
             return None
         except OSError as error:
@@ -72,6 +72,12 @@ class Connection:
         if isinstance(frame, wire.Ended):
             raise LeaseError(f"the arbiter at {self._path} ended the connection: {frame.reason}")
         return frame
+
+    def _packet(self) -> bytes:
+        try:
+            return self._sock.recv(wire.ROOM)
+        except ConnectionResetError:  # it closed without reading all; its last word is still there
+            return self._sock.recv(wire.ROOM)
 
     def close(self) -> None:
         """Close it."""

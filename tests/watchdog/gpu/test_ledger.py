@@ -141,6 +141,7 @@ TestCard.settings = settings(max_examples=40, stateful_step_count=30, deadline=N
 
 
 @given(st.dictionaries(st.integers(1, 5), st.integers(-10, 600)))
+@settings(deadline=None)
 def test_any_observation_is_taken(used):
     ledger = Ledger(1000)
     ledger.declare(1, "a", 1, 100)

@@ -120,6 +120,19 @@ def test_a_lease_that_its_client_never_read_of_is_had_by_others(node):
         worker.do("release")
 
 
+def test_what_a_client_says_last_counts_though_it_did_not_read_all(node):
+    """The kernel reports such an end as a reset, before what was sent."""
+    node.arbiter(hang=1e6)
+    with connect(node.path) as sock:
+        sock.send(wire.encode(wire.Register("careless", Share())))
+        sock.recv(wire.ROOM)
+        sock.send(wire.encode(wire.Ask(1, 1.0, 0.01)))
+        node.until(lambda status: not status.free_sms)
+        sock.send(wire.encode(wire.Leave()))
+
+    node.until(lambda status: status.free_sms == 100)
+
+
 def test_a_client_that_does_not_read_is_ended_alone(node):
     node.arbiter()
     worker = node.worker("a")

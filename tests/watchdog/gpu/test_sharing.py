@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regrain.errors import SpecError
@@ -37,6 +37,7 @@ def ends(job: Job, order: tuple[int, ...]) -> list[float]:
 
 
 @given(jobs_of, st.integers(1, 8), st.integers(1, 9))
+@settings(deadline=None)
 def test_the_mean_is_the_least_of_all_ways(job, jobs, most):
     order = waves(job, jobs, most=most)
 
@@ -46,6 +47,7 @@ def test_the_mean_is_the_least_of_all_ways(job, jobs, most):
 
 
 @given(jobs_of, st.integers(1, 8), st.integers(1, 9), st.integers(1, 400))
+@settings(deadline=None)
 def test_no_way_lets_more_of_them_end_in_time(job, jobs, most, within):
     order = waves(job, jobs, most=most, within=float(within))
 
@@ -57,6 +59,7 @@ def test_no_way_lets_more_of_them_end_in_time(job, jobs, most, within):
 
 
 @given(jobs_of)
+@settings(deadline=None)
 def test_two_share_for_their_mean_as_the_formula_says(job):
     a, b, i = job.compute, job.fixed, job.interference
 
@@ -64,6 +67,7 @@ def test_two_share_for_their_mean_as_the_formula_says(job):
 
 
 @given(jobs_of, st.integers(2, 30))
+@settings(deadline=None)
 def test_all_side_by_side_are_over_sooner_as_the_formula_says(job, jobs):
     a, b = job.compute, job.fixed
     whole = (jobs - 1) * job.interference

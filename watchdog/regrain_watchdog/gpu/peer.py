@@ -45,8 +45,8 @@ class Peer:
         """
         try:
             packet = self.sock.recv(wire.ROOM)
-        except ConnectionError:
-            return None
+        except ConnectionResetError:  # it closed without reading all; what it sent before is still there
+            packet = self.sock.recv(wire.ROOM)
         return self._reader.decode(packet) if packet else None
 
     def send(self, frame: wire.FromArbiter) -> bool:
