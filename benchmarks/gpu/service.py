@@ -111,7 +111,7 @@ def _daemon(folder: Path) -> Iterator[tuple[MpsBackend, Daemon]]:
     subprocess.run([BINARY, "-d"], env=environment, check=True, timeout=LIMIT, capture_output=True)
     daemon = Daemon(pipes)
     try:
-        yield MpsBackend(CudaDriver(), daemon, pipes=pipes), daemon
+        yield MpsBackend(CudaDriver(), daemon), daemon
     finally:
         daemon.ask("quit")
 

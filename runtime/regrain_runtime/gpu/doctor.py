@@ -11,12 +11,8 @@ from msgspec import Struct
 
 from regrain_runtime.gpu.backend import Backend
 from regrain_runtime.gpu.capability import EMULATED, Capability
+from regrain_runtime.gpu.choose import BACKENDS, backend_named
 from regrain_runtime.gpu.driver import CudaDriver, Device, Driver, GpuError
-from regrain_runtime.gpu.green import GreenBackend
-from regrain_runtime.gpu.lease import LeaseBackend
-from regrain_runtime.gpu.mig import MigBackend
-from regrain_runtime.gpu.mps import Daemon, MpsBackend
-from regrain_runtime.gpu.nvml import NvmlLibrary
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -50,10 +46,4 @@ def devices(driver: Driver) -> tuple[Device, ...]:
 def report() -> Report:
     """Return what there is here, by this machine's own driver, NVML and MPS daemon."""
     driver = CudaDriver()
-    backends: tuple[Backend, ...] = (
-        LeaseBackend(driver),
-        GreenBackend(driver),
-        MpsBackend(driver, Daemon()),
-        MigBackend(driver, NvmlLibrary()),
-    )
-    return Report(devices=devices(driver), backends=rows(backends))
+    return Report(devices=devices(driver), backends=rows(backend_named(name, driver) for name in BACKENDS))

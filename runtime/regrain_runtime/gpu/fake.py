@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 
 from regrain_runtime.gpu.driver import GpuError
 from regrain_runtime.gpu.nvml import Instance
@@ -282,6 +283,7 @@ class FakeControl:
     servers: dict[int, list[int]] = field(default_factory=dict)
     states: dict[int, str] = field(default_factory=dict)
     running: bool = True
+    pipes: Path = Path("/tmp/nvidia-mps")  # noqa: S108 - a name, nothing is there
     asked: list[str] = field(default_factory=list)
 
     def ask(self, command: str) -> str:

@@ -31,11 +31,17 @@ PATIENCE = 10.0
 """Seconds that a newcomer waits for a server in FAULT: its clients are being ended meanwhile."""
 PAUSE = 0.05
 FAULT = "FAULT"
+ABSENT = "Cannot find MPS control daemon"
 MIB = 1 << 20
 
 
 class Control(Protocol):
     """The control daemon of the service."""
+
+    @property
+    def pipes(self) -> Path:
+        """The folder in which it listens."""
+        ...
 
     def ask(self, command: str) -> str:
         """Return what it answers to a command; GpuError if it does not run or does not answer."""
@@ -46,13 +52,18 @@ class Daemon:
     """The control daemon that listens in the folder `pipes`, asked by its own command."""
 
     def __init__(self, pipes: Path = PIPES, *, binary: str = BINARY, timeout: float = TIMEOUT) -> None:
-        self.pipes = pipes
+        self._pipes = pipes
         self._binary = binary
         self._timeout = timeout
 
+    @property
+    def pipes(self) -> Path:
+        """The folder in which it listens."""
+        return self._pipes
+
     def ask(self, command: str) -> str:
         """Return what it answers to a command."""
-        environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self.pipes)}
+        environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self._pipes)}
         try:
             done = subprocess.run(
                 [self._binary],
@@ -63,30 +74,28 @@ class Daemon:
                 timeout=self._timeout,
                 check=False,
             )
-        except FileNotFoundError as error:
-            raise GpuError(f"there is no {self._binary}: it comes with NVIDIA's driver") from error
+        except OSError as error:
+            reason = f"{error.strerror}: it comes with NVIDIA's driver"
+            raise GpuError(f"{self._binary} cannot be run: {reason}") from error
         except subprocess.TimeoutExpired as error:
             raise GpuError(
                 f"the MPS control daemon in {self.pipes} did not answer {command!r} in {self._timeout:g} s"
             ) from error
-        if done.returncode:
-            said = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-            raise GpuError(f"the MPS control daemon in {self.pipes} refuses {command!r}: {said}")
+        said = " ".join((done.stderr or done.stdout).split())
+        if done.returncode or said.startswith(ABSENT):
+            reason = said or f"exit code {done.returncode}"
+            raise GpuError(f"the MPS control daemon in {self.pipes} refuses {command!r}: {reason}")
         return done.stdout.strip()
 
 
 class MpsBackend:
-    """The backend `mps`.
-
-    pipes: the folder in which the daemon listens. patience: seconds that a newcomer waits for a server in FAULT.
-    """
+    """The backend `mps`. patience: seconds that a newcomer waits for a server in FAULT."""
 
     def __init__(
         self,
         driver: Driver,
         control: Control,
         *,
-        pipes: Path = PIPES,
         uuid: str = "",
         ordinal: int = 0,
         patience: float = PATIENCE,
@@ -95,7 +104,6 @@ class MpsBackend:
     ) -> None:
         self._driver = driver
         self._control = control
-        self._pipes = pipes
         self._uuid = uuid
         self._primary = Primary(driver, ordinal)
         self._patience = patience
@@ -132,7 +140,7 @@ class MpsBackend:
         self._await_servers()
         return {
             **backend.visible(self._uuid),
-            "CUDA_MPS_PIPE_DIRECTORY": str(self._pipes),
+            "CUDA_MPS_PIPE_DIRECTORY": str(self._control.pipes),
             "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percentage),
             "CUDA_MPS_CLIENT_PRIORITY": "1" if share.priority > 0 else "0",
             **limits,

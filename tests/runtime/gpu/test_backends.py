@@ -11,6 +11,7 @@ import pytest
 from regrain.errors import SpecError
 from regrain_runtime.gpu.backend import GpuShare
 from regrain_runtime.gpu.capability import CAPABILITIES
+from regrain_runtime.gpu.choose import BACKENDS, backend_named
 from regrain_runtime.gpu.doctor import rows
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import CUresult, FakeControl, FakeCuda, FakeNvml
@@ -21,6 +22,7 @@ from regrain_runtime.gpu.mps import MpsBackend
 from regrain_runtime.gpu.nvml import Instance
 
 GIB = 1 << 30
+ROOT = Path(__file__).parents[3]
 SLICES = tuple(
     Instance(
         uuid=f"MIG-{slices}", gpu="GPU-0", slices=slices, of=7, sms=16 * slices, memory=18 * GIB * slices
@@ -63,8 +65,41 @@ def test_every_backend_has_a_record_and_every_record_a_backend():
     assert carried_out | {"emulated"} == {capability.name for capability in CAPABILITIES}
 
 
+def test_backends_are_chosen_by_name():
+    named = {name: backend_named(name, CudaDriver(FakeCuda())).capability.name for name in BACKENDS}
+
+    assert named == {name: name for name in MAKE}
+    with pytest.raises(
+        SpecError, match="no GPU backend 'magic' that runs in a replica, there are lease, green, mps, mig"
+    ):
+        backend_named("magic", CudaDriver(FakeCuda()))
+
+
+def test_the_documented_claims_are_the_records():
+    text = (ROOT / "docs/gpu-backends.md").read_text()
+    table = {
+        cells[1]: cells[2:-1]
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.split("|")]) == 8
+    }
+    word = {True: "yes", False: "no"}
+
+    assert table[""] == [f"`{record.name}`" for record in CAPABILITIES]
+    for row, claim in {
+        "concurrent": "concurrent",
+        "disjoint SMs": "disjoint",
+        "hard memory limit": "hard_memory",
+        "faults isolated": "fault_isolated",
+        "bandwidth isolated": "bandwidth_isolated",
+    }.items():
+        assert table[row] == [word[getattr(record, claim)] for record in CAPABILITIES], row
+    assert table["resize"] == [record.resize for record in CAPABILITIES]
+    reserves = [cell.replace("if all work is in lanes", "in lanes") for cell in table["reserves"]]
+    assert reserves == [record.reserves for record in CAPABILITIES]
+
+
 def test_none_is_called_verified_without_figures_of_a_gpu():
-    measured = (Path(__file__).parents[3] / "benchmarks/results/gpu.jsonl").exists()
+    measured = (ROOT / "benchmarks/results/gpu.jsonl").exists()
 
     assert measured or {capability.verified for capability in CAPABILITIES} == {""}
 

@@ -17,6 +17,7 @@ import os, sys, time
 command = sys.stdin.readline().split()
 if command[0] == "get_server_list": print(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
 elif command[0] == "hang": time.sleep(60)
+elif command[0] == "quit": print("Cannot find MPS control daemon process")
 else: sys.exit("Cannot find MPS control daemon process")
 """
 
@@ -37,13 +38,11 @@ class Clock:
 
 def mps(control, clock=None, **settings):
     clock = clock or Clock()
-    return MpsBackend(
-        CudaDriver(FakeCuda()), control, pipes=PIPES, clock=lambda: clock.now, sleep=clock.sleep, **settings
-    )
+    return MpsBackend(CudaDriver(FakeCuda()), control, clock=lambda: clock.now, sleep=clock.sleep, **settings)
 
 
 def test_a_share_is_said_in_the_services_variables():
-    assert mps(FakeControl(), uuid="GPU-7").environment(HALF) == {
+    assert mps(FakeControl(pipes=PIPES), uuid="GPU-7").environment(HALF) == {
         "CUDA_VISIBLE_DEVICES": "GPU-7",
         "CUDA_MPS_PIPE_DIRECTORY": str(PIPES),
         "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
@@ -173,9 +172,12 @@ def test_the_daemon_is_asked_by_its_command_in_its_folder(daemon, tmp_path):
 
 
 @pytest.mark.process
-def test_a_daemon_that_refuses_is_told_in_its_own_words(daemon):
-    with pytest.raises(GpuError, match=r"refuses 'ps': Cannot find MPS control daemon process$"):
-        daemon().ask("ps")
+@pytest.mark.parametrize(
+    "command", [pytest.param("ps", id="by its exit code"), pytest.param("quit", id="in words")]
+)
+def test_a_daemon_that_is_not_there_is_told(daemon, command):
+    with pytest.raises(GpuError, match=rf"refuses '{command}': Cannot find MPS control daemon process$"):
+        daemon().ask(command)
 
 
 @pytest.mark.process
@@ -185,5 +187,7 @@ def test_a_daemon_that_hangs_is_not_waited_for(daemon):
 
 
 def test_where_there_is_no_daemon_its_command_is_named():
-    with pytest.raises(GpuError, match="there is no no-such-command: it comes with NVIDIA's driver"):
+    with pytest.raises(
+        GpuError, match="no-such-command cannot be run: No such file or directory: it comes with"
+    ):
         Daemon(binary="no-such-command").ask("ps")
