@@ -88,6 +88,7 @@ def _bars(results: Results) -> None:
     results.bar("ipc: GiB that a second process adds", results.median("extra_gib", kind="ipc"), at_most=1)
     if results.median("present", kind="mps") == 1:
         results.bar("mps: the memory limit refuses", results.median("refuses", kind="mps"), at_least=1)
+        results.bar("mps: a client is listed", results.median("listed", kind="mps"), at_least=1)
         results.bar("mps: ACTIVE after terminate_client", results.median("active", kind="mps"), at_least=1)
 
 

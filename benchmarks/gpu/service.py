@@ -59,6 +59,7 @@ def _clients(backend: MpsBackend, daemon: Daemon) -> Record:
         if busy.stdout is None or busy.stdout.readline() != "ready\n":
             raise GpuError("a client did not begin to work")
         server = daemon.ask("get_server_list").split()[0]
+        listed = str(busy.pid) in daemon.ask(f"get_client_list {server}").split()
         pidfd = os.pidfd_open(busy.pid)
         terminated = ""
         try:
@@ -75,6 +76,7 @@ def _clients(backend: MpsBackend, daemon: Daemon) -> Record:
     return {
         "sms": sms,
         "refuses": refuses,
+        "listed": int(listed),
         "terminate_error": terminated,
         "state_after": state,
         "active": int("ACTIVE" in state.upper()),

@@ -4,6 +4,9 @@ A client's share is fixed before it first uses CUDA, so all is said in its envir
 clients that cannot without the service. A fault of one client's kernel is reported to all of them, and the server
 takes no new ones until they have ended. And a client that is killed at work leaves server and peers in an undefined
 state, so the control daemon is told to terminate it first.
+
+A process that does not reach the daemon runs without the service, on the whole GPU, and nobody says so. So a lane is
+given only to a process that the daemon names as its client.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ TIMEOUT = 5.0
 PATIENCE = 10.0
 """Seconds that a newcomer waits for a server in FAULT: its clients are being ended meanwhile."""
 PAUSE = 0.05
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path; the daemon's is `control` in its folder, and beyond that it ends without a word."""
 FAULT = "FAULT"
 ABSENT = "Cannot find MPS control daemon"
 MIB = 1 << 20
@@ -63,6 +68,9 @@ class Daemon:
 
     def ask(self, command: str) -> str:
         """Return what it answers to a command."""
+        if len(os.fsencode(self._pipes / "control")) > LONGEST_PATH:
+            room = LONGEST_PATH - len("/control")
+            raise GpuError(f"the path of an MPS daemon's folder has at most {room} bytes, was {self._pipes}")
         environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self._pipes)}
         try:
             done = subprocess.run(
@@ -147,8 +155,18 @@ class MpsBackend:
         }
 
     def lane(self, share: GpuShare) -> Lane:
-        """Return the process's context: it is a client of the service, and sees as many SMs as it may use."""
-        return self._primary.lane(share)
+        """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client."""
+        lane = self._primary.lane(share)
+        try:
+            if not self._server_of(os.getpid()):
+                raise GpuError(
+                    f"process {os.getpid()} is no client of the MPS daemon in {self._control.pipes}, "
+                    "and would have the whole GPU"
+                )
+        except BaseException:
+            self._primary.stop()
+            raise
+        return lane
 
     def resize(self, lane: Lane, share: GpuShare) -> Lane:  # noqa: ARG002 - refused whatever it is
         """Refuse: the service fixes a client's percentage when it connects."""

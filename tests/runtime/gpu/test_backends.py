@@ -33,7 +33,7 @@ QUARTER, HALF = GpuShare(part=0.25, memory=4 * GIB), GpuShare(part=0.5, memory=8
 MAKE = {
     "lease": lambda cuda: LeaseBackend(CudaDriver(cuda), uuid="GPU-7"),
     "green": lambda cuda: GreenBackend(CudaDriver(cuda), uuid="GPU-7"),
-    "mps": lambda cuda: MpsBackend(CudaDriver(cuda), FakeControl(servers={9: []}), uuid="GPU-7"),
+    "mps": lambda cuda: MpsBackend(CudaDriver(cuda), FakeControl(servers={9: [os.getpid()]}), uuid="GPU-7"),
     "mig": lambda cuda: MigBackend(CudaDriver(cuda), FakeNvml(SLICES)),
 }
 BARE = {

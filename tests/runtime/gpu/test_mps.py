@@ -152,9 +152,30 @@ def test_a_process_is_killed_also_where_the_daemon_is_gone(monkeypatch):
 
 def test_a_client_sees_as_many_sms_as_it_may_use():
     """Under the service the driver's count is the process's part, which nobody else knows."""
-    lane = mps(FakeControl()).lane(HALF)
+    lane = mps(FakeControl(servers={8: [], 9: [os.getpid()]})).lane(HALF)
 
     assert (lane.stream, lane.sms, lane.short, lane.memory) == (0, 132, 0, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        pytest.param(FakeControl(servers={9: [40]}), id="not a client"),
+        pytest.param(FakeControl(running=False), id="no daemon"),
+    ],
+)
+def test_a_process_that_would_have_the_whole_gpu_gets_no_lane(control):
+    cuda = FakeCuda()
+
+    with pytest.raises(GpuError, match=r"would have the whole GPU|Cannot find"):
+        MpsBackend(CudaDriver(cuda), control).lane(HALF)
+
+    assert cuda.holds == 0
+
+
+def test_a_folder_whose_socket_has_no_room_for_its_path_is_refused():
+    with pytest.raises(GpuError, match="folder has at most 99 bytes, was /xx"):
+        Daemon(Path("/" + "x" * 99)).ask("get_server_list")
 
 
 @pytest.fixture
