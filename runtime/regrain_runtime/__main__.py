@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from regrain import manifest
-from regrain.errors import RegrainError
+from regrain.errors import LoadError, RegrainError
 from regrain.lines import formatter
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         from regrain_runtime import zygote  # noqa: PLC0415 - describe needs none of it
 
         return zygote.main(socket.socket(fileno=arguments.fd[0]), arguments.module)
-    return replica(arguments.fd, arguments.module)
+    return replica(arguments.fd, arguments.module, arguments.digest)
 
 
 def configure_logging(environ: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ def describe(target: str) -> int:
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the module prints is no part of the manifest
-            data = manifest.dumps(module.load(target).manifest())
+            data = manifest.dumps(module.manifest(module.load(target), target))
     except RegrainError as error:
         print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
@@ -68,13 +68,15 @@ def gpu() -> int:
     return 0
 
 
-def replica(descriptors: list[int], target: str) -> int:
-    """Be a replica that was started afresh, for modules that must not be forked."""
+def replica(descriptors: list[int], target: str, digest: str) -> int:
+    """Be a replica that was started afresh, for modules that must not be forked; `digest` says of which version."""
     from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
 
     loop.leave_signals_to_the_front()
     try:
         app = module.load(target)
+        if digest != module.manifest(app, target).digest:
+            raise LoadError(f"{target} on disk is not the version that is served; run `regrain update`")
     except RegrainError as error:
         print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - the last word of a dying process
         return 2
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("module", help="a file, a folder with app.py or handler.py, or a module name")
+        command.add_argument("--digest", default="", help=argparse.SUPPRESS)
         command.add_argument("--fd", type=int, action="append", default=[], help=argparse.SUPPRESS)
     return parser
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -16,9 +17,12 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from msgspec import structs
+
 from regrain.answers import sentence
 from regrain.app import App
 from regrain.errors import LoadError, RegrainError
+from regrain.manifest import Manifest
 
 ENTRY_FILES = ("app.py", "handler.py")
 """What is looked for when the user names a folder."""
@@ -41,6 +45,15 @@ def load(target: str) -> App:
     path = _file(where)
     module = _import_file(path) if path else _import_name(where)
     return _find(module, name, where)
+
+
+def manifest(app: App, target: str) -> Manifest:
+    """Return the manifest of an app that was loaded; its digest covers all of the code beside the module."""
+    found = app.manifest()
+    digest = hashlib.sha256(found.digest.encode())
+    for path in _own_files(target):
+        digest.update(path.read_bytes())
+    return structs.replace(found, digest=digest.hexdigest()[:16])
 
 
 def preload() -> None:
@@ -68,6 +81,22 @@ def unforkable() -> str:
     if torch is not None and torch.cuda.is_initialized():
         return "importing it initialised CUDA"
     return ""
+
+
+def _own_files(target: str) -> list[Path]:
+    """Return the files of the modules that were imported from the app's own folder, or its package."""
+    where = target.partition(":")[0]
+    path = _file(where)
+    if path is None:
+        package = sys.modules[where.partition(".")[0]]
+        path = Path(package.__file__ or "").resolve()
+    folder = path.parent
+    files = {
+        Path(file).resolve()
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) and Path(file).resolve().is_relative_to(folder)
+    }
+    return sorted(file for file in files if file.is_file() and "site-packages" not in file.parts)
 
 
 def _file(where: str) -> Path | None:

@@ -31,7 +31,7 @@ def main(sock: socket.socket, target: str) -> int:
     loop.leave_signals_to_the_front()
     try:
         app = module.load(target)
-        described = manifest.dumps(app.manifest())
+        described = manifest.dumps(module.manifest(app, target))
     except RegrainError as error:
         sock.sendall(frames.encode(frames.Broken(str(error))))
         return 2

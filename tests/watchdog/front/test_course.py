@@ -11,10 +11,11 @@ from regrain.wire.codec import pack
 from regrain.wire.frames import Parts
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.course import Course
+from regrain_watchdog.front.death import Death
 from regrain_watchdog.front.flight import Flight, Job
-from regrain_watchdog.front.function import Death, Function
+from regrain_watchdog.front.function import Function, Learned
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.policy.restart import LOOP
@@ -35,23 +36,23 @@ class Stand:
         self.now = time.monotonic()
         self.pool = Pool(16 << 20)
         self.route = make_route(GRAPH, Plan(groups))
-        self.refused: list[tuple[Job, RequestError]] = []
+        self.given_back: list[tuple[Job, RequestError]] = []
         self.functions = [
-            Function(
-                group, step, measure=Measure(), refused=lambda job, error: self.refused.append((job, error))
-            )
+            Function(group, Learned(step), measure=Measure(), owner=self)
             for group, step in zip(groups, self.route.steps, strict=True)
         ]
         for function, cost in zip(self.functions, costs or (0.1, 0.1, 0.1), strict=True):
-            function.replicas.append(self.replica())
+            function.replicas.append(self.replica(function))
             for _ in range(50):
                 function.cost.learn(cost, self.now)
-                function._service = cost
+                function.learned.service = cost
         self.course = Course(self.route, self.functions, max_queue)
 
-    def replica(self) -> Replica:
-        handlers = Handlers(*(lambda *_: None for _ in range(4)))
-        return Replica(1, self.pool, mmap.mmap(-1, 4096), handlers, state=State.READY)
+    def replica(self, function: Function) -> Replica:
+        return Replica(1, self.pool, mmap.mmap(-1, 4096), None, function, [function], state=State.READY)
+
+    def refused(self, job: Job, error: RequestError) -> None:
+        self.given_back.append((job, error))
 
     def call(self, slack: float = 0.0, *, firm: bool = False, priority: int = 5) -> Call:
         deadline = self.now + slack if slack else 0.0
@@ -141,7 +142,7 @@ def test_more_replicas_take_more():
     stand.wait(20, stand.call(0.9))
     assert stand.refusal(stand.call(1.2)) is not None
 
-    stand.functions[0].replicas.extend(stand.replica() for _ in range(3))
+    stand.functions[0].replicas.extend(stand.replica(stand.functions[0]) for _ in range(3))
 
     assert stand.refusal(stand.call(1.2)) is None
 
@@ -182,8 +183,8 @@ def test_the_least_urgent_of_those_that_wait_makes_room_for_what_is_more_urgent(
     assert stand.course.make_room(stand.call(priority=7), 3) is not None
     assert stand.course.make_room(stand.call(priority=5), 3) is None
 
-    assert [job for job, _ in stand.refused] == [last]
-    assert first not in [job for job, _ in stand.refused]
+    assert [job for job, _ in stand.given_back] == [last]
+    assert first not in [job for job, _ in stand.given_back]
 
 
 def death(**how: object) -> Death:
@@ -194,7 +195,7 @@ def test_what_died_goes_back_before_its_equals_and_alone():
     stand = Stand(shared=4)
     jobs, later = stand.wait(3), stand.wait(2)
     function = stand.functions[0]
-    dispatch = Dispatch(stand.route.steps[0], jobs, 3, stand.now)
+    dispatch = Dispatch(stand.functions[0], jobs, 3, stand.now)
     for job in jobs:
         job.flight.flying = 1
     function._line.take(3, expected=0.0, safe=0.0, now=stand.now)
@@ -216,7 +217,7 @@ def test_what_only_waited_at_the_replica_goes_back_as_it_was():
     function = stand.functions[0]
     function._line.take(3, expected=0.0, safe=0.0, now=stand.now)
 
-    function.lost(Dispatch(stand.route.steps[0], jobs, 3, stand.now), Progress.WAITED, death(rerun_bars="a"))
+    function.lost(Dispatch(stand.functions[0], jobs, 3, stand.now), Progress.WAITED, death(rerun_bars="a"))
 
     taken = function._line.take(4, expected=0.0, safe=0.0, now=stand.now)
     assert [job for job, _ in taken.units] == jobs
@@ -238,9 +239,9 @@ def test_what_is_not_tried_again_is_told_why(how, deaths, status, word):
     [job] = stand.wait(1)
     job.deaths = deaths
 
-    stand.functions[0].lost(Dispatch(stand.route.steps[0], [job], 1, stand.now), Progress.RAN, death(**how))
+    stand.functions[0].lost(Dispatch(stand.functions[0], [job], 1, stand.now), Progress.RAN, death(**how))
 
-    [(refused, error)] = stand.refused
+    [(refused, error)] = stand.given_back
     assert (refused, error.status, error.stage) == (job, status, "a")
     assert word in error.detail
 
@@ -254,5 +255,5 @@ def test_a_deadline_that_cannot_be_met_any_more_is_not_run_in_the_middle_of_its_
 
     [dispatch] = stand.functions[1].replicas[0].holding.values()
     assert dispatch.jobs == [timely]
-    [(job, error)] = stand.refused
+    [(job, error)] = stand.given_back
     assert (job, error.status, error.stage) == (late, HTTPStatus.GATEWAY_TIMEOUT, "b")

@@ -13,6 +13,7 @@ from regrain.errors import RequestError, SpecError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.keeping import keep
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import State
@@ -175,7 +176,7 @@ def test_dropping_a_stage_gives_its_memory_back_and_is_measured(tmp_path):
         async with standing(tmp_path, "fine", keeps=resident.ALL) as stand:
             before = {replica.pid: replica.memory for replica in stand.crew.replicas}
 
-            freed = await stand.crew.keep(resident.PLAN)
+            freed = await keep(stand.crew, resident.PLAN, TIMEOUT)
 
             assert freed > 60 << 20  # one of two replicas had the 64 MiB of the first stage for nothing
             gave = [replica for replica in stand.crew.replicas if replica.home.name == "second"]
@@ -191,7 +192,7 @@ def test_replicas_take_in_further_stages_one_after_the_other_and_a_fuse_is_free_
             pids = stand.pids
 
             asked = [stand.call() for _ in range(30)]
-            await stand.crew.keep("first,second")
+            await keep(stand.crew, "first,second", TIMEOUT)
             await asyncio.gather(*asked)
             assert all(replica.resident == {"first", "second"} for replica in stand.crew.replicas)
             await stand.change("coarse", "2")
@@ -212,9 +213,9 @@ def test_a_stage_that_cannot_be_taken_in_leaves_everything_as_it_was(tmp_path):
             (tmp_path / "broken").touch()
 
             with pytest.raises(RequestError, match="could not load what it is to keep"):
-                await stand.crew.keep(resident.ALL)
+                await keep(stand.crew, resident.ALL, TIMEOUT)
             with pytest.raises(SpecError, match="resident was 'third'"):
-                await stand.crew.keep("third")
+                await keep(stand.crew, "third", TIMEOUT)
 
             assert stand.crew.keeps == resident.PLAN
             assert stand.pids == pids

@@ -12,9 +12,9 @@ from regrain.wire.codec import pack
 from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Value
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Flight, Job
-from regrain_watchdog.front.function import Function, values_of
+from regrain_watchdog.front.function import Function, Learned, values_of
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.route import Route, make_route
 from regrain_watchdog.front.segments import FRONT, Pool
 
@@ -31,23 +31,28 @@ class Stand:
         self.pool = Pool(memory)
         self.group = Group(stages=("a",), max_size=max_size, max_wait=max_wait)
         self.route: Route = make_route(GRAPH, Plan((self.group,)))
-        self.refused: list[tuple[Job, RequestError]] = []
-        self.function = Function(
-            self.group,
-            self.route.steps[0],
-            measure=Measure(),
-            refused=lambda job, error: self.refused.append((job, error)),
-        )
+        self.given_back: list[tuple[Job, RequestError]] = []
+        self.function = Function(self.group, Learned(self.route.steps[0]), measure=Measure(), owner=self)
         self.function.replicas += [self.replica(number) for number in range(1, replicas + 1)]
 
     def replica(self, number: int) -> Replica:
-        handlers = Handlers(*(lambda *_: None for _ in range(4)))
-        return Replica(number, self.pool, mmap.mmap(-1, 4096), handlers, state=State.READY)
+        return Replica(
+            number,
+            self.pool,
+            mmap.mmap(-1, 4096),
+            None,
+            self.function,
+            [self.function],
+            state=State.READY,
+        )
 
-    def job(self, *, deadline: float = 0.0, parts: Parts | None = None) -> Job:
-        call = Call(id="test", values={}, headers=b"", arrived=0.0, deadline=deadline)
+    def job(self, *, deadline: float = 0.0, parts: Parts | None = None, is_sample: bool = False) -> Job:
+        call = Call(id="test", values={}, headers=b"", arrived=0.0, deadline=deadline, is_sample=is_sample)
         [job] = Flight(self.route, call).start({Ref("$s"): parts or Parts([pack(1, None)])})
         return job
+
+    def refused(self, job: Job, error: RequestError) -> None:
+        self.given_back.append((job, error))
 
     def push(self, *jobs: Job) -> None:
         for job in jobs:
@@ -204,16 +209,16 @@ def test_a_batch_goes_without_room_when_none_is_free_beforehand():
     stand.push(job)
 
     [dispatch] = stand.function.replicas[0].holding.values()
-    assert (dispatch.jobs, dispatch.extents, stand.refused) == ([job], [], [])
+    assert (dispatch.jobs, dispatch.extents, stand.given_back) == ([job], [], [])
     assert job.flight.flying == 1
 
 
-def test_the_first_batch_is_kept_to_warm_further_replicas_up():
+def test_the_sample_is_kept_to_warm_further_replicas_up():
     stand = Stand()
     extent = stand.pool.grant(FRONT, 100)
     stand.pool.commit(extent, 1)
     leaf = Leaf("bytes", (100,), (), extent.segment, extent.offset, 100, extent.generation)
-    stand.push(stand.job(parts=Parts([Value(b"", (leaf,))])))
+    stand.push(stand.job(), stand.job(parts=Parts([Value(b"", (leaf,))]), is_sample=True))
     stand.pool.release(extent.generation)  # the call is over
     assert stand.pool.in_use == extent.nbytes
     replica = stand.replica(2)
@@ -246,7 +251,7 @@ def test_draining_refuses_what_waits():
 
     stand.function.drain(RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down"))
 
-    assert [job for job, _ in stand.refused] == jobs[1:]
+    assert [job for job, _ in stand.given_back] == jobs[1:]
 
 
 def test_a_fault_carries_no_values():

@@ -32,7 +32,7 @@ class Ends:
 
     def _received(self, frame: frames.FromReplica, descriptors: list[int]) -> None:
         self.got.append(frame)
-        if isinstance(frame, frames.LoadFailed):
+        if isinstance(frame, frames.LoadFailed) and frame.stage == "unfit":
             raise RegrainError(frame.detail)
         if isinstance(frame, frames.Need) and frame.run < 0:  # takes one
             self.taken.append(descriptors.pop(0))
@@ -203,11 +203,11 @@ def test_bytes_that_are_no_frame_end_the_link_once_with_the_reason(data, reason)
 
 def test_a_frame_that_cannot_be_taken_ends_the_link_before_the_next_one():
     async def scenario(ends):
-        ends.peer.send(b"".join(map(frames.encode, (need(1), frames.LoadFailed("a", "no value"), need(2)))))
+        ends.peer.send(b"".join(map(frames.encode, (need(1), frames.LoadFailed("unfit", "no value"), need(2)))))
         await ends.until(lambda: bool(ends.reasons))
 
         assert ends.reasons == ["no value"]
-        assert ends.got == [need(1), frames.LoadFailed("a", "no value")]
+        assert ends.got == [need(1), frames.LoadFailed("unfit", "no value")]
 
     play(scenario)
 

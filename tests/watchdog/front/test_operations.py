@@ -20,6 +20,7 @@ class Recorder:
         self.trouble = None
         self.gate = None
         self.ended = 0
+        self.held = None
 
     async def _answer(self, *asked):
         self.asked.append(asked)
@@ -32,6 +33,13 @@ class Recorder:
 
     async def regrain(self, grain, replicas=""):
         return await self._answer("regrain", grain, replicas)
+
+    async def keep(self, setting):
+        self.asked.append(("keep", setting))
+        return 5
+
+    def hold(self, *, held):
+        self.held = held
 
     async def scale(self, group, replicas):
         return await self._answer("scale", group, replicas)
@@ -85,7 +93,10 @@ def test_what_is_asked_for_is_done_and_told(admin, recorder, path, body, asked):
         ("/grain", b""),
         ("/grain", b"fine"),
         ("/grain", b'{"grain": 1}'),
-        ("/grain", b'{"grain": "fine", "hold": true}'),
+        ("/grain", b'{"grain": "fine", "hold": 1}'),
+        ("/auto", b'{"grain": "fine"}'),
+        ("/resident", b"{}"),
+        ("/resident", b'{"stages": ["a"]}'),
         ("/scale", b'{"group": "a", "replicas": "2"}'),
         ("/scale", b'{"group": "a", "replicas": 1.5}'),
         ("/update", b'{"now": true}'),
@@ -98,11 +109,27 @@ def test_what_is_no_such_request_is_refused_before_anything_is_done(admin, recor
     assert (answer.status, recorder.asked) == (400, [])
 
 
+def test_a_grain_is_held_if_wanted_and_left_to_the_controller_again(admin, recorder):
+    admin.post(b'{"grain": "fine", "hold": true}', path="/grain")
+    assert recorder.held is True
+
+    answer = admin.post(b"", path="/auto")
+
+    assert (answer.json, recorder.held) == ({"held": False, "controller": False}, False)
+
+
+def test_what_replicas_keep_is_asked_for_and_told_with_what_they_gave_back(admin, recorder):
+    answer = admin.post(b'{"stages": "all"}', path="/resident")
+
+    assert recorder.asked == [("keep", "all")]
+    assert answer.json == {"resident": "all", "freed": 5}
+
+
 def test_there_are_no_other_operations(admin):
     answer = admin.post(b"", path="/restart")
 
     assert answer.status == 404
-    assert "/grain, /scale, /update, /rollback" in answer.json["detail"]
+    assert "/grain, /auto, /resident, /scale, /update, /rollback" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,15 @@ import pytest
 
 from regrain.errors import RequestError
 from regrain.graph import Ref
-from regrain.plan import Output, Step
+from regrain.plan import Group, Output, Step
 from regrain.wire import frames
 from regrain.wire.boards import PROGRESS
 from regrain.wire.codec import pack
 from regrain.wire.frames import Answered, Done, Fault, Leaf, Need, Parts, Result, Timing, Value
+from regrain_watchdog.front.function import Function, Learned
 from regrain_watchdog.front.link import Link
-from regrain_watchdog.front.replica import Dispatch, Handlers, Replica, State
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 
 pytestmark = pytest.mark.process
@@ -34,13 +36,8 @@ class Stand:
         self.told: list[tuple[object, ...]] = []
         ours, self.peer = socket.socketpair()
         self.peer.settimeout(10)
-        handlers = Handlers(
-            loaded=lambda _, frame: self.told.append(("loaded", frame)),
-            load_failed=lambda _, frame: self.told.append(("load failed", frame)),
-            done=lambda _, dispatch, frame: self.told.append(("done", dispatch, frame)),
-            gone=lambda _, reason: self.told.append(("gone", reason)),
-        )
-        self.replica = Replica(NUMBER, self.pool, mmap.mmap(-1, 4096), handlers)
+        home = function_of(STEP, self)
+        self.replica = Replica(NUMBER, self.pool, mmap.mmap(-1, 4096), self, home)
         self.replica.pid = self.process.pid
         self.replica.pidfd = os.pidfd_open(self.process.pid)
         self.replica.link = Link(
@@ -49,10 +46,25 @@ class Stand:
         self.replica.link.start()
         self.reader: frames.FrameReader[frames.ToReplica] = frames.FrameReader(frames.ToReplica)
 
+    def loaded(self, _: Replica, frame: frames.Loaded) -> None:
+        self.told.append(("loaded", frame))
+
+    def load_failed(self, _: Replica, frame: frames.LoadFailed) -> None:
+        self.told.append(("load failed", frame))
+
+    def done(self, _: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
+        self.told.append(("done", dispatch, frame))
+
+    def gone(self, _: Replica, reason: str) -> None:
+        self.told.append(("gone", reason))
+
     def dispatch(self, size: int = 1, nbytes: int = 1000) -> Dispatch:
-        dispatch = Dispatch(STEP, [], size, 0.0)
-        self.replica.run(STEP, [], dispatch, nbytes)
+        dispatch = self.of(STEP, size)
+        self.replica.run([], dispatch, nbytes)
         return dispatch
+
+    def of(self, step: Step, size: int = 1) -> Dispatch:
+        return Dispatch(function_of(step, self), [], size, 0.0)
 
     async def say(self, *sent: frames.FromReplica) -> None:
         """Send as the replica, and let the loop hand it over."""
@@ -73,6 +85,10 @@ class Stand:
         self.process.wait()
         self.peer.close()
         self.pool.close()
+
+
+def function_of(step: Step, owner: object) -> Function:
+    return Function(Group(stages=step.stages), Learned(step), measure=Measure(), owner=owner)
 
 
 async def settle() -> None:
@@ -149,6 +165,7 @@ HOSTILE = [
     ),
     hostile("impossible status", lambda _: Done(1, [Answered(99_999, {}, small(1).values[0])], [])),
     hostile("time that is no number", lambda _: Done(1, [good()], [Timing("a", math.nan, 1, 1)])),
+    hostile("longer than it was gone", lambda _: Done(1, [good()], [Timing("a", 1e308, 1, 1)])),
     hostile("endless time", lambda _: Done(1, [good()], [Timing("a", math.inf, 1, 1)])),
     hostile("time that runs back", lambda _: Done(1, [good()], [Timing("a", -1.0, 1, 1)])),
     hostile("made-up stage", lambda _: Done(1, [good()], [Timing("made up", 0.1, 1, 1)])),
@@ -251,7 +268,7 @@ def test_a_batch_too_large_for_a_frame_is_refused_and_holds_nothing(monkeypatch)
         unit = frames.Unit("x" * 2000, 0, 0.0, b"", [])
 
         with pytest.raises(RequestError, match="cannot be handed over"):
-            stand.replica.run(STEP, [unit], Dispatch(STEP, [], 1, 0.0), 1000)
+            stand.replica.run([unit], stand.of(STEP), 1000)
 
         assert stand.replica.holding == {}
         assert stand.pool.in_use == 0
@@ -300,7 +317,7 @@ STREAM = Step(stages=("b",), inputs=(), outputs=(Output(Ref("b")),), streams=Tru
 
 def test_a_warm_up_of_a_stream_is_granted_one_item_and_then_told_to_end():
     async def scenario(stand):
-        stand.replica.run(STREAM, [], Dispatch(STREAM, [], 1, 0.0), 0)
+        stand.replica.run([], stand.of(STREAM), 0)
         await settle()
 
         heard = [frame for frame in stand.heard() if isinstance(frame, frames.Credit)]
@@ -314,7 +331,7 @@ def test_a_warm_up_of_a_stream_is_granted_one_item_and_then_told_to_end():
 @pytest.mark.parametrize("step", [STEP, STREAM])
 def test_a_replica_that_sends_more_items_than_it_was_granted_is_killed(step):
     async def scenario(stand):
-        stand.replica.run(step, [], Dispatch(step, [], 1, 0.0), 0)
+        stand.replica.run([], stand.of(step), 0)
         await stand.say(*[frames.Item(1, pack(number, None)) for number in range(2)])
 
         assert stand.told == [("gone", "it sent an item that nobody granted")]
@@ -324,7 +341,7 @@ def test_a_replica_that_sends_more_items_than_it_was_granted_is_killed(step):
 
 def test_a_replica_that_sends_an_item_in_a_segment_is_killed():
     async def scenario(stand):
-        stand.replica.run(STREAM, [], Dispatch(STREAM, [], 1, 0.0), 0)
+        stand.replica.run([], stand.of(STREAM), 0)
         (value,) = leaf_in(frames.Extent(1, 0, 64, 1)).values
         await stand.say(frames.Item(1, value))
 

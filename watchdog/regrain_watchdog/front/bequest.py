@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.manifest import Manifest
-from regrain_watchdog.front.function import Death, Function
+from regrain_watchdog.front.death import Death
+from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.replica import Replica
 from regrain_watchdog.policy.retry import Progress, progress
 

@@ -19,6 +19,7 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.keeping import keep, needed
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
@@ -89,9 +90,14 @@ class Changes:
         return await self.regrain(current.grain, _replicas(Plan(wanted)))
 
     async def keep(self, setting: str) -> int:
-        """Have replicas keep other stages loaded; return the bytes given back. Errors of `Crew.keep`, `Live.turn`."""
+        """Have replicas keep other stages loaded; return the bytes given back. Errors of `keep`, `Live.turn`."""
         with self._live.turn():
-            return await self._live.current.crew.keep(setting)
+            crew = self._live.current.crew
+            more = needed(crew, setting)
+            free = await asyncio.to_thread(free_memory) if more else 0
+            if more > free:
+                raise no_room(more, free)
+            return await keep(crew, setting, self._config.start_timeout)
 
     def hold(self, *, held: bool) -> None:
         """Say whether only operators may change the grain from here on."""
@@ -101,17 +107,19 @@ class Changes:
         """Serve the code as it is on disk now; what does not load leaves the old version in force."""
         with self._live.turn():
             zygote = self._start_zygote()
+            new = None
             try:
                 manifest = await zygote.hello(self._config.start_timeout)
                 new = Release(zygote, manifest)
-                change = await self._carry(new, self._carried(manifest))
-            except BaseException:
-                await zygote.stop()
-                raise
-            self._keep(new)
-            if zygote.died_of:
-                self._died(zygote, zygote.died_of)
-            return change
+                return await self._carry(new, self._carried(manifest))
+            finally:
+                if (
+                    new is not None and self._live.manifest is new.manifest
+                ):  # maybe on the way to its last leg
+                    self._keep(new)
+                    self._mourn(zygote)
+                else:
+                    await zygote.stop()
 
     async def roll_back(self) -> Change:
         """Serve the version before this one again."""
@@ -119,9 +127,17 @@ class Changes:
             old = self.previous
             if old is None:
                 raise SpecError("there is no earlier version to go back to")
-            change = await self._carry(old, self._carried(old.manifest))
-            self.previous, self.release = self.release, old
-            return change
+            try:
+                return await self._carry(old, self._carried(old.manifest))
+            finally:
+                if self._live.manifest is old.manifest:
+                    self.previous, self.release = self.release, old
+                    self._mourn(old.zygote)
+
+    def _mourn(self, zygote: Zygote) -> None:
+        """A version is in force: its zygote may have died on the way there, when it was of none."""
+        if zygote.died_of:
+            self._died(zygote, zygote.died_of)
 
     def lost(self, zygote: Zygote) -> bool:
         """Learn that a zygote has died; whether it is the one of the version in force."""

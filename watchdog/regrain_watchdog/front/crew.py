@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from regrain.errors import LoadError, RequestError
 from regrain.manifest import Manifest
@@ -21,6 +20,7 @@ from regrain.wire import frames
 from regrain.wire.boards import BOARD
 from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
+from regrain_watchdog.front.flight import Flight
 from regrain_watchdog.front.function import Function, Learned
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
@@ -106,7 +106,7 @@ class Crew:
             len(function.own) >= function.wanted and all(replica.state in reached for replica in function.own)
             for function in functions
         ):
-            await self._move()
+            await self.moved()
 
     def warmed(self, functions: Sequence[Function]) -> None:
         """The sample has been through: warm up what it did not touch."""
@@ -140,7 +140,13 @@ class Crew:
         ending = [replica for replica in self.replicas if not replica.functions]
         self._told.update(replica.number for replica in ending)
         await self._supervisor.end(ending)
-        self._tidy()
+        self.tidy()
+
+    def interrupt(self, flights: Collection[Flight]) -> None:
+        """End the replicas that still run these calls, which nobody waits for: other plans need them."""
+        for replica in self.replicas:
+            if any(job.flight in flights for one in replica.holding.values() for job in one.jobs):
+                replica.kill("it still ran a call of a plan whose time was up")
 
     def close(self) -> None:
         """A plan has left and has no call any more: the last one lets go of memory."""
@@ -162,7 +168,7 @@ class Crew:
         """A replica has been reaped: say how it ended if nobody asked for it."""
         if number in self._told:
             self._told.remove(number)
-        elif not self._stopping:
+        elif status and not self._stopping:
             how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
             logger.warning("replica %d ended: %s", number, how)
 
@@ -170,53 +176,22 @@ class Crew:
         """Have everybody unmap the segments that are gone."""
         self._supervisor.drop_segments()
 
-    async def keep(self, setting: str) -> int:
-        """Have every replica keep other stages loaded, one after the other; return the bytes that they gave back.
-
-        A replica serves nobody while it loads.
-
-        Raises:
-            SpecError: the setting is none.
-            RequestError: (409) a stage could not be loaded; what was loaded before it is dropped again.
-        """
-        resident.check(setting, self._order)
-        before, self.keeps = self.keeps, setting
-        for replica in self.replicas:
-            if replica.state is State.READY and not await self._fill(replica):
-                self.keeps = before
-                self._tidy()
-                detail = f"replica {replica.pid} could not load what it is to keep; see the log"
-                raise RequestError(HTTPStatus.CONFLICT, detail)
-        told = self._tidy()
-        while not all(replica.has_settled or replica.state is State.DEAD for replica in told):
-            await self._move()
-        return sum(replica.freed for replica in told)
-
-    async def _fill(self, replica: Replica) -> bool:
-        """Have a replica load what it lacks of what it is to keep; return whether it could, or is no more."""
-        missing = tuple(name for name in self._kept(replica) if name not in replica.resident)
-        if missing:
-            replica.state = State.LOADING
-            replica.load(missing)
-        while replica.state in (State.LOADING, State.LOADED):
-            await self._move()
-        return replica.state is not State.READY or replica.resident.issuperset(missing)
-
-    async def _move(self) -> None:
+    async def moved(self) -> None:
         """Wait until something has changed about a replica."""
         self._moved.clear()
         await self._moved.wait()
 
-    def _kept(self, replica: Replica) -> tuple[str, ...]:
+    def kept(self, replica: Replica) -> tuple[str, ...]:
+        """Return the stages that a replica is to have loaded, in the app's order."""
         stages = {name for function in replica.functions for name in function.group.stages}
         return resident.kept(self.keeps, stages, self._order)
 
-    def _tidy(self) -> list[Replica]:
+    def tidy(self) -> list[Replica]:
         """Have replicas drop the stages that they need not keep; return those that have any."""
         told = []
         for replica in self.replicas:
             if replica.functions and replica.state in (State.READY, State.LOADED):
-                kept = self._kept(replica)
+                kept = self.kept(replica)
                 spare = tuple(name for name in self._order if name in replica.resident and name not in kept)
                 if spare:
                     replica.unload(spare)
@@ -231,15 +206,18 @@ class Crew:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
         if self._stopping or function.is_given_up or function not in self._functions:
             return
+        self.cover(function)
         short = function.wanted - len(function.own)
-        if short <= 0 and not function.replicas:
-            able = [one for one in self.replicas if one.state is State.READY and _can(one, function)]
-            for replica in able:
-                _join(function, replica)
-            short = 0 if able else 1
-        for _ in range(short):
+        for _ in range(max(short, 0 if function.replicas else 1)):
             self._spawn(function)
         function.pump()
+
+    def cover(self, function: Function) -> None:
+        """Have a function that nobody serves be served by whoever can, until it has replicas of its own again."""
+        if not function.is_serving:
+            for replica in self.replicas:
+                if replica.state is State.READY and _can(replica, function):
+                    _join(function, replica)
 
     def loaded(self, replica: Replica, _frame: frames.Loaded) -> None:
         """A replica's resident set has changed."""
@@ -251,18 +229,21 @@ class Crew:
 
     def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
         """A replica could not load a stage: a new one is of no use, an old one serves on without it."""
+        detail = " ".join(frame.detail.split())
         if replica.state is State.LOADING:
-            logger.warning("replica %d: %s", replica.number, frame.detail)
+            logger.warning("replica %d: %s", replica.number, detail)
             replica.wanted, replica.has_settled = replica.resident, True
             self._up(replica)
             return
         if replica.home.is_warming:
-            self._give_up(replica.home, frame.detail)
-        replica.kill(frame.detail)
+            self._give_up(replica.home, detail)
+            replica.state = State.STOPPING
+            self._told.add(replica.number)
+        replica.kill(detail)
 
     def done(self, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
         """A batch came back: its app goes on with it, and the replica takes what is most urgent."""
-        replica.warmed.update(dispatch.step.stages)
+        replica.warmed.update(replica.resident.intersection(dispatch.step.stages))
         if dispatch.jobs:
             replica.served = True
             self.lasts(replica)
@@ -284,11 +265,13 @@ class Crew:
     def gone(self, replica: Replica, reason: str) -> None:
         """A replica's link is down: what it held is lost; another takes its place."""
         was_told_to = replica.state is State.STOPPING or self._stopping
+        was_idle = replica.state is State.READY and not replica.holding
         replica.state = State.DEAD
         functions, home = replica.functions, replica.home
         for function in list(functions):
             _part(function, replica)
         serving = () if was_told_to else self._functions
+        bereft = [dispatch.function for dispatch in replica.holding.values()]  # some may have parted from it
         poisoned = bequeath(replica, reason, self.manifest, serving)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
@@ -300,9 +283,10 @@ class Crew:
         )
         if not poisoned:
             lived = time.monotonic() - replica.born
-            home.deaths = restart.deaths_in_a_row(home.deaths, lived, served=replica.served)
+            sound = replica.served or (was_idle and lived >= restart.IDLE)
+            home.deaths = restart.deaths_in_a_row(home.deaths, lived, served=sound)
         self._again(home)
-        for function in functions:
+        for function in dict.fromkeys([*functions, *bereft]):
             if function is not home:
                 self._staff(function)
 
@@ -340,7 +324,7 @@ class Crew:
             return
         for replica in guests:
             _part(function, replica)
-        self._tidy()
+        self.tidy()
 
     def _give_up(self, function: Function, detail: str) -> None:
         """A plan cannot start: nothing is started for it again."""

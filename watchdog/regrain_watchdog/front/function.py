@@ -15,6 +15,7 @@ from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import LEAST_URGENT, Span
+from regrain_watchdog.front.death import Death, cut_off, obituary
 from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
@@ -30,21 +31,10 @@ ROOM_MARGIN = 1.25
 ROOM_LIMIT = 16 << 20
 """Bytes of room that a batch gets beforehand at most. To ask for more costs little beside writing that much, and
 one large result must not have every later batch hold as much."""
+SLICE = 0.005
+"""Seconds that short dispatches of one function may follow each other on a replica while another function waits."""
 RESIDUAL = 0.5
 """Share of a dispatch that one which is under way still has to go, on average."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Death:
-    """How a replica ended: the stage that it ran, in a sentence why, and whether a timeout was what ended it.
-
-    rerun_bars: the stage of its group that must not run twice, or "".
-    """
-
-    stage: str
-    detail: str
-    timed_out: bool
-    rerun_bars: str
 
 
 @dataclass(slots=True, eq=False)
@@ -154,8 +144,16 @@ class Function:
         self._line.forget()
 
     def urgency(self) -> tuple[float, float, float]:
-        """How urgent the job is that waits here and is next; less goes first."""
-        return self._line.urgency()
+        """How urgent the job is that waits here and is next: priority, deadline, arrival; less goes first."""
+        head = self._line.head()
+        if head is None:
+            return NO_DEADLINE, NO_DEADLINE, NO_DEADLINE
+        return head.priority, head.deadline, head.unit.flight.call.arrived
+
+    def head_since(self) -> float:
+        """Since when the job waits here that is next; infinite where none does."""
+        head = self._line.head()
+        return head.since if head is not None else NO_DEADLINE
 
     def pump(self) -> None:
         """Hand out every batch that is due, as long as a replica has room for it."""
@@ -258,7 +256,7 @@ class Function:
             if job.flight.ended:
                 self.owner.refused(job, shutting_down())  # nobody hears it; its values are let go of
             elif items is not None and items.has_begun:
-                self.owner.refused(job, _cut_off(death))
+                self.owner.refused(job, cut_off(death))
             elif verdict in (Verdict.AGAIN, Verdict.ALONE):
                 job.alone = job.alone or verdict is Verdict.ALONE
                 self._measure.retried(self.name)
@@ -266,7 +264,7 @@ class Function:
             else:
                 if verdict is Verdict.POISON:
                     self._measure.poisoned(self.name)
-                self.owner.refused(job, _obituary(verdict, death))
+                self.owner.refused(job, obituary(verdict, death))
 
     def _due(self, now: float) -> float:
         """When the next batch goes."""
@@ -294,8 +292,16 @@ class Function:
         return best
 
     def _may_follow(self, replica: Replica) -> bool:
-        """Whether nothing of another function, which may be long, is before it."""
-        return len(replica.functions) == 1 or all(one.function is self for one in replica.holding.values())
+        """Whether a dispatch may go behind what a replica holds.
+
+        Not behind another function's, which may be long, and not where another function has waited for SLICE.
+        """
+        if not replica.holding:
+            return True
+        if not all(one.function is self for one in replica.holding.values()):
+            return False
+        others = [one for one in replica.functions if one is not self and len(one)]
+        return not others or time.monotonic() - min(one.head_since() for one in others) < SLICE
 
     def _dispatch(self, replica: Replica, now: float) -> None:
         jobs, waits = self._take(now)
@@ -352,27 +358,6 @@ class Function:
 def no_time(_now: float) -> tuple[float, float]:
     """What a unit has to go where no route says."""
     return 0.0, 0.0
-
-
-def _obituary(verdict: Verdict, death: Death) -> RequestError:
-    """Return the error of a job that died with its replica and is not tried again."""
-    status, detail = HTTPStatus.BAD_GATEWAY, f"the replica died that ran stage {death.stage!r}"
-    match verdict:
-        case Verdict.LATE:
-            status, detail = HTTPStatus.GATEWAY_TIMEOUT, death.detail
-        case Verdict.POISON:
-            detail = f"poison: {detail}, and another one before that tried the same request"
-        case Verdict.ENDED:
-            detail = f"{detail}; it is not tried again, since stage {death.rerun_bars!r} may not run twice"
-    return RequestError(status, detail, stage=death.stage)
-
-
-def _cut_off(death: Death) -> RequestError:
-    """Return the error of a job that died with its replica after items of it had come."""
-    if death.timed_out:
-        return RequestError(HTTPStatus.GATEWAY_TIMEOUT, death.detail, stage=death.stage)
-    detail = f"the replica died that ran stage {death.stage!r}, in the middle of the answer"
-    return RequestError(HTTPStatus.BAD_GATEWAY, detail, stage=death.stage)
 
 
 def _placed(done: frames.Done) -> int:

@@ -74,6 +74,7 @@ class Live:
 
     Attributes:
         held: whether only operators may change the grain.
+        trouble: why replicas of the version in force cannot be replaced, or "".
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Live:
     ) -> None:
         self.current = app
         self.held = False
+        self.trouble = ""
         self.changes: deque[Change] = deque(maxlen=KEPT)
         self._patience = patience
         self._sample = sample
@@ -125,8 +127,11 @@ class Live:
             }
             for change in self.changes
         ]
+        told = self.current.status()
+        if self.trouble and isinstance(told["warnings"], list):
+            told["warnings"].append(self.trouble)
         return {
-            **self.current.status(),
+            **told,
             "resident": self.current.crew.keeps,
             "held": self.held,
             "transitions": changes[::-1],
@@ -161,7 +166,11 @@ class Live:
         except BaseException:
             await new.stop()
             raise
-        await self.drained()
+        try:
+            await self.drained()
+        except BaseException:
+            await new.stop()
+            raise
         return await _Change(self, new, sample).run()
 
     async def drained(self) -> None:
@@ -192,8 +201,8 @@ class Live:
 
     def exited(self, number: int, status: int) -> None:
         """A zygote has reaped a replica."""
-        if status:  # who ends in order was told to, or is noticed by what it leaves undone
-            self.current.crew.exited(number, status)
+        for crew in {app.crew for app in self._apps}:
+            crew.exited(number, status)
 
     def begin(self, new: App) -> None:
         """Take in the next plan."""
@@ -201,6 +210,8 @@ class Live:
 
     def swap(self, new: App, homes: Mapping[int, str]) -> None:
         """Put a plan in force; `homes` says for which group each replica that was taken over counts."""
+        if new.crew is not self.current.crew:
+            self.trouble = ""
         new.crew.enforce(new.functions, homes)
         self.current = new
         self._show(new)
@@ -217,6 +228,7 @@ class Live:
     def follow(self, tail: Awaitable[None]) -> None:
         """Let the end of a change, which nobody waits for, run on."""
         self._tail = asyncio.ensure_future(tail)
+        self._tail.add_done_callback(_tell)
 
     @property
     def patience(self) -> float:
@@ -236,7 +248,8 @@ class _Change:
         self._cast = new.crew.cast(new.route.plan.groups)
         self._transition = Transition(
             missing=self._cast.missing,
-            free=self._cast.is_free(regroups=new.route.plan.grain != live.current.route.plan.grain),
+            free=self._cast.is_free(regroups=new.route.plan.grain != live.current.route.plan.grain)
+            and not any(one.step.streams and one.name in self._cast.guests for one in new.functions),
             surplus=frozenset({OLD}),
         )
         self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
@@ -278,6 +291,12 @@ class _Change:
             await self._load()
 
     async def _load(self) -> None:
+        while (
+            self._transition.phase is Phase.LOADING
+        ):  # one that has loaded may have ended before it was counted
+            await self._load_once()
+
+    async def _load_once(self) -> None:
         event = await self._bounded(self._new.load(self._cast.missing), StartFailed)
         if event is not None:
             await self._do(self._transition.handle(event))
@@ -318,11 +337,12 @@ class _Change:
     async def _drain(self) -> None:
         """Wait for the old plan's last call, then stop it."""
         self._note()
-        try:
-            await self._new.learn_sample(self._sample)
-        except RegrainError as error:
-            logger.warning("%s", error)
         until = time.monotonic() + self._live.patience
+        try:
+            async with asyncio.timeout(self._live.patience):
+                await self._new.learn_sample(self._sample)
+        except (RegrainError, TimeoutError) as error:
+            logger.warning("the sample did not pass, so later replicas start cold: %s", error)
         while self._old.in_flight and time.monotonic() < until:
             await self._old.idle(until - time.monotonic())
         await self._do(self._transition.handle(Drained()))
@@ -335,6 +355,12 @@ class _Change:
             seconds = time.monotonic() - self._began
         self._log = replace(self._log, state=phase.value, seconds=seconds, detail=self._transition.reason)
         self._live.changes[-1] = self._log
+
+
+def _tell(tail: asyncio.Future[None]) -> None:
+    """Log what went wrong at the end of a change, since nobody waits for it."""
+    if not tail.cancelled() and (error := tail.exception()) is not None:
+        logger.error("the old plan did not end as it should", exc_info=error)
 
 
 def _name(app: App) -> str:

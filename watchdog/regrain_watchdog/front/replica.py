@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import math
 import mmap
 import os
 import signal
@@ -140,7 +139,9 @@ class Replica:
             case frames.Need():
                 self._grant(frame)
             case frames.Loaded():
-                self.load_seconds.update(frame.seconds)
+                self.load_seconds.update(
+                    (name, seconds) for name, seconds in frame.seconds.items() if name in self.wanted
+                )
                 self.resident = self.wanted.intersection(frame.stages)
                 self.memory, self.freed = frame.memory, frame.freed
                 self.has_settled = self.wanted == set(frame.stages)
@@ -198,12 +199,15 @@ class Replica:
             self.link.flush()
 
     def _let_stream(self, run: int, jobs: list[Job]) -> None:
-        """Grant a run its first items; a warm-up gives one."""
+        """Grant a run its first items; a warm-up gives one, and so does the sample."""
+        is_asked = False
         for job in jobs:
             call = job.flight.call
             call.items = call.items or Collected()
-            call.items.attach(partial(self._credit, run))
-        if not jobs:
+            if not call.is_sample:
+                is_asked = True
+                call.items.attach(partial(self._credit, run))
+        if not is_asked:
             self._credit(run, 1)
             self._credit(run, 0)
 
@@ -310,8 +314,9 @@ class Replica:
 
     def _is_sound(self, dispatch: Dispatch, done: frames.Done) -> bool:
         """Whether a result has the dispatch's shape and points into what was granted for it."""
+        now = time.monotonic()
         if len(done.outcomes) != dispatch.size or not all(
-            _is_sound_timing(dispatch, one) for one in done.timings
+            _is_sound_timing(dispatch, one, now) for one in done.timings
         ):
             return False
         granted = {extent.generation for extent in dispatch.extents}
@@ -338,9 +343,9 @@ class Replica:
             self.link.send(frame)
 
 
-def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing) -> bool:
-    """Whether a timing can be true; one that is not a number would upset every mean that it enters."""
-    is_time = 0.0 <= timing.seconds < math.inf
+def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing, now: float) -> bool:
+    """Whether a timing can be true; one that is not would upset every mean that it enters."""
+    is_time = 0.0 <= timing.seconds <= now - dispatch.sent
     return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages
 
 

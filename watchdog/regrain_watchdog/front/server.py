@@ -254,11 +254,12 @@ class Server:
         zygote = self._zygote = self._make_zygote()
         try:
             manifest = await zygote.hello(self._config.start_timeout)
+            if manifest.digest != live.manifest.digest:
+                await zygote.stop()
+                raise LoadError(f"{self._target} has changed since it was loaded")
         except LoadError as error:
-            self._fail(error)
-            return
-        if manifest.digest != live.manifest.digest:
-            self._fail(LoadError(f"{self._target} has changed since it was started; start it again"))
+            live.trouble = f"replicas that end are not replaced until `regrain update`: {error}"
+            logger.error("%s", live.trouble)
             return
         changes.release = Release(zygote, live.manifest)
         live.current.crew.use_zygote(zygote)

@@ -14,7 +14,7 @@ from regrain.errors import RegrainError, RequestError
 from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain.wire import frames
-from regrain_watchdog.front.call import LEAST_URGENT, Call, Reply
+from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.course import Course
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.flight import Flight, Job, LengthError
@@ -23,8 +23,11 @@ from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
-from regrain_watchdog.front.standing import lacking, objective, standing
+from regrain_watchdog.front.standing import lacking, objective, standing, warnings
 from regrain_watchdog.front.values import Values
+
+MOST_URGENT = -1
+"""Priority of the sample: before every caller's. One request; behind them it would starve where there is too much."""
 
 
 class App:
@@ -89,7 +92,7 @@ class App:
     async def _rehearse(self, sample: dict[str, object]) -> None:
         now = time.monotonic()
         call = Call(
-            id="sample", values=sample, headers=b"", arrived=now, priority=LEAST_URGENT, is_sample=True
+            id="sample", values=sample, headers=b"", arrived=now, priority=MOST_URGENT, is_sample=True
         )
         try:
             await self.submit(call)
@@ -106,8 +109,10 @@ class App:
             function.drain(shutting_down())
         await self.crew.leave(self.functions)
         self._stopped = True
-        for flight in list(self._waiters):  # their next group had no replica any more
+        overdue = list(self._waiters)
+        for flight in overdue:  # their next group had no replica any more, or they took too long
             self._end(flight, shutting_down())
+        self.crew.interrupt(overdue)
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
         self._course.end()
@@ -171,6 +176,8 @@ class App:
 
     def _admit(self, call: Call) -> None:
         """RequestError if a call is not let in."""
+        if call.is_sample:
+            return
         refusal = self._course.refusal(call, time.monotonic())
         if refusal is None and len(self._waiters) >= self._max_queue:
             waiting = sum(not flight.flying and not flight.ended for flight in self._waiters)
@@ -286,13 +293,13 @@ class App:
             "groups": [standing(function) for function in self.functions],
             "load": msgspec.to_builtins(self.measure.summary(time.monotonic())),
             "slo": objective(self.manifest, self.measure.latency),
-            "warnings": [self.unready()] if self.unready() else [],
+            "warnings": warnings(self.functions, self.unready()),
         }
 
     def state(self) -> str:
         """Return "starting", "ready", "crash-loop" or "draining"."""
         if self.draining:
             return "draining"
-        if any(function.is_looping for function in self.functions):
+        if any(function.is_looping and not function.is_serving for function in self.functions):
             return "crash-loop"
         return "starting" if self.unready() else "ready"

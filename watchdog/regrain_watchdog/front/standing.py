@@ -36,11 +36,18 @@ def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
 
 def lacking(functions: Sequence[Function]) -> str:
     """Return what an app lacks to be ready, in one sentence; "" if nothing."""
-    looping = [function.name for function in functions if function.is_looping]
+    looping = [function.name for function in functions if function.is_looping and not function.is_serving]
     if looping:
         return f"crash-loop: replicas of {', '.join(looping)} end as soon as they start"
     cold = [function.name for function in functions if not function.is_serving]
     return f"no warm replica yet of: {', '.join(cold)}" if cold else ""
+
+
+def warnings(functions: Sequence[Function], unready: str) -> list[str]:
+    """Return what an operator should know: why the app is not ready, and groups that others alone keep alive."""
+    looping = [function.name for function in functions if function.is_looping and function.is_serving]
+    told = [f"replicas of {', '.join(looping)} end as soon as they start; others serve"] if looping else []
+    return [unready, *told] if unready else told
 
 
 def standing(function: Function) -> dict[str, object]:

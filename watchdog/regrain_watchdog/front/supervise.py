@@ -209,6 +209,7 @@ class Supervisor:
         if replica.state is State.READY and now - replica.born > restart.SETTLED:
             self._handlers.lasts(replica)
         place, since = replica.running()
+        since = since if since <= now else 0.0  # nothing has begun in times to come
         stage = self._stages[self._order[place]] if 0 <= place < len(self._order) else None
         if stage is not None and stage.timeout:
             if now - since > stage.timeout:

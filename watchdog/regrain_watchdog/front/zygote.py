@@ -73,6 +73,7 @@ class Zygote:
         self._ending = False
         self.unforkable = ""
         self.died_of = ""
+        self._digest = ""
         ours, theirs = socket.socketpair()
         self._process = self._start("zygote", [theirs.fileno()])
         theirs.close()
@@ -98,7 +99,7 @@ class Zygote:
     def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
         """Start a replica with its socket, cancel board and progress board; `born` is told when it lives."""
         if self.unforkable:
-            process = self._start("replica", descriptors)
+            process = self._start("replica", descriptors, "--digest", self._digest)
             self._fresh[number] = process
             pidfd = os.pidfd_open(process.pid)
             watched = os.dup(pidfd)
@@ -155,7 +156,9 @@ class Zygote:
             )
             self._ending = True
         if self._hello is not None and not self._hello.done():
-            self._hello.set_result(manifest.loads(hello.manifest))
+            found = manifest.loads(hello.manifest)
+            self._digest = found.digest
+            self._hello.set_result(found)
 
     def _fail(self, detail: str) -> None:
         self._ending = True
@@ -178,11 +181,11 @@ class Zygote:
         process = self._fresh.pop(number)
         self._exited(number, process.wait())
 
-    def _start(self, command: str, descriptors: Iterable[int]) -> subprocess.Popen[bytes]:
+    def _start(self, command: str, descriptors: Iterable[int], *options: str) -> subprocess.Popen[bytes]:
         passed = list(descriptors)
         arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
         return subprocess.Popen(
-            [sys.executable, "-m", "regrain_runtime", command, *arguments, self._target],
+            [sys.executable, "-m", "regrain_runtime", command, *arguments, *options, self._target],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             env=self._environment,

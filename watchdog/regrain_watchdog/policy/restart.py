@@ -7,6 +7,8 @@ LONGEST = 5.0
 SETTLED = 10.0
 """Seconds after which a replica that lived is no longer held to have died at its start."""
 
+IDLE = 1.0
+"""Seconds after which one that is warm and has nothing to do does not end because of its start."""
 ATTEMPTS = 3
 """Deaths in a row after which an app that has never been ready is not tried again."""
 LOOP = 5

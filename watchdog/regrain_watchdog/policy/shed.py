@@ -114,12 +114,11 @@ class Line(Generic[T]):
         """Return the deadline of the unit whose turn is next; infinity where it has none or none waits."""
         return self._queue.first().deadline if self._queue else NO_DEADLINE
 
-    def urgency(self) -> tuple[float, float, float]:
-        """Return what the unit whose turn is next goes by: priority, deadline, since when it waits; less goes first."""
+    def head(self) -> Entry[T] | None:
+        """Return the unit whose turn is next."""
         if self._queue:
-            first = self._queue.first()
-            return first.priority, first.deadline, first.since
-        return NO_DEADLINE, NO_DEADLINE, self.oldest()
+            return self._queue.first()
+        return self._late[0] if self._late else None
 
     def ahead(self, *, priority: int, deadline: float) -> int:
         """Return how many units would go before one that came now."""

@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, port: Keeper) -> None:
         self.deadline = NEVER
+        self._answered = False
         self.stopping = False
         self.heads = port.heads
         self._port = port
@@ -232,6 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Wait for the next request, which may be there already; first for the caller to take what was sent."""
+        self._answered = True
         if self._room is None:
             self.deadline = self._loop.time() + self._limits.header_timeout
             self._next()
@@ -269,6 +271,15 @@ class Connection(asyncio.Protocol):
             self.release()  # what still comes is read and thrown away; unread, it would take the answer along
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it was kept open after an answer, and nothing of another request has come."""
+        return self._answered and self._serving is None and not self._closing and not self._requests.in_head
+
+    def make_room(self) -> None:
+        """Close, since others wait to be accepted and this one idles."""
+        self._close_if_idle()
 
     def _close_if_idle(self) -> None:
         if self._serving is None and not self._closing and not self._requests.in_head:

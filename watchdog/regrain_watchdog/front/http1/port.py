@@ -126,7 +126,7 @@ class Port:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED):
-            if self._is_full:
+            if self._is_full and not self._make_room():
                 self._look_no_more()
                 return
             try:
@@ -142,6 +142,17 @@ class Port:
             task = self.loop.create_task(self._greet(accepted))
             self._greeting.add(task)
             task.add_done_callback(self._greeted)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has idled longest, if one does, in favour of one that waits."""
+        idle = min(
+            (one for one in self._connections if one.is_idle), key=lambda one: one.deadline, default=None
+        )
+        if idle is None:
+            return False
+        idle.make_room()
+        self._connections.discard(idle)
+        return True
 
     async def _greet(self, accepted: socket.socket) -> None:
         secure = self._tls is not None
