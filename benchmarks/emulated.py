@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import Record, Results, arguments, table
-from regrain_runtime.emulated.cards import CARDS
+from regrain.cards import CARDS
 from regrain_runtime.emulated.hold import SPIN, hold
 from regrain_runtime.emulated.models import shipped
 from regrain_runtime.emulated.scenario import Scenario, Standing

@@ -97,14 +97,34 @@ class Replica:
                 self._mappings.drop(frame.id)
             case frames.Define():
                 self._steps[frame.id] = (frame.step, self._measured_by(frame.step))
-            case frames.Load():
-                self._load(frame.stages)
-            case frames.Unload():
-                self._unload(frame.stages)
+            case frames.Entitle() | frames.Load() | frames.Unload():
+                self._prepare(frame)
             case frames.Credit():
                 pass  # for a run that has ended
             case frames.Grant() | frames.Stop() | frames.Segment():
                 raise frames.FrameError(f"unexpected {type(frame).__name__}")
+
+    def _prepare(self, frame: frames.Entitle | frames.Load | frames.Unload) -> None:
+        """Change what can be run here."""
+        match frame:
+            case frames.Entitle():
+                self._entitle(frame)
+            case frames.Load():
+                self._load(frame.stages)
+            case frames.Unload():
+                self._unload(frame.stages)
+
+    def _entitle(self, entitled: frames.Entitle) -> None:
+        """Run stages that need a GPU under leases; where that cannot be, no such stage can be loaded."""
+        from regrain_runtime.gpu.station import Refusal, Station  # noqa: PLC0415 - replicas with a GPU only
+
+        if isinstance(self._executor.device, Station):
+            self._executor.device.follow(entitled)
+            return
+        try:
+            self._executor.device = Station(entitled)
+        except RegrainError as error:
+            self._executor.device = Refusal(error)
 
     def _load(self, stages: tuple[str, ...]) -> None:
         for name in stages:

@@ -8,15 +8,15 @@ so that items of different requests share a batch. A unit that fails leaves the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
-
-import numpy as np
+from typing import Protocol
 
 from regrain.answers import Answer, Failure, sentence
 from regrain.app import App
+from regrain.calls import Job, call_batch, call_each
 from regrain.context import Context, building, entered
 from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.graph import Arg, Const, Node, Pack, Ref
@@ -30,10 +30,6 @@ logger = logging.getLogger(__name__)
 
 DETAIL_LIMIT = 300
 """Characters of an exception's message that a caller gets to see."""
-NOT_ALONE = (
-    "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
-)
-
 TOO_LATE = "regrain.answer() was called after the first item of a stream; it can only stand in for the stream"
 _END = object()
 
@@ -90,15 +86,17 @@ class _State:
     ended: Failed | Ended | None = None
 
 
-@dataclass(slots=True)
-class _Job:
-    """One call to make: arguments by position and name; `result` or `error` afterwards."""
+class Device(Protocol):
+    """The GPU on which stages run that need one."""
 
-    state: _State
-    args: tuple[object, ...]
-    kwargs: dict[str, object]
-    result: object = None
-    error: Exception | None = None
+    def loading(self, stage: str) -> AbstractContextManager[None]:
+        """Surround the building of a stage."""
+
+    def running(self, stage: str, count: int) -> AbstractContextManager[None]:
+        """Surround a call of a stage on so many inputs; RequestError (503) if the device is not to be had."""
+
+    def waited(self) -> float:
+        """Return the seconds of waiting since this was asked before."""
 
 
 class Executor:
@@ -106,6 +104,9 @@ class Executor:
 
     clock: a monotonic clock in seconds, for timings.
     began: told a stage's name before each call of it ("" when none runs), so that one sees what hangs.
+
+    Attributes:
+        device: where stages run that need a GPU; None where nobody shares it out.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Executor:
         self._annotations = app.annotations
         self._clock = clock
         self._began = began
+        self.device: Device | None = None
         self._bodies: dict[str, Callable[..., object]] = {}
 
     @property
@@ -131,8 +133,8 @@ class Executor:
             stage = self._app.stages[name]
             start = self._clock()
             try:
-                with building(name, stage.spec):
-                    self._bodies[name] = self._announced(name, stage.build())
+                with building(name, stage.spec), self._loading(stage.spec):
+                    self._bodies[name] = self._announced(stage.spec, stage.build())
             except Exception as error:
                 logger.debug("stage not loaded", exc_info=error)
                 raise LoadError(f"stage {name!r} could not be loaded: {sentence(error)}") from error
@@ -159,12 +161,26 @@ class Executor:
             timings.append(self._run_stage(name, live, per_item=step.per_item))
         return [self._leave(step, state) for state in states], timings
 
-    def _announced(self, name: str, body: Callable[..., object]) -> Callable[..., object]:
+    def _loading(self, spec: StageSpec) -> AbstractContextManager[None]:
+        return nullcontext() if spec.gpu is None or self.device is None else self.device.loading(spec.name)
+
+    def _running(self, spec: StageSpec, count: int) -> AbstractContextManager[None]:
+        return (
+            nullcontext()
+            if spec.gpu is None or self.device is None
+            else self.device.running(spec.name, count)
+        )
+
+    def _announced(self, spec: StageSpec, body: Callable[..., object]) -> Callable[..., object]:
         def call(*args: object, **kwargs: object) -> object:
-            self._began(name)
+            self._began(spec.name)
             return body(*args, **kwargs)
 
-        return call
+        def lease_and_call(*args: object, **kwargs: object) -> object:
+            with self._running(spec, len(args[0]) if spec.batched and isinstance(args[0], Sized) else 1):
+                return call(*args, **kwargs)
+
+        return call if spec.gpu is None or spec.streams else lease_and_call
 
     def _enter(self, step: Step, unit: Work) -> _State:
         state = _State(unit.context, {}, unit.give)
@@ -196,7 +212,7 @@ class Executor:
         node = self._app.graph.node(name)
         spec = self._app.stages[name].spec
         body = self._bodies[name]
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         spans: list[tuple[_State, int, int]] = []
         for state in states:
             start = len(jobs)
@@ -208,30 +224,32 @@ class Executor:
             spans.append((state, start, len(jobs)))
         began = self._clock()
         if spec.streams:
-            calls, seconds = len(jobs), sum(self._stream(name, body, job) for job in jobs)
+            calls, seconds = len(jobs), sum(self._stream(spec, body, job) for job in jobs)
         else:
-            calls = self._call_batched(spec, body, jobs) if spec.batched else _call_each(body, jobs)
+            calls = self._call_batched(spec, body, jobs) if spec.batched else call_each(body, jobs)
             seconds = self._clock() - began
+        leased = 0.0 if spec.gpu is None or self.device is None else self.device.waited()
         self._began("")
         for state, start, end in spans:
             self._collect(node, spec, state, jobs[start:end], listed=node.mapped and not per_item)
-        return Timing(name, seconds, len(jobs), calls)
+        return Timing(name, max(0.0, seconds - leased), len(jobs), calls, leased)
 
-    def _stream(self, name: str, body: Callable[..., object], job: _Job) -> float:
+    def _stream(self, spec: StageSpec, body: Callable[..., object], job: Job) -> float:
         """Give a generator's items one by one; return the seconds until the first, or until it ended without."""
-        began, first, state = self._clock(), 0.0, job.state
-        with entered((state.context,)):
+        began, first = self._clock(), 0.0
+        with entered((job.context,)):
             try:
                 items = body(*job.args, **job.kwargs)
                 if not isinstance(items, Generator):
                     raise RegrainError(f"it returned a {type(items).__name__}, and no generator")
                 with closing(items):
-                    while not state.context.cancelled:
-                        self._began(name)
-                        item = next(items, _END)
-                        self._began("")
+                    while not job.context.cancelled:
+                        with self._running(spec, 1):
+                            self._began(spec.name)
+                            item = next(items, _END)
+                            self._began("")
                         first = first or self._clock()
-                        if item is _END or state.give is None or not state.give(item):
+                        if item is _END or job.give is None or not job.give(item):
                             break
             except Answer as answer:
                 job.error = RegrainError(TOO_LATE) if first else answer
@@ -239,11 +257,11 @@ class Executor:
                 job.error = error
         return (first or self._clock()) - began
 
-    def _jobs(self, node: Node, state: _State, *, per_item: bool) -> list[_Job]:
+    def _jobs(self, node: Node, state: _State, *, per_item: bool) -> list[Job]:
         if not node.mapped or per_item:
             each = per_item and node.mapped
             args = tuple(self._resolve(arg, state, each=each) for arg in node.args)
-            return [_Job(state, args, self._keywords(node, state))]
+            return [Job(state.context, args, self._keywords(node, state), state.give)]
         lists = [_as_list(self._resolve(arg, state, each=False), node.stage) for arg in node.args]
         lengths = {len(items) for items in lists}
         if len(lengths) > 1:
@@ -253,7 +271,10 @@ class Executor:
                 HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR,
                 f"stage {node.stage!r} is mapped over lists of different lengths: {found}",
             )
-        return [_Job(state, args, self._keywords(node, state)) for args in zip(*lists, strict=True)]
+        return [
+            Job(state.context, args, self._keywords(node, state), state.give)
+            for args in zip(*lists, strict=True)
+        ]
 
     def _keywords(self, node: Node, state: _State) -> dict[str, object]:
         return {key: self._resolve(arg, state, each=False) for key, arg in node.kwargs.items()}
@@ -269,17 +290,17 @@ class Executor:
             return freeze(unpack_inline(arg.data))  # each time, as a stage may change what it is given
         return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])
 
-    def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
+    def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[Job]) -> int:
         order = self._by_size(spec.name, jobs) if spec.size else jobs
         calls = 0
         for start in range(0, len(order), spec.max_size):
-            calls += _call_batch(spec, body, order[start : start + spec.max_size])
+            calls += call_batch(spec, body, order[start : start + spec.max_size])
         return calls
 
-    def _by_size(self, name: str, jobs: list[_Job]) -> list[_Job]:
+    def _by_size(self, name: str, jobs: list[Job]) -> list[Job]:
         """Return the jobs in order of their size; one that cannot be measured fails and is left out."""
         stage = self._app.stages[name]
-        sized: list[tuple[float, _Job]] = []
+        sized: list[tuple[float, Job]] = []
         for job in jobs:
             try:
                 sized.append((stage.measure(*job.args, **job.kwargs), job))
@@ -287,7 +308,7 @@ class Executor:
                 job.error = error
         return [job for _, job in sorted(sized, key=lambda pair: pair[0])]
 
-    def _collect(self, node: Node, spec: StageSpec, state: _State, jobs: list[_Job], *, listed: bool) -> None:
+    def _collect(self, node: Node, spec: StageSpec, state: _State, jobs: list[Job], *, listed: bool) -> None:
         """Turn a unit's finished calls into the stage's result, or into the unit's end."""
         results = []
         for job in jobs:
@@ -309,51 +330,6 @@ class Executor:
             state.results[node.stage] = freeze(result)
         except RegrainError as error:
             state.ended = _failed(node.stage, error, "returned what cannot travel")
-
-
-def _call_each(body: Callable[..., object], jobs: list[_Job]) -> int:
-    for job in jobs:
-        with entered((job.state.context,)):
-            try:
-                job.result = body(*job.args, **job.kwargs)
-            except Exception as error:
-                job.error = error
-    return len(jobs)
-
-
-def _call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[_Job]) -> int:
-    """Call a batched body once; if that fails and the stage is idempotent, each input alone."""
-    args = [list(column) for column in zip(*(job.args for job in jobs), strict=True)]
-    kwargs = {key: [job.kwargs[key] for job in jobs] for key in jobs[0].kwargs}
-    with entered([job.state.context for job in jobs]):
-        try:
-            results = _results(spec.name, body(*args, **kwargs), len(jobs))
-        except Exception as error:
-            if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
-                return 1 + sum(_call_batch(spec, body, [job]) for job in jobs)
-            if len(jobs) > 1 and isinstance(error, Answer):
-                error = RegrainError(NOT_ALONE)  # an answer is for one caller's eyes
-            for job in jobs:
-                job.error = error
-            return 1
-    for job, result in zip(jobs, results, strict=True):
-        job.result = result
-    return 1
-
-
-class _BadResultError(RegrainError):
-    """A batched body returned something else than a list of the right length."""
-
-
-def _results(stage: str, returned: object, count: int) -> Sequence[object]:
-    if not isinstance(returned, list | tuple | np.ndarray):
-        raise _BadResultError(
-            f"batched stage {stage!r} must return a list, one result per input, "
-            f"it returned {type(returned).__name__}"
-        )
-    if len(returned) != count:
-        raise _BadResultError(f"batched stage {stage!r} returned {len(returned)} results for {count} inputs")
-    return list(returned)
 
 
 def _as_list(value: object, stage: str) -> Sequence[object]:

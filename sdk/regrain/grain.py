@@ -7,15 +7,19 @@ another: two groups that each wait for the other are refused even where both are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from regrain.errors import GrainError, SpecError
 from regrain.graph import Graph
-from regrain.manifest import Manifest
-from regrain.plan import Group, Plan, Step, steps
+from regrain.manifest import Manifest, StageSpec
+from regrain.plan import GpuShare, Group, Plan, Step, steps
 
 Groups = tuple[tuple[str, ...], ...]
 MAX_REPLICAS = 1024
+T = TypeVar("T", int, float)
+_FRACTION = re.compile(r"\d{1,3}(\.\d{1,9})?|\.\d{1,9}")
 
 
 def parse(text: str, graph: Graph) -> Groups:
@@ -51,24 +55,29 @@ def format(groups: Iterable[Iterable[str]]) -> str:  # noqa: A001 - the counterp
     return " | ".join("+".join(group) for group in groups)
 
 
-def make_plan(manifest: Manifest, grain: str, replicas: str = "") -> Plan:
+def make_plan(manifest: Manifest, grain: str, replicas: str = "", shares: str = "") -> Plan:
     """Return the plan of a fixed grain.
+
+    A group with stages on a GPU needs the memory of all of them, since all stay loaded, and as many SMs as the
+    hungriest of them, since they run one after the other; where no stage hints at a share that is the whole device.
 
     Args:
         manifest: the app's.
         grain: in grain notation.
         replicas: worker processes: "2" for every group, or "decode=1, recognise=2" by the name of a group or
             of a stage in it; "" for one each.
+        shares: fractions of a GPU's SMs, in the same notation: "0.5", or "recognise=0.25"; "" as the stages hint.
 
     Raises:
         GrainError: no grain of this app.
-        SpecError: a number of replicas is none, or for no group.
+        SpecError: a number of replicas or a share is none, or for no group.
     """
     groups = parse(grain, manifest.graph)
-    counts = _replicas(replicas, groups)
+    counts = _by_group("replicas", replicas, groups, _count)
+    fractions = _by_group("shares", shares, groups, _fraction)
     return Plan(
         tuple(
-            _group(manifest, step, counts[group])
+            _group(manifest, step, counts.get(group, 1), fractions.get(group))
             for group, step in zip(groups, steps(manifest.graph, groups), strict=True)
         )
     )
@@ -121,28 +130,31 @@ def _in_order(groups: list[tuple[str, ...]], text: str, graph: Graph) -> Groups:
     return tuple(ordered)
 
 
-def _replicas(text: str, groups: Groups) -> dict[tuple[str, ...], int]:
+def _by_group(
+    what: str, text: str, groups: Groups, read: Callable[[str, str], T]
+) -> dict[tuple[str, ...], T]:
+    """Return what a setting says for each group that it says something for."""
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if len(entries) == 1 and "=" not in entries[0]:
-        return dict.fromkeys(groups, _count(entries[0], text))
-    counts: dict[tuple[str, ...], int] = {}
+        return dict.fromkeys(groups, read(entries[0], text))
+    found: dict[tuple[str, ...], T] = {}
     for entry in entries:
         name, _, number = entry.partition("=")
-        group = _named(name.strip(), groups, text)
-        count = _count(number.strip(), text)
-        if counts.setdefault(group, count) != count:
+        group = _named(what, name.strip(), groups, text)
+        value = read(number.strip(), text)
+        if found.setdefault(group, value) != value:
             raise SpecError(
-                f"replicas {text!r}: group {'+'.join(group)} is given both {counts[group]} and {count}"
+                f"{what} {text!r}: group {'+'.join(group)} is given both {found[group]} and {value}"
             )
-    return dict.fromkeys(groups, 1) | counts
+    return found
 
 
-def _named(name: str, groups: Groups, text: str) -> tuple[str, ...]:
+def _named(what: str, name: str, groups: Groups, text: str) -> tuple[str, ...]:
     wanted = {stage.strip() for stage in name.split("+")}
     for group in groups:
         if wanted == set(group) or (len(wanted) == 1 and wanted <= set(group)):
             return group
-    raise SpecError(f"replicas {text!r}: there is no group {name!r}; groups are {format(groups)}")
+    raise SpecError(f"{what} {text!r}: there is no group {name!r}; groups are {format(groups)}")
 
 
 def _count(number: str, text: str) -> int:
@@ -154,7 +166,17 @@ def _count(number: str, text: str) -> int:
     return int(number)
 
 
-def _group(manifest: Manifest, step: Step, replicas: int) -> Group:
+def _fraction(number: str, text: str) -> float:
+    value = float(number) if _FRACTION.fullmatch(number) else 0.0
+    if not 0.0 < value <= 1.0:
+        raise SpecError(
+            'shares must be above 0 and up to 1 for all groups, such as "0.5", or by group, such as '
+            f'"detect=0.25,recognise=0.5"; was {text!r}'
+        )
+    return value
+
+
+def _group(manifest: Manifest, step: Step, replicas: int, fraction: float | None) -> Group:
     """Return a step as a group: it batches as much as the batched stages that see its units one by one.
 
     One that streams takes a request at a time, as each holds its replica until its last item.
@@ -171,4 +193,13 @@ def _group(manifest: Manifest, step: Step, replicas: int) -> Group:
         max_size=max((spec.max_size for spec in batched), default=1),
         max_wait=max((spec.max_wait for spec in batched), default=0.0),
         cpu=max(spec.cpu for spec in specs),
+        gpu=_gpu(specs, fraction),
     )
+
+
+def _gpu(specs: list[StageSpec], fraction: float | None) -> GpuShare | None:
+    needs = [spec.gpu for spec in specs if spec.gpu is not None]
+    if not needs:
+        return None
+    hint = max((need.share for need in needs if need.share is not None), default=1.0)
+    return GpuShare(fraction=fraction or hint, memory=sum(need.memory for need in needs))

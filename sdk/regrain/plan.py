@@ -12,6 +12,26 @@ from msgspec import Struct
 from regrain.graph import Graph, Ref, refs
 
 
+class GpuShare(Struct, frozen=True, kw_only=True):
+    """What each replica of a group is entitled to of the GPU that it runs on.
+
+    Attributes:
+        fraction: of the SMs, that a lease of it is for; in (0, 1].
+        memory: bytes that it may hold.
+        weight: its part of the SM-seconds beside the weights of others that wait.
+        floor: fraction of the SM-seconds that it gets for sure while it asks for them.
+        ceiling: fraction of them that it never exceeds.
+        priority: smaller goes first.
+    """
+
+    fraction: float = 1.0
+    memory: int = 0
+    weight: float = 1.0
+    floor: float = 0.0
+    ceiling: float = 1.0
+    priority: int = 0
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """Stages that run together in one function.
 
@@ -21,6 +41,7 @@ class Group(Struct, frozen=True, kw_only=True):
         max_size: units (requests, or items of a map) that one dispatch holds at most.
         max_wait: seconds that the first unit waits for others at most.
         cpu: cores that a replica may use.
+        gpu: what a replica is entitled to of a GPU; None where no stage needs one.
     """
 
     stages: tuple[str, ...]
@@ -28,6 +49,7 @@ class Group(Struct, frozen=True, kw_only=True):
     max_size: int = 1
     max_wait: float = 0.0
     cpu: float = 1.0
+    gpu: GpuShare | None = None
 
     @property
     def name(self) -> str:

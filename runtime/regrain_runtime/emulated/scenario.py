@@ -16,9 +16,9 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from regrain.cards import Card, parse_gpus, priced
 from regrain.errors import SpecError
 from regrain.units import parse_bytes, parse_seconds
-from regrain_runtime.emulated.cards import Card, parse_gpus, priced
 from regrain_runtime.emulated.models import Model, model_named
 
 SECTION = "emulated"

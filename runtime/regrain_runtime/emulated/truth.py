@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 
+from regrain.cards import Card
 from regrain.errors import SpecError
-from regrain_runtime.emulated.cards import Card
 from regrain_runtime.emulated.scenario import Scenario, Standing
 
 # How many times as fast as the measured V100: the geometric mean of two ratios off NVIDIA's data sheets, of

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from regrain.errors import RegrainError
 from regrain.plan import Step
+from regrain.wire.lease import Share
 
 VERSION = 1
 HEADER = struct.Struct("<IB")
@@ -135,6 +136,25 @@ class Run(Struct, frozen=True, tag=6, array_like=True):
     extents: list[Extent]
 
 
+class Entitle(Struct, frozen=True, tag=10, array_like=True):
+    """Run stages that need a GPU under leases from here on.
+
+    path: the socket of the device's arbiter. name: the function, for its books. backend: how a lease is carried out.
+    device: the number of the GPU. card: its type, where it is emulated. fraction: of its SMs, that each lease asks for.
+    share: what the replica is entitled to.
+    scenario: the file that says what stages stand for on an emulated GPU, or "".
+    """
+
+    path: str
+    name: str
+    backend: str
+    device: int
+    fraction: float
+    share: Share
+    card: str = ""
+    scenario: str = ""
+
+
 class Grant(Struct, frozen=True, tag=7, array_like=True):
     """The answer to Need; no extent means refused."""
 
@@ -205,12 +225,16 @@ class Answered(Struct, frozen=True, tag=3, array_like=True):
 
 
 class Timing(Struct, frozen=True, array_like=True):
-    """What a stage did in a run: `seconds` of service for `count` inputs in `calls` calls."""
+    """What a stage did in a run: `seconds` of service for `count` inputs in `calls` calls.
+
+    leased: seconds that it waited for leases of its GPU, which are no service.
+    """
 
     stage: str
     seconds: float
     count: int
     calls: int
+    leased: float = 0.0
 
 
 class Done(Struct, frozen=True, tag=23, array_like=True):
@@ -265,7 +289,7 @@ class Exited(Struct, frozen=True, tag=44, array_like=True):
     status: int
 
 
-ToReplica = Segment | Drop | Load | Unload | Define | Run | Grant | Credit | Stop
+ToReplica = Segment | Drop | Entitle | Load | Unload | Define | Run | Grant | Credit | Stop
 FromReplica = Loaded | LoadFailed | Need | Item | Done
 ToZygote = Fork | Stop
 FromZygote = Hello | Broken | Forked | Exited

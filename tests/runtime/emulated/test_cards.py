@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regrain.cards import CARDS, MOST, parse_gpus, priced
 from regrain.errors import SpecError
-from regrain_runtime.emulated.cards import CARDS, MOST, parse_gpus, priced
 
 COUNTED = st.tuples(st.sampled_from(sorted(CARDS)), st.integers(1, 8))
 

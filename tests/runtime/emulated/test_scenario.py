@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from regrain.cards import CARDS, GIB
 from regrain.errors import SpecError
 from regrain_runtime.emulated import scenario
-from regrain_runtime.emulated.cards import CARDS, GIB
 from regrain_runtime.emulated.scenario import CONTEXT, LOAD_RATE, LOAD_START, parse, read
 from regrain_runtime.emulated.truth import SPEED
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regrain.cards import CARDS
 from regrain.errors import SpecError
-from regrain_runtime.emulated.cards import CARDS
 from regrain_runtime.emulated.models import model_named, shipped
 from regrain_runtime.emulated.scenario import Scenario, Standing
 from regrain_runtime.emulated.truth import SPEED, Truth
@@ -60,7 +60,7 @@ def test_another_seed_stage_request_or_call_is_another_draw(key, call):
 def test_the_same_draw_comes_out_of_another_process():
     """Python's own hash of a text would not."""
     code = (
-        "from regrain_runtime.emulated.cards import CARDS\n"
+        "from regrain.cards import CARDS\n"
         "from regrain_runtime.emulated.scenario import Scenario, Standing\n"
         "from regrain_runtime.emulated.truth import Truth\n"
         "truth = Truth(Scenario(stages={'vgg11': Standing(model='vgg11')}, seed=5), CARDS['v100'])\n"

@@ -14,6 +14,7 @@ from regrain.graph import Ref
 from regrain.plan import Input, Output, Step
 from regrain.wire import frames
 from regrain.wire.frames import HEADER, MAX_FRAME, VERSION, FrameError, FrameReader
+from regrain.wire.lease import Share
 
 LEAF = frames.Leaf("<f4", (2, 3), (4, 8), 5, 64, 24, 9)
 VALUE = frames.Value(b"\x01", (LEAF, frames.Leaf("bytes", (2,), (), -1, 0, 2, 0, b"ab")), 1.5)
@@ -34,6 +35,7 @@ OUTCOMES = [
 TO_REPLICA = [
     frames.Segment(1, 1 << 20, True),
     frames.Drop(1),
+    frames.Entitle("/run/gpu0.sock", "app/a", "emulated", 0, 0.5, Share(weight=2.0), "v100", "scenario.toml"),
     frames.Load(("a", "b")),
     frames.Unload(("a",)),
     frames.Define(4, STEP),

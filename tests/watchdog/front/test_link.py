@@ -203,7 +203,9 @@ def test_bytes_that_are_no_frame_end_the_link_once_with_the_reason(data, reason)
 
 def test_a_frame_that_cannot_be_taken_ends_the_link_before_the_next_one():
     async def scenario(ends):
-        ends.peer.send(b"".join(map(frames.encode, (need(1), frames.LoadFailed("unfit", "no value"), need(2)))))
+        ends.peer.send(
+            b"".join(map(frames.encode, (need(1), frames.LoadFailed("unfit", "no value"), need(2))))
+        )
         await ends.until(lambda: bool(ends.reasons))
 
         assert ends.reasons == ["no value"]

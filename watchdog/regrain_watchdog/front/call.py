@@ -27,7 +27,7 @@ class Span:
     seconds: float
     batch: int = 1
     kind: str = "service"
-    """ "service", "wait" (in the group's queue) or "hop" (to the replica and back, without service)."""
+    """ "service", "wait" (in the group's queue), "lease" (for the GPU) or "hop" (there and back, without both)."""
 
 
 class Items(Protocol):

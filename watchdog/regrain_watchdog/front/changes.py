@@ -19,6 +19,7 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.keeping import keep, needed
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
@@ -48,6 +49,7 @@ class Changes:
 
     start_zygote: starts a zygote of the code as it is on disk now.
     died: told of a version in force whose zygote has died before that, and why.
+    gpus: shares out the GPUs; None where nobody does.
     """
 
     def __init__(
@@ -59,19 +61,21 @@ class Changes:
         start_zygote: Callable[[], Zygote],
         *,
         died: Callable[[Zygote, str], None] = lambda *_: None,
+        gpus: Gpus | None = None,
     ) -> None:
         self._live = live
         self._config = config
         self._measure = measure
         self._start_zygote = start_zygote
         self._died = died
+        self._gpus = gpus
         self.release = release
         self.previous: Release | None = None
         self._endings: set[asyncio.Future[None]] = set()
 
     async def regrain(self, grain: str, replicas: str = "") -> Change:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
-        plan = make_plan(self.release.manifest, grain, replicas or self._config.replicas)
+        plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
         with self._live.turn():
             return await self._carry(self.release, plan)
 
@@ -163,13 +167,20 @@ class Changes:
         """The plan in force for another version, or one of that version's own where it has other stages."""
         current = self._live.current.route.plan
         try:
-            return make_plan(manifest, current.grain, _replicas(current))
+            return self._plan(manifest, current.grain, _replicas(current))
         except GrainError:
             grain = manifest.grain
             logger.warning(
                 "grain %s is none of the new version's: its own is taken, %s", current.grain, grain
             )
-            return make_plan(manifest, grain, self._config.replicas)
+            return self._plan(manifest, grain, self._config.replicas)
+
+    def _plan(self, manifest: Manifest, grain: str, replicas: str) -> Plan:
+        """Make a plan that the node can hold; GrainError or SpecError if there is none."""
+        plan = make_plan(manifest, grain, replicas, self._config.gpu_shares)
+        if self._gpus is not None:
+            self._gpus.check(plan)
+        return plan
 
     async def _carry(self, release: Release, plan: Plan) -> Change:
         """Put a plan in force, over smaller ones where memory allows no other way; what fails leaves all as it was."""
@@ -210,6 +221,8 @@ class Changes:
         )
         if not legs:
             raise no_room(needed, free)
+        if self._gpus is not None:
+            self._gpus.check_room(plan, missing)
         return legs
 
     def _crew(self, release: Release) -> Crew:
@@ -217,7 +230,7 @@ class Changes:
         current = self._live.current.crew
         if release.manifest is current.manifest:
             return current
-        return make_crew(release, self._config, current.keeps)
+        return make_crew(release, self._config, current.keeps, self._gpus)
 
     def _app(self, crew: Crew, plan: Plan) -> App:
         return App(
@@ -229,11 +242,11 @@ class Changes:
         )
 
 
-def make_crew(release: Release, config: Config, keeps: str) -> Crew:
+def make_crew(release: Release, config: Config, keeps: str, gpus: Gpus | None = None) -> Crew:
     """Make the crew of a version, without replicas; SpecError if it is to keep stages that it does not have."""
     resident.check(keeps, release.manifest.graph.stages)
     care = Care(hang_timeout=config.hang_timeout, memory=config.replica_memory)
-    return Crew(release.manifest, release.zygote, memory=config.memory, care=care, keeps=keeps)
+    return Crew(release.manifest, release.zygote, memory=config.memory, care=care, keeps=keeps, gpus=gpus)
 
 
 def _replicas(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import msgspec
 
+from regrain.cards import PREFIX
 from regrain.errors import SpecError
 from regrain.manifest import Manifest
 from regrain.units import parse_seconds
@@ -102,6 +103,33 @@ class Config:
             "A change among loaded stages starts no process.",
             'plan, all, or stages such as "detect,recognise"',
             "",
+        ),
+    )
+    gpus: str = dataclasses.field(
+        default="",
+        metadata=settings.text(
+            "GPUs that are shared out among the stages that need one.",
+            'emulated GPUs such as "emulated:v100x2", which need a scenario',
+            "none",
+        ),
+    )
+    scenario: str = dataclasses.field(
+        default="",
+        metadata=settings.file("File that says what stages stand for on emulated GPUs.", "none"),
+    )
+    gpu_shares: str = dataclasses.field(
+        default="",
+        metadata=settings.text(
+            "Part of a GPU's SMs that a group runs on.",
+            'one number for all groups, or "detect=0.25,recognise=0.5" by stage or group',
+            "as its stages hint, or all",
+        ),
+    )
+    gpu_folder: str = dataclasses.field(
+        default="",
+        metadata=settings.file(
+            "Folder in which `regrain gpu serve` shares the GPUs among several apps.",
+            "the app has them for itself",
         ),
     )
     slo: str = dataclasses.field(
@@ -279,6 +307,10 @@ def _check_together(config: Config) -> None:
         lacking = "tls_key" if config.tls_cert else "tls_cert"
         raise SpecError(
             f"REGRAIN_{lacking.upper()} (--{lacking.replace('_', '-')}) is missing: TLS needs both files"
+        )
+    if config.gpus.startswith(PREFIX) and not config.scenario:
+        raise SpecError(
+            "REGRAIN_SCENARIO (--scenario) is missing: emulated GPUs need what their stages stand for"
         )
     if not config.admin_key_file and not is_loopback(config.admin_host):
         raise SpecError(

@@ -18,10 +18,12 @@ from regrain.manifest import Manifest
 from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.boards import BOARD
+from regrain.wire.lease import Status
 from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
 from regrain_watchdog.front.flight import Flight
 from regrain_watchdog.front.function import Function, Learned
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
@@ -35,6 +37,7 @@ class Crew:
     """Keeps every function at its number of replicas.
 
     memory: bytes of shared memory for values at most. keeps: which stages replicas keep loaded (policy/resident.py).
+    gpus: shares out the GPUs; None where nobody does.
 
     Attributes:
         slots: free places on the cancel board.
@@ -48,13 +51,15 @@ class Crew:
         memory: int,
         care: Care = DEFAULT_CARE,
         keeps: str = resident.PLAN,
+        gpus: Gpus | None = None,
     ) -> None:
         self.manifest = manifest
         self.keeps = keeps
         self.pool = Pool(memory)
         self.slots = list(range(BOARD - 1, 0, -1))
         self._order = manifest.graph.stages
-        self._supervisor = Supervisor(manifest, zygote, self.pool, handlers=self, care=care)
+        self._gpus = gpus
+        self._supervisor = Supervisor(manifest, zygote, self.pool, handlers=self, care=care, gpus=gpus)
         self.cancels = self._supervisor.cancels
         self._functions: list[Function] = []
         self._learned: dict[Step, Learned] = {}
@@ -122,13 +127,24 @@ class Crew:
         for number, name in homes.items():
             replica = self._supervisor.replicas.get(number)
             if replica is not None and replica in by_name[name].replicas:
-                replica.home = by_name[name]
+                self._rehome(replica, by_name[name])
         for function in self._functions:
             function.wanted = 0
         for function in functions:
             function.wanted = function.group.replicas
             function.is_warming = False
             self._staff(function)
+
+    def gpu_books(self) -> list[Status]:
+        """Return what each GPU's arbiter has in its books; none where nobody shares them out."""
+        return [arbiter.status() for arbiter in self._gpus.arbiters] if self._gpus is not None else []
+
+    def _rehome(self, replica: Replica, function: Function) -> None:
+        """Have a replica count for another function."""
+        replica.home = function
+        entitled = self._gpus.move(replica.number, function.group) if self._gpus is not None else None
+        if entitled is not None:
+            replica.entitle(entitled)
 
     async def leave(self, functions: Sequence[Function]) -> None:
         """Serve some functions no more, and end the replicas that only they had."""

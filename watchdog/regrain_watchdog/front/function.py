@@ -180,8 +180,9 @@ class Function:
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
         service = sum(timing.seconds for timing in done.timings)
+        leased = sum(timing.leased for timing in done.timings)
         answered = dispatch.first or now
-        held = now - dispatch.sent if self.step.streams else service
+        held = now - dispatch.sent if self.step.streams else service + leased
         learned = self.learned
         learned.service = batch.smoothed(learned.service, held)
         learned.unit_service = batch.smoothed(learned.unit_service, service / dispatch.size)
@@ -189,10 +190,12 @@ class Function:
             self.cost.learn(answered - dispatch.sent, now)
         nbytes = _placed(done) if dispatch.extents else 0
         learned.room = max(learned.room * 0.99, nbytes / dispatch.size)
-        hop = max(0.0, answered - dispatch.sent - service)
+        hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)
         size = dispatch.size
         spans = [_service_span(self.name, timing, size) for timing in done.timings]
+        if leased:
+            spans.append(Span(group=self.name, stage="", seconds=leased, batch=size, kind="lease"))
         spans.append(Span(group=self.name, stage="", seconds=hop, batch=size, kind="hop"))
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)

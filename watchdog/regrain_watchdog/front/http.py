@@ -38,7 +38,7 @@ from regrain_watchdog.front.trace_context import TRACEPARENT, keep_valid
 logger = logging.getLogger(__name__)
 
 CALL_ID = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
-WAITS = {"wait": "queue-wait", "hop": "replica-hop"}
+WAITS = {"wait": "queue-wait", "hop": "replica-hop", "lease": "gpu-lease"}
 """What a span that is no stage is called in Server-Timing; no stage can have a hyphen in its name."""
 
 _msgpack = msgspec.msgpack.Encoder().encode

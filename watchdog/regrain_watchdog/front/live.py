@@ -218,7 +218,7 @@ class Live:
         self._swapped(new)
 
     def _show(self, app: App) -> None:
-        app.measure.gauges = lambda: gauges(app.functions, app.crew.pool)
+        app.measure.gauges = lambda: gauges(app.functions, app.crew.pool, app.crew.gpu_books())
 
     async def forget(self, app: App) -> None:
         """Stop a plan's processes."""

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from regrain.wire.frames import Timing
+from regrain.wire.lease import Status
 from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.window import Second, Summary, Window
 
@@ -73,9 +74,23 @@ REPLICAS = Named(
     ("group", "state"),
 )
 MEMORY = Named("gauge", "regrain_shared_memory_bytes", "Shared memory: in_use, held or limit.", ("state",))
+SHARED = ("gpu", "function")
+LEASED = Named("counter", "regrain_gpu_sm_seconds", "SMs x seconds of lease, time over it included.", SHARED)
+RESERVED = Named(
+    "counter", "regrain_gpu_reserved_sm_seconds", "SMs x seconds of floors, used or not.", SHARED
+)
+GRANTS = Named("counter", "regrain_gpu_grants", "Leases of a GPU.", SHARED)
+LEASE_WAITS = Named("counter", "regrain_gpu_lease_wait_seconds", "Wait for leases of a GPU.", SHARED)
+OVERUSE = Named(
+    "counter", "regrain_gpu_overuse_seconds", "Time that leases were held over what was granted.", SHARED
+)
+GPU_MEMORY = Named(
+    "gauge", "regrain_gpu_memory_bytes", "GPU memory: declared, seen or quarantined.", (*SHARED, "state")
+)
+GPU_METRICS = (LEASED, RESERVED, GRANTS, LEASE_WAITS, OVERUSE, GPU_MEMORY)
 METRICS = (
     *(REQUESTS, DURATION, IN_FLIGHT, HITS, MISSES, CANCELS, BATCHES, WAITS, HOPS, STAGES, ITEMS, RETRIES),
-    *(DEATHS, POISON, CRASH_LOOP, QUEUED, REPLICAS, MEMORY),
+    *(DEATHS, POISON, CRASH_LOOP, QUEUED, REPLICAS, MEMORY, *GPU_METRICS),
 )
 
 
@@ -97,6 +112,7 @@ class Gauges:
 
     queued: units waiting by group. looping: 1 by group that is in a crash loop, else 0. replicas: processes by
     (group, state). Memory is shared memory in bytes: in use by values, held by segments, and the limit.
+    gpus: the books of each GPU's arbiter, by its number.
     """
 
     queued: dict[str, int] = field(default_factory=dict)
@@ -105,6 +121,7 @@ class Gauges:
     memory_in_use: int = 0
     memory_held: int = 0
     memory_limit: int = 0
+    gpus: Sequence[Status] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +328,29 @@ class Measure(Collector):
         yield _family(REPLICAS, held.replicas.items())
         memory = {"in_use": held.memory_in_use, "held": held.memory_held, "limit": held.memory_limit}
         yield _family(MEMORY, _labelled(memory))
+        yield from _collect_gpus(held.gpus)
+
+
+def _collect_gpus(gpus: Sequence[Status]) -> Iterator[Metric]:
+    """What each function has had of each GPU; nothing where none is shared out."""
+    if not gpus:
+        return
+    books = [((str(number), one.name), one) for number, found in enumerate(gpus) for one in found.usage]
+    yield _family(LEASED, [(labels, one.sm_seconds) for labels, one in books])
+    yield _family(RESERVED, [(labels, one.reserved_sm_seconds) for labels, one in books])
+    yield _family(GRANTS, [(labels, one.grants) for labels, one in books])
+    yield _family(LEASE_WAITS, [(labels, one.lease_wait) for labels, one in books])
+    yield _family(OVERUSE, [(labels, one.overuse) for labels, one in books])
+    memory = [
+        ((*labels, state), nbytes)
+        for labels, one in books
+        for state, nbytes in (
+            ("declared", one.declared),
+            ("seen", one.seen),
+            ("quarantined", one.quarantined),
+        )
+    ]
+    yield _family(GPU_MEMORY, memory)
 
 
 def _of(histograms: dict[str, _Histogram], label: str, bounds: Sequence[float]) -> _Histogram:

@@ -165,6 +165,10 @@ class Replica:
         self.has_settled = False
         self._send(frames.Load(stages))
 
+    def entitle(self, entitled: frames.Entitle) -> None:
+        """Tell it what it is entitled to of a GPU from here on."""
+        self._send(entitled)
+
     def unload(self, stages: tuple[str, ...]) -> None:
         """Have it drop stages, after what it holds; nothing further that needs them may be sent."""
         self.wanted = self.wanted.difference(stages)
@@ -345,7 +349,8 @@ class Replica:
 
 def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing, now: float) -> bool:
     """Whether a timing can be true; one that is not would upset every mean that it enters."""
-    is_time = 0.0 <= timing.seconds <= now - dispatch.sent
+    gone = now - dispatch.sent
+    is_time = 0.0 <= timing.seconds <= gone and 0.0 <= timing.leased <= gone
     return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages
 
 

@@ -26,6 +26,7 @@ from regrain_watchdog.front.changes import Changes, Release, make_crew
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.entrance import Entrance
+from regrain_watchdog.front.gpus import Gpus, open_gpus
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener, Tls
 from regrain_watchdog.front.live import Live
@@ -88,6 +89,7 @@ class Server:
         self._ports: dict[str, int] = {}
         self._grpc: GrpcServer | None = None
         self._opening: asyncio.Future[None] | None = None
+        self._gpus: Gpus | None = None
         self._zygote: Zygote | None = None
         self._numbers = count(1)
         self._rebirth: asyncio.Future[None] | None = None
@@ -119,15 +121,18 @@ class Server:
     async def _open(self, manifest: Manifest, zygote: Zygote) -> Live:
         """Open the ports. Health answers from here on; readiness says what is missing."""
         config = self._config
-        plan = make_plan(manifest, config.grain or manifest.grain, config.replicas)
+        plan = make_plan(manifest, config.grain or manifest.grain, config.replicas, config.gpu_shares)
         measure = Measure(latency=config.latency(manifest))
         release = Release(zygote, manifest)
-        crew = make_crew(release, config, config.resident)
+        gpus = self._gpus = await open_gpus(manifest.app, config, plan)
+        crew = make_crew(release, config, config.resident, gpus)
         app = App(plan, crew, max_queue=config.max_queue, measure=measure, failed=self._fail)
         live = self._live = Live(
             app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before
         )
-        self._changes = Changes(live, release, config, measure, self._make_zygote, died=self._zygote_died)
+        self._changes = Changes(
+            live, release, config, measure, self._make_zygote, died=self._zygote_died, gpus=gpus
+        )
         door = self._door = Entrance(Ingress(live, measure, config))
         http = Listener(
             access.before(door, config),
@@ -221,6 +226,8 @@ class Server:
             await self._changes.stop()
         elif self._zygote is not None:
             await self._zygote.stop()
+        if self._gpus is not None:
+            self._gpus.stop()
 
     async def _stop_grpc(self, timeout: float) -> None:
         if self._grpc is not None:
@@ -288,6 +295,7 @@ class Server:
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
+            **({"gpus": self._gpus.status()} if self._gpus is not None else {}),
         }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from regrain.manifest import Manifest
+from regrain.wire.lease import Status
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Gauges
 from regrain_watchdog.front.replica import Replica
@@ -17,7 +18,7 @@ ATTAINMENT = 0.95
 """The share of requests that should hit where a setting gives a latency and the app gave no objective."""
 
 
-def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
+def gauges(functions: Sequence[Function], pool: Pool, gpus: Sequence[Status] = ()) -> Gauges:
     """Return what the metrics show of the moment."""
     replicas = Counter(
         (function.name, replica.state.value if replica.home is function else GUEST)
@@ -31,6 +32,7 @@ def gauges(functions: Sequence[Function], pool: Pool) -> Gauges:
         memory_in_use=pool.in_use,
         memory_held=pool.held,
         memory_limit=pool.limit,
+        gpus=gpus,
     )
 
 

@@ -19,6 +19,7 @@ from regrain.wire import frames
 from regrain.wire.boards import BOARD, IDLE, PROGRESS
 from regrain.wire.segments import create, reopen_readonly
 from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.limits import Limits
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.replica import Handlers, Replica, State
@@ -54,7 +55,7 @@ DEFAULT_CARE = Care()
 class Supervisor:
     """The processes of one version of an app.
 
-    handlers: who is told what happens to replicas.
+    handlers: who is told what happens to replicas. gpus: shares GPUs out among those that need one, if anybody does.
 
     Attributes:
         cancels: the board on which calls are cancelled, one byte per slot.
@@ -62,9 +63,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, manifest: Manifest, zygote: Zygote, pool: Pool, *, handlers: Handlers, care: Care
+        self,
+        manifest: Manifest,
+        zygote: Zygote,
+        pool: Pool,
+        *,
+        handlers: Handlers,
+        care: Care,
+        gpus: Gpus | None = None,
     ) -> None:
         self._zygote = zygote
+        self._gpus = gpus
         self._pool = pool
         self._handlers = handlers
         self._order = manifest.graph.stages
@@ -84,6 +93,7 @@ class Supervisor:
     def spawn(self, function: Function, stages: tuple[str, ...]) -> Replica:
         """Start a replica for a function, with these stages loaded."""
         number = self._zygote.number()
+        entitled = self._gpus.seat(number, function.group) if self._gpus is not None else None
         ours, theirs = socket.socketpair()
         board = create(BOARD)
         replica = Replica(
@@ -110,7 +120,7 @@ class Supervisor:
         self._zygote.spawn(
             number,
             [theirs.fileno(), self._readable_cancels, board],
-            lambda pid, pidfd: self._born(replica, stages, pid, pidfd),
+            lambda pid, pidfd: self._born(replica, stages, entitled, pid, pidfd),
         )
         asyncio.get_running_loop().call_soon(_close, theirs, board)
         if self._ticker is None:
@@ -170,7 +180,9 @@ class Supervisor:
             self._buried.clear()
             await self._buried.wait()
 
-    def _born(self, replica: Replica, stages: tuple[str, ...], pid: int, pidfd: int) -> None:
+    def _born(
+        self, replica: Replica, stages: tuple[str, ...], entitled: frames.Entitle | None, pid: int, pidfd: int
+    ) -> None:
         if replica.number not in self.replicas:
             os.close(pidfd)  # its socket was quicker than the word of its birth
             return
@@ -178,6 +190,8 @@ class Supervisor:
         replica.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._exit, replica)
         self._limits.apply(pid, on_gpu=any(self._stages[name].gpu for name in stages))
+        if entitled is not None:
+            replica.entitle(entitled)
         replica.load(stages)
 
     def _exit(self, replica: Replica) -> None:
@@ -191,6 +205,8 @@ class Supervisor:
         if self.replicas.pop(replica.number, None) is None:
             return
         replica.bury()
+        if self._gpus is not None:
+            self._gpus.leave(replica.number)
         self._limits.release(replica.pid)
         self.drop_segments()
         self._buried.set()

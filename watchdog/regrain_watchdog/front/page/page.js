@@ -8,6 +8,8 @@ const RECENT = 30; // seconds over which batches and stages are averaged
 const TINTS = 6;
 const STATES = { ready: "good", starting: "fair", loading: "fair", loaded: "fair", draining: "fair" };
 
+const KINDS = { wait: "queue", lease: "GPU lease" };
+
 const history = { seconds: new Map(), samples: [], picture: "" };
 
 connect();
@@ -257,7 +259,7 @@ function misses(now, tints) {
 function breakdown(miss, tints, scale) {
   const parts = new Map();
   for (const span of miss.spans) {
-    const name = span.kind === "service" ? span.stage : span.kind === "wait" ? "queue" : "hop";
+    const name = span.kind === "service" ? span.stage : (KINDS[span.kind] ?? span.kind);
     const look = span.kind === "service" ? (tints.get(span.stage) ?? "rest") : span.kind;
     const part = parts.get(name) ?? { name, look, seconds: 0 };
     part.seconds += span.seconds;

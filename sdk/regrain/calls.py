@@ -1,0 +1,78 @@
+"""Call the bodies of stages: one by one, or a batched one once for many, with bad items kept apart from good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regrain.answers import Answer
+from regrain.context import Context, entered
+from regrain.errors import RegrainError
+from regrain.manifest import StageSpec
+
+NOT_ALONE = (
+    "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
+)
+
+
+@dataclass(slots=True)
+class Job:
+    """One call to make: its request's context, arguments by position and name; `result` or `error` afterwards.
+
+    give: takes the items of a stage that streams.
+    """
+
+    context: Context
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    give: Callable[[object], bool] | None = None
+    result: object = None
+    error: Exception | None = None
+
+
+def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
+    """Call a body once for each job; return how often it was called."""
+    for job in jobs:
+        with entered((job.context,)):
+            try:
+                job.result = body(*job.args, **job.kwargs)
+            except Exception as error:
+                job.error = error
+    return len(jobs)
+
+
+def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) -> int:
+    """Call a batched body once; if that fails and the stage is idempotent, each input alone."""
+    args = [list(column) for column in zip(*(job.args for job in jobs), strict=True)]
+    kwargs = {key: [job.kwargs[key] for job in jobs] for key in jobs[0].kwargs}
+    with entered([job.context for job in jobs]):
+        try:
+            results = _results(spec.name, body(*args, **kwargs), len(jobs))
+        except Exception as error:
+            if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
+                return 1 + sum(call_batch(spec, body, [job]) for job in jobs)
+            if len(jobs) > 1 and isinstance(error, Answer):
+                error = RegrainError(NOT_ALONE)  # an answer is for one caller's eyes
+            for job in jobs:
+                job.error = error
+            return 1
+    for job, result in zip(jobs, results, strict=True):
+        job.result = result
+    return 1
+
+
+class _BadResultError(RegrainError):
+    """A batched body returned something else than a list of the right length."""
+
+
+def _results(stage: str, returned: object, count: int) -> Sequence[object]:
+    if not isinstance(returned, list | tuple | np.ndarray):
+        raise _BadResultError(
+            f"batched stage {stage!r} must return a list, one result per input, "
+            f"it returned {type(returned).__name__}"
+        )
+    if len(returned) != count:
+        raise _BadResultError(f"batched stage {stage!r} returned {len(returned)} results for {count} inputs")
+    return list(returned)

@@ -1,0 +1,245 @@
+"""Apps whose stages need a GPU, on emulated ones: what they get, what they wait for, what is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import requests
+
+REGRAIN = [sys.executable, "-m", "regrain_watchdog.cli"]
+
+APP = """
+import os
+
+from regrain import GPU, App
+
+app = App("cards", sample={"text": "a"})
+
+
+@app.stage(gpu=GPU(memory="1Gi", share=0.5))
+def one(text: str) -> str:
+    return text + "1"
+
+
+@app.stage()
+def between(text: str) -> str:
+    return text + "-"
+
+
+@app.stage(gpu=GPU(memory="2Gi"))
+def two(text: str) -> str:
+    return text + "2"
+
+
+@app.flow
+def flow(text: str) -> str:
+    return two(between(one(text)))
+"""
+SCENARIO = """
+[emulated]
+seed = 1
+jitter = 0.0
+
+[emulated.stages.one]
+model = "resnet50"
+load_time = "1ms"
+
+[emulated.stages.two]
+model = "inception_v3"
+load_time = "1ms"
+"""
+
+
+@pytest.fixture
+def cards(serve, tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+
+    def start(*flags, gpus="emulated:v100"):
+        return serve(
+            tmp_path / "app.py", "--gpus", gpus, "--scenario", str(tmp_path / "scenario.toml"), *flags
+        )
+
+    return start
+
+
+@pytest.fixture
+def refused(attempt, tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+
+    def start(*flags, code=2):
+        served = attempt(tmp_path / "app.py", *flags)
+        assert served.ended() == code
+        return served.output
+
+    return start
+
+
+def books(served, gpu=0):
+    return {one["name"]: one for one in served.status()["gpus"][gpu]["usage"]}
+
+
+def members(served, gpu=0):
+    return {one["name"]: one for one in served.status()["gpus"][gpu]["members"]}
+
+
+def test_calls_of_stages_on_a_gpu_are_held_for_their_models_time_and_booked(cards):
+    served = cards("--grain", "fine")
+    before = books(served)["cards/one"]
+
+    answers = [served.call(text="a") for _ in range(5)]
+
+    assert {answer.text for answer in answers} == {"a1-2"}
+    one, two = books(served)["cards/one"], books(served)["cards/two"]
+    assert one["grants"] - before["grants"] == 5
+    assert one["declared"], two["declared"] == (1 << 30, 2 << 30)
+    assert (one["sm_seconds"] - before["sm_seconds"]) / 40 >= 5 * 0.005  # half of 80 SMs
+    timing = answers[0].headers["Server-Timing"]
+    assert "gpu-lease;dur=" in timing
+    assert served.metric("regrain_gpu_grants_total", gpu="0", function="cards/one") == one["grants"]
+    assert served.metric("regrain_gpu_memory_bytes", function="cards/two", state="declared") == 2 << 30
+
+
+def test_a_fused_group_needs_the_memory_of_its_stages_and_the_sms_of_the_hungriest(cards, until):
+    served = cards("--grain", "fine", gpus="emulated:v100x2")
+
+    changed = requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60)
+
+    assert changed.status_code == 200, changed.text
+    until(lambda: served.status()["transitions"][0]["state"] == "done", "the old plan has ended")
+    found = members(served, 0) | members(served, 1)
+    assert list(found) == ["cards/one+between+two"]
+    assert found["cards/one+between+two"]["share"]["memory"] == 3 << 30
+    assert served.call(text="a").text == "a1-2"
+
+
+def test_shares_are_settings(cards):
+    served = cards("--gpu-shares", "0.25", "--grain", "fine")
+    before = books(served)
+
+    assert served.call(text="a").status_code == 200
+
+    grants = books(served)["cards/two"]["grants"] - before["cards/two"]["grants"]
+    used = books(served)["cards/two"]["sm_seconds"] - before["cards/two"]["sm_seconds"]
+    assert grants == 1
+    assert used < 20 * 1.0  # of 80 SMs for less than a second
+
+
+def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
+    served = cards("--grain", "coarse", gpus="emulated:v100")
+    (pid,) = served.replicas()
+
+    for _ in range(6):  # six times 3 GiB would be more than the card has
+        os.kill(served.replicas()[0], signal.SIGKILL)
+        until(lambda old=pid: served.replicas() not in ([], [old]), "another replica serves")
+        (pid,) = served.replicas()
+        assert served.call(text="a").text == "a1-2"
+
+    assert [one["pid"] for one in served.status()["gpus"][0]["members"]] == [pid]
+    assert served.status()["gpus"][0]["free_memory"] == (16 - 3) << 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--gpus", "emulated:v100"), "REGRAIN_SCENARIO (--scenario) is missing"),
+        (("--gpus", "emulated:b100", "--scenario", "scenario.toml"), "v100"),
+        (("--gpus", "emulated:v100", "--scenario", "none.toml"), "none.toml"),
+        (
+            ("--gpus", "emulated:v100", "--scenario", "scenario.toml", "--replicas", "6"),
+            "the replicas of one+between+two do not fit together",
+        ),
+        (("--gpu-shares", "1.5"), "shares must be above 0 and up to 1"),
+        (("--gpu-shares", "three=0.5"), "there is no group 'three'"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_start(refused, flags, said):
+    assert said in refused(*flags)
+
+
+def test_more_replicas_than_the_cards_hold_are_refused_and_the_old_plan_stays(cards):
+    served = cards("--grain", "coarse")
+
+    answer = requests.post(f"{served.admin_url}/scale", json={"group": "one", "replicas": 6}, timeout=60)
+
+    assert answer.status_code == 400, answer.text
+    assert "do not fit together; there are left: GPU 0 (v100) 16384 MiB" in answer.json()["detail"]
+    assert served.call(text="a").text == "a1-2"
+
+
+@pytest.fixture
+def arbiters(tmp_path):
+    """Arbiters of a process of their own, as `regrain gpu serve` starts them; called again, they start again."""
+    running = []
+
+    def start():
+        if running:
+            running.pop().terminate_and_wait()
+        process = Arbiters(tmp_path / "gpus")
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.terminate_and_wait()
+
+
+class Arbiters:
+    def __init__(self, folder):
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [*REGRAIN, "gpu", "serve", "--gpus", "emulated:v100", "--folder", str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert "80 SMs, 16 GiB" in self.process.stdout.readline()
+
+    def terminate_and_wait(self):
+        self.process.terminate()
+        assert self.process.wait(10) == 0
+        self.process.stdout.close()
+
+    def run(self, *args):
+        ran = subprocess.run(
+            [*REGRAIN, "gpu", *args, "--folder", str(self.folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.stdout if ran.returncode == 0 else ran.stderr
+
+
+def test_two_apps_share_a_gpu_and_outlive_its_arbiter(cards, arbiters, until):
+    shared = arbiters()
+    flags = ("--gpu-folder", str(shared.folder), "--grain", "coarse")
+    first, second = cards(*flags), cards(*flags)
+
+    assert {served.call(text="a").text for served in (first, second)} == {"a1-2"}
+    told = shared.run("status")
+    assert told.count("cards/one+between+two") == 1 + 2  # books by function, and two clients
+    client = [line.split() for line in told.splitlines() if " 80 " not in line][-1][0]
+    assert shared.run("share", client, "--weight", "3") == ""
+    assert "3" in [line.split()[3] for line in shared.run("status").splitlines() if line.startswith(client)]
+    assert "no client 99" in shared.run("share", "99", "--weight", "3")
+
+    arbiters()
+    until(lambda: first.call(text="a").status_code == 200, "the first app has found the new arbiter")
+    assert second.call(text="a").text == "a1-2"
+
+
+def test_a_second_arbiter_for_a_gpu_is_refused(arbiters):
+    shared = arbiters()
+
+    second = subprocess.run(
+        [*REGRAIN, "gpu", "serve", "--gpus", "emulated:v100", "--folder", str(shared.folder)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert second.returncode == 1
+    assert "another arbiter (process" in second.stderr

@@ -1,0 +1,185 @@
+"""`regrain gpu`: share the GPUs of a node among several apps, and see who has what of them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from regrain.cards import Card, parse_gpus
+from regrain.errors import SpecError
+from regrain.wire.lease import Share, Status
+from regrain_watchdog.cli import tables
+from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.operate import adjust, look
+from regrain_watchdog.gpu.server import Server
+from regrain_watchdog.words import duration, share, size
+
+SOCKET = "gpu{}.sock"
+folder_option = click.option(
+    "--folder",
+    required=True,
+    envvar="REGRAIN_GPU_FOLDER",
+    show_envvar=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the sockets of the arbiters are.",
+)
+
+
+@click.group("gpu")
+def command() -> None:
+    """Share the GPUs of a node among several apps, and see who has what of them.
+
+    \b
+    Examples:
+      regrain gpu serve --gpus emulated:v100x2 --folder /run/regrain
+      REGRAIN_GPU_FOLDER=/run/regrain regrain run app.py --gpus emulated:v100x2 --scenario scenario.toml
+      regrain gpu status --folder /run/regrain
+    """  # noqa: D301
+
+
+@command.command("serve")
+@click.option(
+    "--gpus", required=True, envvar="REGRAIN_GPUS", show_envvar=True, help='Such as "emulated:v100x2".'
+)
+@folder_option
+def serve(*, gpus: str, folder: Path) -> None:
+    """Serve an arbiter for each GPU until SIGINT or SIGTERM.
+
+    Apps that are told the same folder take their leases here. One that is started again is found by them again, and
+    what was leased before counts no more.
+
+    \b
+    Examples:
+      regrain gpu serve --gpus emulated:v100x2 --folder /run/regrain
+    """  # noqa: D301
+    cards = parse_gpus(gpus)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asyncio.run(_serve(cards, folder))
+
+
+@command.command("status")
+@folder_option
+def status(*, folder: Path) -> None:
+    """Show what each function has had of each GPU, and what it holds and waits for now.
+
+    \b
+    Examples:
+      regrain gpu status --folder /run/regrain
+    """  # noqa: D301
+    for path in _sockets(folder):
+        found = look(path)
+        click.echo(headline(path, found))
+        tables.show(usage(found))
+        if found.members:
+            tables.show(members(found))
+
+
+@command.command("share")
+@click.argument("client", type=int)
+@click.option("--gpu", "number", default=0, show_default=True, help="Which GPU.")
+@click.option("--weight", type=float, help="Part of the SM-seconds beside the weights of others that wait.")
+@click.option("--floor", type=float, help="Fraction of the SM-seconds that it gets for sure.")
+@click.option("--ceiling", type=float, help="Fraction of them that it never exceeds.")
+@click.option("--priority", type=int, help="Smaller goes first.")
+@folder_option
+def put(*, client: int, number: int, folder: Path, **wanted: float | None) -> None:
+    """Change what a client is entitled to, from now on; CLIENT is its number in `regrain gpu status`.
+
+    \b
+    Examples:
+      regrain gpu share 3 --weight 2 --floor 0.25 --folder /run/regrain
+    """  # noqa: D301
+    path = folder / SOCKET.format(number)
+    before = next((one.share for one in look(path).members if one.client == client), None)
+    if before is None:
+        raise SpecError(f"there is no client {client} on GPU {number}")
+    adjust(path, client, changed(before, wanted))
+
+
+def changed(before: Share, wanted: dict[str, float | None]) -> Share:
+    """Return a share with the fields changed that are wanted otherwise; SpecError if that is none."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return Share(
+        weight=given.get("weight", before.weight),
+        floor=given.get("floor", before.floor),
+        ceiling=given.get("ceiling", before.ceiling),
+        priority=int(given.get("priority", before.priority)),
+        memory=before.memory,
+    )
+
+
+def headline(path: Path, found: Status) -> str:
+    """Return a device in one line."""
+    free = f"{found.free_sms} of {found.sms} SMs and {size(found.free_memory)} of {size(found.memory)} free"
+    return f"{path.stem}  {free}, epoch {found.epoch}"
+
+
+def usage(found: Status) -> Table:
+    """Return what each function has had as a table."""
+    columns = ("function", "SM-seconds", "reserved", "leases", "waited", "overuse", "declared", "quarantined")
+    table = tables.table(*columns)
+    for one in found.usage:
+        table.add_row(
+            one.name,
+            f"{one.sm_seconds:.1f}",
+            f"{one.reserved_sm_seconds:.1f}",
+            str(one.grants),
+            duration(one.lease_wait),
+            duration(one.overuse),
+            size(one.declared),
+            size(one.quarantined),
+        )
+    return table
+
+
+def members(found: Status) -> Table:
+    """Return who shares the device now as a table."""
+    table = tables.table(
+        "client", "function", "pid", "weight", "floor", "ceiling", "priority", "SMs", "waits"
+    )
+    for one in found.members:
+        entitled = one.share
+        numbers = (
+            f"{entitled.weight:g}",
+            share(entitled.floor),
+            share(entitled.ceiling),
+            str(entitled.priority),
+        )
+        table.add_row(str(one.client), one.name, str(one.pid), *numbers, str(one.sms), str(one.waiting))
+    return table
+
+
+def _sockets(folder: Path) -> list[Path]:
+    found = sorted(folder.glob(SOCKET.format("*")), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise SpecError(f"there is no arbiter in {folder}; start one with `regrain gpu serve`")
+    return found
+
+
+async def _serve(cards: Sequence[Card], folder: Path) -> None:
+    """Serve until told to end."""
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    servers = [
+        Server(folder / SOCKET.format(number), Device(sms=card.sms, memory=card.memory))
+        for number, card in enumerate(cards)
+    ]
+    begun: list[Server] = []
+    try:
+        for server, card in zip(servers, cards, strict=True):
+            server.start()
+            begun.append(server)
+            click.echo(f"regrain: {server.path}: {card.name}, {card.sms} SMs, {size(card.memory)}")
+        began = time.monotonic()
+        await ended.wait()
+        click.echo(f"regrain: served for {duration(time.monotonic() - began)}")
+    finally:
+        for server in begun:
+            server.stop()

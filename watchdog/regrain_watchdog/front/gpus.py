@@ -1,0 +1,263 @@
+"""The GPUs of the node as the front shares them out: an arbiter for each, and which replica is on which."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import structs
+
+from regrain.cards import Card, parse_gpus
+from regrain.errors import RequestError, SpecError
+from regrain.plan import GpuShare, Group, Plan
+from regrain.wire import frames
+from regrain.wire.lease import LeaseError, Share, Status
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.operate import look
+from regrain_watchdog.gpu.server import Server
+from regrain_watchdog.policy import place
+from regrain_watchdog.policy.place import Room
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+LOOK = 1.0
+"""Seconds between two looks at the books of an arbiter that another process serves."""
+NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
+
+
+class Arbiter(Protocol):
+    """An arbiter as the front needs it: where it serves, and its books."""
+
+    @property
+    def path(self) -> Path:
+        """Return where it serves."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+    def status(self) -> Status:
+        """Return its books."""
+
+
+class Far:
+    """An arbiter that another process serves; its books are read every LOOK seconds, off the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._books = NOTHING
+        self._looking: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Find it; LeaseError where none serves."""
+        self._books = await asyncio.to_thread(look, self.path)
+        self._looking = asyncio.ensure_future(self._look())
+
+    def start(self) -> None:
+        """Do nothing: it serves already."""
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def status(self) -> Status:
+        """Return its books as they were when it last answered."""
+        return self._books
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                self._books = await asyncio.to_thread(look, self.path)
+            except LeaseError as error:
+                logger.warning("%s", error)
+
+
+class Gpus:
+    """GPUs, and the replicas that have a share of one.
+
+    app: its name, before that of a function in the arbiter's books.
+    folder: where arbiters serve already, several fronts share; "" to serve our own.
+    scenario: the file that says what stages stand for on emulated GPUs.
+    """
+
+    def __init__(self, app: str, cards: Sequence[Card], *, folder: str, backend: str, scenario: str) -> None:
+        self.cards = tuple(cards)
+        self._app = app
+        self._backend = backend
+        self._scenario = str(Path(scenario).absolute()) if scenario else ""
+        self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
+        paths = [Path(folder or self._own_folder) / f"gpu{number}.sock" for number in range(len(self.cards))]
+        self.arbiters: list[Arbiter] = [
+            Far(path.absolute()) if folder else Server(path, Device(sms=card.sms, memory=card.memory))
+            for path, card in zip(paths, self.cards, strict=True)
+        ]
+        self._seats: dict[int, tuple[int, GpuShare]] = {}
+
+    @property
+    def _own_folder(self) -> str:
+        return self._own.name if self._own is not None else ""
+
+    async def start(self) -> None:
+        """Serve the arbiters, or find those that serve already; LeaseError where that cannot be.
+
+        SpecError where a device is another than the settings say.
+        """
+        for arbiter, card in zip(self.arbiters, self.cards, strict=True):
+            if isinstance(arbiter, Far):
+                await arbiter.begin()
+            else:
+                arbiter.start()
+            found = arbiter.status()
+            if (found.sms, found.memory) != (card.sms, card.memory):
+                has = f"{found.sms} SMs and {found.memory // MIB} MiB"
+                raise SpecError(f"gpus says {card.name}, the device of {arbiter.path} has {has}")
+
+    def stop(self) -> None:
+        """Serve them no more."""
+        for arbiter in self.arbiters:
+            arbiter.stop()
+        if self._own is not None:
+            self._own.cleanup()
+
+    def status(self) -> list[dict[str, object]]:
+        """Return what the status tells of each device: the card, and its arbiter's books."""
+        return [
+            {"gpu": number, "card": card.name, "path": str(arbiter.path), **_named(arbiter.status())}
+            for number, (card, arbiter) in enumerate(zip(self.cards, self.arbiters, strict=True))
+        ]
+
+    def check(self, plan: Plan) -> None:
+        """Refuse (SpecError) a plan that these GPUs could not hold if they had nothing else."""
+        empty = [Room(card.memory) for card in self.cards]
+        for group in plan.groups:
+            if group.gpu is not None and place.choose(empty, group.gpu) is None:
+                raise SpecError(f"{_needs(group)}; {self._have(empty)}")
+        if place.place(empty, _shares(plan, None)) is None:
+            raise SpecError(f"the replicas of {plan.grain} do not fit together; {self._have(empty)}")
+
+    def check_room(self, plan: Plan, missing: dict[str, int]) -> None:
+        """Refuse (RequestError, 409) replicas that do not fit beside what there is."""
+        rooms = self.rooms()
+        if place.place(rooms, _shares(plan, missing)) is None:
+            holders = ", ".join(
+                sorted({f"GPU {at}: {share.memory // MIB} MiB" for at, share in self._seats.values()})
+            )
+            detail = f"the GPUs have no room for the new plan beside the old one; {self._have(rooms)}; held: {holders}"
+            raise RequestError(HTTPStatus.CONFLICT, detail)
+
+    def rooms(self) -> list[Room]:
+        """Return what each device has left beside our replicas and those of other apps."""
+        rooms = [Room(card.memory) for card in self.cards]
+        for device, share in self._seats.values():
+            rooms[device] = rooms[device].less(share)
+        for device, arbiter in enumerate(self.arbiters):
+            for member in arbiter.status().members:
+                if not member.name.startswith(f"{self._app}/"):
+                    share = GpuShare(memory=member.share.memory, floor=member.share.floor)
+                    rooms[device] = rooms[device].less(share)
+        return rooms
+
+    def seat(self, replica: int, group: Group) -> frames.Entitle | None:
+        """Give a new replica a device; None if it needs none, or none has room (it then says so when it loads)."""
+        if group.gpu is None:
+            return None
+        device = place.choose(self.rooms(), group.gpu)
+        if device is None:
+            logger.warning("no GPU has room for another replica of %s", group.name)
+            device = 0
+        self._seats[replica] = (device, group.gpu)
+        return self._entitle(device, group, group.gpu)
+
+    def move(self, replica: int, group: Group) -> frames.Entitle | None:
+        """Say what a replica is entitled to that serves another group now, on the device where it is."""
+        seat = self._seats.get(replica)
+        if seat is None or group.gpu is None or seat[1] == group.gpu:
+            return None
+        self._seats[replica] = (seat[0], group.gpu)
+        return self._entitle(seat[0], group, group.gpu)
+
+    def leave(self, replica: int) -> None:
+        """A replica has ended."""
+        self._seats.pop(replica, None)
+
+    def _entitle(self, device: int, group: Group, gpu: GpuShare) -> frames.Entitle:
+        return frames.Entitle(
+            path=str(self.arbiters[device].path),
+            name=f"{self._app}/{group.name}",
+            backend=self._backend,
+            device=device,
+            fraction=gpu.fraction,
+            share=Share(
+                weight=gpu.weight,
+                floor=gpu.floor,
+                ceiling=gpu.ceiling,
+                priority=gpu.priority,
+                memory=gpu.memory,
+            ),
+            card=self.cards[device].name,
+            scenario=self._scenario,
+        )
+
+    def _have(self, rooms: Sequence[Room]) -> str:
+        left = ", ".join(
+            f"GPU {number} ({card.name}) {room.memory // MIB} MiB and {room.floor:.3g} of its SMs"
+            for number, (card, room) in enumerate(zip(self.cards, rooms, strict=True))
+        )
+        return f"there are left: {left}"
+
+
+async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
+    """Serve the arbiters of the GPUs that the settings name; None without any.
+
+    Raises:
+        SpecError: a setting is none, or the plan could not be held.
+        LeaseError: no arbiter serves where the settings say.
+    """
+    if not config.gpus:
+        return None
+    if config.scenario and not Path(config.scenario).is_file():
+        raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
+    cards = parse_gpus(config.gpus)
+    gpus = Gpus(app, cards, folder=config.gpu_folder, backend="emulated", scenario=config.scenario)
+    gpus.check(plan)
+    try:
+        await gpus.start()
+    except BaseException:
+        gpus.stop()
+        raise
+    return gpus
+
+
+def _shares(plan: Plan, missing: dict[str, int] | None) -> list[GpuShare]:
+    return [
+        group.gpu
+        for group in plan.groups
+        if group.gpu is not None
+        for _ in range(group.replicas if missing is None else missing.get(group.name, 0))
+    ]
+
+
+def _named(status: Status) -> dict[str, object]:
+    """Return an arbiter's status with the names of its fields, as JSON has it."""
+    return {
+        **structs.asdict(status),
+        "members": [{**structs.asdict(one), "share": structs.asdict(one.share)} for one in status.members],
+        "usage": [structs.asdict(one) for one in status.usage],
+    }
+
+
+def _needs(group: Group) -> str:
+    share = group.gpu or GpuShare()
+    reserved = f" and reserves {share.floor:g} of the SMs" if share.floor else ""
+    return f"a replica of {group.name} needs {share.memory // MIB} MiB of a GPU{reserved}, which fits on none"

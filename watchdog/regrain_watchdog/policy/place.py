@@ -1,0 +1,52 @@
+"""On which GPU a replica goes: its share lies on one device, with memory and floor that nobody else has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from regrain.plan import GpuShare
+
+EXACT = 1e-9
+"""What sums of floors may be off by in floating point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a device has left: bytes of memory, and the part of its SM-seconds that no floor reserves."""
+
+    memory: int
+    floor: float = 1.0
+
+    def fits(self, share: GpuShare) -> bool:
+        """Whether a share can go here."""
+        return share.memory <= self.memory and share.floor <= self.floor + EXACT
+
+    def less(self, share: GpuShare) -> Room:
+        """Return what is left beside a share."""
+        return replace(self, memory=self.memory - share.memory, floor=self.floor - share.floor)
+
+
+def choose(rooms: Sequence[Room], share: GpuShare) -> int | None:
+    """Return the device for one more share: of those where it fits, the one with the most SM-seconds free.
+
+    Then the one with the most memory, so that load spreads; None where it fits nowhere.
+    """
+    able = [place for place, room in enumerate(rooms) if room.fits(share)]
+    return max(able, key=lambda place: (rooms[place].floor, rooms[place].memory, -place), default=None)
+
+
+def place(rooms: Sequence[Room], shares: Sequence[GpuShare]) -> list[int] | None:
+    """Return a device for each share; None where they do not fit together.
+
+    First-fit, the largest first. It may miss a packing that exists; a share is never put where it does not fit.
+    """
+    left, found = list(rooms), [0] * len(shares)
+    order = sorted(range(len(shares)), key=lambda one: (shares[one].memory, shares[one].floor), reverse=True)
+    for one in order:
+        at = next((place for place, room in enumerate(left) if room.fits(shares[one])), None)
+        if at is None:
+            return None
+        left[at] = left[at].less(shares[one])
+        found[one] = at
+    return found
