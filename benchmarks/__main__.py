@@ -25,6 +25,8 @@ BENCHMARKS = (
     "chaos",
     "sigterm",
     "soak",
+    "arbiter",
+    "emulated",
 )
 
 
