@@ -1,5 +1,6 @@
 """Apps whose stages need a GPU, on emulated ones: what they get, what they wait for, what is refused."""
 
+import json
 import os
 import signal
 import subprocess
@@ -243,3 +244,21 @@ def test_a_second_arbiter_for_a_gpu_is_refused(arbiters):
 
     assert second.returncode == 1
     assert "another arbiter (process" in second.stderr
+
+
+def test_who_held_what_when_is_drawn(cards, run_cli, tmp_path):
+    served = cards("--grain", "fine")
+    assert served.call(text="a").status_code == 200
+
+    told = run_cli("gpu", "status")
+    assert "cards/two" in told.stdout, told.stderr
+    for name in ("held.svg", "held.png", "held.json"):
+        drawn = run_cli("gpu", "timeline", "-o", str(tmp_path / name))
+        assert (drawn.returncode, drawn.stderr) == (0, "")
+
+    assert "cards/two" in (tmp_path / "held.svg").read_text()
+    assert (tmp_path / "held.png").read_bytes().startswith(b"\x89PNG")
+    events = json.loads((tmp_path / "held.json").read_text())["traceEvents"]
+    assert {"cards/one", "cards/two"} <= {event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert "none of number 7" in run_cli("gpu", "timeline", "--gpu", "7", "-o", "x.svg").stderr
+    assert "was '.gif'" in run_cli("gpu", "timeline", "-o", "x.gif").stderr

@@ -5,30 +5,80 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
+from msgspec import Struct
 from rich.table import Table
 
 from regrain.cards import Card, parse_gpus
 from regrain.errors import SpecError
 from regrain.wire.lease import Share, Status
-from regrain_watchdog.cli import tables
+from regrain_watchdog.cli import admin, tables
+from regrain_watchdog.gpu import timeline as drawing
 from regrain_watchdog.gpu.limits import Device
-from regrain_watchdog.gpu.operate import adjust, look
+from regrain_watchdog.gpu.operate import adjust, look, recall
 from regrain_watchdog.gpu.server import Server
+from regrain_watchdog.picture.svg import png
 from regrain_watchdog.words import duration, share, size
 
 SOCKET = "gpu{}.sock"
+Command = TypeVar("Command", bound=Callable[..., object])
 folder_option = click.option(
     "--folder",
     required=True,
     envvar="REGRAIN_GPU_FOLDER",
     show_envvar=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the sockets of the arbiters are.",
+    help="Where the sockets of the arbiters are made.",
 )
+
+
+def where(command: Command) -> Command:
+    """Give a command the options that say where arbiters serve: --folder, or those of a running app."""
+    command = click.option(
+        "--folder",
+        envvar="REGRAIN_GPU_FOLDER",
+        show_envvar=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where the sockets of the arbiters are. [default: those of the running app]",
+    )(command)
+    return admin.target(command)
+
+
+class Shared(Struct, frozen=True):
+    """A GPU of an app: the socket of its arbiter."""
+
+    path: str
+
+
+class Sharing(Struct, frozen=True):
+    """What is needed of an app's GET /status."""
+
+    gpus: list[Shared] = []
+
+
+def arbiters(folder: Path | None, url: str, app: str) -> list[Path]:
+    """Return the sockets of the arbiters that are meant; SpecError where there are none."""
+    if folder is None:
+        found = [Path(one.path) for one in admin.get(admin.address(url, app), "/status", Sharing).gpus]
+        if not found:
+            raise SpecError("the app has no GPUs; give it some with --gpus, or name a --folder")
+        return found
+    found = sorted(folder.glob(SOCKET.format("*")), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise SpecError(f"there is no arbiter in {folder}; start one with `regrain gpu serve`")
+    return found
+
+
+def arbiter(number: int, folder: Path | None, url: str, app: str) -> Path:
+    """Return the socket of one GPU's arbiter; SpecError where there is no such GPU."""
+    found = arbiters(folder, url, app)
+    if not 0 <= number < len(found):
+        raise SpecError(f"there are {len(found)} GPUs, none of number {number}")
+    return found[number]
 
 
 @click.group("gpu")
@@ -64,15 +114,16 @@ def serve(*, gpus: str, folder: Path) -> None:
 
 
 @command.command("status")
-@folder_option
-def status(*, folder: Path) -> None:
+@where
+def status(*, folder: Path | None, url: str, app: str) -> None:
     """Show what each function has had of each GPU, and what it holds and waits for now.
 
     \b
     Examples:
+      regrain gpu status
       regrain gpu status --folder /run/regrain
     """  # noqa: D301
-    for path in _sockets(folder):
+    for path in arbiters(folder, url, app):
         found = look(path)
         click.echo(headline(path, found))
         tables.show(usage(found))
@@ -87,19 +138,52 @@ def status(*, folder: Path) -> None:
 @click.option("--floor", type=float, help="Fraction of the SM-seconds that it gets for sure.")
 @click.option("--ceiling", type=float, help="Fraction of them that it never exceeds.")
 @click.option("--priority", type=int, help="Smaller goes first.")
-@folder_option
-def put(*, client: int, number: int, folder: Path, **wanted: float | None) -> None:
+@where
+def put(*, client: int, number: int, folder: Path | None, url: str, app: str, **wanted: float | None) -> None:
     """Change what a client is entitled to, from now on; CLIENT is its number in `regrain gpu status`.
 
     \b
     Examples:
       regrain gpu share 3 --weight 2 --floor 0.25 --folder /run/regrain
     """  # noqa: D301
-    path = folder / SOCKET.format(number)
+    path = arbiter(number, folder, url, app)
     before = next((one.share for one in look(path).members if one.client == client), None)
     if before is None:
         raise SpecError(f"there is no client {client} on GPU {number}")
     adjust(path, client, changed(before, wanted))
+
+
+@command.command("timeline")
+@click.option("--gpu", "number", default=0, show_default=True, help="Which GPU.")
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file: .svg, .png, or .json for chrome://tracing and Perfetto.",
+)
+@where
+def timeline(*, number: int, output: Path, folder: Path | None, url: str, app: str) -> None:
+    """Draw who held which part of a GPU when, as far back as its arbiter remembers.
+
+    \b
+    Examples:
+      regrain gpu timeline -o timeline.svg
+      regrain gpu timeline --folder /run/regrain --gpu 1 -o trace.json
+    """  # noqa: D301
+    path = arbiter(number, folder, url, app)
+    held, sms = recall(path), look(path).sms
+    drawn = drawing.svg(held, sms, title=path.stem)
+    match output.suffix:
+        case ".svg":
+            output.write_text(drawn)
+        case ".png":
+            output.write_bytes(png(drawn))
+        case ".json":
+            output.write_bytes(drawing.trace(held))
+        case other:
+            raise SpecError(f"a timeline is a .svg, .png or .json; was {other!r}")
+    click.echo(f"{len(held)} leases in {output}")
 
 
 def changed(before: Share, wanted: dict[str, float | None]) -> Share:
@@ -153,13 +237,6 @@ def members(found: Status) -> Table:
         )
         table.add_row(str(one.client), one.name, str(one.pid), *numbers, str(one.sms), str(one.waiting))
     return table
-
-
-def _sockets(folder: Path) -> list[Path]:
-    found = sorted(folder.glob(SOCKET.format("*")), key=lambda path: (len(path.name), path.name))
-    if not found:
-        raise SpecError(f"there is no arbiter in {folder}; start one with `regrain gpu serve`")
-    return found
 
 
 async def _serve(cards: Sequence[Card], folder: Path) -> None:
