@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import itertools
 import json
+import random
 import socket
 import threading
 import time
@@ -13,15 +16,25 @@ from dataclasses import dataclass
 import pytest
 import uvloop
 
+from regrain.grain import make_plan
 from regrain.graph import Graph, Ref
 from regrain.manifest import Manifest, Parameter, SLOSpec
-from regrain_watchdog.front.call import Reply
+from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener
+from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.replica import State
+from regrain_watchdog.front.service import App
+from regrain_watchdog.front.streaming import Stream
+from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.policy import resident
 
 PATIENCE = 10.0
+START = 20.0
+"""Seconds that a test with real replicas has for each step: they start, load and end there."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,132 @@ class Served(Client):
         super().__init__(listener.port)
         self.loop, self.service, self.measure = loop, service, measure
         self.ingress, self.listener = ingress, listener
+
+
+async def until_soon(claim):
+    """Wait for what this thread's loop, or another process, is about to make true."""
+    end = time.monotonic() + START
+    while not claim():
+        assert time.monotonic() < end, "it did not come true"
+        await asyncio.sleep(0.002)
+
+
+class Callers:
+    """So many callers that ask one after another as long as the block lasts; whatever goes wrong ends it badly."""
+
+    def __init__(self, ask, count):
+        self.answered = 0
+        self._ask, self._count, self._ended = ask, count, asyncio.Event()
+
+    async def _call(self, seed):
+        rng = random.Random(seed)
+        while not self._ended.is_set():
+            await asyncio.wait_for(self._ask(rng), START)
+            self.answered += 1
+
+    async def more(self, count):
+        """Wait until so many more have been answered."""
+        enough = self.answered + count
+        await until_soon(lambda: self.answered >= enough)
+
+    async def __aenter__(self):
+        self._calling = asyncio.gather(*(self._call(seed) for seed in range(self._count)))
+        return self
+
+    async def __aexit__(self, *_):
+        self._ended.set()
+        await asyncio.wait_for(self._calling, START)
+
+
+class Stand:
+    """An app of two stages or more on real replicas, without a server: plans come and go as a test says."""
+
+    def __init__(self, manifest, crew):
+        self.manifest, self.crew, self.live = manifest, crew, None
+
+    def app(self, grain, replicas=""):
+        plan = make_plan(self.manifest, grain, replicas)
+        return App(plan, self.crew, max_queue=500, measure=Measure(), failed=lambda _: None)
+
+    async def change(self, grain, replicas="", *, drained=True):
+        with self.live.turn():
+            change = await asyncio.wait_for(self.live.change(self.app(grain, replicas)), START)
+        if drained:
+            await self.drained()
+        return change
+
+    async def drained(self):
+        await asyncio.wait_for(self.live.drained(), START)
+
+    def call(self, text="a"):
+        now = time.monotonic()
+        return asyncio.ensure_future(
+            self.live.submit(Call(id="c", values={"text": text}, headers=b"", arrived=now))
+        )
+
+    async def ask(self, text="a"):
+        said, *told = (await asyncio.wait_for(self.call(text), START)).value.split()
+        assert said == text
+        return tuple(map(int, told))
+
+    def stream(self, text):
+        call = Call(id="c", values={"text": text}, headers=b"", arrived=time.monotonic())
+        return Stream(self.live, call)
+
+    async def take(self, text, limit=None):
+        """Read a stream, to its end or so many items of it."""
+        stream, items = self.stream(text), []
+        try:
+            await stream.begin()
+            async for item in stream:
+                items.append(item)
+                if len(items) == limit:
+                    break
+        finally:
+            stream.close()
+        return items
+
+    @property
+    def pids(self):
+        return sorted(replica.pid for replica in self.crew.replicas if replica.pid)
+
+    def ready(self, count):
+        replicas = self.crew.replicas
+        return len(replicas) == count and all(one.state is State.READY for one in replicas)
+
+    async def until(self, claim):
+        await until_soon(claim)
+
+    def callers(self, ask, count):
+        return Callers(ask, count)
+
+
+@pytest.fixture
+def standing(tmp_path):
+    """Stand an app up for a block's length, from its code; afterwards nothing of a call must be left."""
+
+    @contextlib.asynccontextmanager
+    async def _standing(
+        code, grain="coarse", replicas="", *, keeps=resident.PLAN, sample="sample", patience=START
+    ):
+        path = tmp_path / "pair_app.py"
+        path.write_text(code)
+        zygote = Zygote(str(path), died=lambda _: None, exited=lambda *_: None, numbers=itertools.count(1))
+        stand = None
+        try:
+            manifest = await zygote.hello(START)
+            stand = Stand(manifest, Crew(manifest, zygote, memory=1 << 26, keeps=keeps))
+            app = stand.app(grain, replicas)
+            stand.live = Live(app, patience=patience, sample=lambda _: {"text": sample})
+            await asyncio.wait_for(app.start({"text": sample}), START)
+            yield stand
+            assert stand.crew.pool.in_use <= 1 << 20
+        finally:
+            if stand is not None and stand.live is not None:
+                await asyncio.wait_for(stand.live.stop(), START)
+            await zygote.stop()
+
+    return _standing
 
 
 def until(claim):

@@ -1,24 +1,13 @@
 """Replicas that serve one plan after another, and what they keep loaded."""
 
 import asyncio
-import contextlib
-import itertools
 import os
 import signal
-import time
 
 import pytest
 
 from regrain.errors import RequestError, SpecError
-from regrain.grain import make_plan
-from regrain_watchdog.front.call import Call
-from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.keeping import keep
-from regrain_watchdog.front.live import Live
-from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import State
-from regrain_watchdog.front.service import App
-from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import resident
 
 pytestmark = pytest.mark.process
@@ -66,76 +55,13 @@ def run(text: str) -> str:
 """
 
 
-class Stand:
-    def __init__(self, manifest, crew):
-        self.manifest, self.crew, self.live = manifest, crew, None
-
-    def app(self, grain, replicas=""):
-        plan = make_plan(self.manifest, grain, replicas)
-        return App(plan, self.crew, max_queue=500, measure=Measure(), failed=lambda _: None)
-
-    async def change(self, grain, replicas="", *, drained=True):
-        with self.live.turn():
-            change = await asyncio.wait_for(self.live.change(self.app(grain, replicas)), TIMEOUT)
-        if drained:
-            await asyncio.wait_for(self.live.drained(), TIMEOUT)
-        return change
-
-    def call(self, text="a"):
-        now = time.monotonic()
-        return asyncio.ensure_future(
-            self.live.submit(Call(id="c", values={"text": text}, headers=b"", arrived=now))
-        )
-
-    async def ask(self, text="a"):
-        said, *told = (await asyncio.wait_for(self.call(text), TIMEOUT)).value.split()
-        assert said == text
-        return tuple(map(int, told))
-
-    @property
-    def pids(self):
-        return sorted(replica.pid for replica in self.crew.replicas if replica.pid)
-
-    def ready(self, count):
-        replicas = self.crew.replicas
-        return len(replicas) == count and all(one.state is State.READY for one in replicas)
-
-
-@contextlib.asynccontextmanager
-async def standing(folder, grain="coarse", replicas="", keeps=resident.PLAN):
-    (folder / "pair_app.py").write_text(APP)
-    zygote = Zygote(
-        str(folder / "pair_app.py"), died=lambda _: None, exited=lambda *_: None, numbers=itertools.count(1)
-    )
-    stand = None
-    try:
-        manifest = await zygote.hello(TIMEOUT)
-        stand = Stand(manifest, Crew(manifest, zygote, memory=1 << 26, keeps=keeps))
-        app = stand.app(grain, replicas)
-        stand.live = Live(app, patience=TIMEOUT, sample=lambda _: {"text": "sample"})
-        await asyncio.wait_for(app.start({"text": "sample"}), TIMEOUT)
-        yield stand
-        assert stand.crew.pool.in_use <= 1 << 20
-    finally:
-        if stand is not None and stand.live is not None:
-            await asyncio.wait_for(stand.live.stop(), TIMEOUT)
-        await zygote.stop()
-
-
-async def until(claim):
-    end = time.monotonic() + TIMEOUT
-    while not claim():
-        assert time.monotonic() < end, "it did not come true"
-        await asyncio.sleep(0.002)
-
-
 def run(scenario):
     asyncio.run(asyncio.wait_for(scenario(), 3 * TIMEOUT))
 
 
-def test_a_fuse_and_a_split_among_loaded_stages_start_and_end_no_process(tmp_path):
+def test_a_fuse_and_a_split_among_loaded_stages_start_and_end_no_process(standing):
     async def scenario():
-        async with standing(tmp_path, "fine", keeps=resident.ALL) as stand:
+        async with standing(APP, "fine", keeps=resident.ALL) as stand:
             pids = stand.pids
             for grain, replicas in [("coarse", "2"), ("fine", "1"), ("coarse", "2")]:
                 asked = [stand.call() for _ in range(20)]
@@ -150,30 +76,30 @@ def test_a_fuse_and_a_split_among_loaded_stages_start_and_end_no_process(tmp_pat
     run(scenario)
 
 
-def test_a_split_is_served_by_the_fused_replica_until_each_group_has_its_own(tmp_path):
+def test_a_split_is_served_by_the_fused_replica_until_each_group_has_its_own(standing):
     async def scenario():
-        async with standing(tmp_path) as stand:
+        async with standing(APP) as stand:
             (pid,) = stand.pids
 
             await stand.change("fine")
 
             assert stand.live.unready() == ""
             assert pid in (await stand.ask())[:2]
-            await until(lambda: stand.ready(2))
+            await stand.until(lambda: stand.ready(2))
             told = [await stand.ask() for _ in range(3)]
             assert len({*told[0][:2], *told[1][:2], *told[2][:2]}) == 2
             for function in stand.live.current.functions:
                 (replica,) = function.replicas
                 assert replica.home is function
-                await until(lambda replica=replica: replica.has_settled)
+                await stand.until(lambda replica=replica: replica.has_settled)
                 assert replica.resident == set(function.group.stages)
 
     run(scenario)
 
 
-def test_dropping_a_stage_gives_its_memory_back_and_is_measured(tmp_path):
+def test_dropping_a_stage_gives_its_memory_back_and_is_measured(standing):
     async def scenario():
-        async with standing(tmp_path, "fine", keeps=resident.ALL) as stand:
+        async with standing(APP, "fine", keeps=resident.ALL) as stand:
             before = {replica.pid: replica.memory for replica in stand.crew.replicas}
 
             freed = await keep(stand.crew, resident.PLAN, TIMEOUT)
@@ -186,9 +112,9 @@ def test_dropping_a_stage_gives_its_memory_back_and_is_measured(tmp_path):
     run(scenario)
 
 
-def test_replicas_take_in_further_stages_one_after_the_other_and_a_fuse_is_free_then(tmp_path):
+def test_replicas_take_in_further_stages_one_after_the_other_and_a_fuse_is_free_then(standing):
     async def scenario():
-        async with standing(tmp_path, "fine") as stand:
+        async with standing(APP, "fine") as stand:
             pids = stand.pids
 
             asked = [stand.call() for _ in range(30)]
@@ -206,9 +132,9 @@ def test_replicas_take_in_further_stages_one_after_the_other_and_a_fuse_is_free_
     run(scenario)
 
 
-def test_a_stage_that_cannot_be_taken_in_leaves_everything_as_it_was(tmp_path):
+def test_a_stage_that_cannot_be_taken_in_leaves_everything_as_it_was(standing, tmp_path):
     async def scenario():
-        async with standing(tmp_path, "fine") as stand:
+        async with standing(APP, "fine") as stand:
             pids = stand.pids
             (tmp_path / "broken").touch()
 
@@ -219,16 +145,16 @@ def test_a_stage_that_cannot_be_taken_in_leaves_everything_as_it_was(tmp_path):
 
             assert stand.crew.keeps == resident.PLAN
             assert stand.pids == pids
-            await until(lambda: all(replica.has_settled for replica in stand.crew.replicas))
+            await stand.until(lambda: all(replica.has_settled for replica in stand.crew.replicas))
             assert {tuple(replica.resident) for replica in stand.crew.replicas} == {("first",), ("second",)}
             await stand.ask()
 
     run(scenario)
 
 
-def test_scaling_one_group_leaves_the_processes_of_the_others_alone(tmp_path):
+def test_scaling_one_group_leaves_the_processes_of_the_others_alone(standing):
     async def scenario():
-        async with standing(tmp_path, "fine") as stand:
+        async with standing(APP, "fine") as stand:
             pids = stand.pids
 
             await stand.change("fine", "second=3")
@@ -242,11 +168,11 @@ def test_scaling_one_group_leaves_the_processes_of_the_others_alone(tmp_path):
     run(scenario)
 
 
-def test_a_call_of_the_old_plan_ends_there_on_replicas_that_serve_the_new_one_too(tmp_path):
+def test_a_call_of_the_old_plan_ends_there_on_replicas_that_serve_the_new_one_too(standing, tmp_path):
     async def scenario():
-        async with standing(tmp_path, "fine", keeps=resident.ALL) as stand:
+        async with standing(APP, "fine", keeps=resident.ALL) as stand:
             early = stand.call("gate")
-            await until((tmp_path / "waits").exists)
+            await stand.until((tmp_path / "waits").exists)
 
             change = await stand.change("coarse", "2", drained=False)
 
@@ -263,13 +189,13 @@ def test_a_call_of_the_old_plan_ends_there_on_replicas_that_serve_the_new_one_to
     run(scenario)
 
 
-def test_an_old_plan_whose_only_replica_dies_while_it_ends_is_served_all_the_same(tmp_path):
+def test_an_old_plan_whose_only_replica_dies_while_it_ends_is_served_all_the_same(standing, tmp_path):
     """What takes the dead one's place is stopped with the old plan."""
 
     async def scenario():
-        async with standing(tmp_path, "first | second") as stand:
+        async with standing(APP, "first | second") as stand:
             early = [stand.call("gate"), *(stand.call() for _ in range(3))]
-            await until((tmp_path / "waits").exists)
+            await stand.until((tmp_path / "waits").exists)
             old = {function.name: function.replicas[0].pid for function in stand.live.current.functions}
 
             await stand.change("coarse", drained=False)
@@ -280,15 +206,15 @@ def test_an_old_plan_whose_only_replica_dies_while_it_ends_is_served_all_the_sam
             for reply in await asyncio.wait_for(asyncio.gather(*early), TIMEOUT):
                 assert len(reply.value.split()) == 4
             await asyncio.wait_for(stand.live.drained(), TIMEOUT)
-            await until(lambda: stand.ready(1))
+            await stand.until(lambda: stand.ready(1))
             assert not set(old.values()) & set(stand.pids)
 
     run(scenario)
 
 
-def test_a_hundred_free_changes_under_load_and_kills_lose_nothing(tmp_path):
+def test_a_hundred_free_changes_under_load_and_kills_lose_nothing(standing):
     async def scenario():
-        async with standing(tmp_path, "fine", "2", keeps=resident.ALL) as stand:
+        async with standing(APP, "fine", "2", keeps=resident.ALL) as stand:
             told = []
             ended = asyncio.Event()
 
@@ -302,7 +228,7 @@ def test_a_hundred_free_changes_under_load_and_kills_lose_nothing(tmp_path):
                 await stand.change(grain, replicas)
                 if place % 20 == 10:
                     os.kill(stand.pids[0], signal.SIGKILL)
-                    await until(lambda: stand.ready(4))
+                    await stand.until(lambda: stand.ready(4))
             ended.set()
             await asyncio.wait_for(asyncio.gather(*askers), TIMEOUT)
             assert len(told) > 100
@@ -312,15 +238,15 @@ def test_a_hundred_free_changes_under_load_and_kills_lose_nothing(tmp_path):
     run(scenario)
 
 
-def test_a_replica_that_comes_after_a_free_change_is_warmed_up(tmp_path):
+def test_a_replica_that_comes_after_a_free_change_is_warmed_up(standing):
     """The new plan's steps have not seen the sample when the route swaps; it passes behind the calls."""
 
     async def scenario():
-        async with standing(tmp_path, "fine", keeps=resident.ALL) as stand:
+        async with standing(APP, "fine", keeps=resident.ALL) as stand:
             await stand.change("coarse", "2")
             victim, _ = stand.pids
             os.kill(victim, signal.SIGKILL)
-            await until(lambda: victim not in stand.pids and stand.ready(2))
+            await stand.until(lambda: victim not in stand.pids and stand.ready(2))
 
             counts = {}
             for _ in range(20):
