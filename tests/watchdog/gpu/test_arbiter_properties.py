@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from regrain.wire.lease import Ask, Granted, LeaseError, Revoked, Share
@@ -38,12 +38,21 @@ class Worker:
     lease: int = 0
     sms: int = 0
     held: list[tuple[float, float, int]] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
+    waits: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def service(self) -> float:
         """SM-seconds that it held, by its own record."""
         return sum((end - start) * sms for start, end, sms in self.held)
+
+    @property
+    def lease_service(self) -> float:
+        """SM-seconds of one lease as it is granted."""
+        return int(self.width * SMS + 1e-6) * self.quantum
+
+    def had(self, start: float, end: float) -> float:
+        """SM-seconds that it held between two times."""
+        return sum(max(0.0, min(end, till) - max(start, since)) * sms for since, till, sms in self.held)
 
     def ask(self) -> Ask:
         return Ask(1, self.width, self.quantum, memory=self.share.memory)
@@ -87,6 +96,8 @@ class World:
         for worker in self.workers.values():
             if worker.lease:
                 worker.held.append((worker.since, self.now, worker.sms))
+            if worker.waiting:
+                worker.waits.append((worker.since, self.now))
 
     def do_join(self, worker: Worker) -> None:
         try:
@@ -143,7 +154,7 @@ class World:
     def granted(self, worker: Worker, grant: Granted) -> None:
         assert grant.lease > self.last_lease
         self.last_lease = grant.lease
-        worker.waits.append(self.now - worker.since)
+        worker.waits.append((worker.since, self.now))
         worker.lease, worker.sms, worker.since, worker.waiting = grant.lease, grant.sms, self.now, False
         longer = 1 + 2 * self.rng.random() if self.rng.random() < worker.overrun else self.rng.uniform(0.5, 1)
         self.at(self.now + longer * worker.quantum, "finish", worker)
@@ -285,23 +296,63 @@ def test_floors_are_kept_whatever_weights_and_priorities(entries, seed):
         assert worker.service >= SMS * (worker.share.floor * 6.0 - lost) - 1e-6
 
 
-@given(workers(anything, most=8, overrun=st.sampled_from([0.0, 0.1])), seeds)
+def floor_that_hides_a_debt() -> list[Worker]:
+    """The wide one goes in the turns of its priority while the narrow heavy one of it goes by its floor."""
+    return [
+        Worker(0.1, 0.01, Share(weight=0.5)),
+        Worker(0.1, 0.01, Share(weight=0.5)),
+        Worker(0.1, 0.01, Share(weight=0.5), pause=0.01),
+        Worker(0.8, 0.05, Share(weight=0.5, priority=2)),
+        Worker(0.1, 0.01, Share(weight=3.0, priority=2, floor=0.0375)),
+    ]
+
+
+sure_of_little = shares(floor=st.sampled_from([0.0, 0.0, 0.0125, 0.0375]))
+crowds = workers(sure_of_little, most=8, overrun=st.sampled_from([0.0, 0.1]))
+IMPATIENT = Limits(patience=0.2, reserve_after=0.05)
+TURN = IMPATIENT.patience + IMPATIENT.reserve_after + 0.15
+"""Seconds within which the foremost of a priority goes, if no other is due: what runs has come to its end, too."""
+
+
+@given(crowds, seeds)
+@example(floor_that_hides_a_debt(), 0)
 @settings(max_examples=25, deadline=None)
 def test_nobody_waits_for_ever(them, seed):
-    """Each of N waits at most for a lease or two of each other, per lease that its weight and width are behind."""
-    for worker in them:
-        worker.share = Share(
-            weight=worker.share.weight, floor=worker.share.floor / 8, priority=worker.share.priority
-        )
-    limits = Limits(patience=0.2, reserve_after=0.05)
-    world = World(them, limits, seed)
+    """Each waits at most for a lease or two of each other, per lease that its weight and width are behind."""
+    world = World(them, IMPATIENT, seed)
 
     world.run(8.0)
 
-    bound = len(them) * (limits.patience + limits.reserve_after + 0.15)
     for worker in them:
-        open_wait = [world.now - worker.since] if worker.waiting else []
-        assert max([*worker.waits, *open_wait]) <= 2 * bound
+        ahead = worker.lease_service / worker.share.weight
+        leases = sum(
+            max(1.0, ahead / (other.lease_service / other.share.weight))
+            if other.share.priority == worker.share.priority
+            else 1.0
+            for other in them
+        )
+        assert max(end - start for start, end in worker.waits) <= 2 * TURN * leases
+
+
+@given(crowds, seeds)
+@example(floor_that_hides_a_debt(), 0)
+@settings(max_examples=25, deadline=None)
+def test_while_one_waits_no_other_gets_more_than_the_lease_it_is_behind(them, seed):
+    """Nor more than its floor, if that is more; and what fits while one that goes next does not."""
+    world = World(them, IMPATIENT, seed)
+
+    world.run(8.0)
+
+    for worker in them:
+        ahead = worker.lease_service / worker.share.weight * (3 if worker.overrun else 1)
+        start, end = max(worker.waits, key=lambda wait: wait[1] - wait[0])
+        for other in them:
+            if other is worker or other.share.priority != worker.share.priority:
+                continue
+            sure = other.share.floor * SMS * (end - start + IMPATIENT.window)
+            holes = other.width * SMS * (IMPATIENT.window + TURN)
+            owed = max(ahead * other.share.weight, sure) + holes + 6 * other.lease_service
+            assert other.had(start, end) <= owed
 
 
 @given(workers(anything, mortal=st.just(0.3)), seeds)

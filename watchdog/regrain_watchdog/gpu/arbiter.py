@@ -20,6 +20,7 @@ from regrain.wire import lease as wire
 from regrain.wire.lease import LeaseError, Share
 from regrain_watchdog.gpu.account import Accounts
 from regrain_watchdog.gpu.entitlement import Entitlement
+from regrain_watchdog.gpu.fairness import Fairness
 from regrain_watchdog.gpu.ledger import Ledger
 from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.line import Line
@@ -72,7 +73,7 @@ class Arbiter:
         self._free = device.sms
         self._line = Line(self.limits)
         self._accounts = Accounts(device.sms)
-        self._virtual: dict[int, float] = {}
+        self._fairness = Fairness(self.limits)
         self._last_client = self._last_lease = self._last_ask = self._ended = 0
 
     # what happens -----------------------------------------------------------------------------------------
@@ -116,8 +117,8 @@ class Arbiter:
         member.entitlement.charge(-ahead)
         member.entitlement.adjust(share, now)
         member.entitlement.charge(ahead)
-        if share.priority != member.share.priority:
-            member.entitlement.vtime = self._virtual.get(share.priority, 0.0) + ahead / share.weight
+        if (share.priority, share.floor) != (member.share.priority, member.share.floor):
+            member.entitlement.vtime = self._fairness.start(share.priority) + ahead / share.weight
         member.share = share
 
     def ask(self, client: int, ask: wire.Ask, now: float) -> None:
@@ -178,7 +179,7 @@ class Arbiter:
         for lease in self._leases():
             self._settle(lease, now)
         decisions: list[Decision] = [*self._refuse_late(now)]
-        self._join(now)
+        self._fairness.join(self._clients.values(), now)
         decisions += self._grant(now)
         decisions += self._chase(now)
         return decisions
@@ -289,38 +290,13 @@ class Arbiter:
         ]
         return f"{self._free} are free, held: {', '.join(held) or 'none'}"
 
-    def _join(self, now: float) -> None:
-        """Let who begins to wait again start beside those of its priority that are waiting, not before them."""
-        back = []
-        for client in self._clients.values():
-            client.entitlement.advance(now)
-            away = client.entitlement.throttled or not (client.asks or client.leases)
-            if client.idle and not away:
-                back.append(client)
-            client.idle = client.idle or away
-        for priority in {client.share.priority for client in self._clients.values()}:
-            self._virtual[priority] = self._virtual_of(priority, now)
-        for client in back:
-            client.idle = False
-            standing = client.entitlement
-            standing.vtime = max(standing.vtime, self._virtual[client.share.priority])
-
-    def _virtual_of(self, priority: int, now: float) -> float:
-        """Return the virtual time of a priority: the least of those that are there, and never less than it was."""
-        there = (
-            client.vtime(now)
-            for client in self._clients.values()
-            if client.share.priority == priority and not client.idle
-        )
-        before = self._virtual.get(priority, 0.0)
-        return max(before, min(there, default=before))
-
     def _grant(self, now: float) -> Iterator[Tell]:
         while now >= self._opens:
             eligible = [ask for ask in self._asks() if not ask.client.entitlement.throttled]
             ask = self._line.take(eligible, self._free, now)
             if ask is None:
                 return
+            self._fairness.go(ask.client, self._clients.values())
             yield Tell(ask.client.number, self._lease(ask, now))
 
     def _lease(self, ask: Waiting, now: float) -> wire.Granted:

@@ -32,9 +32,10 @@ class Limits:
     longest: what a lease is granted for at most; who needs longer renews.
     grace: how long after that a holder is told, if others wait.
     hang: how long after being told its process is ended, if others still wait.
-    reserve_after: how long smaller asks may go before one that does not fit.
+    reserve_after: how long smaller asks may go before the one whose turn it is, if that does not fit.
     patience: how long more urgent ones may go before those of a lower priority, until one of these goes.
-    window: over which floors and ceilings are kept.
+    window: over which floors and ceilings are kept, and the SM-seconds (of its own width) by which one that smaller
+        ones went before may catch up with them.
     asks: how many asks a client may have waiting. history: how many ended leases are remembered.
     """
 

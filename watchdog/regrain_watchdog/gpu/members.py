@@ -31,6 +31,24 @@ class Client:
         ahead = sum(lease.unspent(now) for lease in self.leases.values())
         return self.entitlement.vtime - ahead / self.entitlement.weight
 
+    @property
+    def contends(self) -> bool:
+        """Whether it waits for its fair part: not for its floor."""
+        return bool(self.asks) and not self.entitlement.under_floor
+
+    @property
+    def charged(self) -> float:
+        """SM-seconds that the leases it holds were charged."""
+        return sum(lease.sms * lease.charged for lease in self.leases.values())
+
+    @property
+    def widest(self) -> int:
+        """SMs of the widest that it waits for or holds."""
+        return max(
+            max((ask.sms for ask in self.asks.values()), default=0),
+            max((lease.sms for lease in self.leases.values()), default=0),
+        )
+
 
 @dataclass(slots=True, eq=False)
 class Waiting:

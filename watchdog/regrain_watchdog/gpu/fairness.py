@@ -1,0 +1,65 @@
+"""How far each client is with its fair part of a device, by priority: start-time fair queueing of leases side by side.
+
+Its virtual time is what a client has had over its weight, and who has the least goes first. Where leases run side by
+side, one may get far ahead of another by using what this one leaves, as it waits for no more or goes by its floor. That
+must not be held against it later: it would wait until the other had caught up with all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from regrain_watchdog.gpu.limits import Limits
+from regrain_watchdog.gpu.members import Client
+
+
+class Fairness:
+    """The virtual time of each priority, and what it means for clients that come back or go next."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._virtual: dict[int, float] = {}
+
+    def start(self, priority: int) -> float:
+        """Return the virtual time of a priority when last looked at, at which a client may start."""
+        return self._virtual.get(priority, 0.0)
+
+    def join(self, clients: Collection[Client], now: float) -> None:
+        """Let who begins to wait again start beside those of its priority that are waiting, not before them."""
+        back = []
+        for client in clients:
+            client.entitlement.advance(now)
+            away = client.entitlement.throttled or not (client.asks or client.leases)
+            if client.idle and not away:
+                back.append(client)
+            client.idle = client.idle or away
+        for priority in {client.share.priority for client in clients}:
+            self._virtual[priority] = self._virtual_of(priority, clients, now)
+        for client in back:
+            client.idle = False
+            standing = client.entitlement
+            standing.vtime = max(standing.vtime, self._virtual[client.share.priority])
+
+    def go(self, going: Client, clients: Iterable[Client]) -> None:
+        """Let nobody of its priority be far behind a client that goes now by its fair part.
+
+        Those that have all they wait for, or go by their floor, are behind by the leases they hold at most; those that
+        it goes before, as they do not fit, by `window` seconds of what they wait for.
+        """
+        if going.entitlement.under_floor:
+            return
+        priority, start = going.share.priority, going.entitlement.vtime
+        others = [each for each in clients if each.share.priority == priority and not each.idle]
+        in_turn = all(start <= each.entitlement.vtime for each in others if each.contends)
+        for each in others:
+            satisfied = in_turn and not each.contends
+            lag = each.charged if satisfied else self._limits.window * each.widest
+            each.entitlement.vtime = max(each.entitlement.vtime, start - lag / each.entitlement.weight)
+
+    def _virtual_of(self, priority: int, clients: Iterable[Client], now: float) -> float:
+        """Return the virtual time of a priority: the least of those that are there, and never less than it was."""
+        there = (
+            client.vtime(now) for client in clients if client.share.priority == priority and not client.idle
+        )
+        before = self.start(priority)
+        return max(before, min(there, default=before))
