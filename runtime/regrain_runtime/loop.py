@@ -118,13 +118,16 @@ class Replica:
         """Run stages that need a GPU under leases; where that cannot be, no such stage can be loaded."""
         from regrain_runtime.gpu.station import Refusal, Station  # noqa: PLC0415 - replicas with a GPU only
 
-        if isinstance(self._executor.device, Station):
-            self._executor.device.follow(entitled)
-            return
         try:
-            self._executor.device = Station(entitled)
+            if isinstance(self._executor.device, Station):
+                self._executor.device.follow(entitled)
+            else:
+                self._executor.device = Station(entitled)
         except RegrainError as error:
-            self._executor.device = Refusal(error)
+            if isinstance(self._executor.device, Station):
+                logger.warning("the share of a GPU stays as it was: %s", error)
+            else:
+                self._executor.device = Refusal(error)
 
     def _load(self, stages: tuple[str, ...]) -> None:
         for name in stages:

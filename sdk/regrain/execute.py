@@ -98,6 +98,9 @@ class Device(Protocol):
     def waited(self) -> float:
         """Return the seconds of waiting since this was asked before."""
 
+    def options(self) -> Mapping[str, str]:
+        """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
+
 
 class Executor:
     """The stages of an app that are loaded here, and how to run steps over them.
@@ -133,7 +136,8 @@ class Executor:
             stage = self._app.stages[name]
             start = self._clock()
             try:
-                with building(name, stage.spec), self._loading(stage.spec):
+                options = self.device.options() if self.device is not None and stage.spec.gpu else None
+                with building(name, stage.spec, options), self._loading(stage.spec):
                     self._bodies[name] = self._announced(stage.spec, stage.build())
             except Exception as error:
                 logger.debug("stage not loaded", exc_info=error)

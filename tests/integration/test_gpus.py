@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
@@ -153,6 +154,10 @@ def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
             ("--gpus", "emulated:v100", "--scenario", "scenario.toml", "--replicas", "6"),
             "the replicas of one+between+two do not fit together",
         ),
+        (
+            ("--gpus", "banana"),
+            "gpus was 'banana'; allowed are emulated ones such as 'emulated:v100x2', or this machine's",
+        ),
         (("--gpu-shares", "1.5"), "shares must be above 0 and up to 1"),
         (("--gpu-shares", "three=0.5"), "there is no group 'three'"),
     ],
@@ -262,3 +267,10 @@ def test_who_held_what_when_is_drawn(cards, run_cli, tmp_path):
     assert {"cards/one", "cards/two"} <= {event["args"]["name"] for event in events if event["ph"] == "M"}
     assert "none of number 7" in run_cli("gpu", "timeline", "--gpu", "7", "-o", "x.svg").stderr
     assert "was '.gif'" in run_cli("gpu", "timeline", "-o", "x.gif").stderr
+
+
+def test_a_machine_without_a_gpu_says_so_where_its_own_is_wanted(refused):
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has a GPU")
+
+    assert "gpus was 'green', which does not work here: " in refused("--gpus", "green")

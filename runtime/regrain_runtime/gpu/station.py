@@ -7,43 +7,19 @@ says; on a real one it ends when the device has done all of its work.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from pathlib import Path
-from typing import Protocol
 
-from regrain.cards import PREFIX, parse_gpus
-from regrain.context import context
 from regrain.errors import RegrainError, RequestError, SpecError
 from regrain.wire.frames import Entitle
 from regrain.wire.lease import LeaseError
-from regrain_runtime.emulated import scenario
-from regrain_runtime.emulated.hold import hold
-from regrain_runtime.emulated.truth import Truth
-from regrain_runtime.gpu.client import Client, Lease
+from regrain_runtime.gpu.carriers import carrier
+from regrain_runtime.gpu.client import Client
 
 PATIENCE = 60.0
 """Seconds that a call waits for its lease at most; the request's own deadline is kept by the front."""
-FIRST_GUESS = 0.05
-"""Seconds that a call of a stage is taken to last before one was seen."""
-GAIN = 0.25
-"""Weight of the newest call in how long a stage is taken to last."""
 RETRY_AFTER = {"Retry-After": "1"}
-
-
-class Carrier(Protocol):
-    """What carries leases out."""
-
-    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Surround the building of a stage."""
-
-    def expected(self, stage: str, count: int, fraction: float) -> float:
-        """Return the seconds that a call on so many inputs is going to take on a fraction of the SMs."""
-
-    def kernel(self, stage: str, count: int, lease: Lease) -> contextlib.AbstractContextManager[None]:
-        """Surround a call that holds its lease; when it ends, so has the call's work on the device."""
 
 
 class Station:
@@ -60,10 +36,14 @@ class Station:
         self._carrier = carrier(entitled, clock)
 
     def follow(self, entitled: Entitle) -> None:
-        """Take leases under another share from here on; LeaseError where the arbiter refuses it."""
-        before, self._entitled = self._entitled, entitled
-        if entitled.share != before.share:
+        """Take leases under another share from here on.
+
+        RegrainError where the arbiter refuses it or a running process cannot change it; the old one then stays.
+        """
+        if entitled.share != self._entitled.share:
             self._client.adjust(entitled.share)
+        self._carrier.follow(entitled)
+        self._entitled = entitled
 
     def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
         """Surround the building of a stage."""
@@ -92,78 +72,14 @@ class Station:
         waited, self._waited = self._waited, 0.0
         return waited
 
+    def options(self) -> Mapping[str, str]:
+        """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
+        return self._carrier.options()
+
     def close(self) -> None:
-        """Leave the arbiter."""
+        """Leave the device and its arbiter."""
+        self._carrier.stop()
         self._client.close()
-
-
-class Emulated:
-    """Holds each call for as long as the scenario's truth says; the call's own computing is part of that."""
-
-    def __init__(self, entitled: Entitle, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._name = entitled.name
-        found = scenario.read(Path(entitled.scenario))
-        (card,) = parse_gpus(PREFIX + entitled.card)
-        self._truth = Truth(found, card)
-        self._call = ("", "")
-        self._calls = 0
-
-    @contextlib.contextmanager
-    def loading(self, stage: str) -> Iterator[None]:
-        """Take as long as loading the stage's model does."""
-        began = self._clock()
-        seconds = self._truth.load_seconds(stage, key=self._name)
-        yield
-        time.sleep(max(0.0, began + seconds - self._clock()))
-
-    def expected(self, stage: str, count: int, fraction: float) -> float:
-        """Return the seconds of this very call, so that it is told from the last one."""
-        call = (context().call_id, stage)
-        self._calls = self._calls + 1 if call == self._call else 0
-        self._call = call
-        return self._seconds(stage, count, fraction)
-
-    @contextlib.contextmanager
-    def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
-        """Hold the lease for as long as the call takes on what was granted."""
-        began = self._clock()
-        seconds = self._seconds(stage, count, self._truth.card.share(lease.sms))
-        yield
-        hold(max(0.0, began + seconds - self._clock()))
-
-    def _seconds(self, stage: str, count: int, share: float) -> float:
-        return self._truth.seconds(stage, max(1, count), share, key=self._call[0], call=self._calls)
-
-
-class Temporal:
-    """One call after the other on a real GPU: a lease is over once the device has done all that was started."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lasts: dict[str, float] = {}
-
-    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Add nothing to the building of a stage."""
-        del stage
-        return contextlib.nullcontext()
-
-    def expected(self, stage: str, count: int, fraction: float) -> float:
-        """Return how long the stage's calls have lasted of late."""
-        del count, fraction
-        return self._lasts.get(stage, FIRST_GUESS)
-
-    @contextlib.contextmanager
-    def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
-        """Wait for the device at the end, and learn how long it took."""
-        del count, lease
-        began = self._clock()
-        yield
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        took = self._clock() - began
-        self._lasts[stage] = took + (1 - GAIN) * (self._lasts.get(stage, took) - took)
 
 
 class Refusal:
@@ -185,12 +101,6 @@ class Refusal:
         """Return 0.0."""
         return 0.0
 
-
-def carrier(entitled: Entitle, clock: Callable[[], float]) -> Carrier:
-    """Return what carries a replica's leases out; SpecError for a backend that there is none of."""
-    match entitled.backend:
-        case "emulated":
-            return Emulated(entitled, clock)
-        case "lease":
-            return Temporal(clock)
-    raise SpecError(f"there is no GPU backend {entitled.backend!r}; there are emulated, lease")
+    def options(self) -> Mapping[str, str]:
+        """Return none."""
+        return {}

@@ -140,8 +140,8 @@ class Entitle(Struct, frozen=True, tag=10, array_like=True):
     """Run stages that need a GPU under leases from here on.
 
     path: the socket of the device's arbiter. name: the function, for its books. backend: how a lease is carried out.
-    device: the number of the GPU. card: its type, where it is emulated. fraction: of its SMs, that each lease asks for.
-    share: what the replica is entitled to.
+    device: the number of the GPU. card: its type, where it is emulated; uuid: by which the driver knows a real one.
+    fraction: of its SMs, that each lease asks for. share: what the replica is entitled to.
     scenario: the file that says what stages stand for on an emulated GPU, or "".
     """
 
@@ -153,6 +153,7 @@ class Entitle(Struct, frozen=True, tag=10, array_like=True):
     share: Share
     card: str = ""
     scenario: str = ""
+    uuid: str = ""
 
 
 class Grant(Struct, frozen=True, tag=7, array_like=True):

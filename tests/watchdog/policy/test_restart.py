@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.restart import LONGEST, LOOP, SETTLED, deaths_in_a_row, delay, is_loop
+from regrain_watchdog.policy.restart import (
+    LONGEST,
+    LOOP,
+    SETTLED,
+    SLOW,
+    deaths_in_a_row,
+    delay,
+    is_loop,
+    may_start,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +43,14 @@ def test_a_group_whose_replicas_never_last_is_in_a_crash_loop():
         counts.append(is_loop(deaths))
 
     assert counts == [False] * (LOOP - 1) + [True] * 2
+
+
+def test_all_start_at_once_while_nobody_serves_and_by_half_of_the_cores_beside_those_that_do():
+    assert may_start([0.1] * 9, 2, serving=False)
+    assert may_start([], 1, serving=True)
+    assert [may_start([0.1] * count, 8, serving=True) for count in (3, 4)] == [True, False]
+
+
+def test_a_start_that_hangs_keeps_no_other_back():
+    assert not may_start([SLOW - 0.1], 2, serving=True)
+    assert may_start([SLOW, 1e9], 2, serving=True)

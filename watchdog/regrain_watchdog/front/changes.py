@@ -230,7 +230,7 @@ class Changes:
         current = self._live.current.crew
         if release.manifest is current.manifest:
             return current
-        return make_crew(release, self._config, current.keeps, self._gpus)
+        return make_crew(release, self._config, current.keeps, self._gpus, beside=True)
 
     def _app(self, crew: Crew, plan: Plan) -> App:
         return App(
@@ -242,11 +242,21 @@ class Changes:
         )
 
 
-def make_crew(release: Release, config: Config, keeps: str, gpus: Gpus | None = None) -> Crew:
+def make_crew(
+    release: Release, config: Config, keeps: str, gpus: Gpus | None = None, *, beside: bool = False
+) -> Crew:
     """Make the crew of a version, without replicas; SpecError if it is to keep stages that it does not have."""
     resident.check(keeps, release.manifest.graph.stages)
     care = Care(hang_timeout=config.hang_timeout, memory=config.replica_memory)
-    return Crew(release.manifest, release.zygote, memory=config.memory, care=care, keeps=keeps, gpus=gpus)
+    return Crew(
+        release.manifest,
+        release.zygote,
+        memory=config.memory,
+        care=care,
+        keeps=keeps,
+        gpus=gpus,
+        beside=beside,
+    )
 
 
 def _replicas(plan: Plan) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from regrain.errors import LoadError, RequestError
@@ -37,7 +39,7 @@ class Crew:
     """Keeps every function at its number of replicas.
 
     memory: bytes of shared memory for values at most. keeps: which stages replicas keep loaded (policy/resident.py).
-    gpus: shares out the GPUs; None where nobody does.
+    gpus: shares out the GPUs; None where nobody does. beside: whether another version serves meanwhile.
 
     Attributes:
         slots: free places on the cancel board.
@@ -52,6 +54,7 @@ class Crew:
         care: Care = DEFAULT_CARE,
         keeps: str = resident.PLAN,
         gpus: Gpus | None = None,
+        beside: bool = False,
     ) -> None:
         self.manifest = manifest
         self.keeps = keeps
@@ -65,6 +68,9 @@ class Crew:
         self._learned: dict[Step, Learned] = {}
         self._moved = asyncio.Event()
         self._plans = 0
+        self._cores = len(os.sched_getaffinity(0))
+        self._queue: deque[Function] = deque()
+        self._beside = beside
         self._told: set[int] = set()
         self._stopping = False
 
@@ -97,7 +103,7 @@ class Crew:
         pairs = [(number, name) for number, name in cast.homes.items()]
         pairs += [(number, name) for name, numbers in cast.guests.items() for number in numbers]
         for number, name in pairs:
-            _join(by_name[name], self._supervisor.replicas[number])
+            by_name[name].join(self._supervisor.replicas[number])
 
     def start(self, function: Function, count: int) -> None:
         """Start so many replicas for a function and keep them running."""
@@ -152,7 +158,7 @@ class Crew:
         self._stopping = not self._functions
         for function in functions:
             for replica in list(function.replicas):
-                _part(function, replica)
+                function.part(replica)
         ending = [replica for replica in self.replicas if not replica.functions]
         self._told.update(replica.number for replica in ending)
         await self._supervisor.end(ending)
@@ -215,16 +221,31 @@ class Crew:
         return told
 
     def _spawn(self, function: Function) -> None:
-        stages = resident.kept(self.keeps, function.group.stages, self._order)
-        function.replicas.append(self._supervisor.spawn(function, stages))
+        """Start a replica now, or once those that start leave room: while others serve, loading takes their cores."""
+        self._queue.append(function)
+        self._start_next()
+
+    def _start_next(self) -> None:
+        while self._queue:
+            now = time.monotonic()
+            ages = [now - one.born for one in self.replicas if one.state is State.STARTING]
+            serving = self._beside or any(one.state is State.READY for one in self.replicas)
+            if not restart.may_start(ages, self._cores, serving=serving):
+                asyncio.get_running_loop().call_later(restart.LOOK, self._start_next)
+                return
+            function = self._queue.popleft()
+            if function in self._functions and not self._stopping:
+                stages = resident.kept(self.keeps, function.group.stages, self._order)
+                function.replicas.append(self._supervisor.spawn(function, stages))
 
     def _staff(self, function: Function) -> None:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
         if self._stopping or function.is_given_up or function not in self._functions:
             return
         self.cover(function)
-        short = function.wanted - len(function.own)
-        for _ in range(max(short, 0 if function.replicas else 1)):
+        short = function.wanted - len(function.own) - self._queue.count(function)
+        somebody_comes = function.replicas or function in self._queue
+        for _ in range(max(short, 0 if somebody_comes else 1)):
             self._spawn(function)
         function.pump()
 
@@ -232,8 +253,8 @@ class Crew:
         """Have a function that nobody serves be served by whoever can, until it has replicas of its own again."""
         if not function.is_serving:
             for replica in self.replicas:
-                if replica.state is State.READY and _can(replica, function):
-                    _join(function, replica)
+                if replica.state is State.READY and replica.can(function.step):
+                    function.join(replica)
 
     def loaded(self, replica: Replica, _frame: frames.Loaded) -> None:
         """A replica's resident set has changed."""
@@ -241,6 +262,7 @@ class Crew:
             replica.state = State.LOADED
             if not replica.home.is_warming:
                 self._warm(replica)
+            self._start_next()
         self._moved.set()
 
     def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
@@ -285,12 +307,13 @@ class Crew:
         replica.state = State.DEAD
         functions, home = replica.functions, replica.home
         for function in list(functions):
-            _part(function, replica)
+            function.part(replica)
         serving = () if was_told_to else self._functions
         bereft = [dispatch.function for dispatch in replica.holding.values()]  # some may have parted from it
         poisoned = bequeath(replica, reason, self.manifest, serving)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
+        self._start_next()
         if was_told_to:
             return
         home.died()
@@ -313,7 +336,7 @@ class Crew:
         try:
             for function in self._functions:
                 if (
-                    _can(replica, function)
+                    replica.can(function.step)
                     and function.learned.sample
                     and not replica.warmed.issuperset(function.group.stages)
                 ):
@@ -339,7 +362,7 @@ class Crew:
         if not guests or len(own) < function.group.replicas:
             return
         for replica in guests:
-            _part(function, replica)
+            function.part(replica)
         self.tidy()
 
     def _give_up(self, function: Function, detail: str) -> None:
@@ -358,18 +381,3 @@ class Crew:
             function.drain(crash_loop(function))
         asyncio.get_running_loop().call_later(restart.delay(deaths), self._staff, function)
         function.pump()
-
-
-def _can(replica: Replica, function: Function) -> bool:
-    return replica.resident.issuperset(function.group.stages)
-
-
-def _join(function: Function, replica: Replica) -> None:
-    if replica not in function.replicas:
-        function.replicas.append(replica)
-        replica.functions.append(function)
-
-
-def _part(function: Function, replica: Replica) -> None:
-    function.replicas.remove(replica)
-    replica.functions = [one for one in replica.functions if one is not function]

@@ -119,6 +119,17 @@ class Function:
         """Whether it has a replica that is warm."""
         return any(replica.state is State.READY for replica in self.replicas)
 
+    def join(self, replica: Replica) -> None:
+        """Have a replica serve it, beside what it serves already."""
+        if replica not in self.replicas:
+            self.replicas.append(replica)
+            replica.functions.append(self)
+
+    def part(self, replica: Replica) -> None:
+        """Have a replica serve it no more; what it holds already comes back."""
+        self.replicas.remove(replica)
+        replica.functions = [one for one in replica.functions if one is not self]
+
     def waiting(self) -> list[Job]:
         """Return the jobs that wait; some requests may have ended."""
         return [entry.unit for entry in self._line]

@@ -12,12 +12,13 @@ from typing import Protocol
 
 from msgspec import structs
 
-from regrain.cards import Card, parse_gpus
+from regrain.cards import PREFIX, Card, parse_gpus
 from regrain.errors import RequestError, SpecError
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import LeaseError, Share, Status
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.survey import survey
 from regrain_watchdog.gpu.limits import Device
 from regrain_watchdog.gpu.operate import look
 from regrain_watchdog.gpu.server import Server
@@ -27,6 +28,8 @@ from regrain_watchdog.policy.place import Room
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
+REAL = ("lease", "green", "mps")
+"""Ways of sharing this machine's own GPUs."""
 LOOK = 1.0
 """Seconds between two looks at the books of an arbiter that another process serves."""
 NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
@@ -88,11 +91,21 @@ class Gpus:
 
     app: its name, before that of a function in the arbiter's books.
     folder: where arbiters serve already, several fronts share; "" to serve our own.
-    scenario: the file that says what stages stand for on emulated GPUs.
+    scenario: the file that says what stages stand for on emulated GPUs. uuids: by which the driver knows real ones.
     """
 
-    def __init__(self, app: str, cards: Sequence[Card], *, folder: str, backend: str, scenario: str) -> None:
+    def __init__(
+        self,
+        app: str,
+        cards: Sequence[Card],
+        *,
+        folder: str,
+        backend: str,
+        scenario: str = "",
+        uuids: Sequence[str] = (),
+    ) -> None:
         self.cards = tuple(cards)
+        self._uuids = tuple(uuids) or ("",) * len(self.cards)
         self._app = app
         self._backend = backend
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
@@ -207,6 +220,7 @@ class Gpus:
             ),
             card=self.cards[device].name,
             scenario=self._scenario,
+            uuid=self._uuids[device],
         )
 
     def _have(self, rooms: Sequence[Room]) -> str:
@@ -226,10 +240,19 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
     """
     if not config.gpus:
         return None
-    if config.scenario and not Path(config.scenario).is_file():
-        raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
-    cards = parse_gpus(config.gpus)
-    gpus = Gpus(app, cards, folder=config.gpu_folder, backend="emulated", scenario=config.scenario)
+    if config.gpus in REAL:
+        found = await survey(config.gpus)
+        cards = [Card(name=one.name, sms=one.sms, memory=one.memory, price=0.0) for one in found]
+        uuids = [one.uuid for one in found]
+        gpus = Gpus(app, cards, folder=config.gpu_folder, backend=config.gpus, uuids=uuids)
+    else:
+        if not config.gpus.startswith(PREFIX):
+            allowed = f"emulated ones such as 'emulated:v100x2', or this machine's by {', '.join(REAL)}"
+            raise SpecError(f"gpus was {config.gpus!r}; allowed are {allowed}")
+        if config.scenario and not Path(config.scenario).is_file():
+            raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
+        cards = list(parse_gpus(config.gpus))
+        gpus = Gpus(app, cards, folder=config.gpu_folder, backend="emulated", scenario=config.scenario)
     gpus.check(plan)
     try:
         await gpus.start()

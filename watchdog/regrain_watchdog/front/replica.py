@@ -154,6 +154,10 @@ class Replica:
         if self.state is not State.DEAD:
             self.handlers.gone(self, self.killed_for or reason)
 
+    def can(self, step: Step) -> bool:
+        """Whether it has all stages of a step loaded."""
+        return self.resident.issuperset(step.stages)
+
     @property
     def is_warming(self) -> bool:
         """Whether it runs samples to get warm."""

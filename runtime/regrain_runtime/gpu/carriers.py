@@ -1,0 +1,196 @@
+"""What carries leases out: on an emulated GPU a timed hold, on a real one a backend's lane and its fence."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from regrain.cards import PREFIX, parse_gpus
+from regrain.context import context
+from regrain.wire.frames import Entitle
+from regrain_runtime.emulated import scenario
+from regrain_runtime.emulated.hold import hold
+from regrain_runtime.emulated.truth import Truth
+from regrain_runtime.gpu.backend import Backend, GpuShare
+from regrain_runtime.gpu.choose import backend_named
+from regrain_runtime.gpu.client import Lease
+from regrain_runtime.gpu.driver import CudaDriver, GpuError
+from regrain_runtime.gpu.libraries import TorchCuda, in_lane, limit_memory, onnx_options
+
+logger = logging.getLogger(__name__)
+
+EMULATED = "emulated"
+FIRST_GUESS = 0.05
+"""Seconds that a call of a stage is taken to last before one was seen."""
+GAIN = 0.25
+"""Weight of the newest call in how long a stage is taken to last."""
+
+
+class Carrier(Protocol):
+    """What carries leases out."""
+
+    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
+        """Surround the building of a stage."""
+
+    def expected(self, stage: str, count: int, fraction: float) -> float:
+        """Return the seconds that a call on so many inputs is going to take on a fraction of the SMs."""
+
+    def kernel(self, stage: str, count: int, lease: Lease) -> contextlib.AbstractContextManager[None]:
+        """Surround a call that holds its lease; when it ends, so has the call's work on the device."""
+
+    def options(self) -> Mapping[str, str]:
+        """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
+
+    def follow(self, entitled: Entitle) -> None:
+        """Carry out another share from here on; GpuError where a running process cannot."""
+
+    def stop(self) -> None:
+        """Give everything back."""
+
+
+class Emulated:
+    """Holds each call for as long as the scenario's truth says; the call's own computing is part of that."""
+
+    def __init__(self, entitled: Entitle, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._name = entitled.name
+        found = scenario.read(Path(entitled.scenario))
+        (card,) = parse_gpus(PREFIX + entitled.card)
+        self._truth = Truth(found, card)
+        self._call = ("", "")
+        self._calls = 0
+
+    @contextlib.contextmanager
+    def loading(self, stage: str) -> Iterator[None]:
+        """Take as long as loading the stage's model does."""
+        began = self._clock()
+        seconds = self._truth.load_seconds(stage, key=self._name)
+        yield
+        time.sleep(max(0.0, began + seconds - self._clock()))
+
+    def expected(self, stage: str, count: int, fraction: float) -> float:
+        """Return the seconds of this very call, so that it is told from the last one."""
+        call = (context().call_id, stage)
+        self._calls = self._calls + 1 if call == self._call else 0
+        self._call = call
+        return self._seconds(stage, count, fraction)
+
+    @contextlib.contextmanager
+    def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
+        """Hold the lease for as long as the call takes on what was granted."""
+        began = self._clock()
+        seconds = self._seconds(stage, count, self._truth.card.share(lease.sms))
+        yield
+        hold(max(0.0, began + seconds - self._clock()))
+
+    def options(self) -> Mapping[str, str]:
+        """Return none: nothing runs on CUDA."""
+        return {}
+
+    def follow(self, entitled: Entitle) -> None:
+        """Do nothing: each lease says what was granted."""
+
+    def stop(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    def _seconds(self, stage: str, count: int, share: float) -> float:
+        return self._truth.seconds(stage, max(1, count), share, key=self._call[0], call=self._calls)
+
+
+class Real:
+    """Runs each call in a lane of a backend, and waits for the device before the lease is given back.
+
+    backend: it carries the share out; makes its first CUDA call here, after its environment was set.
+    """
+
+    def __init__(self, entitled: Entitle, backend: Backend, clock: Callable[[], float]) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._lasts: dict[str, float] = {}
+        share = _share(entitled)
+        os.environ.update(backend.environment(share))
+        self._lane = backend.lane(share)
+
+    @contextlib.contextmanager
+    def loading(self, stage: str) -> Iterator[None]:
+        """Load the stage's model within the lane, and hold torch to the lane's memory."""
+        del stage
+        with self._in_lane():
+            yield
+        self._backend.fence(self._lane)
+        if (cuda := _torch()) is not None:
+            limit_memory(self._lane, cuda)
+
+    def expected(self, stage: str, count: int, fraction: float) -> float:
+        """Return how long the stage's calls have lasted of late."""
+        del count, fraction
+        return self._lasts.get(stage, FIRST_GUESS)
+
+    @contextlib.contextmanager
+    def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
+        """Run in the lane, wait for the device, and learn how long it took."""
+        del count, lease
+        began = self._clock()
+        try:
+            with self._in_lane():
+                yield
+        finally:
+            self._fence()
+        took = self._clock() - began
+        self._lasts[stage] = took + (1 - GAIN) * (self._lasts.get(stage, took) - took)
+
+    def options(self) -> Mapping[str, str]:
+        """Return what keeps a session of onnxruntime in the lane."""
+        return onnx_options(self._lane)
+
+    def follow(self, entitled: Entitle) -> None:
+        """Take a lane of another size; GpuError where this backend cannot in a running process."""
+        self._lane = self._backend.resize(self._lane, _share(entitled))
+
+    def stop(self) -> None:
+        """Give the lane and the context back."""
+        self._backend.stop()
+
+    def _in_lane(self) -> contextlib.AbstractContextManager[None]:
+        cuda = _torch()
+        return contextlib.nullcontext() if cuda is None else in_lane(self._lane, cuda)
+
+    def _fence(self) -> None:
+        """Wait for the device. Where that fails the process is of no use; another one runs its batch again."""
+        try:
+            self._backend.fence(self._lane)
+        except GpuError as error:
+            logger.critical("the GPU failed, so this replica ends: %s", error)
+            raise SystemExit(1) from error
+
+
+def _share(entitled: Entitle) -> GpuShare:
+    wanted = entitled.share
+    return GpuShare(part=entitled.fraction, memory=wanted.memory, priority=wanted.priority)
+
+
+def _torch() -> TorchCuda | None:
+    """Return torch.cuda if a stage has torch, and it sees a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    cuda: TorchCuda = torch.cuda
+    return cuda
+
+
+def carrier(entitled: Entitle, clock: Callable[[], float]) -> Carrier:
+    """Return what carries a replica's leases out.
+
+    Raises:
+        SpecError: there is no such backend, or it cannot express the share.
+        GpuError: the device or its driver refuses.
+    """
+    if entitled.backend == EMULATED:
+        return Emulated(entitled, clock)
+    return Real(entitled, backend_named(entitled.backend, CudaDriver(), uuid=entitled.uuid), clock)

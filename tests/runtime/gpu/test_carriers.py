@@ -1,0 +1,126 @@
+"""Leases carried out on a real GPU, with a driver that is not there."""
+
+import os
+
+import pytest
+
+from regrain.errors import SpecError
+from regrain.wire.frames import Entitle
+from regrain.wire.lease import Share
+from regrain_runtime.gpu.carriers import FIRST_GUESS, Real, carrier
+from regrain_runtime.gpu.driver import CudaDriver, DriverError, GpuError
+from regrain_runtime.gpu.fake import CUresult, FakeCuda
+from regrain_runtime.gpu.green import GreenBackend
+
+GIB = 1 << 30
+
+
+def entitled(fraction=0.5, backend="green", **share):
+    return Entitle(
+        path="/run/gpu0.sock",
+        name="app/a",
+        backend=backend,
+        device=0,
+        fraction=fraction,
+        share=Share(memory=GIB, **share),
+        uuid="GPU-7",
+    )
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "what it was")
+    return FakeCuda()
+
+
+def real(cuda, clock, **wanted):
+    return Real(entitled(**wanted), GreenBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+
+
+def test_a_replica_sees_its_gpu_alone_before_the_first_call_and_has_a_lane_of_its_share(cuda, clock):
+    found = real(cuda, clock)
+
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-7"
+    [stream] = cuda.streams
+    assert len(cuda.seen(stream)) == 64  # of 132: half, in atoms of 8
+    assert found.options()["user_compute_stream"] == str(stream)
+    assert found.options()["gpu_mem_limit"] == str(GIB)
+
+
+def test_a_call_ends_when_the_device_has_done_its_work_and_says_how_long_the_next_may_take(cuda, clock):
+    found = real(cuda, clock)
+    assert found.expected("a", 1, 0.5) == FIRST_GUESS
+
+    for seconds in (0.2, 0.6):
+        before = len(cuda.calls)
+        with found.kernel("a", 1, None):
+            clock.now += seconds
+            assert cuda.calls[before:] == []
+        assert any("Synchronize" in call for call in cuda.calls[before:])
+
+    assert found.expected("a", 1, 0.5) == pytest.approx(0.6 - 0.75 * 0.4)
+    assert found.expected("b", 1, 0.5) == FIRST_GUESS
+
+
+def test_a_stage_that_fails_has_the_device_waited_for_all_the_same(cuda, clock):
+    found = real(cuda, clock)
+    before = len(cuda.calls)
+
+    with pytest.raises(ValueError, match="bad"), found.kernel("a", 1, None):
+        raise ValueError("bad")
+
+    assert any("Synchronize" in call for call in cuda.calls[before:])
+
+
+def test_a_replica_whose_gpu_failed_ends(cuda, clock):
+    found = real(cuda, clock)
+    cuda.refuses = {"cuStreamSynchronize": (1, CUresult.CUDA_ERROR_INVALID_VALUE)}
+
+    with pytest.raises(SystemExit), found.kernel("a", 1, None):
+        pass
+
+
+def test_another_share_is_a_lane_of_another_size_and_everything_is_given_back(cuda, clock):
+    found = real(cuda, clock)
+
+    found.follow(entitled(fraction=0.25))
+    [stream] = cuda.streams
+    assert len(cuda.seen(stream)) == 32
+    found.stop()
+
+    assert cuda.holds == 0
+
+
+def test_a_share_that_the_driver_refuses_leaves_the_lane_as_it_was(cuda, clock):
+    found = real(cuda, clock)
+    before = found.options()
+    cuda.refuses = {"cuGreenCtxCreate": (2, CUresult.CUDA_ERROR_OUT_OF_MEMORY)}
+
+    with pytest.raises(DriverError, match="cuGreenCtxCreate"):
+        found.follow(entitled(fraction=0.25))
+
+    assert found.options() == before
+
+
+def test_a_backend_that_there_is_none_of_is_refused_with_those_that_there_are(clock):
+    with pytest.raises(SpecError, match="'red'.*lease, green, mps"):
+        carrier(entitled(backend="red"), clock)
+
+
+def test_without_a_driver_the_reason_is_told(clock, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(GpuError):
+        carrier(entitled(backend="lease"), clock)
