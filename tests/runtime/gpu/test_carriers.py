@@ -116,7 +116,7 @@ def test_a_share_that_the_driver_refuses_leaves_the_lane_as_it_was(cuda, clock):
 
 
 def test_a_backend_that_there_is_none_of_is_refused_with_those_that_there_are(clock):
-    with pytest.raises(SpecError, match="'red'.*lease, green, mps"):
+    with pytest.raises(SpecError, match=r"'red'.*lease, green, mps"):
         carrier(entitled(backend="red"), clock)
 
 
