@@ -21,6 +21,7 @@ from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.boards import BOARD
 from regrain.wire.lease import Status
+from regrain_watchdog.front import weight
 from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
 from regrain_watchdog.front.flight import Flight
@@ -229,8 +230,7 @@ class Crew:
         while self._queue:
             now = time.monotonic()
             ages = [now - one.born for one in self.replicas if one.state is State.STARTING]
-            serving = self._beside or any(one.state is State.READY for one in self.replicas)
-            if not restart.may_start(ages, self._cores, serving=serving):
+            if not restart.may_start(ages, self._cores, serving=self.others_serve()):
                 asyncio.get_running_loop().call_later(restart.LOOK, self._start_next)
                 return
             function = self._queue.popleft()
@@ -348,8 +348,15 @@ class Crew:
         if not replica.is_warming:
             self._up(replica)
 
+    def others_serve(self) -> bool:
+        """Whether there are replicas that serve, to which one that starts gives way."""
+        return self._beside or any(one.state is State.READY for one in self.replicas)
+
     def _up(self, replica: Replica) -> None:
         replica.state = State.READY
+        if replica.gives_way:
+            replica.gives_way = False
+            weight.come_back(replica.pid)
         self._moved.set()
         self._relieve(replica.home)
         for function in replica.functions:

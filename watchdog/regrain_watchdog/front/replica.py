@@ -83,6 +83,9 @@ class Handlers(Protocol):
     def lasts(self, replica: Replica) -> None:
         """It has lived long enough to count as sound."""
 
+    def others_serve(self) -> bool:
+        """Whether there are replicas that serve, to which one that starts gives way."""
+
 
 @dataclass(slots=True, eq=False)
 class Replica:
@@ -93,8 +96,8 @@ class Replica:
     wanted: the stages that it is to have loaded. resident: those of them that it has. warmed: those that have run.
     memory: bytes that it holds for itself (unique set size), as it last said. freed: those that it gave back at last.
     has_settled: whether it has loaded and dropped all that it was told to.
-    served: whether it has answered a request. on_trial: whether it took the place of one that died early, and has not
-        shown yet that it lasts.
+    served: whether it has answered a request. gives_way: whether it is less urgent than those that serve.
+    on_trial: whether it took the place of one that died early, and has not shown yet that it lasts.
     """
 
     number: int
@@ -119,6 +122,7 @@ class Replica:
     killed_for: str = ""
     timed_out: bool = False
     served: bool = False
+    gives_way: bool = False
     on_trial: bool = False
     _runs: int = 0
     _steps: dict[int, tuple[int, Step]] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from regrain.manifest import Manifest
 from regrain.wire import frames
 from regrain.wire.boards import BOARD, IDLE, PROGRESS
 from regrain.wire.segments import create, reopen_readonly
+from regrain_watchdog.front import weight
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.limits import Limits
@@ -79,6 +80,7 @@ class Supervisor:
         self._order = manifest.graph.stages
         self._stages = {stage.name: stage for stage in manifest.stages}
         self._hang_timeout = care.hang_timeout
+        self._has_weights = weight.may_restore()
         self._limits = Limits(care.memory)
         timed = any(stage.timeout for stage in manifest.stages)
         self._interval = TICK if timed else max(TICK, min(SLOW_TICK, care.hang_timeout / 10))
@@ -189,6 +191,9 @@ class Supervisor:
         replica.pid = pid
         replica.pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._exit, replica)
+        if self._has_weights and self._handlers.others_serve():
+            weight.give_way(pid)
+            replica.gives_way = True
         self._limits.apply(pid, on_gpu=any(self._stages[name].gpu for name in stages))
         if entitled is not None:
             replica.entitle(entitled)
