@@ -211,7 +211,8 @@ class Node:
         self.processes: list[Process] = []
 
     def arbiter(self, *, observed: bool = False, **limits: float) -> Process:
-        """Start an arbiter and wait until it serves."""
+        """Start an arbiter and wait until it serves; unless told otherwise it ends no holder that is slow."""
+        limits = {"hang": 60.0, **limits}
         process = self.start(ARBITER, json.dumps(limits), str(self.seen) if observed else "")
         assert process.hear().startswith("serving")
         return process
