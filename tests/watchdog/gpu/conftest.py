@@ -54,6 +54,7 @@ import contextlib, json, os, signal, sys, time
 from regrain.wire.lease import LeaseError, Share
 from regrain_runtime.gpu.client import Client
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # children of background jobs ignore it
 path, name, share = sys.argv[1:]
 gpu = Client(path, name, Share(**json.loads(share)))
 stack = contextlib.ExitStack()
