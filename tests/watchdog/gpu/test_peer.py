@@ -83,12 +83,12 @@ def test_frames_out_of_turn_are_refused(node, frame, reason):
 def test_frames_of_any_kind_in_any_order_harm_nobody_else(node, seed):
     arbiter = node.arbiter(hang=1e6)
     noise = node.noise(seed)
+    node.until(lambda status: any(usage.name == "noise" and usage.grants for usage in status.usage))
     noise.signal(signal.SIGKILL)
     status = node.until(lambda status: not status.members)
 
     assert (status.free_sms, status.free_memory) == (100, 1000)
     assert node.worker("a", floor=1.0, memory=1000).do("lease", 1.0, 0.5, 5).startswith("granted")
-    assert any(usage.name == "noise" and usage.grants for usage in status.usage)
     assert "Traceback" not in arbiter.end()
 
 
