@@ -25,11 +25,12 @@ from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.execute import Ended, Executor, Failed, Outcome, Work
 from regrain.graph import Ref
 from regrain.plan import Output, Step
+from regrain.weights.store import give_back
 from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
 from regrain.wire.segments import Mappings, Writer
-from regrain_runtime.memory import give_back, unique_set_size
+from regrain_runtime.memory import unique_set_size
 from regrain_runtime.outflow import Outflow
 
 logger = logging.getLogger(__name__)

@@ -150,3 +150,29 @@ def test_a_zygote_that_dies_while_its_version_warms_up_is_started_again(serve, u
     os.kill(replica, signal.SIGKILL)
     until(lambda: served.replicas() not in ([], [replica]), "a replica of the new zygote")
     assert served.call(text="a").status_code == 200
+
+
+def test_sigterm_while_replicas_take_stages_in_ends_everything_and_loses_no_request(serve, until, source):
+    source.write_text(
+        source.read_text().replace(
+            'bytearray(b"x") * (32 << 20)',
+            'bytearray(b"x") * (32 << 20)\n        (HERE / "loads").touch()\n'
+            "        while (HERE / 'held').exists():\n            pass",
+        )
+    )
+    served = serve(source, "--grain", "fine")
+    (source.parent / "loads").unlink()
+    (source.parent / "held").touch()
+
+    with ThreadPoolExecutor(2) as pool:
+        kept = pool.submit(operate, served, "/resident", stages="all")
+        until((source.parent / "loads").exists, "a replica takes a stage in")
+        refused = operate(served, "/grain", grain="coarse")
+        asked = pool.submit(served.call, text="a")
+        served.signal()
+        (source.parent / "held").unlink()
+        assert asked.result().json()[0] == "a"
+        assert kept.result().status_code in (200, 503)
+
+    assert refused.status_code == 409
+    assert served.ended() == 0
