@@ -11,7 +11,7 @@ import time
 
 from benchmarks.gpu.work import GIB
 from benchmarks.record import Record
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver
 from regrain_runtime.gpu.lease import LeaseBackend
 from regrain_runtime.gpu.libraries import limit_memory
@@ -75,7 +75,7 @@ def _refuses() -> int:
     import torch
 
     backend = LeaseBackend(CudaDriver())
-    lane = backend.lane(GpuShare(part=1.0, memory=4 * GIB))
+    lane = backend.lane(Allowance(part=1.0, memory=4 * GIB))
     limit_memory(lane, torch.cuda)
     try:
         torch.empty(8 * GIB, dtype=torch.uint8, device="cuda")

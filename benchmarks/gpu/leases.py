@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.gpu.work import BETWEEN, WARM_UP, gemm
 from benchmarks.record import Record
 from regrain.wire.lease import Share
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.client import Client
 from regrain_runtime.gpu.driver import CudaDriver
 from regrain_runtime.gpu.lease import LeaseBackend
@@ -61,7 +61,7 @@ def _rates(path: Path | None, seconds: float) -> list[float]:
 def _work(path: Path | None, index: int, seconds: float, barrier, answers) -> None:
     """Be one of the two: with an arbiter work only within a lease, and fence before each renewal."""
     backend = LeaseBackend(CudaDriver())
-    lane = backend.lane(GpuShare(part=1.0))
+    lane = backend.lane(Allowance(part=1.0))
     product = gemm()
     for _ in range(WARM_UP):
         product()

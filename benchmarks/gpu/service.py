@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.gpu.work import GIB
 from benchmarks.record import Record
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.mps import BINARY, Daemon, MpsBackend
 
@@ -51,9 +51,9 @@ def mps(_seconds: float) -> Record:
 
 
 def _clients(backend: MpsBackend, daemon: Daemon) -> Record:
-    sms = {f"{part:g}": int(_ask(SEEN, backend, GpuShare(part=part))) for part in PARTS}
-    refuses = int(_ask(TAKE, backend, GpuShare(part=1.0, memory=4 * GIB)))
-    environment = {**os.environ, **backend.environment(GpuShare(part=0.5))}
+    sms = {f"{part:g}": int(_ask(SEEN, backend, Allowance(part=part))) for part in PARTS}
+    refuses = int(_ask(TAKE, backend, Allowance(part=1.0, memory=4 * GIB)))
+    environment = {**os.environ, **backend.environment(Allowance(part=0.5))}
     busy = subprocess.Popen([sys.executable, "-c", BUSY], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         if busy.stdout is None or busy.stdout.readline() != "ready\n":
@@ -72,7 +72,7 @@ def _clients(backend: MpsBackend, daemon: Daemon) -> Record:
         busy.kill()
         busy.wait()
     state = daemon.ask(f"get_server_status {server}")
-    again = int(_ask(SEEN, backend, GpuShare(part=0.5)))
+    again = int(_ask(SEEN, backend, Allowance(part=0.5)))
     return {
         "sms": sms,
         "refuses": refuses,
@@ -84,7 +84,7 @@ def _clients(backend: MpsBackend, daemon: Daemon) -> Record:
     }
 
 
-def _ask(script: str, backend: MpsBackend, share: GpuShare) -> str:
+def _ask(script: str, backend: MpsBackend, share: Allowance) -> str:
     """Return what a client of this share prints."""
     environment = {**os.environ, **backend.environment(share)}
     done = subprocess.run(

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import onnx_file
 from benchmarks.gpu.work import gemm, rate, stream, where
 from benchmarks.record import Record
-from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.backend import Allowance, Lane
 from regrain_runtime.gpu.driver import CudaDriver
 from regrain_runtime.gpu.green import GreenBackend
 from regrain_runtime.gpu.lease import LeaseBackend
@@ -88,7 +88,7 @@ def curve(seconds: float) -> Record:
         times = {total: 1 / rate(work, _whole(), seconds / 10)}
         for sms in SIZES:
             backend = GreenBackend(CudaDriver())
-            times[sms] = 1 / rate(work, backend.lane(GpuShare(part=sms / total)), seconds / 10)
+            times[sms] = 1 / rate(work, backend.lane(Allowance(part=sms / total)), seconds / 10)
             backend.stop()
         parts = np.array(sorted(times)) / total
         took = np.array([times[sms] for sms in sorted(times)])
@@ -107,7 +107,7 @@ def curve(seconds: float) -> Record:
 def interf(seconds: float) -> Record:
     """By what factor work in one half slows when the other half works."""
     backend = GreenBackend(CudaDriver())
-    halves = [backend.lane(GpuShare(part=0.5)) for _ in range(2)]
+    halves = [backend.lane(Allowance(part=0.5)) for _ in range(2)]
     record: Record = {"sms": [lane.sms for lane in halves]}
     for pair in PAIRS:
         works = [WORK[name]() for name in pair]
@@ -136,7 +136,7 @@ def onnx(seconds: float) -> Record:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return {"present": 0, "reason": "onnxruntime has no CUDA here"}
     backend = GreenBackend(CudaDriver())
-    lanes = {"small": backend.lane(GpuShare(part=0.13)), "whole": _whole()}
+    lanes = {"small": backend.lane(Allowance(part=0.13)), "whole": _whole()}
     rates = {name: _onnx_rate(onnxruntime, lane, seconds / 5) for name, lane in lanes.items()}
     return {"present": 1, "sms": lanes["small"].sms, **rates, "slower": rates["whole"] / rates["small"]}
 
@@ -172,7 +172,7 @@ def _lanes(backend: GreenBackend) -> tuple[list[Lane], list[float]]:
     lanes, created = [], []
     for sms in PARTS:
         start = time.perf_counter()
-        lanes.append(backend.lane(GpuShare(part=sms / total)))
+        lanes.append(backend.lane(Allowance(part=sms / total)))
         created.append((time.perf_counter() - start) * 1e3)
     return lanes, created
 
@@ -190,7 +190,7 @@ def _torchs_own() -> Record:
 
 
 def _whole() -> Lane:
-    return LeaseBackend(CudaDriver()).lane(GpuShare(part=1.0))
+    return LeaseBackend(CudaDriver()).lane(Allowance(part=1.0))
 
 
 def _version(package: str) -> str | None:

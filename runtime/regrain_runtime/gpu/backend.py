@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuShare:
+class Allowance:
     """What a replica may use of a device.
 
     Attributes:
@@ -78,7 +78,7 @@ class Backend(Protocol):
         """Return why it does not work on this machine, in one sentence; "" if it does."""
         ...
 
-    def environment(self, share: GpuShare) -> dict[str, str]:
+    def environment(self, share: Allowance) -> dict[str, str]:
         """Return the variables that a replica of this share needs before it uses CUDA; makes no CUDA call itself.
 
         Raises:
@@ -87,7 +87,7 @@ class Backend(Protocol):
         """
         ...
 
-    def lane(self, share: GpuShare) -> Lane:
+    def lane(self, share: Allowance) -> Lane:
         """Return a lane of this share, in the replica.
 
         Raises:
@@ -96,7 +96,7 @@ class Backend(Protocol):
         """
         ...
 
-    def resize(self, lane: Lane, share: GpuShare) -> Lane:
+    def resize(self, lane: Lane, share: Allowance) -> Lane:
         """Return a lane that takes the place of another, whose work is waited for.
 
         Raises:

@@ -17,7 +17,7 @@ from regrain.wire.frames import Entitle
 from regrain_runtime.emulated import scenario
 from regrain_runtime.emulated.hold import hold
 from regrain_runtime.emulated.truth import Truth
-from regrain_runtime.gpu.backend import Backend, GpuShare
+from regrain_runtime.gpu.backend import Allowance, Backend
 from regrain_runtime.gpu.choose import backend_named
 from regrain_runtime.gpu.client import Lease
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
@@ -170,9 +170,9 @@ class Real:
             raise SystemExit(1) from error
 
 
-def _share(entitled: Entitle) -> GpuShare:
+def _share(entitled: Entitle) -> Allowance:
     wanted = entitled.share
-    return GpuShare(part=entitled.fraction, memory=wanted.memory, priority=wanted.priority)
+    return Allowance(part=entitled.fraction, memory=wanted.memory, priority=wanted.priority)
 
 
 def _torch() -> TorchCuda | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
-from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.backend import Allowance, Lane
 from regrain_runtime.gpu.capability import GREEN, Capability
 from regrain_runtime.gpu.driver import Device, Driver, GpuError, SmSet
 from regrain_runtime.gpu.primary import Primary
@@ -54,7 +54,7 @@ class Atoms:
     size: int
     remainder: int
 
-    def wanted(self, share: GpuShare) -> int:
+    def wanted(self, share: Allowance) -> int:
         """Return how many atoms a share is, rounded down; SpecError if none."""
         count = min(share.sms(self.device.sms) // self.size, len(self.parts))
         if not count:
@@ -104,15 +104,15 @@ class GreenBackend:
             return f"green contexts need compute capability 6.0 or later, {device.name} has {device.compute[0]}.x"
         return ""
 
-    def environment(self, share: GpuShare) -> dict[str, str]:  # noqa: ARG002 - all shares alike
+    def environment(self, share: Allowance) -> dict[str, str]:  # noqa: ARG002 - all shares alike
         """Return which GPU to see."""
         return backend.visible(self._uuid)
 
-    def lane(self, share: GpuShare) -> Lane:
+    def lane(self, share: Allowance) -> Lane:
         """Return a lane on atoms that no other has."""
         return self._place(share, self._start(), own=frozenset())
 
-    def resize(self, lane: Lane, share: GpuShare) -> Lane:
+    def resize(self, lane: Lane, share: Allowance) -> Lane:
         """Return a lane of another size; it keeps atoms of the old one, which ends once the new one is there."""
         opened = self._opened(lane)
         self.fence(lane)
@@ -169,7 +169,7 @@ class GreenBackend:
         made = sizes.pop()
         return Atoms(device, parts, made, device.sms - made * len(parts))
 
-    def _place(self, share: GpuShare, atoms: Atoms, own: frozenset[int]) -> Lane:
+    def _place(self, share: Allowance, atoms: Atoms, own: frozenset[int]) -> Lane:
         """Open a lane on free atoms and those of `own`, the latter first."""
         count = atoms.wanted(share)
         taken = frozenset[int]().union(*(opened.atoms for opened in self._lanes.values())) - own

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
-from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.backend import Allowance, Lane
 from regrain_runtime.gpu.capability import LEASE, Capability
 from regrain_runtime.gpu.driver import Driver
 from regrain_runtime.gpu.primary import Primary
@@ -31,11 +31,11 @@ class LeaseBackend:
         """Return why it does not work here."""
         return backend.driver_obstacle(self._driver, self._primary.ordinal)
 
-    def environment(self, share: GpuShare) -> dict[str, str]:  # noqa: ARG002 - all shares alike
+    def environment(self, share: Allowance) -> dict[str, str]:  # noqa: ARG002 - all shares alike
         """Return which GPU to see."""
         return backend.visible(self._uuid)
 
-    def lane(self, share: GpuShare) -> Lane:
+    def lane(self, share: Allowance) -> Lane:
         """Return the whole context, with the SMs that its leases are to ask for."""
         device = self._primary.start()
         sms = share.sms(device.sms)
@@ -43,7 +43,7 @@ class LeaseBackend:
             raise SpecError(f"a share of {device.name} must be 1 of its {device.sms} SMs or more")
         return self._primary.lane(share, sms=sms)
 
-    def resize(self, lane: Lane, share: GpuShare) -> Lane:
+    def resize(self, lane: Lane, share: Allowance) -> Lane:
         """Return the same context with other SMs to ask for."""
         self.fence(lane)
         return self.lane(share)

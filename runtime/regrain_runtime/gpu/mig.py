@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterable
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
-from regrain_runtime.gpu.backend import ROUNDING, GpuShare, Lane
+from regrain_runtime.gpu.backend import ROUNDING, Allowance, Lane
 from regrain_runtime.gpu.capability import MIG, Capability
 from regrain_runtime.gpu.driver import Driver, GpuError
 from regrain_runtime.gpu.nvml import Instance, Nvml
 from regrain_runtime.gpu.primary import Primary
 
 
-def smallest(instances: Iterable[Instance], share: GpuShare) -> Instance | None:
+def smallest(instances: Iterable[Instance], share: Allowance) -> Instance | None:
     """Return the smallest instance that covers a share's compute and memory, None if none does."""
     fitting = [
         instance
@@ -53,7 +53,7 @@ class MigBackend:
             return str(error)
         return "" if instances else "no GPU is cut into MIG instances: nvidia-smi mig does that, as root"
 
-    def environment(self, share: GpuShare) -> dict[str, str]:
+    def environment(self, share: Allowance) -> dict[str, str]:
         """Return which instance to see: the smallest that covers the share and that nobody has."""
         instances = self._nvml.instances()
         if not instances:
@@ -69,12 +69,12 @@ class MigBackend:
             raise GpuError(f"every MIG instance that covers a share of {share.part} is taken")
         return backend.visible(chosen.uuid)
 
-    def lane(self, share: GpuShare) -> Lane:
+    def lane(self, share: Allowance) -> Lane:
         """Return the process's context: the instance is all that it sees, its memory all there is."""
         device = self._primary.start()
         return self._primary.lane(share, memory=device.memory)
 
-    def resize(self, lane: Lane, share: GpuShare) -> Lane:  # noqa: ARG002 - refused whatever it is
+    def resize(self, lane: Lane, share: Allowance) -> Lane:  # noqa: ARG002 - refused whatever it is
         """Refuse: instances are as they were cut."""
         raise GpuError("a MIG instance keeps its size: start another replica on one of another size")
 

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
-from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.backend import Allowance, Lane
 from regrain_runtime.gpu.capability import MPS, Capability
 from regrain_runtime.gpu.driver import Driver, GpuError
 from regrain_runtime.gpu.primary import Primary
@@ -135,7 +135,7 @@ class MpsBackend:
             return str(error)
         return backend.driver_obstacle(self._driver, self._primary.ordinal)
 
-    def environment(self, share: GpuShare) -> dict[str, str]:
+    def environment(self, share: Allowance) -> dict[str, str]:
         """Return the share in the service's terms; waits while a server is in FAULT."""
         percentage = share.sms(100)
         if not percentage:
@@ -154,7 +154,7 @@ class MpsBackend:
             **limits,
         }
 
-    def lane(self, share: GpuShare) -> Lane:
+    def lane(self, share: Allowance) -> Lane:
         """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client."""
         lane = self._primary.lane(share)
         try:
@@ -168,7 +168,7 @@ class MpsBackend:
             raise
         return lane
 
-    def resize(self, lane: Lane, share: GpuShare) -> Lane:  # noqa: ARG002 - refused whatever it is
+    def resize(self, lane: Lane, share: Allowance) -> Lane:  # noqa: ARG002 - refused whatever it is
         """Refuse: the service fixes a client's percentage when it connects."""
         raise GpuError(
             "an MPS client keeps its percentage until it ends: start another replica of the new share"

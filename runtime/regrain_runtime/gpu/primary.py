@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regrain_runtime.gpu.backend import GpuShare, Lane
+from regrain_runtime.gpu.backend import Allowance, Lane
 from regrain_runtime.gpu.driver import Device, Driver, GpuError
 
 
@@ -21,7 +21,7 @@ class Primary:
             self._context = self._driver.retain(self.ordinal)
         return device
 
-    def lane(self, share: GpuShare, *, sms: int | None = None, memory: int | None = None) -> Lane:
+    def lane(self, share: Allowance, *, sms: int | None = None, memory: int | None = None) -> Lane:
         """Return the whole context as a lane.
 
         Args:

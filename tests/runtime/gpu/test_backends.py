@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from regrain.errors import SpecError
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.capability import CAPABILITIES
 from regrain_runtime.gpu.choose import BACKENDS, backend_named
 from regrain_runtime.gpu.doctor import rows
@@ -29,7 +29,7 @@ SLICES = tuple(
     )
     for slices in (1, 2, 4)
 )
-QUARTER, HALF = GpuShare(part=0.25, memory=4 * GIB), GpuShare(part=0.5, memory=8 * GIB)
+QUARTER, HALF = Allowance(part=0.25, memory=4 * GIB), Allowance(part=0.5, memory=8 * GIB)
 MAKE = {
     "lease": lambda cuda: LeaseBackend(CudaDriver(cuda), uuid="GPU-7"),
     "green": lambda cuda: GreenBackend(CudaDriver(cuda), uuid="GPU-7"),
@@ -225,16 +225,16 @@ def test_whatever_call_fails_nothing_is_held_after_the_end(name):
 @pytest.mark.parametrize("part", [0.0, -0.1, 1.01, float("nan")])
 def test_a_share_that_is_no_part_of_a_gpu_is_refused(part):
     with pytest.raises(SpecError, match=r"in \(0, 1\]"):
-        GpuShare(part=part)
+        Allowance(part=part)
 
 
 def test_a_share_of_negative_memory_is_refused():
     with pytest.raises(SpecError, match="0 bytes or more"):
-        GpuShare(part=0.5, memory=-1)
+        Allowance(part=0.5, memory=-1)
 
 
 def test_a_share_below_the_least_is_refused_naming_the_least(name, cuda, subject):
-    tiny = GpuShare(part=0.001)
+    tiny = Allowance(part=0.001)
 
     if name == "mig":
         assert subject.environment(tiny) == {"CUDA_VISIBLE_DEVICES": "MIG-1"}

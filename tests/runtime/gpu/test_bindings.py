@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).with_name("libcuda.c")
 SCRIPT = """
 import ctypes
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.doctor import devices
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.green import GreenBackend
@@ -24,14 +24,14 @@ for device in devices(driver):
     print(device.uuid, device.name, device.sms, device.memory, device.compute)
 for fine in (False, True):
     green = GreenBackend(driver, fine=fine)
-    lane = green.lane(GpuShare(part=0.5))
+    lane = green.lane(Allowance(part=0.5))
     library.stand_in_described.restype = ctypes.c_uint64
     atoms = library.stand_in_described().bit_count()
     print(green.obstacle() == "", lane.stream, lane.sms, lane.short, green.remainder, atoms, library.stand_in_holds())
     green.close(lane)
     green.stop()
 lease = LeaseBackend(driver)
-lease.fence(lease.lane(GpuShare(part=1.0)))
+lease.fence(lease.lane(Allowance(part=1.0)))
 lease.stop()
 try:
     driver.end_stream(5)

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrain.errors import SpecError
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver, DriverError, GpuError
 from regrain_runtime.gpu.fake import Card, CUresult, FakeCuda
 from regrain_runtime.gpu.green import GreenBackend
 
-A_THIRD, HALF, ALL = GpuShare(part=1 / 3), GpuShare(part=0.5), GpuShare(part=1.0)
+A_THIRD, HALF, ALL = Allowance(part=1 / 3), Allowance(part=0.5), Allowance(part=1.0)
 SPLIT = "cuDevSmResourceSplitByCount"
 OPENING = ["cuDevResourceGenerateDesc", "cuDeviceGet", "cuGreenCtxCreate", "cuGreenCtxStreamCreate"]
 
@@ -27,8 +27,8 @@ def test_a_device_is_split_once_however_many_lanes_it_has():
     cuda = FakeCuda()
     backend = green(cuda)
 
-    lanes = [backend.lane(GpuShare(part=part)) for part in (0.5, 0.25, 0.1)]
-    backend.resize(lanes[2], GpuShare(part=0.2))
+    lanes = [backend.lane(Allowance(part=part)) for part in (0.5, 0.25, 0.1)]
+    backend.resize(lanes[2], Allowance(part=0.2))
 
     assert cuda.calls.count(SPLIT) == 1
 
@@ -108,7 +108,7 @@ def test_shares_that_fit_together_get_disjoint_lanes(parts, fine):
     backend = green(cuda, fine=fine)
     shares = [min(part / sum(parts), 1.0) for part in parts]
 
-    lanes = [backend.lane(GpuShare(part=part)) for part in shares if part * 132 >= 8]
+    lanes = [backend.lane(Allowance(part=part)) for part in shares if part * 132 >= 8]
 
     seen = sets(cuda, lanes)
     assert sum(map(len, seen)) == len(frozenset().union(*seen)) <= 132
@@ -138,7 +138,7 @@ def test_a_lane_given_back_makes_room():
 
 def test_a_share_of_less_than_an_atom_is_refused_naming_the_least():
     with pytest.raises(SpecError, match=r"8 of its 132 SMs or more, a share of 0\.0606; asked for 0\.05"):
-        green(FakeCuda()).lane(GpuShare(part=0.05))
+        green(FakeCuda()).lane(Allowance(part=0.05))
 
 
 def test_growing_keeps_the_lanes_own_atoms_and_the_old_context_ends_last():
@@ -163,7 +163,7 @@ def test_a_lane_that_cannot_grow_stays_as_it_was():
     backend.lane(HALF)
 
     with pytest.raises(GpuError, match="64 are free"):
-        backend.resize(lane, GpuShare(part=0.6))
+        backend.resize(lane, Allowance(part=0.6))
 
     backend.fence(lane)
     assert len(cuda.seen(lane.stream)) == 40

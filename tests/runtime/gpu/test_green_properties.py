@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regrain.errors import SpecError
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import Card, CUresult, FakeCuda
 from regrain_runtime.gpu.green import GreenBackend
@@ -20,7 +20,7 @@ REFUSABLE = (
     "cuDevicePrimaryCtxRetain",
 )
 CARDS = (Card(), Card(name="A100", sms=108, compute=(8, 0)), Card(name="V100", sms=80, compute=(7, 0)))
-parts = st.floats(0.01, 1.0).map(lambda part: GpuShare(part=part))
+parts = st.floats(0.01, 1.0).map(lambda part: Allowance(part=part))
 steps = st.lists(
     st.tuples(st.sampled_from(["open", "resize", "close"]), st.integers(0, 7), parts), min_size=1, max_size=20
 )

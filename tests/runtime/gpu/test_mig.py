@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrain.errors import SpecError
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import Card, FakeCuda, FakeNvml
 from regrain_runtime.gpu.mig import MigBackend, smallest
@@ -32,7 +32,7 @@ instances = st.builds(cut, st.integers(1, 7), st.integers(1, 140), number=st.int
 
 @given(st.lists(instances, max_size=8), st.floats(0.01, 1.0), st.integers(0, 140))
 def test_the_smallest_instance_that_covers_the_share_is_chosen(all_of_them, part, gib):
-    share = GpuShare(part=part, memory=gib * GIB)
+    share = Allowance(part=part, memory=gib * GIB)
     covering = [each for each in all_of_them if each.slices / 7 >= part and each.memory >= share.memory]
 
     chosen = smallest(all_of_them, share)
@@ -42,37 +42,39 @@ def test_the_smallest_instance_that_covers_the_share_is_chosen(all_of_them, part
 
 
 def test_a_share_of_exactly_its_slices_is_covered():
-    assert smallest([cut(3)], GpuShare(part=3 / 7)) == cut(3)
+    assert smallest([cut(3)], Allowance(part=3 / 7)) == cut(3)
 
 
 def test_the_replica_is_shown_one_instance():
-    assert mig(cut(1), cut(2), cut(4)).environment(GpuShare(part=0.25)) == {"CUDA_VISIBLE_DEVICES": "MIG-2-0"}
+    assert mig(cut(1), cut(2), cut(4)).environment(Allowance(part=0.25)) == {
+        "CUDA_VISIBLE_DEVICES": "MIG-2-0"
+    }
 
 
 def test_one_that_others_have_is_left_to_them():
     backend = mig(cut(2), cut(4), taken={"MIG-2-0"})
 
-    assert backend.environment(GpuShare(part=0.25)) == {"CUDA_VISIBLE_DEVICES": "MIG-4-0"}
+    assert backend.environment(Allowance(part=0.25)) == {"CUDA_VISIBLE_DEVICES": "MIG-4-0"}
 
 
 def test_when_all_that_fit_are_taken_nobody_is_let_in():
     with pytest.raises(GpuError, match=r"covers a share of 0\.25 is taken"):
-        mig(cut(1), cut(2), taken={"MIG-2-0"}).environment(GpuShare(part=0.25))
+        mig(cut(1), cut(2), taken={"MIG-2-0"}).environment(Allowance(part=0.25))
 
 
 def test_a_share_that_none_covers_is_refused_naming_what_there_is():
     with pytest.raises(SpecError, match=r"there are \(share, bytes\): \(0\.143, \d+\), \(0\.286, \d+\)"):
-        mig(cut(1), cut(2), cut(2, number=1)).environment(GpuShare(part=0.5))
+        mig(cut(1), cut(2), cut(2, number=1)).environment(Allowance(part=0.5))
 
 
 def test_a_gpu_that_is_not_cut_is_left_alone():
     with pytest.raises(GpuError, match="nvidia-smi mig does that, as root"):
-        mig().environment(GpuShare(part=0.5))
+        mig().environment(Allowance(part=0.5))
 
 
 def test_the_instance_is_all_that_its_replica_sees():
     cuda = FakeCuda(cards=(Card(name="H200 MIG 2g.35gb", sms=32, memory=35 * GIB),))
-    lane = MigBackend(CudaDriver(cuda), FakeNvml()).lane(GpuShare(part=0.25, memory=GIB))
+    lane = MigBackend(CudaDriver(cuda), FakeNvml()).lane(Allowance(part=0.25, memory=GIB))
 
     assert (lane.sms, lane.memory, lane.device_memory) == (32, 35 * GIB, 35 * GIB)
 

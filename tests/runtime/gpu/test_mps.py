@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from regrain.errors import SpecError
-from regrain_runtime.gpu.backend import GpuShare
+from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import FakeControl, FakeCuda
 from regrain_runtime.gpu.mps import PAUSE, Daemon, MpsBackend
 
-HALF = GpuShare(part=0.5, memory=4 << 30)
+HALF = Allowance(part=0.5, memory=4 << 30)
 PIPES = Path("/run/regrain/mps")
 DAEMON = """#!{python}
 import os, sys, time
@@ -56,25 +56,26 @@ def test_a_share_is_said_in_the_services_variables():
 )
 def test_per_cent_are_rounded_down(part, percentage):
     assert (
-        mps(FakeControl()).environment(GpuShare(part=part))["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == percentage
+        mps(FakeControl()).environment(Allowance(part=part))["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"]
+        == percentage
     )
 
 
 @pytest.mark.parametrize(("memory", "limit"), [(1 << 20, "0=1M"), ((3 << 20) - 1, "0=2M"), (0, None)])
 def test_memory_is_limited_in_whole_mib(memory, limit):
-    said = mps(FakeControl()).environment(GpuShare(part=1.0, memory=memory))
+    said = mps(FakeControl()).environment(Allowance(part=1.0, memory=memory))
 
     assert said.get("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT") == limit
 
 
 def test_memory_below_a_mib_is_refused():
     with pytest.raises(SpecError, match="whole MiB, asked for 1000 bytes"):
-        mps(FakeControl()).environment(GpuShare(part=1.0, memory=1000))
+        mps(FakeControl()).environment(Allowance(part=1.0, memory=1000))
 
 
 @pytest.mark.parametrize(("priority", "said"), [(-1, "0"), (0, "0"), (1, "1"), (9, "1")])
 def test_the_service_knows_normal_and_below_normal(priority, said):
-    share = GpuShare(part=0.5, priority=priority)
+    share = Allowance(part=0.5, priority=priority)
 
     assert mps(FakeControl()).environment(share)["CUDA_MPS_CLIENT_PRIORITY"] == said
 
