@@ -18,8 +18,8 @@ class GpuShare(Struct, frozen=True, kw_only=True):
     Attributes:
         fraction: of the SMs, that a lease of it is for; in (0, 1].
         memory: bytes that it may hold.
-        weight: its part of the SM-seconds beside the weights of others that wait.
-        floor: fraction of the SM-seconds that it gets for sure while it asks for them.
+        weight: its part of the SM-seconds beside the weights of others that wait; of two replicas each has it.
+        floor: fraction of the SM-seconds that it gets for sure while it asks for them; each replica reserves it.
         ceiling: fraction of them that it never exceeds.
         priority: smaller goes first.
     """
@@ -32,6 +32,29 @@ class GpuShare(Struct, frozen=True, kw_only=True):
     priority: int = 0
 
 
+class Lane(Struct, frozen=True, kw_only=True):
+    """How one stage runs in a fluid group: the fraction of a GPU's SMs of its leases, and units of a dispatch at most.
+
+    A stage that needs no GPU has fraction 0.
+    """
+
+    stage: str
+    fraction: float = 0.0
+    max_size: int = 1
+
+
+class Fluid(Struct, frozen=True, kw_only=True):
+    """A group whose replicas have all its stages loaded and run one of them at a time, whichever is most urgent.
+
+    Attributes:
+        share: of GPUs that all its leases may take at once; above 1 it lies on several, and no lease spans them.
+        lanes: one for each stage, in topological order.
+    """
+
+    share: float
+    lanes: tuple[Lane, ...]
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """Stages that run together in one function.
 
@@ -42,6 +65,7 @@ class Group(Struct, frozen=True, kw_only=True):
         max_wait: seconds that the first unit waits for others at most.
         cpu: cores that a replica may use.
         gpu: what a replica is entitled to of a GPU; None where no stage needs one.
+        fluid: set where its stages queue apart and share its replicas; None where they run one after the other.
     """
 
     stages: tuple[str, ...]
@@ -50,6 +74,7 @@ class Group(Struct, frozen=True, kw_only=True):
     max_wait: float = 0.0
     cpu: float = 1.0
     gpu: GpuShare | None = None
+    fluid: Fluid | None = None
 
     @property
     def name(self) -> str:
