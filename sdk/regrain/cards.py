@@ -6,6 +6,7 @@ with the truth, since on a real node that has to be measured as well.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from regrain.units import is_number
 GIB = 1 << 30
 MOST = 64  # GPUs of one emulated node; the largest machines that one can rent hold 16
 PREFIX = "emulated:"
+LEAST_SHARE = 0.05  # of a card's SMs: the smallest that models were measured on
+CLOSE = 1e-6  # of an SM: what a share may lack for a whole one in floating point
 _ITEM = re.compile(r"([a-z]+\d+)(?:x(\d{1,6}))?", re.ASCII)
 
 
@@ -44,6 +47,16 @@ class Card:
         if not 1 <= sms <= self.sms:
             raise SpecError(f"a {self.name} has 1 to {self.sms} SMs to give, asked for {sms}")
         return sms / self.sms
+
+    def check_lease(self, function: str, fraction: float) -> None:
+        """Refuse (SpecError) leases of fewer SMs than emulated models were measured on."""
+        sms = int(fraction * self.sms + CLOSE)
+        if sms < LEAST_SHARE * self.sms - CLOSE:
+            least = math.ceil(1000 * math.ceil(LEAST_SHARE * self.sms - CLOSE) / self.sms) / 1000
+            raise SpecError(
+                f"{function} is to run on {fraction:g} of a GPU, which is {sms} of the {self.sms} SMs of an "
+                f"emulated {self.name}; models were measured on {LEAST_SHARE:.0%} and more: ask for {least:g} at least"
+            )
 
 
 # SMs and memory: NVIDIA's data sheets (V100 16 GB, A10, A100 40 GB SXM4, H200 SXM).

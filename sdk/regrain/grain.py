@@ -7,10 +7,11 @@ another: two groups that each wait for the other are refused even where both are
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
+from msgspec import structs
+
+from regrain import shares as notation
 from regrain.errors import GrainError, SpecError
 from regrain.graph import Graph
 from regrain.manifest import Manifest, StageSpec
@@ -18,8 +19,6 @@ from regrain.plan import GpuShare, Group, Plan, Step, steps
 
 Groups = tuple[tuple[str, ...], ...]
 MAX_REPLICAS = 1024
-T = TypeVar("T", int, float)
-_FRACTION = re.compile(r"\d{1,3}(\.\d{1,9})?|\.\d{1,9}")
 
 
 def parse(text: str, graph: Graph) -> Groups:
@@ -60,24 +59,26 @@ def make_plan(manifest: Manifest, grain: str, replicas: str = "", shares: str = 
 
     A group with stages on a GPU needs the memory of all of them, since all stay loaded, and as many SMs as the
     hungriest of them, since they run one after the other; where no stage hints at a share that is the whole device.
+    What `shares` says of several stages of one group is put together (regrain.shares.together).
 
     Args:
         manifest: the app's.
         grain: in grain notation.
         replicas: worker processes: "2" for every group, or "decode=1, recognise=2" by the name of a group or
             of a stage in it; "" for one each.
-        shares: fractions of a GPU's SMs, in the same notation: "0.5", or "recognise=0.25"; "" as the stages hint.
+        shares: of the GPUs, in the notation of regrain.shares: "0.5", or "recognise=0.25 weight=2"; "" as the
+            stages hint. Weight, floor and ceiling are each replica's.
 
     Raises:
         GrainError: no grain of this app.
         SpecError: a number of replicas or a share is none, or for no group.
     """
     groups = parse(grain, manifest.graph)
-    counts = _by_group("replicas", replicas, groups, _count)
-    fractions = _by_group("shares", shares, groups, _fraction)
+    counts = _counts(replicas, groups)
+    said = _shares(shares, groups, manifest)
     return Plan(
         tuple(
-            _group(manifest, step, counts.get(group, 1), fractions.get(group))
+            _group(manifest, step, counts.get(group, 1), said.get(group, {}))
             for group, step in zip(groups, steps(manifest.graph, groups), strict=True)
         )
     )
@@ -130,23 +131,38 @@ def _in_order(groups: list[tuple[str, ...]], text: str, graph: Graph) -> Groups:
     return tuple(ordered)
 
 
-def _by_group(
-    what: str, text: str, groups: Groups, read: Callable[[str, str], T]
-) -> dict[tuple[str, ...], T]:
-    """Return what a setting says for each group that it says something for."""
+def _counts(text: str, groups: Groups) -> dict[tuple[str, ...], int]:
+    """Return the replicas of each group that the setting says something for."""
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if len(entries) == 1 and "=" not in entries[0]:
-        return dict.fromkeys(groups, read(entries[0], text))
-    found: dict[tuple[str, ...], T] = {}
+        return dict.fromkeys(groups, _count(entries[0], text))
+    found: dict[tuple[str, ...], int] = {}
     for entry in entries:
         name, _, number = entry.partition("=")
-        group = _named(what, name.strip(), groups, text)
-        value = read(number.strip(), text)
-        if found.setdefault(group, value) != value:
+        group = _named("replicas", name.strip(), groups, text)
+        count = _count(number.strip(), text)
+        if found.setdefault(group, count) != count:
             raise SpecError(
-                f"{what} {text!r}: group {'+'.join(group)} is given both {found[group]} and {value}"
+                f"replicas {text!r}: group {'+'.join(group)} is given both {found[group]} and {count}"
             )
     return found
+
+
+def _shares(text: str, groups: Groups, manifest: Manifest) -> dict[tuple[str, ...], notation.Said]:
+    """Return what each group is entitled to of a GPU, where the setting says something of it."""
+    able = [spec.name for spec in manifest.stages if spec.gpu is not None]
+    found: dict[tuple[str, ...], dict[str, notation.Said]] = {}
+    for name, said in notation.parse(text):
+        for group in [_named("shares", name, groups, text)] if name else groups:
+            if name and not set(name.split("+")) & set(able):
+                raise SpecError(
+                    f"shares {text!r}: {name!r} needs no GPU, {', '.join(able) or 'no stage'} does"
+                )
+            if found.setdefault(group, {}).setdefault(name, said) != said:
+                raise SpecError(f"shares {text!r}: {name!r} is in it twice")
+    return {
+        group: notation.together(list(entries.values()), "+".join(group)) for group, entries in found.items()
+    }
 
 
 def _named(what: str, name: str, groups: Groups, text: str) -> tuple[str, ...]:
@@ -166,17 +182,7 @@ def _count(number: str, text: str) -> int:
     return int(number)
 
 
-def _fraction(number: str, text: str) -> float:
-    value = float(number) if _FRACTION.fullmatch(number) else 0.0
-    if not 0.0 < value <= 1.0:
-        raise SpecError(
-            'shares must be above 0 and up to 1 for all groups, such as "0.5", or by group, such as '
-            f'"detect=0.25,recognise=0.5"; was {text!r}'
-        )
-    return value
-
-
-def _group(manifest: Manifest, step: Step, replicas: int, fraction: float | None) -> Group:
+def _group(manifest: Manifest, step: Step, replicas: int, share: notation.Said) -> Group:
     """Return a step as a group: it batches as much as the batched stages that see its units one by one.
 
     One that streams takes a request at a time, as each holds its replica until its last item.
@@ -193,13 +199,14 @@ def _group(manifest: Manifest, step: Step, replicas: int, fraction: float | None
         max_size=max((spec.max_size for spec in batched), default=1),
         max_wait=max((spec.max_wait for spec in batched), default=0.0),
         cpu=max(spec.cpu for spec in specs),
-        gpu=_gpu(specs, fraction),
+        gpu=_gpu(specs, share),
     )
 
 
-def _gpu(specs: list[StageSpec], fraction: float | None) -> GpuShare | None:
+def _gpu(specs: list[StageSpec], said: notation.Said) -> GpuShare | None:
     needs = [spec.gpu for spec in specs if spec.gpu is not None]
     if not needs:
         return None
     hint = max((need.share for need in needs if need.share is not None), default=1.0)
-    return GpuShare(fraction=fraction or hint, memory=sum(need.memory for need in needs))
+    hinted = GpuShare(fraction=hint, memory=sum(need.memory for need in needs))
+    return structs.replace(hinted, **said)

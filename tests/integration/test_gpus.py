@@ -52,6 +52,7 @@ load_time = "1ms"
 model = "inception_v3"
 load_time = "1ms"
 """
+NODE = ("--gpus", "emulated:v100", "--scenario", "scenario.toml")
 
 
 @pytest.fixture
@@ -130,6 +131,30 @@ def test_shares_are_settings(cards):
     assert used < 20 * 1.0  # of 80 SMs for less than a second
 
 
+def test_what_each_replica_is_entitled_to_is_a_setting(cards):
+    served = cards(
+        "--gpu-shares", "one=0.25 floor=0.1 weight=3, two ceiling=0.8 priority=1", "--grain", "fine"
+    )
+
+    shares = {name: one["share"] for name, one in members(served).items()}
+    assert shares == {
+        "cards/one": {"weight": 3.0, "floor": 0.1, "ceiling": 1.0, "priority": 0, "memory": 1 << 30},
+        "cards/two": {"weight": 1.0, "floor": 0.0, "ceiling": 0.8, "priority": 1, "memory": 2 << 30},
+    }
+
+
+def test_a_change_of_grain_that_no_emulated_model_was_measured_for_leaves_the_old_plan(cards, tmp_path):
+    app = APP.replace("share=0.5", "share=0.01").replace('memory="2Gi"', 'memory="2Gi", share=0.5')
+    (tmp_path / "app.py").write_text(app)
+    served = cards("--grain", "coarse")  # fused with `two`, it runs on as much as that
+
+    answer = requests.post(f"{served.admin_url}/grain", json={"grain": "fine"}, timeout=60)
+
+    assert answer.status_code == 400, answer.text
+    assert "one is to run on 0.01 of a GPU, which is 0 of the 80 SMs of an emulated v100" in answer.json()["detail"]
+    assert served.call(text="a").text == "a1-2"
+
+
 def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
     served = cards("--grain", "coarse", gpus="emulated:v100")
     (pid,) = served.replicas()
@@ -158,8 +183,21 @@ def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
             ("--gpus", "banana"),
             "gpus was 'banana'; allowed are emulated ones such as 'emulated:v100x2', or this machine's",
         ),
-        (("--gpu-shares", "1.5"), "shares must be above 0 and up to 1"),
+        (("--gpu-shares", "1.5"), "a fraction must be above 0 and up to 1, was '1.5'"),
         (("--gpu-shares", "three=0.5"), "there is no group 'three'"),
+        (
+            ("--gpu-shares", "one flor=0.1"),
+            "'flor' may not follow 'one'; weight, floor, ceiling, priority may",
+        ),
+        (("--gpu-shares", "between=0.5"), "'between' needs no GPU, one, two does"),
+        (
+            ("--gpus", "emulated:a10", "--scenario", "scenario.toml", "--gpu-shares", "one=0.05"),
+            "3 of the 72 SMs of an emulated a10; models were measured on 5% and more: ask for 0.056 at least",
+        ),
+        (
+            (*NODE, "--gpu-shares", "one floor=0.6, two floor=0.6", "--grain", "fine"),
+            "the replicas of one | between | two do not fit together",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_the_start(refused, flags, said):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain.cards import CARDS, MOST, parse_gpus, priced
+from regrain.cards import CARDS, LEAST_SHARE, MOST, parse_gpus, priced
 from regrain.errors import SpecError
+from regrain_runtime.emulated.models import shipped
 
 COUNTED = st.tuples(st.sampled_from(sorted(CARDS)), st.integers(1, 8))
 
@@ -93,3 +94,21 @@ def test_every_type_has_multiprocessors_memory_and_a_price(card):
     assert card.sms > 0
     assert card.memory > 0
     assert card.price > 0
+
+
+def test_no_lease_is_smaller_than_what_every_model_was_measured_on():
+    assert {model.shares[0] for model in shipped().models} == {LEAST_SHARE}
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("v100", 0.05), ("a10", 0.056), ("a100", 0.056), ("h200", 0.054)]
+)
+def test_a_lease_of_too_few_whole_sms_is_refused_with_the_least_that_is_allowed(name, least):
+    card = CARDS[name]
+
+    card.check_lease("app/a", least)
+    assert shipped().models[0].time(1, card.share(int(least * card.sms + 1e-6))) > 0
+    with pytest.raises(
+        SpecError, match=f"app/a is to run on .* SMs of an emulated {name}; .* ask for {least} at least"
+    ):
+        card.check_lease("app/a", least - 0.004)

@@ -120,8 +120,9 @@ class Config:
     gpu_shares: str = dataclasses.field(
         default="",
         metadata=settings.text(
-            "Part of a GPU's SMs that a group runs on.",
-            'one number for all groups, or "detect=0.25,recognise=0.5" by stage or group',
+            "Part of a GPU's SMs that a group runs on, and what each of its replicas is entitled to.",
+            'one number for all groups, or by stage or group such as "detect=0.25 floor=0.1 weight=3, recognise=0.5", '
+            "with weight, floor, ceiling and priority as wanted",
             "as its stages hint, or all",
         ),
     )

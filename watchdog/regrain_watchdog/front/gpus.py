@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 MIB = 1 << 20
 REAL = ("lease", "green", "mps")
 """Ways of sharing this machine's own GPUs."""
+EMULATED = "emulated"
 LOOK = 1.0
 """Seconds between two looks at the books of an arbiter that another process serves."""
 NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
@@ -154,8 +155,13 @@ class Gpus:
         """Refuse (SpecError) a plan that these GPUs could not hold if they had nothing else."""
         empty = [Room(card.memory) for card in self.cards]
         for group in plan.groups:
-            if group.gpu is not None and place.choose(empty, group.gpu) is None:
+            if group.gpu is None:
+                continue
+            if place.choose(empty, group.gpu) is None:
                 raise SpecError(f"{_needs(group)}; {self._have(empty)}")
+            if self._backend == EMULATED:
+                for card in self.cards:
+                    card.check_lease(group.name, group.gpu.fraction)
         if place.place(empty, _shares(plan, None)) is None:
             raise SpecError(f"the replicas of {plan.grain} do not fit together; {self._have(empty)}")
 
@@ -252,7 +258,7 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
         if config.scenario and not Path(config.scenario).is_file():
             raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
         cards = list(parse_gpus(config.gpus))
-        gpus = Gpus(app, cards, folder=config.gpu_folder, backend="emulated", scenario=config.scenario)
+        gpus = Gpus(app, cards, folder=config.gpu_folder, backend=EMULATED, scenario=config.scenario)
     gpus.check(plan)
     try:
         await gpus.start()
