@@ -34,6 +34,7 @@ class Lease:
     Attributes:
         sms: SMs that may be used.
         seconds: for how long; longer is charged, and others may be waiting.
+        beside: leases of others that were held when it was granted.
         token: epoch and number. Of two grants of a device the later one has the higher token.
     """
 
@@ -55,7 +56,7 @@ class Lease:
         """
         before, self.token = self.token, NOTHING
         granted = self._client.acquire(self._ask, timeout, before)
-        self.sms, self.seconds = granted.sms, granted.seconds
+        self.sms, self.seconds, self.beside = granted.sms, granted.seconds, granted.beside
         self.token = (granted.epoch, granted.lease)
 
 

@@ -153,14 +153,22 @@ class Registered(Struct, frozen=True, tag=20, array_like=True):
     sms: int
 
 
+class Beside(Struct, frozen=True, array_like=True):
+    """A lease of so many SMs that a function holds at the same time."""
+
+    name: str
+    sms: int
+
+
 class Granted(Struct, frozen=True, tag=21, array_like=True):
-    """A lease of `sms` SMs for `seconds`, the answer to the ask of this number."""
+    """A lease of `sms` SMs for `seconds`, the answer to the ask of this number; and what was held beside it then."""
 
     number: int
     epoch: int
     lease: int
     sms: int
     seconds: float
+    beside: tuple[Beside, ...] = ()
 
 
 class Refused(Struct, frozen=True, tag=22, array_like=True):

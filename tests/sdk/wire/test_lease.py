@@ -31,6 +31,7 @@ FROM_CLIENT = [
 FROM_ARBITER = [
     lease.Registered(2, 4, 132),
     lease.Granted(3, 4, 17, 66, 0.02),
+    lease.Granted(3, 4, 17, 66, 0.02, (lease.Beside("ocr/detect", 33),)),
     lease.Refused(3, "no"),
     lease.Revoked(4, 17, "over"),
     lease.Adjusted(2),

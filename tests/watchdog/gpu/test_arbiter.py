@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regrain.wire.lease import Ask, Granted, LeaseError, Refused, Revoked, Share
+from regrain.wire.lease import Ask, Beside, Granted, LeaseError, Refused, Revoked, Share
 from regrain_watchdog.gpu.arbiter import Arbiter, End, Tell
 from regrain_watchdog.gpu.limits import Device, Limits
 
@@ -54,6 +54,15 @@ def test_a_grant_says_how_many_sms_for_how_long_and_of_which_epoch(arbiter):
     ask(arbiter, client, 0.259, seconds=0.25, number=4)
 
     assert arbiter.schedule(0.0) == [Tell(client, Granted(4, 7, 1, 25, 0.25))]
+
+
+def test_a_grant_says_what_is_held_beside_it(arbiter):
+    for name, share in (("a", 0.5), ("b", 0.25), ("c", 0.25)):
+        ask(arbiter, join(arbiter, name), share)
+
+    beside = [told.frame.beside for told in arbiter.schedule(0.0)]
+
+    assert beside == [(), (Beside("a", 50),), (Beside("a", 50), Beside("b", 25))]
 
 
 @pytest.mark.parametrize(

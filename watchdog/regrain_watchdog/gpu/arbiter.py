@@ -302,13 +302,14 @@ class Arbiter:
     def _lease(self, ask: Waiting, now: float) -> wire.Granted:
         client = ask.client
         del client.asks[ask.number]
+        beside = tuple(wire.Beside(lease.client.name, lease.sms) for lease in self._leases())
         self._accounts.granted(ask, now)
         self._last_lease += 1
         lease = Lease(client, self._last_lease, ask.sms, start=now, seconds=ask.seconds, charged=ask.seconds)
         client.leases[lease.number] = lease
         client.entitlement.charge(lease.sms * lease.charged)
         self._free -= lease.sms
-        return wire.Granted(ask.number, self.epoch, lease.number, lease.sms, lease.seconds)
+        return wire.Granted(ask.number, self.epoch, lease.number, lease.sms, lease.seconds, beside)
 
     def _settle(self, lease: Lease, now: float) -> None:
         """Charge what has been used beyond what was charged."""
