@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import chart, machine, processes, product
+from benchmarks import machine, processes, product
 from benchmarks.admin import Admin, gauge
 from benchmarks.callers import Callers
 from benchmarks.record import Record, Results, arguments, progress, table
+from regrain_watchdog.picture import chart
 
 SAMPLE, CHANGE = 10.0, 30.0
 """Seconds between two samples, and between two changes of grain."""
@@ -200,15 +201,17 @@ def _picture(samples: Sequence[Record]) -> str:
     def values(field: str) -> list[float]:
         return [_number(sample, field) for sample in samples]
 
-    memory = chart.Panel(
-        title="Memory (PSS, MiB)",
-        lines={"all processes": values("pss_mib"), "both fronts": values("front_mib")},
+    minutes = [second / 60 for second in values("seconds")]
+
+    def panel(title: str, fields: dict[str, str]) -> chart.Panel:
+        lines = {name: chart.over(minutes, values(field)) for name, field in fields.items()}
+        return chart.Panel(title=title, lines=lines, unit="min")
+
+    memory = panel("Memory (PSS, MiB)", {"all processes": "pss_mib", "both fronts": "front_mib"})
+    counts = panel(
+        "Descriptors, segments of shared memory", {"descriptors": "descriptors", "segments": "segments"}
     )
-    counts = chart.Panel(
-        title="Descriptors, segments of shared memory",
-        lines={"descriptors": values("descriptors"), "segments": values("segments")},
-    )
-    return chart.svg([second / 60 for second in values("seconds")], [memory, counts], unit="min")
+    return chart.svg([memory, counts])
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 LOOP = "runtime/regrain_runtime/loop.py"
 POLICY = "watchdog/regrain_watchdog/policy/batch.py"
 FRONT = "watchdog/regrain_watchdog/front/route.py"
+SIMULATE = "watchdog/regrain_watchdog/simulate/__init__.py"
 VIOLATIONS = [
     pytest.param(LOOP, "import regrain_watchdog.policy", id="runtime imports watchdog"),
     pytest.param(POLICY, "import time", id="a policy reads a clock"),
@@ -58,6 +59,10 @@ VIOLATIONS = [
     ),
     pytest.param("sdk/regrain/graph.py", "import regrain_runtime.loop", id="the sdk imports a room"),
     pytest.param(FRONT, "import torch", id="the front imports torch"),
+    pytest.param(FRONT, "import numba", id="the front imports numba"),
+    pytest.param(FRONT, "import regrain_watchdog.simulate", id="the front imports the simulator"),
+    pytest.param(POLICY, "import scipy", id="a policy imports scipy, and the front with it"),
+    pytest.param(SIMULATE, "import regrain_watchdog.load", id="the simulator imports the load generator"),
 ]
 
 

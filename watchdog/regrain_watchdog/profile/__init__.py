@@ -1,0 +1,1 @@
+"""Measuring what an app's stages cost, and fitting it."""
