@@ -89,8 +89,11 @@ class _State:
 class Device(Protocol):
     """The GPU on which stages run that need one."""
 
-    def loading(self, stage: str) -> AbstractContextManager[None]:
-        """Surround the building of a stage."""
+    def loading(self, stage: str, memory: int) -> AbstractContextManager[None]:
+        """Surround the building of a stage that declares so many bytes of the device."""
+
+    def unloaded(self, stage: str) -> None:
+        """Learn that a stage is loaded no more."""
 
     def running(self, stage: str, count: int) -> AbstractContextManager[None]:
         """Surround a call of a stage on so many inputs; RequestError (503) if the device is not to be had."""
@@ -148,7 +151,9 @@ class Executor:
     def unload(self, stages: Iterable[str]) -> None:
         """Drop these stages."""
         for name in stages:
-            self._bodies.pop(name, None)
+            known = self._bodies.pop(name, None) is not None
+            if known and self.device is not None and self._app.stages[name].spec.gpu is not None:
+                self.device.unloaded(name)
 
     def run(self, step: Step, units: Sequence[Work]) -> tuple[list[Outcome], list[Timing]]:
         """Run a step on some units; return an outcome per unit, in order, and a timing per stage that ran.
@@ -166,7 +171,9 @@ class Executor:
         return [self._leave(step, state) for state in states], timings
 
     def _loading(self, spec: StageSpec) -> AbstractContextManager[None]:
-        return nullcontext() if spec.gpu is None or self.device is None else self.device.loading(spec.name)
+        if spec.gpu is None or self.device is None:
+            return nullcontext()
+        return self.device.loading(spec.name, spec.gpu.memory)
 
     def _running(self, spec: StageSpec, count: int) -> AbstractContextManager[None]:
         return (

@@ -57,10 +57,9 @@ NODE = ("--gpus", "emulated:v100", "--scenario", "scenario.toml")
 
 @pytest.fixture
 def cards(serve, tmp_path):
-    (tmp_path / "app.py").write_text(APP)
-    (tmp_path / "scenario.toml").write_text(SCENARIO)
-
-    def start(*flags, gpus="emulated:v100"):
+    def start(*flags, gpus="emulated:v100", app=APP, scenario=SCENARIO):
+        (tmp_path / "app.py").write_text(app)
+        (tmp_path / "scenario.toml").write_text(scenario)
         return serve(
             tmp_path / "app.py", "--gpus", gpus, "--scenario", str(tmp_path / "scenario.toml"), *flags
         )
@@ -70,10 +69,9 @@ def cards(serve, tmp_path):
 
 @pytest.fixture
 def refused(attempt, tmp_path):
-    (tmp_path / "app.py").write_text(APP)
-    (tmp_path / "scenario.toml").write_text(SCENARIO)
-
-    def start(*flags, code=2):
+    def start(*flags, code=2, app=APP, scenario=SCENARIO):
+        (tmp_path / "app.py").write_text(app)
+        (tmp_path / "scenario.toml").write_text(scenario)
         served = attempt(tmp_path / "app.py", *flags)
         assert served.ended() == code
         return served.output
@@ -143,16 +141,40 @@ def test_what_each_replica_is_entitled_to_is_a_setting(cards):
     }
 
 
-def test_a_change_of_grain_that_no_emulated_model_was_measured_for_leaves_the_old_plan(cards, tmp_path):
+def test_a_change_of_grain_that_no_emulated_model_was_measured_for_leaves_the_old_plan(cards):
     app = APP.replace("share=0.5", "share=0.01").replace('memory="2Gi"', 'memory="2Gi", share=0.5')
-    (tmp_path / "app.py").write_text(app)
-    served = cards("--grain", "coarse")  # fused with `two`, it runs on as much as that
+    served = cards("--grain", "coarse", app=app)  # fused with `two`, it runs on as much as that
 
     answer = requests.post(f"{served.admin_url}/grain", json={"grain": "fine"}, timeout=60)
 
     assert answer.status_code == 400, answer.text
-    assert "one is to run on 0.01 of a GPU, which is 0 of the 80 SMs of an emulated v100" in answer.json()["detail"]
+    assert (
+        "one is to run on 0.01 of a GPU, which is 0 of the 80 SMs of an emulated v100"
+        in answer.json()["detail"]
+    )
     assert served.call(text="a").text == "a1-2"
+
+
+def test_a_model_that_needs_more_memory_than_its_stage_declares_cannot_be_loaded(refused):
+    app = APP.replace('memory="2Gi"', 'memory="1000Mi"')
+    scenario = SCENARIO.replace("inception_v3", "vgg19")  # 548 MiB of weights beside a context of 512
+
+    said = refused(*NODE, "--grain", "fine", code=1, app=app, scenario=scenario)
+
+    assert (
+        "stage 'two' could not be loaded: MemoryError: out of memory on the emulated v100: stage 'two'"
+        in said
+    )
+    assert "MiB to be loaded, and declared by GPU(memory=...) are 1000 MiB" in said
+
+
+def test_a_batch_that_needs_more_memory_than_its_stage_declares_fails_naming_both(refused):
+    app = APP.replace('memory="2Gi"', 'memory="700Mi"')
+
+    said = refused(*NODE, "--grain", "fine", code=1, app=app, scenario=SCENARIO + 'activations = "200Mi"\n')
+
+    assert "the app's own sample failed (500): stage 'two' failed: MemoryError: out of memory on" in said
+    assert "816 MiB to run on 1 at once, and declared by GPU(memory=...) are 700 MiB" in said
 
 
 def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):

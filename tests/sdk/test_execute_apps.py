@@ -1,12 +1,14 @@
 """The executor under whole apps: what stages may and may not do to each other, and how they are loaded."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import pytest
 
-from regrain import App, testing
+from regrain import GPU, App, testing
 from regrain.errors import LoadError, RequestError
 from regrain.execute import Executor, follow
 
@@ -142,6 +144,56 @@ def test_stages_are_loaded_once_and_can_be_dropped():
     executor.unload(["model"])
 
     assert executor.resident == ()
+
+
+class Books:
+    """A device that takes down what is loaded on it, in bytes."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, int] = {}
+
+    @contextmanager
+    def loading(self, stage: str, memory: int) -> Iterator[None]:
+        yield
+        self.loaded[stage] = memory
+
+    def unloaded(self, stage: str) -> None:
+        del self.loaded[stage]
+
+    @contextmanager
+    def running(self, stage: str, count: int) -> Iterator[None]:
+        yield
+
+    def waited(self) -> float:
+        return 0.0
+
+    def options(self) -> dict[str, str]:
+        return {}
+
+
+def test_a_device_learns_what_stages_declare_when_they_are_loaded_and_when_they_are_gone():
+    app = App("cards")
+
+    @app.stage(gpu=GPU(memory=1000))
+    def model(item: int) -> int:
+        return item
+
+    @app.stage()
+    def plain(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return plain(model(item))
+
+    executor = Executor(app, clock=time.monotonic)
+    executor.device = device = Books()
+    executor.load(["model", "plain"])
+    assert device.loaded == {"model": 1000}
+
+    executor.unload(["model", "plain"])
+
+    assert device.loaded == {}
 
 
 @pytest.mark.parametrize(

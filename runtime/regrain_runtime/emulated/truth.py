@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 from regrain.cards import Card
 from regrain.errors import SpecError
+from regrain.wire.lease import Beside
 from regrain_runtime.emulated.scenario import Scenario, Standing
 
 # How many times as fast as the measured V100: the geometric mean of two ratios off NVIDIA's data sheets, of
@@ -79,19 +80,26 @@ class Truth:
         """Return the seconds of one load of a stage; `key` says which replica's it is."""
         return self._standing(stage).load_seconds() * self._jitter("load", stage, key, call)
 
-    def memory(self, stages: Iterable[str], batch: int) -> int:
-        """Return the bytes of one process that has these stages loaded and runs them one after another.
+    def memory(self, loaded: Iterable[str], running: str = "", batch: int = 0) -> int:
+        """Return the bytes of one process that has some stages loaded and runs one of them on a batch.
 
-        One context, the weights of all, and the activations of the stage that needs most.
+        One context, the weights of all that are loaded, and the activations of the one that runs ("" for none).
         """
-        standings = [self._standing(stage) for stage in stages]
-        running = max((standing.activation_bytes() for standing in standings), default=0)
-        weights = sum(standing.weight_bytes() for standing in standings)
-        return self.scenario.context_bytes() + weights + batch * running
+        weights = sum(self._standing(stage).weight_bytes() for stage in loaded)
+        activations = self._standing(running).activation_bytes() if running else 0
+        return self.scenario.context_bytes() + weights + batch * activations
 
     def pressure(self, stage: str) -> float:
         """Return how much a stage slows others down, for each part of the card that it holds."""
         return self._standing(stage).pressure
+
+    def others(self, beside: Iterable[Beside]) -> float:
+        """Return the sum of share times pressure over the leases that are held at the same time.
+
+        Which stage of a function runs is not known, so its pressure is that of the stage of it that has most, and 1
+        where the scenario names none of them (a function of another app).
+        """
+        return sum(self._pressing(one.name) * one.sms for one in beside) / self.card.sms
 
     def drift(self, stage: str) -> float:
         """Return the part by which a stage is off for good: its own, or one drawn within the scenario's."""
@@ -101,6 +109,10 @@ class Truth:
         if own is not None:
             return own
         return self.scenario.drift * (2 * self._uniform("drift", stage) - 1)
+
+    def _pressing(self, function: str) -> float:
+        stages = function.rpartition("/")[2].split("+")
+        return max((self.pressure(stage) for stage in stages if stage in self.scenario.stages), default=1.0)
 
     def _standing(self, stage: str) -> Standing:
         found = self.scenario.stages.get(stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from regrain_runtime.gpu.libraries import TorchCuda, in_lane, limit_memory, onnx
 logger = logging.getLogger(__name__)
 
 EMULATED = "emulated"
+MIB = 1 << 20
 FIRST_GUESS = 0.05
 """Seconds that a call of a stage is taken to last before one was seen."""
 GAIN = 0.25
@@ -35,8 +37,11 @@ GAIN = 0.25
 class Carrier(Protocol):
     """What carries leases out."""
 
-    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Surround the building of a stage."""
+    def loading(self, stage: str, memory: int) -> contextlib.AbstractContextManager[None]:
+        """Surround the building of a stage that declares so many bytes."""
+
+    def unloaded(self, stage: str) -> None:
+        """Learn that a stage is loaded no more."""
 
     def expected(self, stage: str, count: int, fraction: float) -> float:
         """Return the seconds that a call on so many inputs is going to take on a fraction of the SMs."""
@@ -63,16 +68,28 @@ class Emulated:
         found = scenario.read(Path(entitled.scenario))
         (card,) = parse_gpus(PREFIX + entitled.card)
         self._truth = Truth(found, card)
+        self._memory = entitled.share.memory
+        self._loaded: dict[str, int] = {}
         self._call = ("", "")
         self._calls = 0
 
     @contextlib.contextmanager
-    def loading(self, stage: str) -> Iterator[None]:
-        """Take as long as loading the stage's model does."""
+    def loading(self, stage: str, memory: int) -> Iterator[None]:
+        """Take as long as loading the stage's model does; MemoryError where its weights have no room."""
         began = self._clock()
         seconds = self._truth.load_seconds(stage, key=self._name)
-        yield
+        self._loaded[stage] = memory
+        try:
+            self._check_memory(stage, 0)
+            yield
+        except BaseException:
+            self.unloaded(stage)
+            raise
         time.sleep(max(0.0, began + seconds - self._clock()))
+
+    def unloaded(self, stage: str) -> None:
+        """Have room for others."""
+        self._loaded.pop(stage, None)
 
     def expected(self, stage: str, count: int, fraction: float) -> float:
         """Return the seconds of this very call, so that it is told from the last one."""
@@ -83,9 +100,14 @@ class Emulated:
 
     @contextlib.contextmanager
     def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
-        """Hold the lease for as long as the call takes on what was granted."""
+        """Hold the lease for as long as the call takes on what was granted, beside what others hold.
+
+        MemoryError where the batch has no room.
+        """
         began = self._clock()
-        seconds = self._seconds(stage, count, self._truth.card.share(lease.sms))
+        self._check_memory(stage, count)
+        others = self._truth.others(lease.beside)
+        seconds = self._seconds(stage, count, self._truth.card.share(lease.sms), others)
         yield
         hold(max(0.0, began + seconds - self._clock()))
 
@@ -94,13 +116,26 @@ class Emulated:
         return {}
 
     def follow(self, entitled: Entitle) -> None:
-        """Do nothing: each lease says what was granted."""
+        """Have other memory; of SMs each lease says what was granted."""
+        self._memory = entitled.share.memory
 
     def stop(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def _seconds(self, stage: str, count: int, share: float) -> float:
-        return self._truth.seconds(stage, max(1, count), share, key=self._call[0], call=self._calls)
+    def _seconds(self, stage: str, count: int, share: float, others: float = 0.0) -> float:
+        key, call = self._call[0], self._calls
+        return self._truth.seconds(stage, max(1, count), share, others=others, key=key, call=call)
+
+    def _check_memory(self, stage: str, count: int) -> None:
+        """Refuse what a card would; stages that are loaded beside those of the replica's group bring their own."""
+        needed = self._truth.memory(self._loaded, stage, count)
+        declared = max(self._memory, sum(self._loaded.values()))
+        if needed > declared:
+            doing = f"to run on {count} at once" if count else "to be loaded"
+            raise MemoryError(
+                f"out of memory on the emulated {self._truth.card.name}: stage {stage!r} needs "
+                f"{math.ceil(needed / MIB)} MiB {doing}, and declared by GPU(memory=...) are {declared // MIB} MiB"
+            )
 
 
 class Real:
@@ -118,14 +153,17 @@ class Real:
         self._lane = backend.lane(share)
 
     @contextlib.contextmanager
-    def loading(self, stage: str) -> Iterator[None]:
+    def loading(self, stage: str, memory: int) -> Iterator[None]:
         """Load the stage's model within the lane, and hold torch to the lane's memory."""
-        del stage
+        del stage, memory
         with self._in_lane():
             yield
         self._backend.fence(self._lane)
         if (cuda := _torch()) is not None:
             limit_memory(self._lane, cuda)
+
+    def unloaded(self, stage: str) -> None:
+        """Do nothing: what a stage frees is its libraries' to give back."""
 
     def expected(self, stage: str, count: int, fraction: float) -> float:
         """Return how long the stage's calls have lasted of late."""

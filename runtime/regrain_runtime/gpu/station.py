@@ -45,9 +45,13 @@ class Station:
         self._carrier.follow(entitled)
         self._entitled = entitled
 
-    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Surround the building of a stage."""
-        return self._carrier.loading(stage)
+    def loading(self, stage: str, memory: int) -> contextlib.AbstractContextManager[None]:
+        """Surround the building of a stage that declares so many bytes."""
+        return self._carrier.loading(stage, memory)
+
+    def unloaded(self, stage: str) -> None:
+        """Learn that a stage is loaded no more."""
+        self._carrier.unloaded(stage)
 
     @contextlib.contextmanager
     def running(self, stage: str, count: int) -> Iterator[None]:
@@ -88,9 +92,13 @@ class Refusal:
     def __init__(self, error: RegrainError) -> None:
         self._error = error
 
-    def loading(self, stage: str) -> contextlib.AbstractContextManager[None]:
+    def loading(self, stage: str, memory: int) -> contextlib.AbstractContextManager[None]:
         """Say why there is none."""
+        del memory
         raise SpecError(f"stage {stage!r} needs a GPU: {self._error}")
+
+    def unloaded(self, stage: str) -> None:
+        """Do nothing: none was loaded."""
 
     def running(self, stage: str, count: int) -> contextlib.AbstractContextManager[None]:
         """Refuse; nothing that needs a GPU was loaded."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from regrain.cards import CARDS
 from regrain.errors import SpecError
+from regrain.wire.lease import Beside
 from regrain_runtime.emulated.models import model_named, shipped
 from regrain_runtime.emulated.scenario import Scenario, Standing
 from regrain_runtime.emulated.truth import SPEED, Truth
@@ -136,16 +137,27 @@ def test_a_load_takes_the_stages_time_with_jitter_of_its_own():
     assert loads == [truth(stages=stages).load_seconds("a", key=replica) for replica in ("one", "two")]
 
 
-def test_a_process_holds_one_context_all_weights_and_the_largest_activations():
+def test_a_process_holds_one_context_all_weights_and_the_activations_of_what_runs():
     stages = {
         "a": Standing(model="vgg11", weights=100, activations=7),
         "b": Standing(model="vgg11", weights=50, activations=9),
     }
     node = truth(stages=stages, context=1000)
 
-    assert node.memory(["a", "b"], 4) == 1000 + 150 + 4 * 9
-    assert node.memory(["a"], 1) == 1107
-    assert node.memory([], 1) == 1000
+    assert node.memory(["a", "b"], "b", 4) == 1000 + 150 + 4 * 9
+    assert node.memory(["a"], "a", 1) == 1107
+    assert node.memory(["a", "b"]) == 1150
+    assert node.memory([]) == 1000
+
+
+def test_neighbours_count_by_their_part_of_the_card_and_the_most_pressing_of_their_stages():
+    stages = {"a": Standing(model="vgg11", pressure=2.0), "b": Standing(model="vgg11", pressure=0.5)}
+    node = truth(stages=stages)
+
+    assert node.others([]) == 0
+    assert node.others([Beside("app/a+b", 20), Beside("app/c+b", 20), Beside("other/x", 40)]) == (
+        pytest.approx(2.0 / 4 + 0.5 / 4 + 1 / 2)
+    )
 
 
 def test_pressure_is_the_stages_own():
@@ -160,7 +172,7 @@ def test_a_stage_that_the_scenario_does_not_name_is_refused_with_those_it_names(
     for ask in (
         lambda: node.seconds("crop", 1, 1.0),
         lambda: node.load_seconds("crop"),
-        lambda: node.memory(["crop"], 1),
+        lambda: node.memory(["crop"]),
         lambda: node.pressure("crop"),
         lambda: node.drift("crop"),
     ):
