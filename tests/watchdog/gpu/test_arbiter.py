@@ -280,6 +280,21 @@ def test_a_floor_is_kept_against_a_heavier_weight(arbiter):
     assert held[sure] == pytest.approx(20.0, abs=1.2)
 
 
+def test_a_floor_is_kept_whatever_its_client_used_while_it_was_alone(arbiter):
+    sure, heavy = join(arbiter, "a", floor=0.5), join(arbiter, "b", weight=100.0)
+    ask(arbiter, sure, 1.0, seconds=0.1)
+    held = {sure: 0.0, heavy: 0.0}
+    for step in range(250):
+        if step == 200:
+            ask(arbiter, heavy, 1.0, now=20.0, seconds=0.1)
+            held[sure] = 0.0
+        ((client, lease),) = granted(arbiter, step / 10)
+        held[client] += 0.1
+        arbiter.renew(client, 7, lease, Ask(2, 1.0, 0.1), (step + 1) / 10)
+
+    assert held[sure] == pytest.approx(2.5, abs=0.3)
+
+
 def test_a_ceiling_binds_alone_too_and_can_be_moved_while_it_runs(arbiter):
     client = join(arbiter, ceiling=0.25)
     now, held = 0.0, [0.0, 0.0]

@@ -24,7 +24,10 @@ EPOCH = 3
 
 @dataclass(eq=False)
 class Worker:
-    """One client. overrun: how often it holds for up to three times as long as it said. mortal: how often it dies."""
+    """One client, which joins at some time.
+
+    overrun: how often it holds for up to three times as long as it said. mortal: how often it dies.
+    """
 
     width: float
     quantum: float
@@ -32,6 +35,7 @@ class Worker:
     pause: float = 0.0
     overrun: float = 0.0
     mortal: float = 0.0
+    joins: float = 0.0
     number: int = 0
     since: float = 0.0
     waiting: bool = False
@@ -73,7 +77,7 @@ class World:
         self.last_lease = 0
         self.busy = 0.0
         for worker in workers:
-            self.at(self.rng.uniform(0, worker.pause), "join", worker)
+            self.at(worker.joins + self.rng.uniform(0, worker.pause), "join", worker)
 
     def at(self, time: float, what: str, worker: Worker) -> None:
         self.count += 1
@@ -294,6 +298,35 @@ def test_floors_are_kept_whatever_weights_and_priorities(entries, seed):
         aged = 3 * (6.0 / limits.patience + 1) * worker.quantum  # what went to priorities that had waited
         lost = limits.window + (len(them) + 1) * worker.quantum + aged
         assert worker.service >= SMS * (worker.share.floor * 6.0 - lost) - 1e-6
+
+
+@st.composite
+def one_that_was_alone(draw: st.DrawFn) -> list[Worker]:
+    """A client with a floor, and from 4 s on heavier ones; those with a floor take the whole device in their turn."""
+    quanta, overrun = st.sampled_from([0.01, 0.02]), st.sampled_from([0.0, 0.2])
+    heavy = [
+        (draw(st.sampled_from([0.25, 0.6, 1.0])), Share(weight=50.0)),
+        (1.0, Share(weight=50.0, floor=0.3)),
+    ]
+    others = [
+        Worker(width, draw(quanta), share, overrun=draw(overrun), joins=4.0)
+        for width, share in draw(st.lists(st.sampled_from(heavy), min_size=1, max_size=2))
+    ]
+    sure = Share(floor=draw(st.sampled_from([0.2, 0.4])))
+    return [Worker(1.0, draw(quanta), sure, overrun=draw(overrun)), *others]
+
+
+@given(one_that_was_alone(), seeds)
+@settings(max_examples=25, deadline=None)
+def test_floors_are_kept_whatever_was_used_before(them, seed):
+    limits = Limits(window=0.2, reserve_after=0.05)
+    world = World(them, limits, seed)
+
+    world.run(8.0)
+
+    for worker in them:
+        lost = 2 * limits.window + 2 * 3 * sum(other.quantum for other in them)
+        assert worker.had(4.0, 8.0) >= SMS * (worker.share.floor * 4.0 - lost) - 1e-6
 
 
 def floor_that_hides_a_debt() -> list[Worker]:

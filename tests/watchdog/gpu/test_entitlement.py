@@ -9,14 +9,14 @@ from regrain_watchdog.gpu.entitlement import Entitlement
 
 
 def standing(now: float = 0.0, **share: float) -> Entitlement:
-    return Entitlement(Share(**share), sms=100, window=0.5, vtime=0.0, now=now)
+    return Entitlement(Share(**share), sms=100, window=0.5, longest=2.0, vtime=0.0, now=now)
 
 
 def test_virtual_time_is_what_was_had_over_the_weight():
     client = standing(weight=4.0)
 
-    client.charge(10.0)
-    client.charge(-2.0)
+    client.charge(10.0, sure=True)
+    client.charge(-2.0, sure=True)
 
     assert client.vtime == 2.0
 
@@ -25,22 +25,47 @@ def test_a_floor_fills_by_the_second_up_to_its_window():
     client = standing(floor=0.2)  # 20 SM-seconds a second, 10 at most
     assert client.under_floor
 
-    client.charge(30.0)
+    client.charge(30.0, sure=True)
     client.advance(0.9)
     assert not client.under_floor
     client.advance(1.1)
     assert client.under_floor
     client.advance(100.0)
-    client.charge(10.0)
+    client.charge(10.0, sure=True)
     assert not client.under_floor
+
+
+def test_what_goes_beside_a_floor_is_no_debt_to_it_and_keeps_it_from_filling_as_far_as_it_is_held():
+    client = standing(floor=0.2)
+    assert client.begin(100, 0.1)  # all that the floor holds
+
+    assert [client.begin(sms, 1.0) for sms in (15, 60)] == [False, False]
+    client.advance(9.0)
+    assert not client.under_floor
+    client.end(60, sure=False)  # 5 a second are left
+    client.advance(10.0)
+    assert client.under_floor
+    client.charge(5.0, sure=True)
+    assert not client.under_floor
+
+
+def test_a_floor_owes_no_more_than_the_longest_lease_of_the_device():
+    client = standing(floor=0.2)
+
+    client.charge(1e6, sure=True)
+
+    client.advance(10.0)  # 200 SM-seconds, 20 a second
+    assert not client.under_floor
+    client.advance(10.1)
+    assert client.under_floor
 
 
 def test_a_ceiling_binds_from_its_level_down_and_says_until_when():
     client = standing(ceiling=0.2)
-    client.charge(10.0)
+    client.charge(10.0, sure=True)
     assert not client.throttled
 
-    client.charge(5.0)
+    client.charge(5.0, sure=True)
 
     assert client.throttled
     assert client.throttled_until() == pytest.approx(0.25)
@@ -51,7 +76,7 @@ def test_a_ceiling_binds_from_its_level_down_and_says_until_when():
 def test_a_ceiling_of_all_is_none():
     client = standing()
 
-    client.charge(1e9)
+    client.charge(1e9, sure=True)
 
     assert not client.throttled
     assert not client.under_floor
@@ -59,7 +84,7 @@ def test_a_ceiling_of_all_is_none():
 
 def test_a_share_that_is_adjusted_counts_from_now_on():
     client = standing(ceiling=0.2)
-    client.charge(30.0)  # 20 in debt: a second of 20 a second
+    client.charge(30.0, sure=True)  # 20 in debt: a second of 20 a second
     client.adjust(Share(ceiling=0.5, weight=2.0), 0.5)
 
     assert client.throttled_until() == pytest.approx(0.7)
@@ -68,7 +93,7 @@ def test_a_share_that_is_adjusted_counts_from_now_on():
 
 def test_time_that_goes_backwards_changes_nothing():
     client = standing(now=5.0, ceiling=0.2)
-    client.charge(20.0)
+    client.charge(20.0, sure=True)
 
     client.advance(4.0)
 

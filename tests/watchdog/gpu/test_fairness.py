@@ -26,12 +26,12 @@ def fairness() -> Fairness:
 def member(vtime: float, *, waits: int = 0, holds: int = 0, **share: float) -> Client:
     """A client that waits for or holds so many SMs for half a second; with a floor, it has had nothing of that yet."""
     number = next(numbers)
-    standing = Entitlement(Share(**share), sms=100, window=WINDOW, vtime=vtime, now=0.0)
+    standing = Entitlement(Share(**share), sms=100, window=WINDOW, longest=2.0, vtime=vtime, now=0.0)
     client = Client(number, "f", number, Share(**share), standing, 0.0, idle=False)
     if waits:
         client.asks[1] = Waiting(client, 1, number, waits, 0.5, math.inf, 0.0)
     if holds:
-        client.leases[1] = Lease(client, 1, holds, 0.0, 0.5, 0.5)
+        client.leases[1] = Lease(client, 1, holds, 0.0, 0.5, 0.5, sure=False)
     return client
 
 

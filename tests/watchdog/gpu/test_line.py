@@ -23,7 +23,7 @@ def line() -> Line:
 def ask(
     sms: int, *, vtime: float = 0.0, deadline: float = math.inf, order: int = 0, **share: float
 ) -> Waiting:
-    owed = Entitlement(Share(**share), sms=100, window=1.0, vtime=vtime, now=0.0)
+    owed = Entitlement(Share(**share), sms=100, window=1.0, longest=2.0, vtime=vtime, now=0.0)
     client = Client(order, "f", 1, Share(**share), owed, 0.0)
     return Waiting(client, 1, order, sms, 1.0, deadline, 0.0)
 

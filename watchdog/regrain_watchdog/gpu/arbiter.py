@@ -96,7 +96,10 @@ class Arbiter:
         self._last_client += 1
         number = self._last_client
         self.ledger.declare(number, name, pid, share.memory)
-        standing = Entitlement(share, sms=self.device.sms, window=self.limits.window, vtime=0.0, now=now)
+        limits = self.limits
+        standing = Entitlement(
+            share, sms=self.device.sms, window=limits.window, longest=limits.longest, vtime=0.0, now=now
+        )
         self._clients[number] = Client(number, name, pid, share, standing, reserved_since=now)
         return number
 
@@ -113,12 +116,15 @@ class Arbiter:
         self._admit_floor(member.name, share, besides=member)
         self.ledger.declare(client, member.name, member.pid, share.memory)
         self._accounts.reserve(member, now)
-        ahead = sum(lease.unspent(now) for lease in member.leases.values())
-        member.entitlement.charge(-ahead)
+        ahead = [(lease.unspent(now), lease.sure) for lease in member.leases.values()]
+        for amount, sure in ahead:
+            member.entitlement.charge(-amount, sure=sure)
         member.entitlement.adjust(share, now)
-        member.entitlement.charge(ahead)
+        for amount, sure in ahead:
+            member.entitlement.charge(amount, sure=sure)
         if (share.priority, share.floor) != (member.share.priority, member.share.floor):
-            member.entitlement.vtime = self._fairness.start(share.priority) + ahead / share.weight
+            charged = sum(amount for amount, _ in ahead)
+            member.entitlement.vtime = self._fairness.start(share.priority) + charged / share.weight
         member.share = share
 
     def ask(self, client: int, ask: wire.Ask, now: float) -> None:
@@ -305,9 +311,11 @@ class Arbiter:
         beside = tuple(wire.Beside(lease.client.name, lease.sms) for lease in self._leases())
         self._accounts.granted(ask, now)
         self._last_lease += 1
-        lease = Lease(client, self._last_lease, ask.sms, start=now, seconds=ask.seconds, charged=ask.seconds)
+        sure = client.entitlement.begin(ask.sms, ask.seconds)
+        lease = Lease(
+            client, self._last_lease, ask.sms, start=now, seconds=ask.seconds, charged=ask.seconds, sure=sure
+        )
         client.leases[lease.number] = lease
-        client.entitlement.charge(lease.sms * lease.charged)
         self._free -= lease.sms
         return wire.Granted(ask.number, self.epoch, lease.number, lease.sms, lease.seconds, beside)
 
@@ -315,13 +323,14 @@ class Arbiter:
         """Charge what has been used beyond what was charged."""
         beyond = now - lease.start - lease.charged
         if beyond > 0:
-            lease.client.entitlement.charge(lease.sms * beyond)
+            lease.client.entitlement.charge(lease.sms * beyond, sure=lease.sure)
             lease.charged += beyond
 
     def _end(self, lease: Lease, now: float) -> None:
         client = lease.client
         client.entitlement.advance(now)
-        client.entitlement.charge(lease.sms * (now - lease.start - lease.charged))
+        client.entitlement.charge(lease.sms * (now - lease.start - lease.charged), sure=lease.sure)
+        client.entitlement.end(lease.sms, sure=lease.sure)
         self._accounts.ended(lease, now)
         self._ended += 1
         self._history.append(lease.hold(now))

@@ -71,7 +71,8 @@ class Waiting:
 class Lease:
     """SMs of the device, since `start` for `seconds`.
 
-    charged: seconds that its client was charged. told: when its client was told that it is overdue; None before.
+    charged: seconds that its client was charged. sure: whether it went by its client's floor. told: when its client
+    was told that it is overdue; None before.
     """
 
     client: Client
@@ -80,6 +81,7 @@ class Lease:
     start: float
     seconds: float
     charged: float
+    sure: bool
     told: float | None = None
 
     def unspent(self, now: float) -> float:
