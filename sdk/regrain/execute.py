@@ -170,6 +170,19 @@ class Executor:
             timings.append(self._run_stage(name, live, per_item=step.per_item))
         return [self._leave(step, state) for state in states], timings
 
+    def call(self, name: str, jobs: list[Job]) -> Timing:
+        """Make a stage's calls: one by one, or of a batched stage in lists of its max_size at most."""
+        spec, body = self._app.stages[name].spec, self._bodies[name]
+        began = self._clock()
+        if spec.streams:
+            calls, seconds = len(jobs), sum(self._stream(spec, body, job) for job in jobs)
+        else:
+            calls = self._call_batched(spec, body, jobs) if spec.batched else call_each(body, jobs)
+            seconds = self._clock() - began
+        leased = 0.0 if spec.gpu is None or self.device is None else self.device.waited()
+        self._began("")
+        return Timing(name, max(0.0, seconds - leased), len(jobs), calls, leased)
+
     def _loading(self, spec: StageSpec) -> AbstractContextManager[None]:
         if spec.gpu is None or self.device is None:
             return nullcontext()
@@ -222,7 +235,6 @@ class Executor:
     def _run_stage(self, name: str, states: list[_State], *, per_item: bool) -> Timing:
         node = self._app.graph.node(name)
         spec = self._app.stages[name].spec
-        body = self._bodies[name]
         jobs: list[Job] = []
         spans: list[tuple[_State, int, int]] = []
         for state in states:
@@ -233,17 +245,10 @@ class Executor:
                 state.ended = Failed(error.status, name, error.detail)
                 continue
             spans.append((state, start, len(jobs)))
-        began = self._clock()
-        if spec.streams:
-            calls, seconds = len(jobs), sum(self._stream(spec, body, job) for job in jobs)
-        else:
-            calls = self._call_batched(spec, body, jobs) if spec.batched else call_each(body, jobs)
-            seconds = self._clock() - began
-        leased = 0.0 if spec.gpu is None or self.device is None else self.device.waited()
-        self._began("")
+        timing = self.call(name, jobs)
         for state, start, end in spans:
             self._collect(node, spec, state, jobs[start:end], listed=node.mapped and not per_item)
-        return Timing(name, max(0.0, seconds - leased), len(jobs), calls, leased)
+        return timing
 
     def _stream(self, spec: StageSpec, body: Callable[..., object], job: Job) -> float:
         """Give a generator's items one by one; return the seconds until the first, or until it ended without."""
