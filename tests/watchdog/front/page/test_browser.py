@@ -39,6 +39,38 @@ def join(words: list[str]) -> str:
 def main(words: list[str]) -> str:
     return join(shout.map(check(words)))
 """
+CARDS = """
+from regrain import GPU, App
+
+app = App("cards", sample={"text": "a"})
+
+
+@app.stage(gpu=GPU(memory="1Gi", share=0.5))
+def one(text: str) -> str:
+    return text + "1"
+
+
+@app.stage(gpu=GPU(memory="2Gi"))
+def two(text: str) -> str:
+    return text + "2"
+
+
+@app.flow
+def flow(text: str) -> str:
+    return two(one(text))
+"""
+SCENARIO = """
+[emulated]
+jitter = 0.0
+
+[emulated.stages.one]
+model = "resnet50"
+load_time = "1ms"
+
+[emulated.stages.two]
+model = "inception_v3"
+load_time = "1ms"
+"""
 ADDRESS = re.compile(r"admin on (\S+)")
 READY = re.compile(r"ready in .* on (\S+), grain")
 
@@ -46,20 +78,11 @@ READY = re.compile(r"ready in .* on (\S+), grain")
 class Run:
     """A `regrain run` process, once it is ready."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "app.py").write_text(APP)
-        flags = [
-            "--port",
-            "0",
-            "--metrics-port",
-            "0",
-            "--grain",
-            "check | shout+join",
-            "--replicas",
-            "check=2,join=1",
-        ]
+    def __init__(self, folder: Path, app: str, *flags: str) -> None:
+        (folder / "app.py").write_text(app)
+        ports = ("--port", "0", "--metrics-port", "0")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(folder / "app.py"), *flags],
+            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(folder / "app.py"), *ports, *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -77,9 +100,12 @@ class Run:
         raise AssertionError(f"it ended without saying {pattern.pattern}: {lines}")
 
     def call(self, *words: str) -> int:
+        return self.post({"words": words})
+
+    def post(self, body: dict[str, object]) -> int:
         with requests.Session() as session:
             session.trust_env = False
-            return session.post(self.url, json={"words": words}, timeout=30).status_code
+            return session.post(self.url, json=body, timeout=30).status_code
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -95,7 +121,17 @@ class Run:
 @pytest.fixture
 def run(tmp_path):
     tmp_path.chmod(0o700)
-    made = Run(tmp_path)
+    made = Run(tmp_path, APP, "--grain", "check | shout+join", "--replicas", "check=2,join=1")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def cards(tmp_path):
+    tmp_path.chmod(0o700)
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+    gpus = ("--gpus", "emulated:v100,a10", "--scenario", str(tmp_path / "scenario.toml"))
+    made = Run(tmp_path, CARDS, "--grain", "fine", "--replicas", "one=2", *gpus)
     yield made
     made.end()
 
@@ -121,6 +157,7 @@ def test_the_page_shows_the_app_and_follows_what_it_does(browser, run):
     assert "None" in browser.text("#misses")
     assert "2 replicas" in browser.text('#dag [data-group="check"]')
     assert browser.text('[data-tile="p50"] .value') == "\N{EN DASH}"
+    assert browser.run("return document.querySelector('#gpus-card').offsetHeight") == 0
 
     assert [run.call("a", "b"), run.call("a", "b", "c", "d")] == [200, 200]
 
@@ -174,6 +211,30 @@ def test_nothing_reaches_over_the_edge_of_the_window(browser, run, width):
 
     browser.command("Emulation.clearDeviceMetricsOverride", {})
     assert over == 0
+
+
+def test_gpus_show_who_has_had_how_much_of_them_and_holds_what(browser, cards):
+    browser.open(cards.admin)
+    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
+    browser.until(lambda: browser.text('[data-gpu="1"]'), "the second GPU is shown")
+    heads = [browser.text(f'[data-gpu="{number}"] h3 small') for number in (0, 1)]
+    assert heads[0] == "v100 · 0 of 80 SMs held now · 0 MiB of 16 GiB given out"
+    assert heads[1] == "a10 · 0 of 72 SMs held now · 4 GiB of 24 GiB given out"
+    assert "Nobody" in browser.text('[data-gpu="0"]')
+
+    def shown() -> list[str]:
+        assert cards.post({"text": "a"}) == 200
+        return browser.text("#gpus tbody").split("\n")
+
+    browser.until(lambda: all("/s" in row for row in shown()), "both functions have leases")
+    one, two = shown()
+    assert one.startswith("cards/one")
+    assert ("2 GiB" in one, "2 GiB" in two) == (True, True)  # two replicas of 1 GiB, and one of 2 GiB
+    bar = "return [...document.querySelectorAll('#gpus .bar i')].map(i => [i.className, parseFloat(i.style.width)])"
+    pieces = browser.run(bar)
+    assert [look for look, _ in pieces] == ["tint-0", "tint-1"]
+    assert all(0 < width < 100 for _, width in pieces)
+    assert browser.complaints() == []
 
 
 def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(browser, run):

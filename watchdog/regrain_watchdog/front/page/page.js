@@ -2,6 +2,7 @@
 
 import { age, byId, clock, count, draw, duration, el, nothing, number, shape, share, table } from "./parts.js";
 import { spark } from "./charts.js";
+import { gpus } from "./gpus.js";
 
 const SPAN = 120; // seconds that a sparkline shows
 const RECENT = 30; // seconds over which batches and stages are averaged
@@ -38,6 +39,7 @@ function show(now) {
   tiles(now);
   dag(now, recent);
   functions(now, tints, recent.groups);
+  gpus(now, earlier(now), tints);
   stages(now, tints, homes, recent.stages);
   transitions(now);
   misses(now, new Map([...homes].map(([stage, home]) => [stage, tints.get(home)])));
@@ -49,13 +51,16 @@ function remember(now) {
   for (const start of history.seconds.keys()) {
     if (start < now.now - SPAN) history.seconds.delete(start);
   }
-  history.samples.push({ now: now.now, totals: now.totals, groups: now.groups, in_flight: now.in_flight });
+  history.samples.push({ now: now.now, totals: now.totals, groups: now.groups, in_flight: now.in_flight, gpus: now.gpus });
   history.samples = history.samples.filter((sample) => sample.now >= now.now - SPAN && sample.now <= now.now);
 }
 
+/** The snapshot that "the last half minute" counts from. */
+const earlier = (now) => history.samples.find((sample) => sample.now >= now.now - RECENT);
+
 /** What groups or stages have done in the last half minute, by name; a front that began anew counts from 0. */
 function since(now, kind) {
-  const base = history.samples.find((sample) => sample.now >= now.now - RECENT);
+  const base = earlier(now);
   const found = new Map();
   for (const [name, total] of Object.entries(now.totals[kind])) {
     const before = base.now < now.now ? base.totals[kind][name] : undefined;

@@ -64,6 +64,9 @@ export function age(seconds) {
 
 export const share = (value) => (value === null || value === undefined ? "–" : `${(value * 100).toFixed(1)} %`);
 
+/** "512 MiB" or "2.5 GiB". */
+export const bytes = (value) => (value < 2 ** 30 ? `${brief(value / 2 ** 20)} MiB` : `${brief(value / 2 ** 30)} GiB`);
+
 export const number = (value) => (value >= 100 ? value.toFixed(0) : brief(value));
 
 export const count = (amount, noun) => `${amount} ${noun}${amount === 1 ? "" : "s"}`;
