@@ -222,18 +222,19 @@ def test_gpus_show_who_has_had_how_much_of_them_and_holds_what(browser, cards):
     assert heads[1] == "a10 · 0 of 72 SMs held now · 4 GiB of 24 GiB given out"
     assert "Nobody" in browser.text('[data-gpu="0"]')
 
-    def shown() -> list[str]:
-        assert cards.post({"text": "a"}) == 200
-        return browser.text("#gpus tbody").split("\n")
+    bar = "return [...document.querySelectorAll('#gpus .bar i')].map(i => [i.className, parseFloat(i.style.width)])"
 
-    browser.until(lambda: all("/s" in row for row in shown()), "both functions have leases")
-    one, two = shown()
+    def both_ran() -> bool:
+        assert cards.post({"text": "a"}) == 200
+        rows = browser.text("#gpus tbody").split("\n")
+        return all("/s" in row for row in rows) and all(width > 0 for _, width in browser.run(bar))
+
+    browser.until(both_ran, "both functions have had leases")
+    one, two = browser.text("#gpus tbody").split("\n")
     assert one.startswith("cards/one")
     assert ("2 GiB" in one, "2 GiB" in two) == (True, True)  # two replicas of 1 GiB, and one of 2 GiB
-    bar = "return [...document.querySelectorAll('#gpus .bar i')].map(i => [i.className, parseFloat(i.style.width)])"
-    pieces = browser.run(bar)
-    assert [look for look, _ in pieces] == ["tint-0", "tint-1"]
-    assert all(0 < width < 100 for _, width in pieces)
+    assert [look for look, _ in browser.run(bar)] == ["tint-0", "tint-1"]
+    assert sum(width for _, width in browser.run(bar)) <= 100
     assert browser.complaints() == []
 
 
