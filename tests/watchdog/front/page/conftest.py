@@ -36,6 +36,9 @@ class Browser:
         self._session = f"{driver}/session/{made['sessionId']}"
 
     def open(self, url: str) -> None:
+        """Load a page; what the one before has complained of is forgotten."""
+        self._ask("POST", f"{self._session}/url", {"url": "about:blank"})
+        self.complaints()
         self._ask("POST", f"{self._session}/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> object:
