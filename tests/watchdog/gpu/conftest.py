@@ -1,4 +1,4 @@
-"""An arbiter and its clients as processes of their own, moved by words on their standard input."""
+"""An arbiter moved by hand; and one with its clients as processes of their own, moved by words on standard input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from regrain.wire.lease import Status
+from regrain.wire.lease import Ask, Granted, Refused, Share, Status
+from regrain_watchdog.gpu.arbiter import Arbiter, Tell
+from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.operate import look
 
 WAIT = 20.0
@@ -143,6 +145,43 @@ for _ in range(40):
 print("done", flush=True)
 sys.stdin.read()
 """
+
+
+class ByHand(Arbiter):
+    """An arbiter with a way of saying things shortly."""
+
+    def join(self, name: str = "a", *, now: float = 0.0, pid: int = 0, **share: float) -> int:
+        return self.register(name, Share(**share), pid=pid or 1000 + ord(name[0]), now=now)
+
+    def wants(self, client: int, share: float, *, now: float = 0.0, number: int = 1, **more: float) -> None:
+        self.ask(client, Ask(number, share, more.pop("seconds", 1.0), **more), now)
+
+    def granted(self, now: float = 0.0) -> list[tuple[int, int]]:
+        """Schedule; return who was granted a lease, and its number."""
+        return [
+            (told.client, told.frame.lease)
+            for told in self.schedule(now)
+            if isinstance(told, Tell) and isinstance(told.frame, Granted)
+        ]
+
+    def refused(self, now: float) -> list[Refused]:
+        return [told.frame for told in self.schedule(now) if isinstance(told.frame, Refused)]
+
+
+@pytest.fixture
+def by_hand() -> Callable[..., ByHand]:
+    """Make an arbiter of epoch 7 for a device of 100 SMs and 1000 bytes, with limits that are easy to reckon with."""
+
+    def make(*, epoch: int = 7, opens: float = 0.0, **limits: float) -> ByHand:
+        easy = {"longest": 10.0, "grace": 0.5, "reserve_after": 1.0, "patience": 5.0, **limits}
+        return ByHand(Device(sms=100, memory=1000), epoch=epoch, limits=Limits(**easy), opens=opens)
+
+    return make
+
+
+@pytest.fixture
+def arbiter(by_hand: Callable[..., ByHand]) -> ByHand:
+    return by_hand()
 
 
 class Process:

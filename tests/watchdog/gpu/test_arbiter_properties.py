@@ -73,9 +73,7 @@ class World:
         self.events: list[tuple[float, int, str, Worker]] = []
         self.count = 0
         self.workers: dict[int, Worker] = {}
-        self.everyone = workers
         self.last_lease = 0
-        self.busy = 0.0
         for worker in workers:
             self.at(worker.joins + self.rng.uniform(0, worker.pause), "join", worker)
 
@@ -88,7 +86,6 @@ class World:
             wake = self.arbiter.wake(self.now)
             next_event = self.events[0][0] if self.events else until
             time = min(next_event, until if wake is None else wake, until)
-            self.busy += (time - self.now) * sum(worker.sms for worker in self.workers.values())
             self.now = time
             if time >= until:
                 break
@@ -401,22 +398,3 @@ def test_once_everybody_is_gone_everything_is_free(them, seed):
     assert (status.free_sms, status.free_memory, status.members) == (SMS, MEMORY, ())
     assert world.arbiter.schedule(world.now) == []
     assert world.arbiter.wake(world.now) is None
-
-
-@given(st.integers(1, 9), st.integers(1, 9), seeds)
-@settings(max_examples=20, deadline=None)
-def test_a_grant_of_one_arbiter_means_nothing_to_the_next(epochs, ahead, seed):
-    rng = random.Random(seed)
-    before = Arbiter(Device(sms=SMS, memory=0), epoch=epochs)
-    after = Arbiter(Device(sms=SMS, memory=0), epoch=epochs + ahead)
-    for arbiter in (before, after):
-        for client in range(1, 4):
-            arbiter.register(f"f{client}", Share(), pid=client, now=0.0)
-            arbiter.ask(client, Ask(1, rng.choice([0.1, 0.2]), 1.0), 0.0)
-    granted, again = before.schedule(0.0), after.schedule(0.0)
-
-    for old in granted:
-        with pytest.raises(LeaseError, match="epoch"):
-            after.release(old.client, old.frame.epoch, old.frame.lease, 0.0)
-    tokens = [(told.frame.epoch, told.frame.lease) for told in granted + again]
-    assert tokens == sorted(set(tokens))

@@ -64,7 +64,7 @@ class Entitlement:
         self._sms, self._window = sms, window
         self.vtime = vtime
         self.weight = share.weight
-        self._beside = 0
+        self._fair = 0
         self._floor = Bucket(0.0, 0.0, 0.0, now, most=sms * longest)
         self._ceiling = Bucket(0.0, 0.0, 0.0, now)
         self._capped = False
@@ -81,14 +81,14 @@ class Entitlement:
 
     def advance(self, now: float) -> None:
         """Let the buckets fill until `now`."""
-        self._floor.fill(now, less=self._beside)
+        self._floor.fill(now, less=self._fair)
         self._ceiling.fill(now)
 
     def begin(self, sms: int, seconds: float) -> bool:
         """Charge a lease in full; return whether it goes by the floor."""
         sure = self.under_floor
         if not sure:
-            self._beside += sms
+            self._fair += sms
         self.charge(sms * seconds, sure=sure)
         return sure
 
@@ -102,7 +102,7 @@ class Entitlement:
     def end(self, sms: int, *, sure: bool) -> None:
         """A lease is over."""
         if not sure:
-            self._beside -= sms
+            self._fair -= sms
 
     @property
     def under_floor(self) -> bool:
