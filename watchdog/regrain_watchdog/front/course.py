@@ -17,11 +17,8 @@ from regrain_watchdog.front.function import Function, no_time
 from regrain_watchdog.front.route import Route
 from regrain_watchdog.policy import restart
 from regrain_watchdog.policy.admit import admits, retry_after
-from regrain_watchdog.policy.deadline import remaining
+from regrain_watchdog.policy.deadline import REFRESH, remaining
 from regrain_watchdog.policy.queue import NO_DEADLINE
-
-REFRESH = 0.01
-"""Seconds that the way from each step is believed before it is looked at again."""
 
 
 class Course:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy import batch, restart, retry
+from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
 from regrain_watchdog.policy.queue import NO_DEADLINE
 from regrain_watchdog.policy.retry import Progress, Verdict
@@ -33,8 +33,6 @@ ROOM_LIMIT = 16 << 20
 one large result must not have every later batch hold as much."""
 SLICE = 0.005
 """Seconds that short dispatches of one function may follow each other on a replica while another function waits."""
-RESIDUAL = 0.5
-"""Share of a dispatch that one which is under way still has to go, on average."""
 
 
 @dataclass(slots=True, eq=False)
@@ -238,9 +236,8 @@ class Function:
         serving = [replica for replica in self.replicas if replica.state is State.READY]
         if not serving or (not len(self._line) and not all(replica.holding for replica in serving)):
             return 0.0
-        size = self._together()
-        dispatches = math.ceil(self._line.ahead(priority=priority, deadline=deadline) / size)
-        return (dispatches + RESIDUAL * len(serving)) * self.learned.service / len(serving)
+        waiting = self._line.ahead(priority=priority, deadline=deadline)
+        return wait(waiting, self._together(), len(serving), self.learned.service)
 
     def _together(self) -> int:
         """Return how many units the next dispatch may hold; a stream is one dispatch's whole work."""

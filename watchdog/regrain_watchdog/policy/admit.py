@@ -11,6 +11,8 @@ import math
 HEADROOM = 1.25
 """By how much what waits ahead may take longer than predicted. Without it the line grows until everybody is answered at
 the very last moment, and each delay makes one late that had been let in."""
+RESIDUAL = 0.5
+"""Share of a dispatch that one which is under way still has to go, on average."""
 LONGEST_RETRY = 60
 """Seconds after which a refused caller is asked back at the latest."""
 
@@ -32,6 +34,20 @@ def admits(*, ahead: float, left: float, slack: float, firm: bool) -> bool:
     """
     in_time = ahead * HEADROOM + left <= slack
     return in_time if firm else in_time or ahead <= 0.0 or left > slack
+
+
+def wait(waiting: int, together: int, serving: int, service: float) -> float:
+    """Return the seconds until one of the replicas that serve would be free, all of them being busy.
+
+    Args:
+        waiting: units that go before.
+        together: units of a dispatch.
+        serving: replicas.
+        service: seconds of a dispatch.
+
+    Example: 5 units wait, 2 go together, 1 replica takes 0.1 s -> (3 + 0.5) x 0.1 = 0.35 s.
+    """
+    return (math.ceil(waiting / together) + RESIDUAL * serving) * service / serving
 
 
 def retry_after(seconds: float) -> int:
