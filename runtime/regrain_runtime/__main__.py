@@ -1,4 +1,4 @@
-"""`python -m regrain_runtime describe MODULE`, `... gpu`, and the two processes that the front starts by itself.
+"""`python -m regrain_runtime describe MODULE`, `... gpu`, and processes that the watchdog starts by itself.
 
 describe prints the app's manifest as JSON; exit code 2 and one line on standard error if it cannot. gpu prints the GPUs
 here, and what each way of sharing them claims and can do, as JSON.
@@ -29,6 +29,10 @@ def main(argv: list[str] | None = None) -> int:
         return describe(arguments.module)
     if arguments.command == "gpu":
         return gpu()
+    if arguments.command == "measure":
+        from regrain_runtime import measure  # noqa: PLC0415 - describe needs none of it
+
+        return measure.main(arguments.module)
     if arguments.command == "zygote":
         from regrain_runtime import zygote  # noqa: PLC0415 - describe needs none of it
 
@@ -90,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("gpu", help="print the GPUs here and what can be done with them, as JSON")
     for name, help_text in (
         ("describe", "print the app's manifest as JSON"),
+        ("measure", "time the app's stages (started by regrain profile)"),
         ("zygote", "import the module and fork replicas (started by the front)"),
         ("replica", "be one replica (started by the front)"),
     ):

@@ -52,6 +52,9 @@ class Carrier(Protocol):
     def options(self) -> Mapping[str, str]:
         """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
 
+    def most_held(self) -> int:
+        """Return the bytes of the device held at most since this was asked before; 0 where the driver alone knows."""
+
     def follow(self, entitled: Entitle) -> None:
         """Carry out another share from here on; GpuError where a running process cannot."""
 
@@ -70,6 +73,7 @@ class Emulated:
         self._truth = Truth(found, card)
         self._memory = entitled.share.memory
         self._loaded: dict[str, int] = {}
+        self._most = 0
         self._call = ("", "")
         self._calls = 0
 
@@ -115,6 +119,11 @@ class Emulated:
         """Return none: nothing runs on CUDA."""
         return {}
 
+    def most_held(self) -> int:
+        """Return the bytes held at most since this was asked before."""
+        most, self._most = max(self._most, self._truth.memory(self._loaded)), 0
+        return most
+
     def follow(self, entitled: Entitle) -> None:
         """Have other memory; of SMs each lease says what was granted."""
         self._memory = entitled.share.memory
@@ -129,6 +138,7 @@ class Emulated:
     def _check_memory(self, stage: str, count: int) -> None:
         """Refuse what a card would; stages that are loaded beside those of the replica's group bring their own."""
         needed = self._truth.memory(self._loaded, stage, count)
+        self._most = max(self._most, needed)
         declared = max(self._memory, sum(self._loaded.values()))
         if needed > declared:
             doing = f"to run on {count} at once" if count else "to be loaded"
@@ -186,6 +196,10 @@ class Real:
     def options(self) -> Mapping[str, str]:
         """Return what keeps a session of onnxruntime in the lane."""
         return onnx_options(self._lane)
+
+    def most_held(self) -> int:
+        """Return 0: the watchdog asks the driver."""
+        return 0
 
     def follow(self, entitled: Entitle) -> None:
         """Take a lane of another size; GpuError where this backend cannot in a running process."""

@@ -80,6 +80,10 @@ class Station:
         """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
         return self._carrier.options()
 
+    def most_held(self) -> int:
+        """Return the bytes of the device held at most since this was asked before; 0 where the driver alone knows."""
+        return self._carrier.most_held()
+
     def close(self) -> None:
         """Leave the device and its arbiter."""
         self._carrier.stop()

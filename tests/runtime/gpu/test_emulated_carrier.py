@@ -171,3 +171,19 @@ def test_a_stage_that_could_not_be_built_takes_no_room(emulated):
     load(gpu, "read", 100)
 
     assert held(gpu, "read", 1, Lease()) > 0
+
+
+def test_the_most_that_was_held_is_told_once_then_what_is_held_now(emulated):
+    card = emulated()
+    empty = card.most_held()
+    with card.loading("read", 1000 * MIB):
+        pass
+    loaded = card.most_held()
+
+    with entered([Context(call_id="a")]):
+        card.expected("read", 4, 1.0)
+        with card.kernel("read", 4, Lease()):
+            pass
+
+    assert (empty, loaded) == (100 * MIB, 300 * MIB)
+    assert (card.most_held(), card.most_held()) == (304 * MIB, 300 * MIB)

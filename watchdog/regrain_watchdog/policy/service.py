@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 from regrain_watchdog.policy.profile import OutOfRangeError, Point, ProfileError, StageProfile
 
+SURE = 2.0
+"""Standard errors of a mean within which noise may have moved it."""
+TINY = 1e-9
+"""Seconds that any call takes at least."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServiceTime:
@@ -30,23 +35,26 @@ class ServiceTime:
 
     @classmethod
     def of(cls, stage: str, profile: StageProfile) -> ServiceTime:
-        """Take it from a profile; ProfileError where points are missing from the grid of all their settings."""
-        shares, sizes, batches = (
-            np.unique([point[place] for point in map(_setting, profile.points)]) for place in range(3)
-        )
-        seconds = np.full((len(shares), len(sizes), len(batches)), np.nan)
+        """Take it from a profile; ProfileError where that has no points.
+
+        The settings of all points span a grid. What is missing of it (`filled`) and what noise has made slower on a
+        larger share (`falling`) is made good; a setting beyond the grid is never made up.
+        """
+        if not profile.points:
+            raise ProfileError(f"the profile has no points of stage {stage}; run `regrain profile` again")
+        axes = [
+            np.unique([setting[place] for setting in map(_setting, profile.points)]) for place in range(3)
+        ]
+        shape = tuple(len(axis) for axis in axes)
+        seconds, doubt = np.full(shape, np.nan), np.zeros(shape)
         for point in profile.points:
-            share, size, batch = _setting(point)
-            place = (
-                np.searchsorted(shares, share),
-                np.searchsorted(sizes, size),
-                np.searchsorted(batches, batch),
+            at = tuple(
+                np.searchsorted(axis, value) for axis, value in zip(axes, _setting(point), strict=True)
             )
-            seconds[place] = point.seconds
-        if not len(profile.points) or np.isnan(seconds).any():
-            raise ProfileError(
-                f"the profile of stage {stage} lacks some of its settings; run `regrain profile` again"
-            )
+            seconds[at] = point.seconds
+            doubt[at] = SURE * point.seconds * point.cv / np.sqrt(max(point.count, 1))
+        shares, sizes, batches = axes
+        seconds = falling(filled(seconds, shares, batches), doubt)
         cv = float(np.median([point.cv for point in profile.points]))
         return cls(stage, shares, sizes, batches, seconds, cv)
 
@@ -76,6 +84,47 @@ class ServiceTime:
                 f"{what} {value:g} was not measured for stage {self.stage}; "
                 f"measured were {measured[0]:g} to {measured[-1]:g}"
             )
+
+
+def filled(
+    seconds: NDArray[np.float64], shares: NDArray[np.float64], batches: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return a grid of times with those that are NaN filled by what its others say of their share, size and batch.
+
+    The law is log T = a(share) + b(size) + c(batch), fitted by least squares to the times that are there. Where they
+    leave it open, a time is taken to grow as batch / share does, which no batch and no share is worse than.
+
+    Args:
+        seconds: (shares, sizes, batches); one at least is a number.
+        shares: of its first axis.
+        batches: of its last axis.
+    """
+    holes = np.isnan(seconds)
+    if not holes.any():
+        return seconds
+    slope = np.log(batches)[None, None, :] - np.log(shares)[:, None, None]
+    places = np.indices(seconds.shape).reshape(3, -1)
+    starts = np.cumsum((0, *seconds.shape))
+    design = np.zeros((seconds.size, starts[-1]))
+    for axis in range(3):
+        design[np.arange(seconds.size), starts[axis] + places[axis]] = 1.0
+    rest = (np.log(np.maximum(seconds, TINY)) - slope).ravel()
+    known = ~holes.ravel()
+    level = rest[known].mean()
+    law, *_ = np.linalg.lstsq(design[known], rest[known] - level, rcond=None)
+    fitted = np.exp(slope + level + (design @ law).reshape(seconds.shape))
+    return np.where(holes, fitted, seconds)
+
+
+def falling(seconds: NDArray[np.float64], doubt: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times that do not grow with the share (axis 0), as far as that changes none by more than its doubt.
+
+    The mean of the largest function below and the smallest above that never grow.
+    """
+    below = np.minimum.accumulate(seconds, axis=0)
+    above = np.maximum.accumulate(seconds[::-1], axis=0)[::-1]
+    found: NDArray[np.float64] = np.clip((below + above) / 2, seconds - doubt, seconds + doubt)
+    return found
 
 
 def _setting(point: Point) -> tuple[float, float, float]:
