@@ -1,6 +1,7 @@
 """Torch modules in stages: evaluation only, on the cores and the device that the stage asked for.
 
-On the CPU the replicas of a node share a module's weights (regrain.weights.torch_file).
+On the CPU the replicas of a node share a module's weights, on a GPU its parameters where one holds them for all
+(regrain.weights.torch_file).
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 
 from regrain import place, resources
 from regrain.context import current_build
-from regrain.errors import LoadError
+from regrain.errors import LoadError, RegrainError
+from regrain.weights.device import Lender, current_lender
 from regrain.weights.store import LEAST, give_back, open_store
+from regrain.weights.torch_file import lend
 from regrain.weights.torch_file import share as move
 
 if TYPE_CHECKING:
@@ -91,8 +94,9 @@ def torch(
         seed: of torch's random numbers while a function builds the module, so that every replica has the
             same weights; the generator is left as it was.
         share: whether to share the weights with the other replicas on this node, by a file in the user's cache
-            folder (docs/weights.md); by default for 1 MiB and more on the CPU. Answers and speed are the same.
-            Where it is not possible the replica has weights of its own and a line is logged.
+            folder (docs/weights.md); by default for 1 MiB and more. Answers and speed are the same. On a GPU
+            that is one that `--gpus` shares out, and buffers are each replica's own. Where it is not possible
+            the replica has weights of its own and a line is logged.
 
     Raises:
         LoadError: torch is not installed, or sees no such device; no such file, or it does not fit the module.
@@ -111,13 +115,17 @@ def torch(
         built.eval()
     for parameter in built.parameters():
         parameter.requires_grad_(False)
+    lender = current_lender()
+    lends = lender is not None and share is not False and _same(library.device(lender.device), where)
     try:
+        if lender is not None and lends:
+            _share(built.to(dtype=dtype), lender, least=0 if share else LEAST)
         built = built.to(where, dtype)
     except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
         reason = str(error).partition("\n")[0]
         raise LoadError(f"the module cannot be put on {where}: {reason}") from error
-    if where.type == "cpu" and share is not False:
-        _share(built, least=0 if share else LEAST)
+    if where.type == "cpu" and share is not False and not lends:
+        _share(built, None, least=0 if share else LEAST)
     return TorchModel(built, where, dtype, max(1, int(build.cpu)) if build else 1)
 
 
@@ -149,16 +157,24 @@ def _fill(module: Module, path: Path) -> None:
         raise LoadError(f"{path} has no {left[0]!r}: build the module on a device, not on meta")
 
 
-def _share(module: Module, *, least: int) -> None:
+def _share(module: Module, lender: Lender | None, *, least: int) -> None:
+    """Let a module's weights be shared: by the lender of its device, or by a file where there is none."""
     store = open_store()
     if store is None:
         return
     try:
-        if move(module, store, least=least):
+        moved = (
+            move(module, store, least=least) if lender is None else lend(module, store, lender, least=least)
+        )
+        if moved:
             give_back()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, RegrainError) as error:
         reason = " ".join(str(error).split())[:DETAIL_LIMIT]
         logger.warning("weights of a %s are not shared: %s", type(module).__name__, reason)
+
+
+def _same(one: device, other: device) -> bool:
+    return one.type == other.type and (one.index or 0) == (other.index or 0)
 
 
 def _default_device(*, present: bool) -> str:

@@ -7,6 +7,7 @@ from regrain._torch import torch as served
 from regrain.context import building
 from regrain.errors import LoadError
 from regrain.manifest import GPUSpec, StageSpec
+from regrain.weights.device import lending
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'regrain[torch]'")
 
@@ -186,3 +187,47 @@ def test_where_nothing_can_be_kept_the_module_runs_and_it_is_told(kept_weights, 
     assert served(layer)(np.zeros((1, 512), np.float32)).shape == (1, 1024)
     (record,) = caplog.records
     assert record.getMessage().startswith("weights of a Linear are not shared: ")
+
+
+class Holder:
+    """Stands for a device whose memory is shared: a copy of each file, by key."""
+
+    def __init__(self, device="cpu", refuses=False):
+        self.device = device
+        self.held = {}
+        self._refuses = refuses
+
+    def borrow(self, key, nbytes, file):
+        if self._refuses:
+            raise LoadError("there is no room")
+        return self.held.setdefault(key, np.fromfile(file(), np.uint8))
+
+
+def test_parameters_lie_in_the_memory_of_the_device_that_lends_and_in_the_asked_dtype(kept_weights):
+    holder = Holder()
+    with lending(holder):
+        model = served(torch.nn.BatchNorm1d(64), dtype=torch.float16, share=True)
+        private = served(torch.nn.Linear(64, 64), share=False)
+
+    [held] = holder.held.values()
+    assert held.nbytes == 2 * 64 * 2
+    assert model.module.weight.dtype is torch.float16
+    assert model.module.weight.data_ptr() == held.ctypes.data
+    assert model(np.ones((2, 64))).shape == (2, 64)
+    assert private.module.weight.untyped_storage().data_ptr() != held.ctypes.data
+
+
+def test_a_device_that_lends_is_not_asked_for_modules_elsewhere(kept_weights):
+    holder = Holder("cuda:0")
+    with lending(holder):
+        served(torch.nn.Linear(64, 64), share=True)
+
+    assert holder.held == {}
+
+
+def test_where_a_device_does_not_lend_the_module_runs_and_it_is_told(kept_weights, caplog):
+    with lending(Holder(refuses=True)):
+        model = served(torch.nn.Linear(2, 2), share=True)
+
+    assert "weights of a Linear are not shared: there is no room" in caplog.text
+    assert model(torch.ones(1, 2)).shape == (1, 2)

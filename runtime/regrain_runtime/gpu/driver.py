@@ -7,9 +7,12 @@ and without a driver, every call is a GpuError that says what is missing.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Protocol, SupportsInt
 from uuid import UUID
 
@@ -21,6 +24,10 @@ FINE = 1
 """CU_DEV_SM_RESOURCE_SPLIT_IGNORE_SM_COSCHEDULING: SMs one by one, at the price of large thread block clusters."""
 DEFAULT_STREAM = 1  # CU_GREEN_CTX_DEFAULT_STREAM, the flag that cuGreenCtxCreate asks for
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, the flag that cuGreenCtxStreamCreate asks for
+
+IPC_HANDLE = 64
+"""Bytes of a CUipcMemHandle, which are nobody's business but the driver's."""
+LAZY_PEER_ACCESS = 1  # CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS, the flag that cuIpcOpenMemHandle asks for
 
 
 class GpuError(RegrainError):
@@ -125,6 +132,49 @@ class Driver(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """The calls for memory of a device that several processes see; every call may raise GpuError.
+
+    context: a device's primary context. Addresses are of the device, and each process has its own for the same memory.
+    """
+
+    def retain(self, ordinal: int) -> int:
+        """Return a device's primary context, which stays until it is released as often."""
+        ...
+
+    def release(self, ordinal: int) -> None:
+        """Release the primary context once."""
+        ...
+
+    def finish(self, context: int) -> None:
+        """Wait until a context's work has ended, in all of its streams."""
+        ...
+
+    def allocate(self, context: int, nbytes: int) -> int:
+        """Return the address of so many bytes, by themselves: a handle gives all of an allocation away."""
+        ...
+
+    def free(self, context: int, address: int) -> None:
+        """Free an allocation, which nobody else may have mapped any more."""
+        ...
+
+    def fill(self, context: int, address: int, data: mmap) -> None:
+        """Copy a file's bytes there, and wait until they have arrived."""
+        ...
+
+    def export(self, context: int, address: int) -> bytes:
+        """Return the handle of an allocation, IPC_HANDLE bytes, by which another process maps it."""
+        ...
+
+    def attach(self, context: int, handle: bytes) -> int:
+        """Return where another process's allocation is mapped now; a process maps none twice and none of its own."""
+        ...
+
+    def detach(self, context: int, address: int) -> None:
+        """Unmap it; no work may be under way that uses it."""
+        ...
+
+
 class CudaDriver:
     """The table over cuda-bindings; or over `bindings`, which has functions of the same names."""
 
@@ -166,11 +216,8 @@ class CudaDriver:
 
     def finish(self, context: int) -> None:
         """Wait until a context's work has ended."""
-        self._call("cuCtxPushCurrent", context)
-        try:
+        with self._current(context):
             self._call("cuCtxSynchronize")
-        finally:
-            self._call("cuCtxPopCurrent")
 
     def sms(self, ordinal: int) -> SmSet:
         """Return all SMs of a device."""
@@ -206,6 +253,43 @@ class CudaDriver:
         """Wait until a stream's work has ended."""
         self._call("cuStreamSynchronize", stream)
 
+    def allocate(self, context: int, nbytes: int) -> int:
+        """Return the address of so many bytes. By cuMemAlloc: what comes from a pool has no handle of this kind."""
+        with self._current(context):
+            return _number(self._call("cuMemAlloc", nbytes)[0])
+
+    def free(self, context: int, address: int) -> None:
+        """Free an allocation."""
+        with self._current(context):
+            self._call("cuMemFree", address)
+
+    def fill(self, context: int, address: int, data: mmap) -> None:
+        """Copy bytes there. The call returns once they are staged, so what follows it is waited for."""
+        with self._current(context):
+            self._call("cuMemcpyHtoD", address, data, len(data))
+            self._call("cuCtxSynchronize")
+
+    def export(self, context: int, address: int) -> bytes:
+        """Return the handle of an allocation."""
+        with self._current(context):
+            handle = self._call("cuIpcGetMemHandle", address)[0]
+            return ctypes.string_at(_place(handle), IPC_HANDLE)
+
+    def attach(self, context: int, handle: bytes) -> int:
+        """Return where another process's allocation is mapped now."""
+        if len(handle) != IPC_HANDLE:
+            raise GpuError(f"a handle of GPU memory has {IPC_HANDLE} bytes, this one {len(handle)}")
+        make: Callable[[], object] = getattr(self._bindings(), "CUipcMemHandle")  # noqa: B009 - of a module that is an object here
+        whole = make()
+        ctypes.memmove(_place(whole), handle, IPC_HANDLE)
+        with self._current(context):
+            return _number(self._call("cuIpcOpenMemHandle", whole, LAZY_PEER_ACCESS)[0])
+
+    def detach(self, context: int, address: int) -> None:
+        """Unmap it."""
+        with self._current(context):
+            self._call("cuIpcCloseMemHandle", address)
+
     # ------------------------------------------------------------------------------------------------------
 
     def _initialise(self) -> None:
@@ -224,6 +308,15 @@ class CudaDriver:
     def _constant(self, kind: str, name: str) -> object:
         found: object = getattr(getattr(self._bindings(), kind), name)
         return found
+
+    @contextlib.contextmanager
+    def _current(self, context: int) -> Iterator[None]:
+        """Make a context this thread's current one, for the length of a `with`."""
+        self._call("cuCtxPushCurrent", context)
+        try:
+            yield
+        finally:
+            self._call("cuCtxPopCurrent")
 
     def _call(self, name: str, *arguments: object) -> list[object]:
         """Call the driver; return what it gives but for its code."""
@@ -251,6 +344,14 @@ def _number(value: object) -> int:
     if not isinstance(value, SupportsInt):
         raise GpuError(f"the GPU's driver gave {value!r} where a number was expected")
     return int(value)
+
+
+def _place(value: object) -> int:
+    """Return where the bytes of a structure of the bindings are: they give no other way to them."""
+    where: Callable[[], object] | None = getattr(value, "getPtr", None)
+    if where is None:
+        raise GpuError(f"the GPU's driver gave {value!r} where a structure was expected")
+    return _number(where())
 
 
 def _uuid(value: object) -> str:

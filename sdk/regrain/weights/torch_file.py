@@ -3,13 +3,15 @@
 Eager torch computes with weights as they lie in memory, so a mapping is as good as a heap. The file is named by
 a hash of what the module holds: it is right for modules from a seed, from TorchScript and from any loader. What
 others see already (a file mapped by torch.load or safetensors, a module built before the zygote forked) stays.
+
+The same file is what a GPU's holder copies to its device, where `lend` lets a module's parameters lie.
 """
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regrain.weights.device import Lender
 from regrain.weights.store import LEAST, Store
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, UntypedStorage
     from torch.nn import Module
 
 ALIGNMENT = 64
@@ -56,35 +59,81 @@ def share(module: Module, store: Store, *, least: int = LEAST) -> bool:
     """
     import torch  # noqa: PLC0415  # heavy, and only where an app has it
 
-    tensors = list(_movable(module))
-    blocks = _blocks(tensors)
-    total = sum(block.content.nbytes for block in blocks.values())
-    if total < max(1, least):
+    tensors = list(_movable(chain(module.parameters(), module.buffers())))
+    blocks = _blocks(tensors, _is_private)
+    if _total(blocks) < max(1, least):
         return False
-    folder = store.get(_key(blocks.values()), lambda folder: _write(folder / DATA, blocks.values()))
-    end = max(block.offset + block.content.nbytes for block in blocks.values())
-    mapped = torch.UntypedStorage.from_file(str(folder / DATA), False, end)
+    file = _kept(store, _key(blocks), blocks)
+    _move(tensors, blocks, torch.UntypedStorage.from_file(str(file), False, _end(blocks)), "cpu")
+    return True
+
+
+def lend(module: Module, store: Store, lender: Lender, *, least: int = LEAST) -> bool:
+    """Let the module's parameters lie in a device's memory that all replicas map; return whether any was moved.
+
+    Buffers are left: a module may write into them, and here all would see it. So would they see a parameter written.
+
+    Args:
+        module: on the CPU, in its final dtype; what is elsewhere is left alone.
+        store: where the file is kept that the device's memory is filled from.
+        lender: of the device.
+        least: bytes of weights below which all is left as it is.
+
+    Raises:
+        OSError, RegrainError: the store or the device cannot be used.
+        RuntimeError: torch does not let a tensor be moved; those moved before it stay moved.
+    """
+    import torch  # noqa: PLC0415  # as above
+
+    tensors = list(_movable(module.parameters()))
+    blocks = _blocks(tensors, lambda _address, _nbytes: True)
+    if _total(blocks) < max(1, least):
+        return False
+    key = _key(blocks)
+    lent = torch.as_tensor(
+        lender.borrow(key, _end(blocks), lambda: _kept(store, key, blocks)), device=lender.device
+    )
+    _move(tensors, blocks, lent.untyped_storage(), lender.device)
+    return True
+
+
+def _move(tensors: Iterable[Tensor], blocks: Mapping[int, _Block], to: UntypedStorage, device: str) -> None:
+    """Let tensors lie where their blocks are in another storage."""
+    import torch  # noqa: PLC0415  # as above
+
     for tensor in tensors:
         block = blocks.get(tensor.untyped_storage().data_ptr())
         if block is not None:
             start = block.offset // tensor.itemsize + tensor.storage_offset()
-            view = torch.empty(0, dtype=tensor.dtype)
-            tensor.data = view.set_(mapped, start, tensor.size(), tensor.stride())  # type: ignore[arg-type]  # torch's stubs name another class
-    return True
+            view = torch.empty(0, dtype=tensor.dtype, device=device)
+            tensor.data = view.set_(to, start, tensor.size(), tensor.stride())  # type: ignore[arg-type]  # torch's stubs name another class
 
 
-def _movable(module: Module) -> Iterator[Tensor]:
+def _kept(store: Store, key: str, blocks: Mapping[int, _Block]) -> Path:
+    return store.get(key, lambda folder: _write(folder / DATA, blocks.values())) / DATA
+
+
+def _total(blocks: Mapping[int, _Block]) -> int:
+    return sum(block.content.nbytes for block in blocks.values())
+
+
+def _end(blocks: Mapping[int, _Block]) -> int:
+    """Return the bytes of the file of these blocks."""
+    return max(block.offset + block.content.nbytes for block in blocks.values())
+
+
+def _movable(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
     """Yield the plain tensors in main memory; what subclasses keep is their own business."""
     import torch  # noqa: PLC0415  # as above
 
-    for tensor in chain(module.parameters(), module.buffers()):
+    for tensor in tensors:
         plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
         if plain and tensor.device.type == "cpu" and not tensor.is_quantized:
             yield tensor
 
 
-def _blocks(tensors: Sequence[Tensor]) -> dict[int, _Block]:
-    """Return the storages that are this process's own, by address; tensors may share one."""
+def _blocks(tensors: Sequence[Tensor], counts: Callable[[int, int], bool]) -> dict[int, _Block]:
+    """Return the storages that count, by address; tensors may share one. `counts` is told address and bytes."""
     import torch  # noqa: PLC0415  # as above
 
     blocks: dict[int, _Block] = {}
@@ -92,7 +141,7 @@ def _blocks(tensors: Sequence[Tensor]) -> dict[int, _Block]:
     for tensor in tensors:
         storage = tensor.untyped_storage()
         address = storage.data_ptr()
-        if address in blocks or not storage.nbytes() or not _is_private(address, storage.nbytes()):
+        if address in blocks or not storage.nbytes() or not counts(address, storage.nbytes()):
             continue
         content = torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data
         blocks[address] = _Block(address, content, end)
@@ -100,9 +149,9 @@ def _blocks(tensors: Sequence[Tensor]) -> dict[int, _Block]:
     return blocks
 
 
-def _key(blocks: Iterable[_Block]) -> str:
+def _key(blocks: Mapping[int, _Block]) -> str:
     digest = hashlib.sha256()
-    for block in blocks:
+    for block in blocks.values():
         digest.update(block.content.nbytes.to_bytes(8))
         digest.update(block.content)
     return f"torch-{digest.hexdigest()[:32]}"

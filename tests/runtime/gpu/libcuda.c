@@ -1,6 +1,7 @@
 /* A libcuda.so.1 of one card with 132 SMs, for the real cuda-bindings to call: enough of the driver's binary interface
  * to see that our table hands over and takes back what it should. Structures as in CUDA 13's cuda.h. */
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -77,6 +78,22 @@ static int stream(void **out, void *context, unsigned flags, int priority) {
 static int end_stream(void *it) { return it == STREAM ? held--, OK : INVALID_HANDLE; }
 static int finish_stream(void *it) { return it == STREAM ? OK : INVALID_HANDLE; }
 
+/* Memory of this "device" is the process's own, and a handle is its address, 64 bytes passed by value. */
+typedef struct {
+    char *address;
+    char rest[56];
+} Handle;
+
+static int allocate(char **out, size_t bytes) { return held++, *out = malloc(bytes), OK; }
+static int release_memory(void *it) { return free(it), held--, OK; }
+static int to_device(char *to, const void *from, size_t bytes) { return memcpy(to, from, bytes), OK; }
+static int give(Handle *out, char *address) { return memset(out, 5, sizeof *out), out->address = address, OK; }
+static int take(char **out, Handle it, unsigned flags) {
+    if (flags != 1 || it.rest[0] != 5 || it.rest[55] != 5) return INVALID_VALUE;
+    return held++, *out = it.address, OK;
+}
+static int leave(char *it) { return held--, OK; }
+
 int stand_in_holds(void) { return held; }
 uintptr_t stand_in_described(void) { return described; }
 int cuGetProcAddress_v2(const char *wanted, void **out, int at, uint64_t flags, int *status);
@@ -93,6 +110,8 @@ static const struct {
     {"cuDeviceGetDevResource", all}, {"cuDevSmResourceSplitByCount", split}, {"cuDevResourceGenerateDesc", describe},
     {"cuGreenCtxCreate", green}, {"cuGreenCtxDestroy", end_green}, {"cuGreenCtxStreamCreate", stream},
     {"cuStreamDestroy", end_stream}, {"cuStreamSynchronize", finish_stream},
+    {"cuMemAlloc", allocate}, {"cuMemFree", release_memory}, {"cuMemcpyHtoD", to_device},
+    {"cuIpcGetMemHandle", give}, {"cuIpcOpenMemHandle", take}, {"cuIpcCloseMemHandle", leave},
 };
 
 int cuGetProcAddress_v2(const char *wanted, void **out, int at, uint64_t flags, int *status) {

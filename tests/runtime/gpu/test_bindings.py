@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).with_name("libcuda.c")
 SCRIPT = """
-import ctypes
+import ctypes, mmap, sys
 from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.doctor import devices
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
@@ -33,6 +33,16 @@ for fine in (False, True):
 lease = LeaseBackend(driver)
 lease.fence(lease.lane(Allowance(part=1.0)))
 lease.stop()
+context = driver.retain(0)
+address = driver.allocate(context, 4096)
+with open(sys.argv[1], "rb") as file:
+    driver.fill(context, address, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+handle = driver.export(context, address)
+mapped = driver.attach(context, handle)
+print(len(handle), mapped == address, ctypes.string_at(mapped, 5))
+driver.detach(context, mapped)
+driver.free(context, address)
+driver.release(0)
 try:
     driver.end_stream(5)
 except GpuError as error:
@@ -50,10 +60,12 @@ pytestmark = [
 def test_what_goes_through_the_real_bindings_comes_out_as_it_should(tmp_path):
     built = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "libcuda.so.1"), str(SOURCE)]
     subprocess.run(built, check=True, timeout=60)
+    data = tmp_path / "weights.bin"
+    data.write_bytes(b"right".ljust(4096, b"."))
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
 
     ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, str(data)],
         env=environment,
         capture_output=True,
         text=True,
@@ -66,6 +78,7 @@ def test_what_goes_through_the_real_bindings_comes_out_as_it_should(tmp_path):
         f"GPU-07070707-0707-0707-0707-070707070707 Stand-in 132 {141 << 30} (9, 0)",
         "True 768 64 2 4 8 3",
         "True 768 66 0 0 33 3",
+        "64 True b'right'",
         "the GPU's driver refuses cuStreamDestroy: CUDA_ERROR_INVALID_HANDLE",
         "0",
     ]

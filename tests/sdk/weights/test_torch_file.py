@@ -2,10 +2,12 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
+from regrain.weights.device import current_lender, lending
 from regrain.weights.store import Store
-from regrain.weights.torch_file import share
+from regrain.weights.torch_file import lend, share
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'regrain[torch]'")
 
@@ -34,6 +36,21 @@ def store(tmp_path):
 def tied():
     torch.manual_seed(1)
     return Tied().eval().requires_grad_(False)
+
+
+class Holder:
+    """Stands for a device: a copy of each file, by key."""
+
+    device = "cpu"
+
+    def __init__(self):
+        self.held = {}
+
+    def borrow(self, key, nbytes, file):
+        if key not in self.held:
+            self.held[key] = np.fromfile(file(), np.uint8)
+        assert len(self.held[key]) == nbytes
+        return self.held[key]
 
 
 def files(store):
@@ -117,8 +134,9 @@ FORKING = """
 import os, sys
 from pathlib import Path
 import torch
+from regrain.weights.device import current_lender, lending
 from regrain.weights.store import Store
-from regrain.weights.torch_file import share
+from regrain.weights.torch_file import lend, share
 
 before = torch.nn.Linear(1024, 1024)
 if os.fork() == 0:
@@ -136,3 +154,54 @@ def test_what_was_built_before_the_fork_is_shared_by_it_and_left_alone(tmp_path)
     )
 
     assert done.stdout == "[False, True]\n"
+
+
+def test_lent_parameters_give_the_same_and_lie_in_the_devices_memory_alone(store, tied):
+    x, holder = torch.rand(3, 64), Holder()
+    expected = tied(x)
+
+    assert lend(tied, store, holder, least=0)
+
+    assert torch.equal(tied(x), expected)
+    [held] = holder.held.values()
+    assert tied.first.weight.untyped_storage().data_ptr() == held.ctypes.data
+    assert tied.turned.untyped_storage().data_ptr() == held.ctypes.data
+    assert tied.scale.untyped_storage().data_ptr() != held.ctypes.data
+
+
+def test_modules_that_hold_the_same_are_lent_the_same_and_only_the_first_writes_a_file(store):
+    holder = Holder()
+    modules = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        modules.append(torch.nn.Linear(64, 64))
+        lend(modules[-1], store, holder, least=0)
+        for file in files(store):
+            store.drop(file.parent.name)
+
+    first, second = modules
+    assert len(holder.held) == 1
+    assert first.weight.data_ptr() == second.weight.data_ptr()
+    assert files(store) == []
+
+
+def test_lent_weights_may_come_from_a_mapped_file(store, tmp_path):
+    torch.save(torch.nn.Linear(64, 64).state_dict(), tmp_path / "net.pt")
+    module = torch.nn.Linear(64, 64)
+    module.load_state_dict(torch.load(tmp_path / "net.pt", mmap=True), assign=True)
+    holder = Holder()
+
+    assert lend(module, store, holder, least=0)
+    assert len(holder.held) == 1
+
+
+def test_small_modules_and_those_without_parameters_are_not_lent(store):
+    assert not lend(torch.nn.Linear(64, 64), store, Holder())
+    assert not lend(torch.nn.ReLU(), store, Holder(), least=0)
+
+
+def test_a_lender_is_known_within_its_block_alone():
+    holder = Holder()
+    with lending(holder):
+        assert current_lender() is holder
+    assert current_lender() is None

@@ -1,0 +1,393 @@
+"""Processes that share weights of a device by its holder; the device's memory is files that all of them map."""
+
+import contextlib
+import ctypes
+import gc
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from regrain_runtime.gpu.driver import CudaDriver, GpuError
+from regrain_runtime.gpu.fake_memory import FakeMemory
+from regrain_runtime.holder import frames
+from regrain_runtime.holder.lender import HolderLostError, Lender
+
+SIZE = 1 << 16
+CONTENT = b"weights." * (SIZE // 8)
+HOLDER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from regrain_runtime.gpu.driver import CudaDriver
+    from regrain_runtime.gpu.fake_memory import FakeMemory
+    from regrain_runtime.holder.server import start
+
+    folder, grace, path = sys.argv[1:]
+    sys.exit(start(Path(path), CudaDriver(FakeMemory(folder=Path(folder))), grace=float(grace)))
+    """
+)
+REPLICA = textwrap.dedent(
+    """
+    import ctypes, sys
+    from pathlib import Path
+    from regrain_runtime.gpu.driver import CudaDriver, GpuError
+    from regrain_runtime.gpu.fake_memory import FakeMemory
+    from regrain_runtime.holder.lender import Lender
+
+    folder, grace, holder, path, file = sys.argv[1:]
+    memory = CudaDriver(FakeMemory(folder=Path(folder)))
+    command = (sys.executable, "-c", holder, folder, grace)
+    lender = Lender(Path(path), memory, command=command)
+    loan = lender.borrow("net", Path(file).stat().st_size, lambda: Path(file))
+    print(loan.epoch, ctypes.string_at(loan.address, 8).decode(), flush=True)
+    for line in sys.stdin:
+        if line == "write\\n":
+            ctypes.memmove(loan.address, b"WRITTEN.", 8)
+        try:
+            lender.check()
+            print("well", flush=True)
+        except GpuError as error:
+            print(type(error).__name__, flush=True)
+    """
+)
+SERVING = textwrap.dedent(
+    """
+    import ctypes, gc, sys, time
+    from pathlib import Path
+    import numpy as np
+    from regrain import App, torch
+    from regrain.execute import Executor
+    from regrain.weights.device import lending
+    from regrain_runtime.gpu.driver import CudaDriver
+    from regrain_runtime.gpu.fake_memory import FakeMemory
+    from regrain_runtime.holder.lender import Lender
+
+    folder, holder, path = sys.argv[1:]
+
+    class Lending(Lender):
+        "The stand-in's memory lies where torch takes it for the CPU's."
+
+        def borrow(self, key, nbytes, file):
+            loan = super().borrow(key, nbytes, file)
+            lying = type("Lying", (), {"loan": loan})()
+            lying.__array_interface__ = {**loan.__cuda_array_interface__, "version": 3}
+            return np.asarray(lying)
+
+    def layers():
+        from torch import nn
+        return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, 256))
+
+    class Reader:
+        def __init__(self):
+            self.net = torch(layers, seed=1, device="cpu")
+            print(float(self.net(np.full((2, 512), 0.5, np.float32)).sum()), flush=True)
+
+        def __call__(self, x: list) -> list:
+            return x
+
+    app = App("reader")
+    read = app.stage()(Reader)
+
+    @app.flow
+    def flow(x: list) -> list:
+        return read(x)
+
+    executor = Executor(app, clock=time.monotonic)
+    memory = FakeMemory(folder=Path(folder))
+    lender = Lending(Path(path), CudaDriver(memory), command=(sys.executable, "-c", holder, folder, "0.2"))
+    lender.device = "cpu"
+    with lending(lender):
+        executor.load(["read"])
+    print(len(memory.mapped), flush=True)
+    sys.stdin.readline()
+    executor.unload(["read"])
+    gc.collect()
+    print(len(memory.mapped), flush=True)
+    sys.stdin.readline()
+    """
+)
+
+pytestmark = pytest.mark.process
+
+
+class Node:
+    """A device, and the processes on it."""
+
+    def __init__(self, folder, stack):
+        self.card = folder / "card"
+        self.card.mkdir()
+        self.path = folder / "gpu0.weights"
+        self.file = folder / "weights.bin"
+        self.file.write_bytes(CONTENT)
+        self._stack = stack
+
+    def command(self, grace=30.0):
+        return (sys.executable, "-c", HOLDER, str(self.card), str(grace))
+
+    def lender(self, grace=30.0):
+        lender = Lender(self.path, CudaDriver(FakeMemory(folder=self.card)), command=self.command(grace))
+        self._stack.callback(lender.close)
+        return lender
+
+    def borrow(self, lender, key="net"):
+        return lender.borrow(key, SIZE, lambda: self.file)
+
+    def replica(self, grace=30.0):
+        return self.spawn(REPLICA, str(self.card), str(grace), HOLDER, str(self.path), str(self.file))
+
+    def spawn(self, script, *words):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._stack.callback(_end, process)
+        return process
+
+    def holders(self):
+        """Return the holders that live; each holds the lock or waits for it to be refused."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and entry.name != str(os.getpid()):
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if words[-2:-1] == [str(self.path).encode()] and HOLDER.encode() in words:
+                        found.append(int(entry.name))
+        return found
+
+    def allocations(self):
+        return list(self.card.iterdir())
+
+
+def _end(process):
+    process.stdin.close()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def until(true):
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def kill(process):
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{process}").exists())
+
+
+def said(replica, word="look"):
+    replica.stdin.write(f"{word}\n")
+    replica.stdin.flush()
+    return replica.stdout.readline().strip()
+
+
+@pytest.fixture
+def node(tmp_path):
+    with contextlib.ExitStack() as stack:
+        node = Node(tmp_path, stack)
+        try:
+            yield node
+        finally:
+            gc.collect()
+            stack.close()
+            for pid in node.holders():
+                kill(pid)
+
+
+def test_replicas_find_one_holder_and_see_the_same_memory(node):
+    replicas = [node.replica() for _ in range(3)]
+    told = [replica.stdout.readline().split() for replica in replicas]
+
+    assert [content for _, content in told] == ["weights."] * 3
+    assert len({epoch for epoch, _ in told}) == 1
+    until(lambda: len(node.holders()) == 1)
+    assert len(node.allocations()) == 1
+    assert said(replicas[0], "write") == "well"
+    with node.allocations()[0].open("rb") as file:
+        assert file.read(8) == b"WRITTEN."
+    assert node.file.read_bytes() == CONTENT
+
+
+def test_weights_outlive_the_replica_that_brought_them_and_go_after_the_last(node):
+    first = node.replica(grace=0.2)
+    epoch, _ = first.stdout.readline().split()
+    second = node.replica(grace=0.2)
+    assert second.stdout.readline().split() == [epoch, "weights."]
+
+    first.kill()
+    first.wait()
+
+    assert said(second) == "well"
+    assert len(node.allocations()) == 1
+    second.kill()
+    second.wait()
+    until(lambda: not node.allocations())
+    until(lambda: not node.holders())
+    assert not node.path.exists()
+
+
+def test_those_that_have_memory_of_a_dead_holder_are_told_and_the_next_holder_has_another_epoch(node):
+    replica = node.replica()
+    epoch, _ = replica.stdout.readline().split()
+    [holder] = node.holders()
+
+    kill(holder)
+
+    assert said(replica) == "HolderLostError"
+    after, content = node.replica().stdout.readline().split()
+    assert content == "weights."
+    assert after != epoch
+    assert said(replica) == "HolderLostError"
+
+
+def test_a_process_that_borrows_twice_maps_once_and_unmaps_after_the_last_tensor(node):
+    lender = node.lender(grace=0.2)
+    first, second = node.borrow(lender), node.borrow(lender)
+    kept = node.borrow(lender, "kept")
+
+    assert first is second
+    assert ctypes.string_at(first.address, SIZE) == CONTENT
+    assert first.__cuda_array_interface__["data"] == (first.address, False)
+    assert len(node.allocations()) == 2
+
+    del first, second
+    gc.collect()
+
+    until(lambda: len(node.allocations()) == 1)
+    lender.check()
+    assert ctypes.string_at(kept.address, 8) == b"weights."
+
+
+def test_a_replica_that_has_nothing_takes_another_holder_as_it_comes(node):
+    lender = node.lender()
+    node.borrow(lender)
+    gc.collect()
+    [holder] = node.holders()
+
+    kill(holder)
+
+    lender.check()
+    assert ctypes.string_at(node.borrow(lender).address, 8) == b"weights."
+
+
+def test_a_holder_that_cannot_be_is_told_with_its_exit_code(node):
+    lender = Lender(
+        node.path, CudaDriver(FakeMemory(folder=node.card)), command=(sys.executable, "-c", "exit(3) #")
+    )
+
+    with pytest.raises(GpuError, match=r"no holder of weights can be started: it ended with exit code 3"):
+        node.borrow(lender)
+
+
+def test_a_file_of_another_size_is_denied_and_the_rest_goes_on(node):
+    lender = node.lender()
+
+    with pytest.raises(GpuError, match=f"said to have {SIZE + 1} bytes, its file has {SIZE}"):
+        lender.borrow("net", SIZE + 1, lambda: node.file)
+    assert ctypes.string_at(node.borrow(lender).address, 8) == b"weights."
+
+
+def test_an_empty_file_is_denied(node, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+
+    with pytest.raises(GpuError, match=r"the holder of weights at .* has not net: "):
+        node.lender().borrow("net", 1, lambda: empty)
+
+
+def test_who_sends_no_frame_is_disconnected_and_the_others_are_served(node):
+    lender = node.lender()
+    loan = node.borrow(lender)
+    for packet in (
+        b"\x07" + frames.encode(frames.Return("net"))[1:],  # of another version
+        b"\x01garbage",
+        b"\x01" + b"\x93" * 4000,
+        frames.encode(frames.Borrow("net", 0)),
+        frames.encode(frames.Borrow("k" * 129, 1)),
+        frames.encode(frames.Lent("net", 1, bytes(64), 1)),  # of the other direction
+        b"x" * 8192,
+    ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+            stranger.connect(str(node.path))
+            stranger.send(packet)
+
+            assert stranger.recv(100) == b"", packet
+
+    lender.check()
+    assert node.borrow(lender) is loan
+
+
+def test_descriptors_that_come_along_are_closed(node):
+    lender = node.lender()
+    loan = node.borrow(lender)
+    [holder] = node.holders()
+    open_now = []
+    with node.file.open("rb") as file:
+        for _ in range(5):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+                stranger.connect(str(node.path))
+                socket.send_fds(stranger, [b"garbage"], [file.fileno()])
+                assert stranger.recv(100) == b""
+            open_now.append(len(os.listdir(f"/proc/{holder}/fd")))
+
+    assert len(set(open_now)) == 1
+    assert node.borrow(lender) is loan
+
+
+def test_a_loan_of_another_epoch_than_those_held_is_not_used(node, tmp_path):
+    memory = CudaDriver(FakeMemory(folder=node.card))
+    handles = []
+    for _ in range(2):
+        address = memory.allocate(1, SIZE)
+        with node.file.open("rb") as file:
+            memory.fill(1, address, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        handles.append(memory.export(1, address))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(node.path))
+        listener.listen()
+        lender = node.lender()
+        answers = [
+            frames.Lent(key, SIZE, handle, epoch)
+            for epoch, (key, handle) in enumerate(zip("ab", handles, strict=True))
+        ]
+        child = os.fork()
+        if not child:
+            peer, _ = listener.accept()
+            for answer in answers:
+                peer.recv(frames.ROOM)
+                peer.send(frames.encode(answer))
+            signal.pause()
+        try:
+            loan = lender.borrow("a", SIZE, lambda: node.file)
+            with pytest.raises(HolderLostError, match="must start anew"):
+                lender.borrow("b", SIZE, lambda: node.file)
+            assert loan.epoch == 0
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_modules_of_two_replicas_lie_in_one_memory_until_the_stage_is_dropped(node, monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("REGRAIN_WEIGHTS", str(tmp_path / "kept"))
+    replicas = [node.spawn(SERVING, str(node.card), HOLDER, str(node.path)) for _ in range(2)]
+    sums = [replica.stdout.readline() for replica in replicas]
+    assert sums[0] == sums[1]
+    assert [replica.stdout.readline() for replica in replicas] == ["1\n", "1\n"]
+    [memory] = node.allocations()
+    assert memory.stat().st_size >= 4 * (512 * 512 + 512 * 256)
+
+    assert said(replicas[0]) == "0"
+    assert node.allocations() == [memory]
+    assert said(replicas[1]) == "0"
+
+    until(lambda: not node.allocations())
