@@ -115,17 +115,7 @@ def torch(
         built.eval()
     for parameter in built.parameters():
         parameter.requires_grad_(False)
-    lender = current_lender()
-    lends = lender is not None and share is not False and _same(library.device(lender.device), where)
-    try:
-        if lender is not None and lends:
-            _share(built.to(dtype=dtype), lender, least=0 if share else LEAST)
-        built = built.to(where, dtype)
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
-        reason = str(error).partition("\n")[0]
-        raise LoadError(f"the module cannot be put on {where}: {reason}") from error
-    if where.type == "cpu" and share is not False and not lends:
-        _share(built, None, least=0 if share else LEAST)
+    built = _put(built, where, dtype, share)
     return TorchModel(built, where, dtype, max(1, int(build.cpu)) if build else 1)
 
 
@@ -155,6 +145,25 @@ def _fill(module: Module, path: Path) -> None:
     left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
     if left:
         raise LoadError(f"{path} has no {left[0]!r}: build the module on a device, not on meta")
+
+
+def _put(module: Module, where: device, kind: dtype | None, share: bool | None) -> Module:
+    """Return the module on its device, its weights shared with other replicas if they are to be."""
+    import torch as library  # noqa: PLC0415  # heavy, and only where an app has it
+
+    least = 0 if share else LEAST
+    lender = current_lender()
+    lends = lender is not None and share is not False and _same(library.device(lender.device), where)
+    try:
+        if lends:
+            _share(module.to(dtype=kind), lender, least=least)
+        module = module.to(where, kind)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+        reason = str(error).partition("\n")[0]
+        raise LoadError(f"the module cannot be put on {where}: {reason}") from error
+    if where.type == "cpu" and share is not False and not lends:
+        _share(module, None, least=least)
+    return module
 
 
 def _share(module: Module, lender: Lender | None, *, least: int) -> None:

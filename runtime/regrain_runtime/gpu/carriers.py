@@ -14,20 +14,24 @@ from typing import Protocol
 
 from regrain.cards import PREFIX, parse_gpus
 from regrain.context import context
+from regrain.weights.device import lending
 from regrain.wire.frames import Entitle
 from regrain_runtime.emulated import scenario
 from regrain_runtime.emulated.hold import hold
 from regrain_runtime.emulated.truth import Truth
 from regrain_runtime.gpu.backend import Allowance, Backend
-from regrain_runtime.gpu.choose import backend_named
+from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.client import Lease
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.libraries import TorchCuda, in_lane, limit_memory, onnx_options
+from regrain_runtime.holder.lender import Lender
 
 logger = logging.getLogger(__name__)
 
 EMULATED = "emulated"
 MIB = 1 << 20
+HOLDER = ".weights"
+"""Suffix of the socket of the device's holder of weights, in place of its arbiter's."""
 FIRST_GUESS = 0.05
 """Seconds that a call of a stage is taken to last before one was seen."""
 GAIN = 0.25
@@ -152,11 +156,20 @@ class Real:
     """Runs each call in a lane of a backend, and waits for the device before the lease is given back.
 
     backend: it carries the share out; makes its first CUDA call here, after its environment was set.
+    weights: lends those that lie on the device once for all replicas; None where each has its own.
     """
 
-    def __init__(self, entitled: Entitle, backend: Backend, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        entitled: Entitle,
+        backend: Backend,
+        clock: Callable[[], float],
+        *,
+        weights: Lender | None = None,
+    ) -> None:
         self._backend = backend
         self._clock = clock
+        self._weights = weights
         self._lasts: dict[str, float] = {}
         share = _share(entitled)
         os.environ.update(backend.environment(share))
@@ -166,7 +179,7 @@ class Real:
     def loading(self, stage: str, memory: int) -> Iterator[None]:
         """Load the stage's model within the lane, and hold torch to the lane's memory."""
         del stage, memory
-        with self._in_lane():
+        with self._in_lane(), contextlib.nullcontext() if self._weights is None else lending(self._weights):
             yield
         self._backend.fence(self._lane)
         if (cuda := _torch()) is not None:
@@ -184,6 +197,7 @@ class Real:
     def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
         """Run in the lane, wait for the device, and learn how long it took."""
         del count, lease
+        self._check_weights()
         began = self._clock()
         try:
             with self._in_lane():
@@ -207,11 +221,22 @@ class Real:
 
     def stop(self) -> None:
         """Give the lane and the context back."""
+        if self._weights is not None:
+            self._weights.close()
         self._backend.stop()
 
     def _in_lane(self) -> contextlib.AbstractContextManager[None]:
         cuda = _torch()
         return contextlib.nullcontext() if cuda is None else in_lane(self._lane, cuda)
+
+    def _check_weights(self) -> None:
+        """Start no work on memory that is gone; another replica runs the batch."""
+        try:
+            if self._weights is not None:
+                self._weights.check()
+        except GpuError as error:
+            logger.critical("this replica ends: %s", error)
+            raise SystemExit(1) from error
 
     def _fence(self) -> None:
         """Wait for the device. Where that fails the process is of no use; another one runs its batch again."""
@@ -245,4 +270,8 @@ def carrier(entitled: Entitle, clock: Callable[[], float]) -> Carrier:
     """
     if entitled.backend == EMULATED:
         return Emulated(entitled, clock)
-    return Real(entitled, backend_named(entitled.backend, CudaDriver(), uuid=entitled.uuid), clock)
+    driver = CudaDriver()
+    weights = Lender(Path(entitled.path).with_suffix(HOLDER), driver)
+    return Real(
+        entitled, backend_for_replica(entitled.backend, driver, uuid=entitled.uuid), clock, weights=weights
+    )

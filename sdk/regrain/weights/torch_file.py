@@ -23,7 +23,7 @@ from regrain.weights.device import Lender
 from regrain.weights.store import LEAST, Store
 
 if TYPE_CHECKING:
-    from torch import Tensor, UntypedStorage
+    from torch import Tensor
     from torch.nn import Module
 
 ALIGNMENT = 64
@@ -97,7 +97,7 @@ def lend(module: Module, store: Store, lender: Lender, *, least: int = LEAST) ->
     return True
 
 
-def _move(tensors: Iterable[Tensor], blocks: Mapping[int, _Block], to: UntypedStorage, device: str) -> None:
+def _move(tensors: Iterable[Tensor], blocks: Mapping[int, _Block], to: object, device: str) -> None:
     """Let tensors lie where their blocks are in another storage."""
     import torch  # noqa: PLC0415  # as above
 
@@ -106,7 +106,7 @@ def _move(tensors: Iterable[Tensor], blocks: Mapping[int, _Block], to: UntypedSt
         if block is not None:
             start = block.offset // tensor.itemsize + tensor.storage_offset()
             view = torch.empty(0, dtype=tensor.dtype, device=device)
-            tensor.data = view.set_(to, start, tensor.size(), tensor.stride())  # type: ignore[arg-type]  # torch's stubs name another class
+            tensor.data = view.set_(to, start, tensor.size(), tensor.stride())  # type: ignore[call-overload]  # torch's stubs name no storage that it gives
 
 
 def _kept(store: Store, key: str, blocks: Mapping[int, _Block]) -> Path:
