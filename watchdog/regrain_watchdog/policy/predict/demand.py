@@ -1,0 +1,132 @@
+"""What requests ask of one station: units, seconds of a dispatch of so many, and how these vary between requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regrain_watchdog.policy.batch import units_together
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Station, Work
+from regrain_watchdog.policy.predict.traffic import Traffic
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Demand:
+    """What requests ask of a station.
+
+    Attributes:
+        units: mean of a request.
+        bunch: E[w^2] / E[w] of a request's units, so 1 where each brings one.
+        widths: (classes,) mean units of a request of each class.
+        seconds: (max_size + 1,) mean of a dispatch of so many units; the first is 0.
+        own: (classes,) seconds by which a dispatch with a unit of that class is longer than the mean.
+        scatter: squared coefficient of variation of a unit's own seconds between requests.
+        cv: standard deviation of a dispatch's jitter over its mean.
+        max_size: units of a dispatch at most.
+        max_wait: seconds that the first unit waits for others at most.
+        servers: dispatches at once.
+    """
+
+    units: float
+    bunch: float
+    widths: Floats
+    seconds: Floats
+    own: Floats
+    scatter: float
+    cv: float
+    max_size: int
+    max_wait: float
+    servers: float
+
+
+def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> Demand:
+    """Return what requests of a load ask of a station; `sizes` as in Model."""
+    columns = _columns(sizes, load.sizes)
+    per_item = station.scope != PER_REQUEST
+    widths = load.widths[:, station.scope] if per_item else np.ones(len(load.weights))
+    units = float(load.weights @ widths)
+    alone = sum((_alone(work, station, columns, load) for work in station.works), np.zeros(len(widths)))
+    share = load.weights * widths / units if units > 0.0 else load.weights
+    mean = float(share @ alone)
+    max_size = units_together(mean, max_size=station.max_size)
+    counts = np.arange(max_size + 1, dtype=np.float64)
+    seconds = sum(
+        (
+            _together(work, station, load, share=share, column=share @ columns, counts=counts)
+            for work in station.works
+        ),
+        0.0 * counts,
+    )
+    seconds[1] = mean
+    jitter = sum(
+        (work.cv * float(share @ _alone(work, station, columns, load))) ** 2 for work in station.works
+    )
+    return Demand(
+        units=units,
+        bunch=float(load.bunches[station.scope]) if per_item else 1.0,
+        widths=widths,
+        seconds=seconds,
+        own=alone - mean,
+        scatter=float(share @ (alone - mean) ** 2) / mean**2 if mean > 0.0 else 0.0,
+        cv=float(np.sqrt(jitter)) / mean if mean > 0.0 else 0.0,
+        max_size=max_size,
+        max_wait=station.max_wait,
+        servers=servers,
+    )
+
+
+def key(station: Station) -> tuple[object, ...]:
+    """Return the numbers of a station by which its law can be found again."""
+    works = tuple((work.stage, work.scope, work.seconds.tobytes(), work.cv) for work in station.works)
+    return station.scope, works, station.max_size, station.max_wait, station.take
+
+
+def _columns(sizes: Floats, wanted: Floats) -> Floats:
+    """Return (classes, sizes) weights that interpolate between columns of Work.seconds."""
+    if len(sizes) == 1:
+        return np.ones((len(wanted), 1))
+    return np.array([np.interp(wanted, sizes, one) for one in np.eye(len(sizes))]).T
+
+
+def _calls(work: Work, counts: Floats, column: Floats) -> Floats:
+    """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
+    chunk = work.chunk
+    table = work.seconds @ column
+    full = np.floor(counts / chunk)
+    rest = counts - full * chunk
+    seconds: Floats = full * table[chunk] + np.interp(rest, np.arange(chunk + 1), table)
+    return seconds
+
+
+def _alone(work: Work, station: Station, columns: Floats, load: Traffic) -> Floats:
+    """Return the seconds of a dispatch of one unit of each class."""
+    if work.scope in (PER_REQUEST, station.scope):
+        seconds: Floats = columns @ work.seconds[1]
+        return seconds
+    widths = load.widths[:, work.scope]
+    return np.array(
+        [_calls(work, np.array([width]), column)[0] for width, column in zip(widths, columns, strict=True)]
+    )
+
+
+def _together(
+    work: Work, station: Station, load: Traffic, *, share: Floats, column: Floats, counts: Floats
+) -> Floats:
+    """Return the seconds of a dispatch of so many units of mean class."""
+    width = 1.0 if work.scope in (PER_REQUEST, station.scope) else float(share @ load.widths[:, work.scope])
+    return _calls(work, counts * width, column)
+
+
+def fastest(model: Model, load: Traffic) -> Floats:
+    """Return (stations, classes) seconds of a dispatch of one unit."""
+    columns = _columns(model.sizes, load.sizes)
+    return np.array(
+        [
+            sum((_alone(work, station, columns, load) for work in station.works), np.zeros(len(load.weights)))
+            for station in model.stations
+        ]
+    )
