@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regrain.errors import SpecError
+from regrain_watchdog.simulate.scenario import Scenario, offered, read
+
+GOOD = """
+seed = 3
+duration = "100s"
+
+[node]
+gpus = "emulated:v100x2"
+cores = 4
+memory = "16Gi"
+
+[prices]
+core = 0.05
+
+[apps.ocr]
+module = "app.py"
+slo = {latency = "800ms", attainment = 0.9}
+grain = "coarse"
+load = {kind = "poisson", rate = 20.0}
+sizes = {kind = "lognormal", median = 1000, sigma = 0.5}
+widths = [{kind = "geometric", mean = 4}]
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path):
+    def scenario(text: str) -> Scenario:
+        file = tmp_path / "scenario.toml"
+        file.write_text(text)
+        return read(file)
+
+    return scenario
+
+
+def test_a_scenario_is_read_with_its_units(scenario, tmp_path: Path) -> None:
+    made = scenario(GOOD)
+
+    assert made.duration == 100.0
+    assert [card.name for card in made.node.cards] == ["v100", "v100"]
+    assert made.node.memory == 16 << 30
+    assert made.prices.core == 0.05
+    app = made.apps["ocr"]
+    assert app.slo is not None
+    assert app.slo.latency == 0.8
+    assert app.module == str(tmp_path / "app.py")
+    assert [phase.seconds for phase in app.load] == [100.0]
+
+
+def test_what_is_offered_follows_the_seed_and_the_app_s_name(scenario) -> None:
+    one, again = (offered(scenario(GOOD), "ocr").arrivals for _ in range(2))
+    other = offered(scenario(GOOD.replace("seed = 3", "seed = 4")), "ocr").arrivals
+    renamed = offered(scenario(GOOD.replace("apps.ocr", "apps.other")), "other").arrivals
+
+    assert one.at.tolist() == again.at.tolist()
+    assert one.size.tolist() == again.size.tolist()
+    assert one.widths.tolist() == again.widths.tolist()
+    assert len({tuple(load.at) for load in (one, other, renamed)}) == 3
+    assert one.rate == pytest.approx(20, rel=0.1)
+    assert one.widths.mean() == pytest.approx(4, rel=0.1)
+    assert one.span == 100.0
+
+
+def test_phases_last_the_duration_together(scenario) -> None:
+    phases = """load = [
+        {kind = "poisson", rate = 5.0, seconds = "40s"},
+        {kind = "onoff", rate = 50.0, on = 5, off = 5, seconds = 60},
+    ]"""
+    made = scenario(GOOD.replace('load = {kind = "poisson", rate = 20.0}', phases))
+
+    assert [phase.seconds for phase in made.apps["ocr"].load] == [40.0, 60.0]
+    with pytest.raises(
+        SpecError, match=r"apps\.ocr\.load must be .* phases that last 100 seconds together; was 90"
+    ):
+        scenario(GOOD.replace('load = {kind = "poisson", rate = 20.0}', phases.replace("60}", "50}")))
+
+
+BODIES = (
+    GOOD.replace('widths = [{kind = "geometric", mean = 4}]', "")
+    + """
+[[apps.ocr.bodies]]
+file = "small.png"
+widths = [3]
+weight = 3
+[[apps.ocr.bodies]]
+file = "large.png"
+widths = [9]
+"""
+)
+
+
+def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
+    (tmp_path / "small.png").write_bytes(b"x" * 500)
+    (tmp_path / "large.png").write_bytes(b"x" * 2000)
+
+    nearest = offered(scenario(BODIES), "ocr")
+    weighed = offered(
+        scenario(BODIES.replace('sizes = {kind = "lognormal", median = 1000, sigma = 0.5}', "")), "ocr"
+    )
+
+    for load in (nearest, weighed):
+        assert set(load.arrivals.size) == {500.0, 2000.0}
+        assert load.arrivals.widths[:, 0].tolist() == np.where(load.bodies == 0, 3, 9).tolist()
+    assert (weighed.bodies == 0).mean() == pytest.approx(0.75, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            "seed = 3", "sed = 3", "the scenario has no setting 'sed'; it has seed, duration", id="top"
+        ),
+        pytest.param("seed = 3", "seed = -1", "seed must be a whole number, 0 or more; was -1", id="seed"),
+        pytest.param('"100s"', '"soon"', "duration must be seconds or a duration like", id="duration"),
+        pytest.param('"100s"', "0", "duration must be more than 0 seconds", id="no time"),
+        pytest.param(
+            "cores = 4", "core = 4", "node has no setting 'core'; it has gpus, cores, memory", id="node"
+        ),
+        pytest.param("v100x2", "v9x2", "no GPU type 'v9'", id="card"),
+        pytest.param('"16Gi"', '"a lot"', "node.memory must be bytes or a size", id="memory"),
+        pytest.param(
+            "core = 0.05", "kernel = 1", "prices has no setting 'kernel'; it has core, memory", id="prices"
+        ),
+        pytest.param("[apps.ocr]", "[app.ocr]", "the scenario has no setting 'app'", id="apps"),
+        pytest.param("grain =", "grian =", "apps.ocr has no setting 'grian'; it has module", id="app"),
+        pytest.param(
+            'grain = "coarse"', "grain = 3", "apps.ocr: Expected `str`, got `int` - at `grain`", id="type"
+        ),
+        pytest.param(
+            'module = "app.py"', "", "apps.ocr must have a module or a manifest, and not both", id="module"
+        ),
+        pytest.param('grain = "coarse"', 'grain = "fine"\nplan = "p"', "a plan has its own grain", id="plan"),
+        pytest.param(
+            'kind = "poisson"', 'kind = "poison"', "must be one of poisson, mmpp, onoff", id="process"
+        ),
+        pytest.param(
+            "rate = 20.0",
+            "rates = 20.0",
+            "apps.ocr.load has no setting 'rates'; it has rate, kind",
+            id="rate",
+        ),
+        pytest.param(
+            "rate = 20.0", "rate = -2.0", "apps.ocr.load: rate must be requests a second", id="negative"
+        ),
+        pytest.param(
+            "rate = 20.0", "rate = 'x'", "apps.ocr.load: Expected `float`, got `str` - at `rate`", id="word"
+        ),
+        pytest.param(
+            'kind = "geometric"', 'kind = "round"', r"ocr.widths\[0\].kind must be one of fixed", id="widths"
+        ),
+        pytest.param("mean = 4", "mean = 0", r"apps.ocr.widths\[0\]: mean must be 1 or more", id="mean"),
+        pytest.param(
+            "widths = [",
+            "bodies = [{}]\nwidths = [",
+            r"bodies\[0\]: .* missing required field `file`",
+            id="body",
+        ),
+        pytest.param(
+            "widths = [", "bodies = [{file='b'}]\nwidths = [", "bodies bring their own widths", id="both"
+        ),
+        pytest.param("seed = 3", "seed = ", "is no TOML", id="toml"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(scenario, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SpecError, match=said):
+        scenario(GOOD.replace(old, new))
+
+
+def test_a_body_that_is_not_there_is_named(scenario) -> None:
+    with pytest.raises(SpecError, match=r"apps\.ocr\.bodies: there is no file .*small\.png"):
+        scenario(BODIES)
+
+
+def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"none\.toml cannot be read: No such file"):
+        read(tmp_path / "none.toml")

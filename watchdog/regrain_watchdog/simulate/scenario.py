@@ -1,0 +1,304 @@
+"""One file that says which apps serve which load on which node: the simulator and the load generator read the same.
+
+So what is simulated can be run live, with the same arrivals, sizes and bodies, and the two be held side by side. Every
+setting is told in docs/load.md.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from regrain.cards import parse_gpus
+from regrain.errors import SpecError
+from regrain.manifest import SLOSpec
+from regrain.units import parse_bytes, parse_seconds
+from regrain_watchdog.policy.cost import Node, Prices
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.simulate.arrivals import (
+    MMPP,
+    Diurnal,
+    OnOff,
+    Phase,
+    Poisson,
+    Process,
+    Replay,
+    sequence,
+)
+from regrain_watchdog.simulate.sizes import Column, Distribution, Fixed, Geometric, Lognormal, Uniform
+from regrain_watchdog.simulate.trace import Trace
+
+PROCESSES: tuple[type[Process], ...] = (Poisson, MMPP, OnOff, Diurnal, Replay)
+DISTRIBUTIONS: tuple[type[Distribution], ...] = (Fixed, Lognormal, Geometric, Uniform, Column)
+FILES = ("file", "manifest", "profile", "plan")
+DURATIONS = ("duration", "seconds", "latency")
+
+T = TypeVar("T", bound=Struct)
+
+
+class Body(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that is sent as it is.
+
+    Attributes:
+        file: relative to the scenario. content_type: "" for what its name says.
+        widths: items of each list that the app's flow makes of it.
+        weight: how often it comes beside the others, where no `sizes` choose among them.
+    """
+
+    file: str
+    content_type: str = ""
+    widths: tuple[int, ...] = ()
+    weight: float = 1.0
+
+
+class AppScenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One app and its load.
+
+    Attributes:
+        module: the app, as `regrain run` takes it. manifest: a file that `regrain_runtime describe` wrote, instead.
+        profile: a file that `regrain profile` wrote.
+        slo: instead of the app's own.
+        plan: a file with the plan as JSON. grain, replicas, shares: as `regrain run` takes them, where there is none.
+        url: where it is served, for the load generator.
+        load: a process for the whole duration, or phases one after the other.
+        sizes: of requests, in bytes. widths: of each list that the app's flow maps over.
+        bodies: files to send; sizes choose the one nearest to them.
+        body: text to send, in which $size, $width0, $width1 and so on, and $filler (as many letters as make the body
+            `size` bytes long) are filled in. content_type: of it.
+    """
+
+    module: str = ""
+    manifest: str = ""
+    profile: str = ""
+    slo: SLOSpec | None = None
+    plan: str = ""
+    grain: str = ""
+    replicas: str = ""
+    shares: str = ""
+    url: str = ""
+    load: tuple[Phase, ...]
+    sizes: Distribution | None = None
+    widths: tuple[Distribution, ...] = ()
+    bodies: tuple[Body, ...] = ()
+    body: str = ""
+    content_type: str = "application/json"
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """Apps on one node, and their loads.
+
+    Attributes:
+        seed: equal seeds give equal loads.
+        duration: seconds.
+        node: what the apps share. prices: of that.
+        apps: by name.
+    """
+
+    seed: int
+    duration: float
+    node: Node
+    prices: Prices
+    apps: dict[str, AppScenario]
+
+
+class Offered(Struct, frozen=True, eq=False):
+    """What an app is offered: its requests, and of each the place of its body in `bodies` (-1 where it has none)."""
+
+    arrivals: Arrivals
+    bodies: NDArray[np.int64]
+
+
+def read(path: Path) -> Scenario:
+    """Read a scenario; SpecError names the setting that is wrong and what is allowed."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is no TOML: {error}") from error
+    try:
+        return _scenario(_resolved(raw, path.parent))
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def offered(scenario: Scenario, name: str) -> Offered:
+    """Draw what an app is offered; SpecError where a trace does not hold it."""
+    app = scenario.apps[name]
+    rng = np.random.default_rng([scenario.seed, zlib.crc32(name.encode())])
+    times = sequence(app.load, rng)
+    count = len(times.at)
+    sizes = app.sizes.draw(times, rng) if app.sizes is not None else None
+    widths = np.zeros((count, len(app.widths)), dtype=np.int32)
+    for place, width in enumerate(app.widths):
+        widths[:, place] = np.rint(width.draw(times, rng))
+    chosen = np.full(count, -1)
+    if app.bodies:
+        lengths = np.array([Path(body.file).stat().st_size for body in app.bodies], dtype=np.float64)
+        chosen = _chosen(app, lengths, sizes, count, rng)
+        sizes = lengths[chosen]
+        widths = np.array([body.widths for body in app.bodies], dtype=np.int32)[chosen]
+    span = sum(phase.seconds for phase in app.load)
+    return Offered(Arrivals(times.at, np.zeros(count) if sizes is None else sizes, widths, span), chosen)
+
+
+def _chosen(
+    app: AppScenario,
+    lengths: NDArray[np.float64],
+    sizes: NDArray[np.float64] | None,
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Return which body each request has: the nearest to its size, or one drawn by weight."""
+    if sizes is not None:
+        return np.asarray(np.abs(sizes[:, None] - lengths).argmin(axis=1), dtype=np.int64)
+    weights = np.array([body.weight for body in app.bodies])
+    return rng.choice(len(weights), count, p=weights / weights.sum())
+
+
+def _scenario(raw: dict[str, object]) -> Scenario:
+    _check_keys(raw, ("seed", "duration", "node", "prices", "apps"), "the scenario")
+    duration = raw.get("duration")
+    if not isinstance(duration, int | float) or not duration > 0:
+        raise SpecError(f'duration must be more than 0 seconds, or like "60s"; was {duration!r}')
+    apps = raw.get("apps")
+    if not isinstance(apps, dict) or not apps:
+        raise SpecError("apps must hold a table for each app, such as [apps.ocr]")
+    seed = raw.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise SpecError(f"seed must be a whole number, 0 or more; was {seed!r}")
+    return Scenario(
+        seed=seed,
+        duration=float(duration),
+        node=_node(raw.get("node", {})),
+        prices=_made((Prices,), raw.get("prices", {}), "prices"),
+        apps={name: _app(app, f"apps.{name}", float(duration)) for name, app in apps.items()},
+    )
+
+
+def _node(raw: object) -> Node:
+    table = _table(raw, "node")
+    _check_keys(table, ("gpus", "cores", "memory"), "node")
+    gpus, memory = table.pop("gpus", ""), table.pop("memory", None)
+    if not isinstance(gpus, str) or not isinstance(memory, str | int | None):
+        raise SpecError(f'node: gpus must be like "emulated:v100x2", memory like "16Gi"; was {raw!r}')
+    node = _made((Node,), table, "node")
+    cards = parse_gpus(gpus) if gpus else ()
+    return msgspec.structs.replace(
+        node, cards=cards, memory=node.memory if memory is None else parse_bytes(memory, "node.memory")
+    )
+
+
+def _app(raw: object, where: str, duration: float) -> AppScenario:
+    table = _table(raw, where)
+    _check_keys(table, AppScenario.__struct_fields__, where)
+    made: dict[str, object] = {"load": _phases(table.pop("load", None), f"{where}.load", duration)}
+    if "sizes" in table:
+        made["sizes"] = _made(DISTRIBUTIONS, table.pop("sizes"), f"{where}.sizes")
+    for key, kinds in (("widths", DISTRIBUTIONS), ("bodies", (Body,))):
+        made[key] = tuple(
+            _made(kinds, entry, f"{where}.{key}[{place}]")
+            for place, entry in enumerate(_list(table.pop(key, []), f"{where}.{key}"))
+        )
+    app = msgspec.structs.replace(_made((AppScenario,), {**table, "load": []}, where), **made)
+    _check_app(app, where)
+    return app
+
+
+def _check_app(app: AppScenario, where: str) -> None:
+    if bool(app.module) == bool(app.manifest):
+        raise SpecError(f"{where} must have a module or a manifest, and not both")
+    if app.bodies and (app.widths or app.body):
+        raise SpecError(
+            f"{where}: bodies bring their own widths; leave out {'widths' if app.widths else 'body'}"
+        )
+    if len({len(body.widths) for body in app.bodies}) > 1:
+        raise SpecError(f"{where}.bodies must all have as many widths")
+    if any(not body.weight > 0 for body in app.bodies):
+        raise SpecError(f"{where}.bodies: weight must be above 0")
+    for body in app.bodies:
+        if not Path(body.file).is_file():
+            raise SpecError(f"{where}.bodies: there is no file {body.file}")
+    if app.plan and (app.grain or app.replicas or app.shares):
+        raise SpecError(f"{where}: a plan has its own grain, replicas and shares; leave those out")
+
+
+def _phases(raw: object, where: str, duration: float) -> tuple[Phase, ...]:
+    if isinstance(raw, dict):
+        return (Phase(duration, _made(PROCESSES, raw, where)),)
+    phases = []
+    for place, entry in enumerate(_list(raw, where)):
+        table = _table(entry, f"{where}[{place}]")
+        seconds = table.pop("seconds", None)
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise SpecError(f"{where}[{place}].seconds must be more than 0, was {seconds!r}")
+        phases.append(Phase(float(seconds), _made(PROCESSES, table, f"{where}[{place}]")))
+    total = sum(phase.seconds for phase in phases)
+    if not phases or abs(total - duration) > 1e-6:
+        raise SpecError(
+            f"{where} must be a table, or phases that last {duration:g} seconds together; was {total:g}"
+        )
+    return tuple(phases)
+
+
+def _made(kinds: tuple[type[T], ...], raw: object, where: str) -> T:
+    """Return a table as a value: of the only kind there is, or of the one that it names."""
+    table = _table(raw, where)
+    if len(kinds) > 1:
+        names = {str(kind.__struct_config__.tag): kind for kind in kinds}
+        if table.get("kind") not in names:
+            raise SpecError(f"{where}.kind must be one of {', '.join(names)}; was {table.get('kind')!r}")
+        kind = names[str(table["kind"])]
+    else:
+        kind = kinds[0]
+    tag = kind.__struct_config__.tag_field
+    _check_keys(table, (*kind.__struct_fields__, *([tag] if tag else [])), where)
+    if "trace" in table:
+        _made((Trace,), table["trace"], f"{where}.trace")
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{where}: {str(error).replace('$.', '')}") from error
+
+
+def _check_keys(table: Mapping[str, object], allowed: tuple[str, ...], where: str) -> None:
+    unknown = [key for key in table if key not in allowed]
+    if unknown:
+        raise SpecError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(allowed)}")
+
+
+def _table(raw: object, where: str) -> dict[str, object]:
+    if not isinstance(raw, dict):
+        raise SpecError(f"{where} must be a table, was {raw!r}")
+    return dict(raw)
+
+
+def _list(raw: object, where: str) -> list[object]:
+    if not isinstance(raw, list):
+        raise SpecError(f"{where} must be a table or a list of tables, was {raw!r}")
+    return raw
+
+
+def _resolved(raw: dict[str, object], folder: Path) -> dict[str, object]:
+    """Return tables with durations in seconds, and names of files as seen from the scenario's folder."""
+    return {key: _value(key, value, folder) for key, value in raw.items()}
+
+
+def _value(key: str, value: object, folder: Path) -> object:
+    if isinstance(value, dict):
+        return _resolved(value, folder)
+    if isinstance(value, list):
+        return [_resolved(entry, folder) if isinstance(entry, dict) else entry for entry in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if key in FILES or (key == "module" and ("/" in value or value.split(":")[0].endswith(".py"))):
+        return str(folder / value)
+    return parse_seconds(value, key) if key in DURATIONS else value

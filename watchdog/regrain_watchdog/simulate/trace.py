@@ -1,0 +1,211 @@
+"""Traces from files: times of requests, or counts by the second or minute, with errors that name the line.
+
+A trace is a CSV file with a header. Three kinds are read: a column of times (seconds, or dates such as 2023-11-16
+18:17:03.97, as in the Azure LLM traces; a column of durations can be taken off, as the Azure functions traces of 2021
+need it), a column of counts or rates for each step of time, and counts in columns named 1, 2, 3, ... with a row for
+each function (the Azure functions traces of 2019), which are summed up.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from regrain.errors import SpecError
+
+Floats = NDArray[np.float64]
+GAP_SECONDS, GAP_MEANS = 60.0, 20.0
+"""A gap is told from so many seconds on that are so many times the mean as well."""
+DIGITS = 26
+"""Of a date that are read: up to microseconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Read:
+    """A trace as it was read.
+
+    Attributes:
+        span: seconds from its begin to its end.
+        known: (n,) seconds of each request from the begin, in the order of rows; None for one of counts.
+        counts: (steps,) expected requests in each step. exact: whether they are counts; else they are rates times step.
+        step: seconds of one.
+        columns: numbers of each row by name, to draw sizes and widths from.
+        notes: what is unusual, and allowed.
+    """
+
+    span: float
+    known: Floats | None
+    counts: Floats
+    exact: bool
+    step: float
+    columns: dict[str, Floats]
+    notes: tuple[str, ...]
+
+    def at(self, rng: np.random.Generator) -> Floats:
+        """Return the times of all requests; those of counts are drawn anywhere in their step."""
+        if self.known is not None:
+            return self.known
+        numbers = self.counts.astype(np.int64) if self.exact else rng.poisson(self.counts)
+        begins = np.repeat(np.arange(len(numbers)) * self.step, numbers)
+        return np.sort(begins + rng.uniform(0.0, self.step, len(begins)))
+
+
+class Trace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a trace is and how it is read.
+
+    Attributes:
+        file: a CSV file with a header, relative to the scenario.
+        holds: what the column holds: times of requests, or how many came in each step, or how many a second.
+        column: its name; by default the first column, or, of counts, the columns 1, 2, 3 and so on.
+        minus: a column of seconds that is taken off the times.
+        step: seconds between two rows (or numbered columns) of counts and rates.
+        sort: whether times may be in any order.
+    """
+
+    file: str
+    holds: Literal["times", "counts", "rates"] = "times"
+    column: str = ""
+    minus: str = ""
+    step: float = 60.0
+    sort: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse steps that take no time."""
+        if not (math.isfinite(self.step) and self.step > 0):
+            raise SpecError(f"step must be seconds above 0, was {self.step:g}")
+
+    def read(self) -> Read:
+        """Read it; SpecError names the file, the line and what is allowed."""
+        table = _Table.read(Path(self.file))
+        if self.holds == "times":
+            return self._times(table)
+        numbered = [name for name in table.header if name.isdigit()]
+        if not self.column and self.holds == "counts" and numbered:
+            counts = np.array([table.numbers(name).sum() for name in numbered])
+        else:
+            counts = table.numbers(self.column or table.header[0])
+        if self.holds == "rates":
+            counts = counts * self.step
+        elif (counts % 1 != 0).any():
+            raise SpecError(f'{self.file}: counts must be whole numbers; for rates say holds = "rates"')
+        notes = _steps_missing(table, self.column)
+        span = len(counts) * self.step
+        exact = self.holds == "counts"
+        return Read(
+            span=span, known=None, counts=counts, exact=exact, step=self.step, columns={}, notes=notes
+        )
+
+    def _times(self, table: _Table) -> Read:
+        name = self.column or table.header[0]
+        at = table.times(name)
+        if self.minus:
+            at = at - table.numbers(self.minus)
+        back = np.flatnonzero(np.diff(at) < 0)
+        order = np.argsort(at, kind="stable")
+        if len(back) and not self.sort:
+            raise SpecError(
+                f"{self.file}, line {back[0] + 3}: this request comes before the one above; "
+                "say sort = true if that is meant"
+            )
+        at = at[order] - at[order[0]]
+        columns = {other: table.numbers(other)[order] for other in table.header if table.is_numeric(other)}
+        return Read(
+            span=float(at[-1]),
+            known=at,
+            counts=np.empty(0),
+            exact=True,
+            step=0.0,
+            columns=columns,
+            notes=_gaps(at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A CSV file: its header, and the cells below."""
+
+    file: Path
+    header: list[str]
+    rows: list[list[str]]
+
+    @classmethod
+    def read(cls, file: Path) -> _Table:
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as text:
+                rows = [row for row in csv.reader(text) if row]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise SpecError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if len(rows) < 2:
+            raise SpecError(f"{file} must have a header and a row at least")
+        header, *cells = [[cell.strip() for cell in row] for row in rows]
+        for number, row in enumerate(cells, start=2):
+            if len(row) != len(header):
+                raise SpecError(
+                    f"{file}, line {number}: {len(row)} columns, but the header has {len(header)}"
+                )
+        return cls(file, header, cells)
+
+    def numbers(self, name: str) -> Floats:
+        """Return a column of numbers, none of them negative; SpecError names what is none."""
+        return np.array([self._number(name, line, cell) for line, cell in self._column(name)])
+
+    def times(self, name: str) -> Floats:
+        """Return a column of seconds or dates as seconds."""
+        return np.array([self._time(name, line, cell) for line, cell in self._column(name)])
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether the first cell of a column is a number."""
+        try:
+            return math.isfinite(float(self.rows[0][self.header.index(name)]))
+        except ValueError:
+            return False
+
+    def _column(self, name: str) -> list[tuple[int, str]]:
+        if name not in self.header:
+            raise SpecError(f"{self.file} has no column {name!r}; it has {', '.join(self.header)}")
+        place = self.header.index(name)
+        return [(line, row[place]) for line, row in enumerate(self.rows, start=2)]
+
+    def _number(self, name: str, line: int, cell: str) -> float:
+        try:
+            number = float(cell)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and number >= 0):
+            raise SpecError(f"{self.file}, line {line}: {name} must be a number, 0 or more; it is {cell!r}")
+        return number
+
+    def _time(self, name: str, line: int, cell: str) -> float:
+        try:
+            date = datetime.fromisoformat(cell[:DIGITS])
+        except ValueError:
+            return self._number(name, line, cell)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _gaps(at: Floats) -> tuple[str, ...]:
+    """Say where much longer than usual nothing came."""
+    gaps = np.diff(at)
+    long = np.flatnonzero(gaps > max(GAP_SECONDS, GAP_MEANS * float(gaps.mean() if len(gaps) else 0.0)))
+    return tuple(f"nothing came for {gaps[place]:.0f} seconds after second {at[place]:.0f}" for place in long)
+
+
+def _steps_missing(table: _Table, column: str) -> tuple[str, ...]:
+    """Say where steps are left out, if the first column numbers them and another one holds the counts."""
+    if not column or column == table.header[0] or not table.is_numeric(table.header[0]):
+        return ()
+    jumps = np.diff(table.numbers(table.header[0]))
+    usual = float(np.median(jumps)) if len(jumps) else 0.0
+    return tuple(
+        f"line {place + 3} is {jump:g} after the one above, where {usual:g} is usual; it was taken as the next step"
+        for place, jump in enumerate(jumps)
+        if jump != usual
+    )
