@@ -6,13 +6,14 @@ from process to process. It answers line by line (regrain.wire.measuring); what 
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import BinaryIO
 
 from msgspec import structs
@@ -33,11 +34,15 @@ from regrain.wire.frames import Entitle, Timing
 from regrain_runtime import module
 from regrain_runtime.gpu.station import Station
 from regrain_runtime.memory import unique_set_size
+from regrain_runtime.zygote import reseed
 
 LEAST = 3
 """Calls that a mean is of, however long they take."""
 MOST = 2000
 """Calls that a mean is of at most."""
+OFTEN = 32
+"""Calls after which it is looked only every so many whether they are enough."""
+OUTLIER = 10.0
 
 
 class RefusedError(RegrainError):
@@ -83,29 +88,39 @@ def again(job: Job) -> Job:
 
 
 class Laps:
-    """Times of one call that is made over and over."""
+    """Times of one call that is made over and over: the mean of its service, and with it the median wait for its lease.
+
+    Nobody else wants the lease, so that wait is the same each time. What takes OUTLIER times the median is the machine's
+    doing (another process had the core) and does not count.
+    """
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
-        self._waited = 0.0
+        self._waited: list[float] = []
 
     def add(self, seconds: float, waited: float = 0.0) -> None:
-        """Count a call; `waited`: seconds of it until its lease was there, which nobody else wanted."""
+        """Count a call: the seconds of its service, and those that it waited for a lease before."""
         self._seconds.append(seconds)
-        self._waited += waited
+        self._waited.append(waited)
 
     def are_enough(self, error: float) -> bool:
         """Whether the standard error of the mean is at most `error` of it."""
         count = len(self._seconds)
-        if count < LEAST:
+        if count < LEAST or (count > OFTEN and count % OFTEN):
             return False
-        return count >= MOST or stdev(self._seconds) <= error * fmean(self._seconds) * math.sqrt(count)
+        kept = self._kept()
+        return count >= MOST or stdev(kept) <= error * fmean(kept) * math.sqrt(len(kept))
 
     def timed(self, device: int = 0) -> measuring.Timed:
         """Return mean, variation and count."""
-        count, mean = len(self._seconds), fmean(self._seconds)
-        cv = stdev(self._seconds) / mean if count > 1 and mean > 0 else 0.0
-        return measuring.Timed(mean, cv, count, self._waited / count, device)
+        kept, waited = self._kept(), median(self._waited)
+        mean = fmean(kept) + waited
+        cv = stdev(kept) / mean if len(kept) > 1 and mean > 0 else 0.0
+        return measuring.Timed(mean, cv, len(kept), waited, device)
+
+    def _kept(self) -> list[float]:
+        most = OUTLIER * median(self._seconds)
+        return [seconds for seconds in self._seconds if seconds <= most]
 
 
 class Bench:
@@ -200,7 +215,7 @@ class Bench:
             failed = next((job.error for job in mine if job.error is not None), None)
             if failed is not None:
                 raise RefusedError(f"stage {ask.stage!r} fails on {ask.batch} at once: {sentence(failed)}")
-            return timing.seconds + timing.leased, timing.leased
+            return timing.seconds, timing.leased
 
         return self._laps(lap, ask.limit, ask.error).timed(self._most_held())
 
@@ -263,24 +278,55 @@ def _bytes(job: Job) -> int:
     return len(value.skeleton) + sum(leaf.nbytes for leaf in value.leaves)
 
 
-def serve(app: App, asks: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the asks end."""
+def serve(app: App, asks: BinaryIO, answers: BinaryIO, *, forked: float = 0.0) -> None:
+    """Answer until the asks end.
+
+    forked: when this process was made by a fork, as time.perf_counter has it; 0.0 if it was not.
+    """
     bench = Bench(app)
+    seconds = time.perf_counter() - forked if forked else 0.0
+    _say(answers, measuring.Ready(os.getpid(), seconds, unique_set_size()))
     for line in asks:
-        answers.write(measuring.encode(bench.do(measuring.ask(line))))
-        answers.flush()
+        _say(answers, bench.do(measuring.ask(line)))
+
+
+def _say(answers: BinaryIO, answer: measuring.Answer) -> None:
+    answers.write(measuring.encode(answer))
+    answers.flush()
 
 
 def main(target: str) -> int:
-    """Measure the app of a module; return the exit code."""
+    """Measure the app of a module and return the exit code. As replicas do, it runs in a fork of what imported it."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what stages print is no answer
     try:
         app = module.load(target)
-        module.preload()
         app.manifest()
-        serve(app, sys.stdin.buffer, answers)
+        module.preload()
+        if module.unforkable():
+            serve(app, sys.stdin.buffer, answers)
+            return 0
+        return _fork(lambda forked: serve(app, sys.stdin.buffer, answers, forked=forked))
     except RegrainError as error:
         print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - the last word of a process that cannot go on
         return 2
-    return 0
+
+
+def _fork(work: Callable[[float], None]) -> int:
+    """Do work in a fork, told when it was made; return its exit code."""
+    gc.collect()
+    gc.freeze()
+    forked = time.perf_counter()
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = 1
+    try:
+        reseed()
+        work(forked)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)

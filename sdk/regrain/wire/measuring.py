@@ -74,6 +74,18 @@ class Chain(Struct, frozen=True, tag="chain"):
 # process -> profile ----------------------------------------------------------------------------------------
 
 
+class Ready(Struct, frozen=True, tag="ready"):
+    """The first word of the process, unasked: what it took to start it, and what it holds without any stage.
+
+    pid: of the process that runs the stages. seconds: from its fork until it could load a stage; 0 where the module is
+    not to be forked. memory: bytes that it holds for itself.
+    """
+
+    pid: int
+    seconds: float
+    memory: int
+
+
 class Seated(Struct, frozen=True, tag="seated"):
     """The share is in force after so many seconds; `device`: bytes of the GPU that the process holds."""
 
@@ -104,7 +116,7 @@ class Walked(Struct, frozen=True, tag="walked"):
 class Timed(Struct, frozen=True, tag="timed"):
     """Mean seconds of a call, its standard deviation over that, and of how many calls.
 
-    waited: mean seconds of it until the lease was there, with nobody else about. device: bytes of the GPU held at most.
+    waited: seconds of it until the lease was there, with nobody else about. device: bytes of the GPU held at most.
     """
 
     seconds: float
@@ -121,7 +133,7 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 
 Ask = Seat | Load | Walk | Time | Chain
-Answer = Seated | Loaded | Walked | Timed | Refused
+Answer = Ready | Seated | Loaded | Walked | Timed | Refused
 _encode = msgspec.json.Encoder().encode
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "scale": "Give a group of a running app another number of replicas.",
     "update": "Serve an app's code as it is on disk now.",
     "rollback": "Serve the version before this one again.",
+    "profile": "Measure what an app's stages cost, and show it.",
     "gpu": "Share the GPUs of a node among several apps, and see who has what of them.",
     "slow": "Show the last requests that missed, stage by stage.",
     "doctor": "Show what this machine offers, and what follows from it.",

@@ -33,7 +33,8 @@ class Point(Struct, frozen=True, array_like=True):
         share: fraction of a GPU's SMs; of a stage that needs no GPU the cores that it had.
         seconds: mean time of a call.
         cv: standard deviation of that over its mean.
-        count: calls that were timed.
+        count: calls that were timed; 0 of a point that nobody measured, but that follows from others by a cautious rule
+            (policy/refine.py).
     """
 
     batch: int
@@ -85,6 +86,8 @@ class Profile(Struct, frozen=True, kw_only=True):
         resident: bytes of memory of a replica before any model is loaded.
         start: seconds until a new replica can load.
         lease: seconds that taking a lease of another size costs, inside of it.
+        fused: seconds that the whole flow in one group takes beyond what its stages take one by one; None where that was
+            not measured.
     """
 
     app: str
@@ -96,6 +99,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     resident: int = 0
     start: float = 0.05
     lease: float = 0.0002
+    fused: float | None = None
     version: int = VERSION
 
     def check(self, digests: Mapping[str, str]) -> None:

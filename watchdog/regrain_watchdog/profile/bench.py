@@ -1,0 +1,135 @@
+"""The process in which an app's stages are timed, as whoever asks it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from typing import TypeVar
+
+from regrain.errors import RegrainError
+from regrain.wire import measuring
+from regrain_watchdog.front.zygote import QUIET, SINGLE_THREADED
+
+A = TypeVar("A", bound=measuring.Answer)
+START = 120.0
+"""Seconds that importing a module may take."""
+LOAD = 600.0
+"""Seconds that anything else may take beyond what it was given."""
+END = 5.0
+LINE = 1 << 24
+"""Bytes of an answer at most."""
+LAST_WORDS = 5
+
+
+class RefusedError(RegrainError):
+    """The process says why it cannot do what it was asked."""
+
+
+class BenchError(RegrainError):
+    """The process does not answer any more."""
+
+
+class Bench:
+    """A process that measures a module. Use as `async with Bench(module) as bench`.
+
+    Attributes:
+        ready: its first word.
+    """
+
+    ready: measuring.Ready
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._process: asyncio.subprocess.Process | None = None
+        self._said: deque[str] = deque(maxlen=LAST_WORDS)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bench:
+        """Start it; BenchError if it ends at once."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "regrain_runtime", "measure", self._module),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ},
+            limit=LINE,
+            start_new_session=True,
+        )
+        self._listening = asyncio.create_task(self._listen(self._process))
+        try:
+            self.ready = await self._answer(measuring.Ready, START)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    async def ask(self, ask: measuring.Ask, kind: type[A], *, within: float = 0.0) -> A:
+        """Ask, and return the answer of this kind.
+
+        Raises:
+            RefusedError: it says why it cannot be done.
+            BenchError: it has ended, or says nothing LOAD seconds after `within`.
+        """
+        process = self._process
+        if process is None or process.stdin is None:
+            raise BenchError("the process that measures was not started")
+        with contextlib.suppress(ConnectionError):  # the answer that does not come says more
+            process.stdin.write(measuring.encode(ask))
+            await process.stdin.drain()
+        return await self._answer(kind, within + LOAD)
+
+    async def _answer(self, kind: type[A], within: float) -> A:
+        process = self._process
+        if process is None or process.stdout is None:
+            raise BenchError("the process that measures was not started")
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), within)
+        except TimeoutError as error:
+            raise BenchError(
+                f"the process that measures {self._module} said nothing for {within:g} s"
+            ) from error
+        if not line:
+            if self._listening is not None:
+                await asyncio.wait({self._listening}, timeout=END)
+            last = next((line for line in reversed(self._said) if line), "it said nothing")
+            raise BenchError(
+                f"the process that measures {self._module} ended: {last.removeprefix('regrain: ')}"
+            )
+        answer = measuring.answer(line)
+        if isinstance(answer, measuring.Refused):
+            raise RefusedError(answer.detail)
+        if not isinstance(answer, kind):
+            raise BenchError(
+                f"the process that measures answered {type(answer).__name__}, not {kind.__name__}"
+            )
+        return answer
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Keep the last lines that it and its stages print."""
+        while process.stderr is not None and (line := await process.stderr.readline()):
+            self._said.append(line.decode(errors="replace").rstrip())
+
+    async def _end(self) -> None:
+        """Let it end, or end it with whatever it has started."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), END)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if self._listening is not None:
+            self._listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listening

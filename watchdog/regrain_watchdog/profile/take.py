@@ -1,0 +1,82 @@
+"""Take a profile of an app: find its GPU, start the process that runs its stages, measure, write the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from regrain.errors import RegrainError
+from regrain.manifest import Manifest
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.policy.profile import Hop, Profile
+from regrain_watchdog.profile import file, hop
+from regrain_watchdog.profile.bench import Bench
+from regrain_watchdog.profile.inputs import bodies
+from regrain_watchdog.profile.seats import seats
+from regrain_watchdog.profile.session import Effort, Progress, Session
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A profile, and what could not be measured for it."""
+
+    profile: Profile
+    notes: tuple[str, ...]
+
+
+async def take(
+    module: str,
+    manifest: Manifest,
+    *,
+    out: Path,
+    inputs: Sequence[Path],
+    config: Config,
+    effort: Effort,
+    told: Callable[[Progress], None],
+    resume: bool = True,
+) -> Taken:
+    """Measure an app and keep its profile in `out`, which is written after each point.
+
+    Args:
+        module: the app, as `regrain run` takes it.
+        manifest: of it.
+        out: where the profile is kept; what it knows of the app's code as it is now is not measured again.
+        inputs: files that hold bodies of requests, beside the app's sample.
+        config: says which GPUs there are.
+        effort: how much is measured.
+        told: takes the progress.
+        resume: whether to keep what `out` knows.
+
+    Raises:
+        RegrainError: it cannot be measured; says why.
+    """
+    requests = bodies(manifest, inputs)
+    before = file.read(out) if resume and out.exists() else None
+    told(Progress(0, 0, "measuring what a hop takes"))
+    async with seats(manifest, config) as seat, Bench(module) as bench:
+        session = Session(
+            manifest,
+            requests,
+            effort,
+            bench,
+            seat,
+            before,
+            save=lambda profile: file.write(out, profile),
+            told=told,
+            hop=await _hop(),
+        )
+        profile = await session.run()
+    return Taken(profile, tuple(session.notes))
+
+
+async def _hop() -> Hop | None:
+    """Return what a hop takes; None where nothing can be served here, which is said in the log."""
+    try:
+        return await hop.measure()
+    except RegrainError as error:
+        logger.warning("what a hop takes was not measured: %s", error)
+        return None
