@@ -3,14 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
-
-REGRAIN = [sys.executable, "-m", "regrain_watchdog.cli"]
 
 APP = """
 import os
@@ -168,6 +164,13 @@ def test_a_model_that_needs_more_memory_than_its_stage_declares_cannot_be_loaded
     assert "MiB to be loaded, and declared by GPU(memory=...) are 1000 MiB" in said
 
 
+def test_a_stage_that_needs_more_memory_than_any_card_has_is_refused(refused):
+    said = refused(*NODE, app=APP.replace('memory="2Gi"', 'memory="20Gi"'))
+
+    assert "a replica of one+between+two needs 21504 MiB of a GPU" in said
+    assert "which fits on none; there are left: GPU 0 (v100) 16384 MiB" in said
+
+
 def test_a_batch_that_needs_more_memory_than_its_stage_declares_fails_naming_both(refused):
     app = APP.replace('memory="2Gi"', 'memory="700Mi"')
 
@@ -199,7 +202,7 @@ def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
         (("--gpus", "emulated:v100", "--scenario", "none.toml"), "none.toml"),
         (
             ("--gpus", "emulated:v100", "--scenario", "scenario.toml", "--replicas", "6"),
-            "the replicas of one+between+two do not fit together",
+            "do not fit together: each of 6 replicas of one+between+two needs 3072 MiB of a GPU",
         ),
         (
             ("--gpus", "banana"),
@@ -218,7 +221,7 @@ def test_memory_of_a_killed_replica_is_free_for_the_next(cards, until):
         ),
         (
             (*NODE, "--gpu-shares", "one floor=0.6, two floor=0.6", "--grain", "fine"),
-            "the replicas of one | between | two do not fit together",
+            "a replica of two needs 2048 MiB of a GPU and reserves 0.6 of the SMs",
         ),
     ],
 )
@@ -232,83 +235,9 @@ def test_more_replicas_than_the_cards_hold_are_refused_and_the_old_plan_stays(ca
     answer = requests.post(f"{served.admin_url}/scale", json={"group": "one", "replicas": 6}, timeout=60)
 
     assert answer.status_code == 400, answer.text
-    assert "do not fit together; there are left: GPU 0 (v100) 16384 MiB" in answer.json()["detail"]
+    assert "each of 6 replicas of one+between+two needs 3072 MiB of a GPU" in answer.json()["detail"]
+    assert "there are left: GPU 0 (v100) 16384 MiB" in answer.json()["detail"]
     assert served.call(text="a").text == "a1-2"
-
-
-@pytest.fixture
-def arbiters(tmp_path):
-    """Arbiters of a process of their own, as `regrain gpu serve` starts them; called again, they start again."""
-    running = []
-
-    def start():
-        if running:
-            running.pop().terminate_and_wait()
-        process = Arbiters(tmp_path / "gpus")
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.terminate_and_wait()
-
-
-class Arbiters:
-    def __init__(self, folder):
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [*REGRAIN, "gpu", "serve", "--gpus", "emulated:v100", "--folder", str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert "80 SMs, 16 GiB" in self.process.stdout.readline()
-
-    def terminate_and_wait(self):
-        self.process.terminate()
-        assert self.process.wait(10) == 0
-        self.process.stdout.close()
-
-    def run(self, *args):
-        ran = subprocess.run(
-            [*REGRAIN, "gpu", *args, "--folder", str(self.folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return ran.stdout if ran.returncode == 0 else ran.stderr
-
-
-def test_two_apps_share_a_gpu_and_outlive_its_arbiter(cards, arbiters, until):
-    shared = arbiters()
-    flags = ("--gpu-folder", str(shared.folder), "--grain", "coarse")
-    first, second = cards(*flags), cards(*flags)
-
-    assert {served.call(text="a").text for served in (first, second)} == {"a1-2"}
-    told = shared.run("status")
-    assert told.count("cards/one+between+two") == 1 + 2  # books by function, and two clients
-    client = [line.split() for line in told.splitlines() if " 80 " not in line][-1][0]
-    assert shared.run("share", client, "--weight", "3") == ""
-    assert "3" in [line.split()[3] for line in shared.run("status").splitlines() if line.startswith(client)]
-    assert "no client 99" in shared.run("share", "99", "--weight", "3")
-
-    arbiters()
-    until(lambda: first.call(text="a").status_code == 200, "the first app has found the new arbiter")
-    assert second.call(text="a").text == "a1-2"
-
-
-def test_a_second_arbiter_for_a_gpu_is_refused(arbiters):
-    shared = arbiters()
-
-    second = subprocess.run(
-        [*REGRAIN, "gpu", "serve", "--gpus", "emulated:v100", "--folder", str(shared.folder)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-    assert second.returncode == 1
-    assert "another arbiter (process" in second.stderr
 
 
 def test_who_held_what_when_is_drawn(cards, run_cli, tmp_path):

@@ -74,6 +74,10 @@ class Client:
         self._asks = 0
         self._pid = os.getpid()
 
+    def join(self, *, timeout: float = 5.0) -> None:
+        """Be known to the arbiter, with the memory that is declared; LeaseError if it refuses, or none serves."""
+        self._connected(time.monotonic() + timeout)
+
     @contextlib.contextmanager
     def lease(
         self, share: float, *, seconds: float, memory: int = 0, timeout: float = 5.0

@@ -18,7 +18,7 @@ from regrain_runtime.gpu.carriers import carrier
 from regrain_runtime.gpu.client import Client
 
 PATIENCE = 60.0
-"""Seconds that a call waits for its lease at most; the request's own deadline is kept by the front."""
+"""Seconds that a call waits for its lease, or a load for the arbiter; the front keeps the request's own deadline."""
 RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -45,9 +45,15 @@ class Station:
         self._carrier.follow(entitled)
         self._entitled = entitled
 
-    def loading(self, stage: str, memory: int) -> contextlib.AbstractContextManager[None]:
-        """Surround the building of a stage that declares so many bytes."""
-        return self._carrier.loading(stage, memory)
+    @contextlib.contextmanager
+    def loading(self, stage: str, memory: int) -> Iterator[None]:
+        """Surround the building of a stage that declares so many bytes; SpecError if there is no room for them."""
+        try:
+            self._client.join(timeout=PATIENCE)
+        except LeaseError as error:
+            raise SpecError(f"stage {stage!r} needs a GPU: {error}") from error
+        with self._carrier.loading(stage, memory):
+            yield
 
     def unloaded(self, stage: str) -> None:
         """Learn that a stage is loaded no more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from regrain.cards import PREFIX, Card, parse_gpus
 from regrain.errors import RequestError, SpecError
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
-from regrain.wire.lease import LeaseError, Share, Status
+from regrain.wire.lease import LeaseError, Member, Share, Status
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.survey import survey
 from regrain_watchdog.gpu.limits import Device
@@ -158,21 +158,26 @@ class Gpus:
             if group.gpu is None:
                 continue
             if place.choose(empty, group.gpu) is None:
-                raise SpecError(f"{_needs(group)}; {self._have(empty)}")
+                raise SpecError(f"{_needs(group)}, which fits on none; {self._have(empty)}")
             if self._backend == EMULATED:
                 for card in self.cards:
                     card.check_lease(group.name, group.gpu.fraction)
         if place.place(empty, _shares(plan, None)) is None:
-            raise SpecError(f"the replicas of {plan.grain} do not fit together; {self._have(empty)}")
+            wanted = ", ".join(_needs(group) for group in plan.groups if group.gpu is not None)
+            raise SpecError(
+                f"the replicas of {plan.grain} do not fit together: {wanted}; {self._have(empty)}"
+            )
 
-    def check_room(self, plan: Plan, missing: dict[str, int]) -> None:
-        """Refuse (RequestError, 409) replicas that do not fit beside what there is."""
+    def check_room(self, plan: Plan, missing: Mapping[str, int] | None = None) -> None:
+        """Refuse (RequestError, 409) replicas, all of a plan by default, that do not fit beside what there is."""
         rooms = self.rooms()
         if place.place(rooms, _shares(plan, missing)) is None:
-            holders = ", ".join(
-                sorted({f"GPU {at}: {share.memory // MIB} MiB" for at, share in self._seats.values()})
+            held = ", ".join(
+                f"GPU {number}: {_holds(member)}"
+                for number, arbiter in enumerate(self.arbiters)
+                for member in arbiter.status().members
             )
-            detail = f"the GPUs have no room for the new plan beside the old one; {self._have(rooms)}; held: {holders}"
+            detail = f"the GPUs have no room for {plan.grain} beside what runs; {self._have(rooms)}; held: {held}"
             raise RequestError(HTTPStatus.CONFLICT, detail)
 
     def rooms(self) -> list[Room]:
@@ -241,7 +246,7 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
     """Serve the arbiters of the GPUs that the settings name; None without any.
 
     Raises:
-        SpecError: a setting is none, or the plan could not be held.
+        SpecError: a setting is none, or the plan could not be held, alone or beside what other apps hold.
         LeaseError: no arbiter serves where the settings say.
     """
     if not config.gpus:
@@ -262,13 +267,17 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
     gpus.check(plan)
     try:
         await gpus.start()
+        gpus.check_room(plan)
+    except RequestError as error:
+        gpus.stop()
+        raise SpecError(error.detail) from error
     except BaseException:
         gpus.stop()
         raise
     return gpus
 
 
-def _shares(plan: Plan, missing: dict[str, int] | None) -> list[GpuShare]:
+def _shares(plan: Plan, missing: Mapping[str, int] | None) -> list[GpuShare]:
     return [
         group.gpu
         for group in plan.groups
@@ -286,7 +295,13 @@ def _named(status: Status) -> dict[str, object]:
     }
 
 
+def _holds(member: Member) -> str:
+    reserved = f" and {member.share.floor:g} of the SMs" if member.share.floor else ""
+    return f"{member.name} (process {member.pid}) {member.share.memory // MIB} MiB{reserved}"
+
+
 def _needs(group: Group) -> str:
     share = group.gpu or GpuShare()
     reserved = f" and reserves {share.floor:g} of the SMs" if share.floor else ""
-    return f"a replica of {group.name} needs {share.memory // MIB} MiB of a GPU{reserved}, which fits on none"
+    replicas = "a replica" if group.replicas == 1 else f"each of {group.replicas} replicas"
+    return f"{replicas} of {group.name} needs {share.memory // MIB} MiB of a GPU{reserved}"
