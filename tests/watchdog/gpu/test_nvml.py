@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from regrain_watchdog.gpu.nvml import NvmlError, NvmlObserver
+from regrain_watchdog.gpu.nvml import HOST, NvmlError, NvmlObserver, observers
 
 UUID = "GPU-1"
 
@@ -76,3 +77,41 @@ def test_a_device_that_is_not_there_is_named():
     library.fails = "init"
     with pytest.raises(NvmlError, match="Driver Not Loaded"):
         NvmlObserver(UUID, module=library)
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Path:
+    """A link that says that this process knows others by the host's numbers."""
+    link = tmp_path / "pid"
+    link.symlink_to(HOST)
+    return link
+
+
+def test_each_device_has_its_observer(namespace):
+    library = Library()
+    library.compute = [(1, 100)]
+
+    (observer,) = observers([UUID], module=library, namespace=namespace)
+
+    assert observer.used() == {1: 100}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.reason for record in caplog.records]
+
+
+def test_where_one_device_cannot_be_observed_none_is_and_that_is_said_once(namespace, caplog):
+    assert observers([UUID, "GPU-2", "GPU-3"], module=Library(), namespace=namespace) == [None] * 3
+    assert warnings(caplog) == ["GPU GPU-2 cannot be observed: Not Found"]
+
+
+def test_a_container_with_process_numbers_of_its_own_observes_nothing(tmp_path, caplog):
+    link = tmp_path / "pid"
+    link.symlink_to("pid:[4026532000]")
+
+    assert observers([UUID], module=Library(), namespace=link) == [None]
+    assert "which this container does not share" in warnings(caplog)[0]
+
+
+def test_a_machine_that_does_not_tell_its_namespace_observes_nothing(tmp_path):
+    assert observers([UUID], module=Library(), namespace=tmp_path / "none") == [None]

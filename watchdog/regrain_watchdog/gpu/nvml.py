@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from regrain.errors import RegrainError
 
@@ -20,6 +21,9 @@ LISTS = (
     "nvmlDeviceGetGraphicsRunningProcesses",
 )
 """A process may be in several of these, with all of its memory in each."""
+NAMESPACE = Path("/proc/self/ns/pid")
+HOST = "pid:[4026531836]"
+"""The host's own process numbers, whose namespace has the number PROC_PID_INIT_INO on every Linux."""
 
 
 class NvmlError(RegrainError):
@@ -30,8 +34,8 @@ class NvmlObserver:
     """Observes one device, by its UUID; an observer as the server wants it.
 
     The driver names processes as the host does. An arbiter in a container that does not share the host's process
-    numbers would take every client for a stranger: give it no observer. Nor where MPS shows the memory of all as its
-    own. Not verified on hardware yet.
+    numbers would take every client for a stranger: `observers` gives it none. Nor is there one where MPS may show the
+    memory of all as its own. Not verified on hardware yet.
 
     Args:
         uuid: of the device, as nvidia-smi prints it.
@@ -82,3 +86,25 @@ class NvmlObserver:
     def _call(self, name: str, *arguments: object) -> object:
         function: Callable[..., object] = getattr(self._module, name)
         return function(*arguments)
+
+
+def observers(
+    uuids: Sequence[str], *, module: object = None, namespace: Path = NAMESPACE
+) -> list[NvmlObserver | None]:
+    """Return an observer for each device; None for all where they cannot be observed, which is warned of once.
+
+    Args:
+        uuids: of the devices.
+        module: as of NvmlObserver.
+        namespace: the link that tells by which numbers this process knows others.
+    """
+    try:
+        if str(namespace.readlink()) != HOST:
+            raise NvmlError(
+                "the driver tells processes by the host's numbers, which this container does not share"
+            )
+        return [NvmlObserver(uuid, module=module) for uuid in uuids]
+    except (NvmlError, OSError) as error:
+        reason = str(error)
+        logger.warning("nobody audits what processes hold of GPU memory", extra={"reason": reason})
+        return [None for _ in uuids]
