@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         return describe(arguments.module)
     if arguments.command == "gpu":
         return gpu()
+    if arguments.command == "terminate":
+        return terminate(arguments.pid)
     if arguments.command == "measure":
         from regrain_runtime import measure  # noqa: PLC0415 - describe needs none of it
 
@@ -72,6 +74,18 @@ def gpu() -> int:
     return 0
 
 
+def terminate(pid: int) -> int:
+    """Have the control daemon of MPS terminate a client; exit code 1 and one line if it cannot."""
+    from regrain_runtime.gpu import mps  # noqa: PLC0415 - describe needs none of it
+
+    try:
+        mps.terminate(mps.Daemon(), pid)
+    except RegrainError as error:
+        print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return 1
+    return 0
+
+
 def replica(descriptors: list[int], target: str, digest: str) -> int:
     """Be a replica that was started afresh, for modules that must not be forked; `digest` says of which version."""
     from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
@@ -92,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m regrain_runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("gpu", help="print the GPUs here and what can be done with them, as JSON")
+    ended = commands.add_parser("terminate", help="end a client of NVIDIA's Multi-Process Service")
+    ended.add_argument("pid", type=int)
     for name, help_text in (
         ("describe", "print the app's manifest as JSON"),
         ("measure", "time the app's stages (started by regrain profile)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from regrain.errors import SpecError
@@ -13,11 +14,13 @@ from regrain_runtime.gpu.mig import MigBackend
 from regrain_runtime.gpu.mps import Daemon, MpsBackend
 from regrain_runtime.gpu.nvml import NvmlLibrary
 
+logger = logging.getLogger(__name__)
+
 BACKENDS: Mapping[str, Callable[[Driver, str], Backend]] = {
     "lease": lambda driver, uuid: LeaseBackend(driver, uuid=uuid),
     "green": lambda driver, uuid: GreenBackend(driver, uuid=uuid),
     "mps": lambda driver, uuid: MpsBackend(driver, Daemon(), uuid=uuid),
-    "mig": lambda driver, _: MigBackend(driver, NvmlLibrary()),
+    "mig": lambda driver, uuid: MigBackend(driver, NvmlLibrary(), uuid=uuid),
 }
 """Each by its name: of a driver, and of the UUID of the GPU that a replica shall see ("" for all)."""
 
@@ -29,3 +32,15 @@ def backend_named(name: str, driver: Driver, *, uuid: str = "") -> Backend:
             f"there is no GPU backend {name!r} that runs in a replica, there are {', '.join(BACKENDS)}"
         )
     return BACKENDS[name](driver, uuid)
+
+
+def backend_for_replica(name: str, driver: Driver, *, uuid: str = "") -> Backend:
+    """Return the backend of a name, or `lease` where it was `mps` and its daemon has ended; SpecError as above.
+
+    The next replica tries the service again.
+    """
+    chosen = backend_named(name, driver, uuid=uuid)
+    if isinstance(chosen, MpsBackend) and (absence := chosen.absence()):
+        logger.warning("demoting this replica from mps to lease: %s", absence)
+        return LeaseBackend(driver, uuid=uuid)
+    return chosen

@@ -13,6 +13,7 @@ from regrain_runtime.gpu.backend import Backend
 from regrain_runtime.gpu.capability import EMULATED, Capability
 from regrain_runtime.gpu.choose import BACKENDS, backend_named
 from regrain_runtime.gpu.driver import CudaDriver, Device, Driver, GpuError
+from regrain_runtime.gpu.nvml import Instance, Nvml, NvmlLibrary
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -23,9 +24,10 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The GPUs that a process sees here, and the backends."""
+    """The GPUs that a process sees here, the MIG instances that any of them is cut into, and the backends."""
 
     devices: tuple[Device, ...]
+    instances: tuple[Instance, ...]
     backends: tuple[Row, ...]
 
 
@@ -43,7 +45,19 @@ def devices(driver: Driver) -> tuple[Device, ...]:
         return ()
 
 
+def instances(nvml: Nvml) -> tuple[Instance, ...]:
+    """Return the MIG instances; none where nobody can tell."""
+    try:
+        return nvml.instances()
+    except GpuError:
+        return ()
+
+
 def report() -> Report:
     """Return what there is here, by this machine's own driver, NVML and MPS daemon."""
     driver = CudaDriver()
-    return Report(devices=devices(driver), backends=rows(backend_named(name, driver) for name in BACKENDS))
+    return Report(
+        devices=devices(driver),
+        instances=instances(NvmlLibrary()),
+        backends=rows(backend_named(name, driver) for name in BACKENDS),
+    )

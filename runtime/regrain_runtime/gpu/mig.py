@@ -6,7 +6,7 @@ that is all it sees of the GPU; what is one's own by hardware needs nothing else
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
@@ -32,12 +32,15 @@ def smallest(instances: Iterable[Instance], share: Allowance) -> Instance | None
 
 
 class MigBackend:
-    """The backend `mig`. taken: UUIDs of instances that others have."""
+    """The backend `mig`. uuid: the instance that the replica was given; "" for the smallest that covers its share.
 
-    def __init__(self, driver: Driver, nvml: Nvml, *, taken: Collection[str] = ()) -> None:
+    Of an instance that was given a share is a part; where one is to be found, it is a part of the whole GPU.
+    """
+
+    def __init__(self, driver: Driver, nvml: Nvml, *, uuid: str = "") -> None:
         self._nvml = nvml
         self._driver = driver
-        self._taken = taken
+        self._uuid = uuid
         self._primary = Primary(driver, 0)
 
     @property
@@ -54,28 +57,19 @@ class MigBackend:
         return "" if instances else "no GPU is cut into MIG instances: nvidia-smi mig does that, as root"
 
     def environment(self, share: Allowance) -> dict[str, str]:
-        """Return which instance to see: the smallest that covers the share and that nobody has."""
-        instances = self._nvml.instances()
-        if not instances:
-            raise GpuError(self.obstacle())
-        if smallest(instances, share) is None:
-            there = sorted({(round(instance.part, 3), instance.memory) for instance in instances})
-            raise SpecError(
-                f"no MIG instance covers a share of {share.part} with {share.memory} bytes; "
-                f"there are (share, bytes): {', '.join(map(str, there))}"
-            )
-        chosen = smallest([each for each in instances if each.uuid not in self._taken], share)
-        if chosen is None:
-            raise GpuError(f"every MIG instance that covers a share of {share.part} is taken")
-        return backend.visible(chosen.uuid)
+        """Return which instance to see."""
+        return backend.visible(self._uuid or self._smallest(share).uuid)
 
     def lane(self, share: Allowance) -> Lane:
         """Return the process's context: the instance is all that it sees, its memory all there is."""
         device = self._primary.start()
         return self._primary.lane(share, memory=device.memory)
 
-    def resize(self, lane: Lane, share: Allowance) -> Lane:  # noqa: ARG002 - refused whatever it is
-        """Refuse: instances are as they were cut."""
+    def resize(self, lane: Lane, share: Allowance) -> Lane:
+        """Return the same lane for what it has room for: instances are as they were cut."""
+        if self._uuid and share.memory <= lane.memory:
+            self.fence(lane)
+            return lane
         raise GpuError("a MIG instance keeps its size: start another replica on one of another size")
 
     def fence(self, lane: Lane) -> None:  # noqa: ARG002 - there is but one
@@ -93,3 +87,16 @@ class MigBackend:
     def stop(self) -> None:
         """Release the context."""
         self._primary.stop()
+
+    def _smallest(self, share: Allowance) -> Instance:
+        instances = self._nvml.instances()
+        if not instances:
+            raise GpuError(self.obstacle())
+        chosen = smallest(instances, share)
+        if chosen is None:
+            there = sorted({(round(instance.part, 3), instance.memory) for instance in instances})
+            raise SpecError(
+                f"no MIG instance covers a share of {share.part} with {share.memory} bytes; "
+                f"there are (share, bytes): {', '.join(map(str, there))}"
+            )
+        return chosen

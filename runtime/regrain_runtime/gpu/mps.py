@@ -127,13 +127,21 @@ class MpsBackend:
         """Return why it does not work here: the daemon must run, and no server be in FAULT."""
         try:
             if faulty := self._faulty():
-                clients = self._clients(faulty)
+                clients = _clients(self._control, faulty)
                 return (
                     f"MPS server {faulty} is in FAULT: it takes nobody until its clients {clients} have ended"
                 )
         except GpuError as error:
             return str(error)
         return backend.driver_obstacle(self._driver, self._primary.ordinal)
+
+    def absence(self) -> str:
+        """Return why the control daemon cannot be reached; "" if it can, whatever state its servers are in."""
+        try:
+            self._control.ask("get_server_list")
+        except GpuError as error:
+            return str(error)
+        return ""
 
     def environment(self, share: Allowance) -> dict[str, str]:
         """Return the share in the service's terms; waits while a server is in FAULT."""
@@ -158,7 +166,7 @@ class MpsBackend:
         """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client."""
         lane = self._primary.lane(share)
         try:
-            if not self._server_of(os.getpid()):
+            if not _server_of(self._control, os.getpid()):
                 raise GpuError(
                     f"process {os.getpid()} is no client of the MPS daemon in {self._control.pipes}, "
                     "and would have the whole GPU"
@@ -185,8 +193,7 @@ class MpsBackend:
     def end(self, pid: int, pidfd: int) -> None:
         """Have the daemon terminate a client, then kill its process, also where the daemon fails to."""
         try:
-            if server := self._server_of(pid):
-                self._control.ask(f"terminate_client {server} {pid}")
+            terminate(self._control, pid)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 backend.kill(pid, pidfd)
@@ -211,13 +218,25 @@ class MpsBackend:
         states = ((server, self._control.ask(f"get_server_status {server}")) for server in servers)
         return next((server for server, state in states if FAULT in state.upper()), 0)
 
-    def _server_of(self, pid: int) -> int:
-        """Return the server whose client a process is, or 0."""
-        servers = _pids(self._control.ask("get_server_list"))
-        return next((server for server in servers if pid in _pids(self._clients(server))), 0)
 
-    def _clients(self, server: int) -> str:
-        return " ".join(self._control.ask(f"get_client_list {server}").split())
+def terminate(control: Control, pid: int) -> None:
+    """Have the daemon terminate a client, so that it may be killed; nothing for a process that is none.
+
+    Raises:
+        GpuError: the daemon does not run, does not answer, or refuses.
+    """
+    if server := _server_of(control, pid):
+        control.ask(f"terminate_client {server} {pid}")
+
+
+def _server_of(control: Control, pid: int) -> int:
+    """Return the server whose client a process is, or 0."""
+    servers = _pids(control.ask("get_server_list"))
+    return next((server for server in servers if pid in _pids(_clients(control, server))), 0)
+
+
+def _clients(control: Control, server: int) -> str:
+    return " ".join(control.ask(f"get_client_list {server}").split())
 
 
 def _pids(text: str) -> list[int]:

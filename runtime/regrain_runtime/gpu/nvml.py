@@ -26,6 +26,7 @@ class Instance(Struct, frozen=True, kw_only=True):
 
     uuid: str
     gpu: str
+    name: str
     slices: int
     of: int
     sms: int
@@ -95,6 +96,7 @@ class NvmlLibrary:
         return Instance(
             uuid=self._call("nvmlDeviceGetUUID", str, handle),
             gpu=self._call("nvmlDeviceGetUUID", str, gpu),
+            name=self._call("nvmlDeviceGetName", str, handle),
             slices=int(getattr(attributes, "computeInstanceSliceCount", 0)),
             of=self._call("nvmlDeviceGetMaxMigDeviceCount", int, gpu),
             sms=int(getattr(attributes, "multiprocessorCount", 0)),

@@ -25,7 +25,13 @@ GIB = 1 << 30
 ROOT = Path(__file__).parents[3]
 SLICES = tuple(
     Instance(
-        uuid=f"MIG-{slices}", gpu="GPU-0", slices=slices, of=7, sms=16 * slices, memory=18 * GIB * slices
+        uuid=f"MIG-{slices}",
+        gpu="GPU-0",
+        name="MIG",
+        slices=slices,
+        of=7,
+        sms=16 * slices,
+        memory=18 * GIB * slices,
     )
     for slices in (1, 2, 4)
 )

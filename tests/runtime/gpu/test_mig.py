@@ -19,12 +19,18 @@ GIB = 1 << 30
 def cut(slices, memory=None, of=7, number=0):
     memory = 18 * slices if memory is None else memory
     return Instance(
-        uuid=f"MIG-{slices}-{number}", gpu="GPU-0", slices=slices, of=of, sms=16 * slices, memory=memory * GIB
+        uuid=f"MIG-{slices}-{number}",
+        gpu="GPU-0",
+        name=f"MIG {slices}g",
+        slices=slices,
+        of=of,
+        sms=16 * slices,
+        memory=memory * GIB,
     )
 
 
-def mig(*instances, taken=()):
-    return MigBackend(CudaDriver(FakeCuda()), FakeNvml(instances), taken=taken)
+def mig(*instances, uuid=""):
+    return MigBackend(CudaDriver(FakeCuda()), FakeNvml(instances), uuid=uuid)
 
 
 instances = st.builds(cut, st.integers(1, 7), st.integers(1, 140), number=st.integers(0, 99))
@@ -51,15 +57,20 @@ def test_the_replica_is_shown_one_instance():
     }
 
 
-def test_one_that_others_have_is_left_to_them():
-    backend = mig(cut(2), cut(4), taken={"MIG-2-0"})
+def test_the_instance_that_a_replica_was_given_is_shown_to_it():
+    assert mig(cut(2), cut(4), uuid="MIG-4-0").environment(Allowance(part=1.0)) == {
+        "CUDA_VISIBLE_DEVICES": "MIG-4-0"
+    }
 
-    assert backend.environment(Allowance(part=0.25)) == {"CUDA_VISIBLE_DEVICES": "MIG-4-0"}
 
+def test_an_instance_that_was_given_goes_on_for_what_it_has_room_for():
+    cuda = FakeCuda(cards=(Card(name="H200 MIG 2g.35gb", sms=32, memory=35 * GIB),))
+    backend = MigBackend(CudaDriver(cuda), FakeNvml(), uuid="MIG-2-0")
+    lane = backend.lane(Allowance(part=1.0, memory=GIB))
 
-def test_when_all_that_fit_are_taken_nobody_is_let_in():
-    with pytest.raises(GpuError, match=r"covers a share of 0\.25 is taken"):
-        mig(cut(1), cut(2), taken={"MIG-2-0"}).environment(Allowance(part=0.25))
+    assert backend.resize(lane, Allowance(part=1.0, memory=35 * GIB)) == lane
+    with pytest.raises(GpuError, match="keeps its size"):
+        backend.resize(lane, Allowance(part=1.0, memory=36 * GIB))
 
 
 def test_a_share_that_none_covers_is_refused_naming_what_there_is():
@@ -123,6 +134,9 @@ class Library:
     def nvmlDeviceGetUUID(self, handle):  # noqa: N802
         return handle
 
+    def nvmlDeviceGetName(self, handle):  # noqa: N802
+        return f"H200 {handle}"
+
     def nvmlDeviceGetAttributes(self, handle):  # noqa: N802
         if self.failing == "nvmlDeviceGetAttributes":
             raise NotSupported("Unknown Error")
@@ -134,7 +148,7 @@ def test_instances_are_found_on_the_gpus_that_are_cut():
 
     found = NvmlLibrary(library).instances()
 
-    expected = Instance(uuid="MIG-0", gpu="GPU-1", slices=2, of=7, sms=32, memory=GIB)
+    expected = Instance(uuid="MIG-0", gpu="GPU-1", name="H200 MIG-0", slices=2, of=7, sms=32, memory=GIB)
     assert [each.uuid for each in found] == ["MIG-0", "MIG-3"]
     assert found[0] == expected
     assert library.open == 0

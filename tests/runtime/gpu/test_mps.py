@@ -6,6 +6,8 @@ import pytest
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu.backend import Allowance
+from regrain_runtime.gpu.capability import LEASE, MPS
+from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import FakeControl, FakeCuda
 from regrain_runtime.gpu.mps import PAUSE, Daemon, MpsBackend
@@ -116,6 +118,23 @@ def test_a_daemon_without_a_server_is_sound_because_the_first_client_starts_one(
     assert mps(FakeControl()).obstacle() == ""
 
 
+def test_a_replica_is_demoted_to_turns_where_the_daemon_has_ended(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    chosen = backend_for_replica("mps", CudaDriver(FakeCuda()), uuid="GPU-7")
+
+    assert chosen.capability == LEASE
+    assert chosen.environment(HALF) == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
+    assert "demoting this replica from mps to lease" in caplog.text
+
+
+@pytest.mark.process
+def test_a_replica_stays_with_a_daemon_that_answers(daemon, monkeypatch):
+    monkeypatch.setenv("PATH", f"{daemon.folder}:{os.environ['PATH']}")
+
+    assert backend_for_replica("mps", CudaDriver(FakeCuda())).capability == MPS
+
+
 def killed(monkeypatch):
     done = []
     monkeypatch.setattr("signal.pidfd_send_signal", lambda pidfd, _: done.append(pidfd))
@@ -184,7 +203,12 @@ def daemon(tmp_path):
     binary = tmp_path / "nvidia-cuda-mps-control"
     binary.write_text(DAEMON.format(python=sys.executable))
     binary.chmod(0o755)
-    return lambda **settings: Daemon(tmp_path / "pipes", binary=str(binary), **settings)
+
+    def make(**settings):
+        return Daemon(tmp_path / "pipes", binary=str(binary), **settings)
+
+    make.folder = tmp_path
+    return make
 
 
 @pytest.mark.process

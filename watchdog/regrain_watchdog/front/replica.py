@@ -6,7 +6,6 @@ import contextlib
 import enum
 import mmap
 import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from regrain_watchdog.front.flight import Job, leaves
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.streaming import Collected
+from regrain_watchdog.gpu.ending import End, kill
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.function import Function
@@ -115,6 +115,7 @@ class Replica:
     link: Link[frames.FromReplica] | None = None
     pid: int = 0
     pidfd: int = -1
+    end: End = kill
     state: State = State.STARTING
     born: float = 0.0
     load_seconds: dict[str, float] = field(default_factory=dict)
@@ -269,8 +270,7 @@ class Replica:
         """End it at once."""
         self.killed_for = self.killed_for or reason
         if self.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):  # it may have been quicker
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self.end(self.pid, self.pidfd)
         if self.link is not None:
             self.link.close(reason)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from regrain.wire import lease as wire
 from regrain.wire.lease import LeaseError, PacketError
 from regrain_watchdog.gpu.arbiter import Arbiter, End, Tell
 from regrain_watchdog.gpu.claim import Claim, claim
+from regrain_watchdog.gpu.ending import End as EndProcess
+from regrain_watchdog.gpu.ending import kill
 from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.peer import Peer
 
@@ -43,12 +45,6 @@ class Observer(Protocol):
         ...
 
 
-def kill(_pid: int, pidfd: int) -> None:
-    """End a process at once."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
 class Server:
     """The arbiter of one device at one path.
 
@@ -63,13 +59,14 @@ class Server:
         *,
         limits: Limits | None = None,
         observer: Observer | None = None,
-        end: Callable[[int, int], None] = kill,
+        end: EndProcess = kill,
     ) -> None:
         self.path = path
         self._device = device
         self._limits = limits
         self._observer = observer
         self._end = end
+        self._claim: Claim | None = None
         self._peers: set[Peer] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -78,20 +75,23 @@ class Server:
     def start(self) -> None:
         """Begin to serve on the running loop; LeaseError if another arbiter serves the path."""
         self._loop = asyncio.get_running_loop()
-        self._claim: Claim = claim(self.path, wall=time.time())
-        opens = time.monotonic() + SETTLE if self._claim.takes_over else 0.0
-        self.arbiter = Arbiter(self._device, epoch=self._claim.epoch, limits=self._limits, opens=opens)
-        self._loop.add_reader(self._claim.sock, self._accept)
+        self._claim = held = claim(self.path, wall=time.time())
+        opens = time.monotonic() + SETTLE if held.takes_over else 0.0
+        self.arbiter = Arbiter(self._device, epoch=held.epoch, limits=self._limits, opens=opens)
+        self._loop.add_reader(held.sock, self._accept, held.sock)
         if self._observer is not None:
             self._look(LOOK_LATEST)
 
     def stop(self) -> None:
-        """Stop serving. Clients stop at their next kernel and look for another arbiter."""
+        """Stop serving, if it does. Clients stop at their next kernel and look for another arbiter."""
+        if self._claim is None:
+            return
         for timer in (self._timer, self._looking, self._accepting):
             if timer is not None:
                 timer.cancel()
         self._loop.remove_reader(self._claim.sock)
         self._claim.release()
+        self._claim = None
         for peer in list(self._peers):
             self._forget(peer)
 
@@ -106,16 +106,16 @@ class Server:
 
     # connections and processes ----------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         try:
-            sock, _ = self._claim.sock.accept()
+            sock, _ = listening.accept()
         except BlockingIOError:
             return
         except OSError as error:  # descriptors ran out
             logger.warning("cannot take a connection", extra={"reason": str(error)})
-            self._loop.remove_reader(self._claim.sock)
+            self._loop.remove_reader(listening)
             self._accepting = self._loop.call_later(
-                PAUSE, self._loop.add_reader, self._claim.sock, self._accept
+                PAUSE, self._loop.add_reader, listening, self._accept, listening
             )
             return
         try:
