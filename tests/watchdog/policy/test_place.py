@@ -43,3 +43,12 @@ def test_a_lone_share_finds_its_place_if_there_is_one(found, share):
 
 def test_shares_that_fit_only_if_the_large_ones_go_first_are_placed():
     assert place([Room(10), Room(6)], [GpuShare(memory=6), GpuShare(memory=10)]) == [1, 0]
+
+
+def test_a_slice_of_a_gpu_takes_no_lease_of_more_and_the_smallest_that_covers_one_is_chosen():
+    slices = [Room(40, part=4 / 7), Room(10, part=1 / 7), Room(20, part=2 / 7)]
+
+    assert choose(slices, GpuShare(fraction=1 / 7)) == 1
+    assert choose(slices, GpuShare(fraction=0.2)) == 2
+    assert choose(slices, GpuShare(fraction=0.2, memory=30)) == 0
+    assert choose(slices, GpuShare(fraction=0.6)) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +13,12 @@ import click
 from msgspec import Struct
 from rich.table import Table
 
-from regrain.cards import Card, parse_gpus
 from regrain.errors import SpecError
 from regrain.wire.lease import Share, Status
 from regrain_watchdog.cli import admin, tables
+from regrain_watchdog.front.gpus import servers
+from regrain_watchdog.front.survey import devices
 from regrain_watchdog.gpu import timeline as drawing
-from regrain_watchdog.gpu.limits import Device
 from regrain_watchdog.gpu.operate import adjust, look, recall
 from regrain_watchdog.gpu.server import Server
 from regrain_watchdog.picture.svg import png
@@ -95,7 +95,11 @@ def command() -> None:
 
 @command.command("serve")
 @click.option(
-    "--gpus", required=True, envvar="REGRAIN_GPUS", show_envvar=True, help='Such as "emulated:v100x2".'
+    "--gpus",
+    required=True,
+    envvar="REGRAIN_GPUS",
+    show_envvar=True,
+    help='Such as "emulated:v100x2" or "lease".',
 )
 @folder_option
 def serve(*, gpus: str, folder: Path) -> None:
@@ -108,9 +112,7 @@ def serve(*, gpus: str, folder: Path) -> None:
     Examples:
       regrain gpu serve --gpus emulated:v100x2 --folder /run/regrain
     """  # noqa: D301
-    cards = parse_gpus(gpus)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    asyncio.run(_serve(cards, folder))
+    asyncio.run(_serve(gpus, folder))
 
 
 @command.command("status")
@@ -239,18 +241,17 @@ def members(found: Status) -> Table:
     return table
 
 
-async def _serve(cards: Sequence[Card], folder: Path) -> None:
+async def _serve(gpus: str, folder: Path) -> None:
     """Serve until told to end."""
+    backend, cards = await devices(gpus)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    servers = [
-        Server(folder / SOCKET.format(number), Device(sms=card.sms, memory=card.memory))
-        for number, card in enumerate(cards)
-    ]
+    paths = [folder / SOCKET.format(number) for number in range(len(cards))]
     begun: list[Server] = []
     try:
-        for server, card in zip(servers, cards, strict=True):
+        for server, card in zip(servers(backend, cards, paths), cards, strict=True):
             server.start()
             begun.append(server)
             click.echo(f"regrain: {server.path}: {card.name}, {card.sms} SMs, {size(card.memory)}")

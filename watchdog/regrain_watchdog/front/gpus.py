@@ -12,14 +12,16 @@ from typing import Protocol
 
 from msgspec import structs
 
-from regrain.cards import PREFIX, Card, parse_gpus
+from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import RequestError, SpecError
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import LeaseError, Member, Share, Status
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.survey import survey
+from regrain_watchdog.front.survey import EMULATED, MIG, Found, devices
+from regrain_watchdog.gpu.ending import End, Terminator, kill
 from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.nvml import observers
 from regrain_watchdog.gpu.operate import look
 from regrain_watchdog.gpu.server import Server
 from regrain_watchdog.policy import place
@@ -28,9 +30,7 @@ from regrain_watchdog.policy.place import Room
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
-REAL = ("lease", "green", "mps")
-"""Ways of sharing this machine's own GPUs."""
-EMULATED = "emulated"
+MPS = "mps"
 LOOK = 1.0
 """Seconds between two looks at the books of an arbiter that another process serves."""
 NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
@@ -90,32 +90,32 @@ class Far:
 class Gpus:
     """GPUs, and the replicas that have a share of one.
 
-    app: its name, before that of a function in the arbiter's books.
+    app: its name, before that of a function in the arbiter's books. backend: how leases are carried out.
     folder: where arbiters serve already, several fronts share; "" to serve our own.
-    scenario: the file that says what stages stand for on emulated GPUs. uuids: by which the driver knows real ones.
+    scenario: the file that says what stages stand for on emulated GPUs.
+
+    A MIG instance is a device of its own, which one replica has to itself: it reserves all of its SM-seconds.
     """
 
     def __init__(
         self,
         app: str,
-        cards: Sequence[Card],
+        cards: Sequence[Found],
         *,
         folder: str,
         backend: str,
         scenario: str = "",
-        uuids: Sequence[str] = (),
     ) -> None:
         self.cards = tuple(cards)
-        self._uuids = tuple(uuids) or ("",) * len(self.cards)
         self._app = app
         self._backend = backend
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
         self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
         paths = [Path(folder or self._own_folder) / f"gpu{number}.sock" for number in range(len(self.cards))]
-        self.arbiters: list[Arbiter] = [
-            Far(path.absolute()) if folder else Server(path, Device(sms=card.sms, memory=card.memory))
-            for path, card in zip(paths, self.cards, strict=True)
-        ]
+        self.arbiters: Sequence[Arbiter] = (
+            [Far(path.absolute()) for path in paths] if folder else servers(backend, self.cards, paths)
+        )
+        self.end: End = ending(backend)
         self._seats: dict[int, tuple[int, GpuShare]] = {}
 
     @property
@@ -153,16 +153,17 @@ class Gpus:
 
     def check(self, plan: Plan) -> None:
         """Refuse (SpecError) a plan that these GPUs could not hold if they had nothing else."""
-        empty = [Room(card.memory) for card in self.cards]
+        empty = self._empty()
         for group in plan.groups:
             if group.gpu is None:
                 continue
-            if place.choose(empty, group.gpu) is None:
-                raise SpecError(f"{_needs(group)}, which fits on none; {self._have(empty)}")
+            if place.choose(empty, self._reserved(group.gpu)) is None:
+                slices = f" and {group.gpu.fraction:g} of one" if self._backend == MIG else ""
+                raise SpecError(f"{_needs(group)}{slices}, which fits on none; {self._have(empty)}")
             if self._backend == EMULATED:
-                for card in self.cards:
+                for card in parse_gpus(PREFIX + ",".join(one.name for one in self.cards)):
                     card.check_lease(group.name, group.gpu.fraction)
-        if place.place(empty, _shares(plan, None)) is None:
+        if place.place(empty, self._shares(plan, None)) is None:
             wanted = ", ".join(_needs(group) for group in plan.groups if group.gpu is not None)
             raise SpecError(
                 f"the replicas of {plan.grain} do not fit together: {wanted}; {self._have(empty)}"
@@ -171,18 +172,20 @@ class Gpus:
     def check_room(self, plan: Plan, missing: Mapping[str, int] | None = None) -> None:
         """Refuse (RequestError, 409) replicas, all of a plan by default, that do not fit beside what there is."""
         rooms = self.rooms()
-        if place.place(rooms, _shares(plan, missing)) is None:
+        if place.place(rooms, self._shares(plan, missing)) is None:
             held = ", ".join(
                 f"GPU {number}: {_holds(member)}"
                 for number, arbiter in enumerate(self.arbiters)
                 for member in arbiter.status().members
             )
-            detail = f"the GPUs have no room for {plan.grain} beside what runs; {self._have(rooms)}; held: {held}"
+            detail = (
+                f"the GPUs have no room for {plan.grain} beside what runs; {self._have(rooms)}; held: {held}"
+            )
             raise RequestError(HTTPStatus.CONFLICT, detail)
 
     def rooms(self) -> list[Room]:
         """Return what each device has left beside our replicas and those of other apps."""
-        rooms = [Room(card.memory) for card in self.cards]
+        rooms = self._empty()
         for device, share in self._seats.values():
             rooms[device] = rooms[device].less(share)
         for device, arbiter in enumerate(self.arbiters):
@@ -196,20 +199,21 @@ class Gpus:
         """Give a new replica a device; None if it needs none, or none has room (it then says so when it loads)."""
         if group.gpu is None:
             return None
-        device = place.choose(self.rooms(), group.gpu)
+        wanted = self._reserved(group.gpu)
+        device = place.choose(self.rooms(), wanted)
         if device is None:
             logger.warning("no GPU has room for another replica of %s", group.name)
             device = 0
-        self._seats[replica] = (device, group.gpu)
-        return self._entitle(device, group, group.gpu)
+        self._seats[replica] = (device, wanted)
+        return self._entitle(device, group, wanted)
 
     def move(self, replica: int, group: Group) -> frames.Entitle | None:
         """Say what a replica is entitled to that serves another group now, on the device where it is."""
         seat = self._seats.get(replica)
-        if seat is None or group.gpu is None or seat[1] == group.gpu:
+        if seat is None or group.gpu is None or seat[1] == (wanted := self._reserved(group.gpu)):
             return None
-        self._seats[replica] = (seat[0], group.gpu)
-        return self._entitle(seat[0], group, group.gpu)
+        self._seats[replica] = (seat[0], wanted)
+        return self._entitle(seat[0], group, wanted)
 
     def leave(self, replica: int) -> None:
         """A replica has ended."""
@@ -221,7 +225,7 @@ class Gpus:
             name=f"{self._app}/{group.name}",
             backend=self._backend,
             device=device,
-            fraction=gpu.fraction,
+            fraction=gpu.fraction if self._backend != MIG else 1.0,
             share=Share(
                 weight=gpu.weight,
                 floor=gpu.floor,
@@ -231,15 +235,48 @@ class Gpus:
             ),
             card=self.cards[device].name,
             scenario=self._scenario,
-            uuid=self._uuids[device],
+            uuid=self.cards[device].uuid,
         )
+
+    def _empty(self) -> list[Room]:
+        return [Room(card.memory, part=card.part) for card in self.cards]
+
+    def _reserved(self, share: GpuShare) -> GpuShare:
+        """Return what a replica of this share reserves."""
+        return structs.replace(share, floor=1.0, ceiling=1.0) if self._backend == MIG else share
+
+    def _shares(self, plan: Plan, missing: Mapping[str, int] | None) -> list[GpuShare]:
+        return [
+            self._reserved(group.gpu)
+            for group in plan.groups
+            if group.gpu is not None
+            for _ in range(group.replicas if missing is None else missing.get(group.name, 0))
+        ]
 
     def _have(self, rooms: Sequence[Room]) -> str:
         left = ", ".join(
-            f"GPU {number} ({card.name}) {room.memory // MIB} MiB and {room.floor:.3g} of its SMs"
+            f"GPU {number} ({card.name}) {room.memory // MIB} MiB and {room.floor:.3g} of its SMs{_slice(room)}"
             for number, (card, room) in enumerate(zip(self.cards, rooms, strict=True))
         )
         return f"there are left: {left}"
+
+
+def ending(backend: str) -> End:
+    """Return how a replica under a backend is ended."""
+    return Terminator() if backend == MPS else kill
+
+
+def servers(backend: str, cards: Sequence[Found], paths: Sequence[Path]) -> list[Server]:
+    """Return an arbiter for each device, not yet started.
+
+    Real ones are audited where the driver says who holds what; not under MPS (gpu/nvml.py).
+    """
+    audited = backend not in (EMULATED, MPS)
+    seen = observers([card.uuid for card in cards]) if audited else [None for _ in cards]
+    return [
+        Server(path, Device(sms=card.sms, memory=card.memory), observer=observer, end=ending(backend))
+        for path, card, observer in zip(paths, cards, seen, strict=True)
+    ]
 
 
 async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
@@ -251,21 +288,12 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
     """
     if not config.gpus:
         return None
-    if config.gpus in REAL:
-        found = await survey(config.gpus)
-        cards = [Card(name=one.name, sms=one.sms, memory=one.memory, price=0.0) for one in found]
-        uuids = [one.uuid for one in found]
-        gpus = Gpus(app, cards, folder=config.gpu_folder, backend=config.gpus, uuids=uuids)
-    else:
-        if not config.gpus.startswith(PREFIX):
-            allowed = f"emulated ones such as 'emulated:v100x2', or this machine's by {', '.join(REAL)}"
-            raise SpecError(f"gpus was {config.gpus!r}; allowed are {allowed}")
-        if config.scenario and not Path(config.scenario).is_file():
-            raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
-        cards = list(parse_gpus(config.gpus))
-        gpus = Gpus(app, cards, folder=config.gpu_folder, backend=EMULATED, scenario=config.scenario)
-    gpus.check(plan)
+    backend, found = await devices(config.gpus)
+    if config.scenario and not Path(config.scenario).is_file():
+        raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
+    gpus = Gpus(app, found, folder=config.gpu_folder, backend=backend, scenario=config.scenario)
     try:
+        gpus.check(plan)
         await gpus.start()
         gpus.check_room(plan)
     except RequestError as error:
@@ -277,13 +305,8 @@ async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
     return gpus
 
 
-def _shares(plan: Plan, missing: Mapping[str, int] | None) -> list[GpuShare]:
-    return [
-        group.gpu
-        for group in plan.groups
-        if group.gpu is not None
-        for _ in range(group.replicas if missing is None else missing.get(group.name, 0))
-    ]
+def _slice(room: Room) -> str:
+    return f", which are {room.part:.3g} of a GPU" if room.part < 1 else ""
 
 
 def _named(status: Status) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""Look at this machine's own GPUs, in a process of its own: to look at one is to begin to use CUDA."""
+"""The GPUs that a setting means: emulated ones, or this machine's own, which a process of its own looks at.
+
+To look at one is to begin to use CUDA, which a process cannot undo.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,41 @@ from asyncio.subprocess import DEVNULL, PIPE
 import msgspec
 from msgspec import Struct
 
+from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import SpecError
 
+REAL = ("lease", "green", "mps", "mig")
+"""Ways of sharing this machine's own GPUs."""
+EMULATED = "emulated"
+MIG = "mig"
 TIMEOUT = 30.0
 """Seconds that looking may take."""
 
 
 class Found(Struct, frozen=True):
-    """A GPU as `python -m regrain_runtime gpu` tells it; memory in bytes."""
+    """A GPU as `python -m regrain_runtime gpu` tells it; memory in bytes. uuid: "" for one that is emulated."""
 
     uuid: str
     name: str
     sms: int
     memory: int
+
+    @property
+    def part(self) -> float:
+        """What part of a whole GPU it is."""
+        return 1.0
+
+
+class Instance(Found, frozen=True):
+    """A MIG instance: so many of the `of` slices that its GPU has."""
+
+    slices: int
+    of: int
+
+    @property
+    def part(self) -> float:
+        """What part of its GPU it is."""
+        return self.slices / self.of
 
 
 class Ability(Struct, frozen=True):
@@ -41,11 +66,26 @@ class Survey(Struct, frozen=True):
     """What `python -m regrain_runtime gpu` tells of this machine."""
 
     devices: tuple[Found, ...]
+    instances: tuple[Instance, ...]
     backends: tuple[Standing, ...]
 
 
+async def devices(gpus: str) -> tuple[str, tuple[Found, ...]]:
+    """Return the backend and the GPUs that a setting means; SpecError if it means none that there are."""
+    if gpus in REAL:
+        return gpus, await survey(gpus)
+    if not gpus.startswith(PREFIX):
+        allowed = f"emulated ones such as 'emulated:v100x2', or this machine's by {', '.join(REAL)}"
+        raise SpecError(f"gpus was {gpus!r}; allowed are {allowed}")
+    cards = parse_gpus(gpus)
+    return EMULATED, tuple(Found(uuid="", name=card.name, sms=card.sms, memory=card.memory) for card in cards)
+
+
 async def survey(backend: str) -> tuple[Found, ...]:
-    """Return the GPUs of this machine; SpecError if a backend does not work here."""
+    """Return the GPUs of this machine, for `mig` the instances, the smallest first.
+
+    SpecError if a backend does not work here.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "regrain_runtime", "gpu", stdout=PIPE, stderr=PIPE, stdin=DEVNULL
     )
@@ -67,6 +107,8 @@ async def survey(backend: str) -> tuple[Found, ...]:
     obstacle = next(
         (one.obstacle for one in found.backends if one.capability.name == backend), "it is unknown"
     )
-    if obstacle or not found.devices:
+    if obstacle or not (found.instances if backend == MIG else found.devices):
         raise SpecError(f"gpus was {backend!r}, which does not work here: {obstacle or 'there is no GPU'}")
-    return found.devices
+    if backend != MIG:
+        return found.devices
+    return tuple(sorted(found.instances, key=lambda one: (one.part, one.memory, one.uuid)))

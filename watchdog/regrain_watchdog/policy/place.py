@@ -13,14 +13,22 @@ EXACT = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a device has left: bytes of memory, and the part of its SM-seconds that no floor reserves."""
+    """What a device has left: bytes of memory, and the part of its SM-seconds that no floor reserves.
+
+    part: of a GPU that the device is, where it is a slice of one; leases of more do not fit.
+    """
 
     memory: int
     floor: float = 1.0
+    part: float = 1.0
 
     def fits(self, share: GpuShare) -> bool:
         """Whether a share can go here."""
-        return share.memory <= self.memory and share.floor <= self.floor + EXACT
+        return (
+            share.memory <= self.memory
+            and share.floor <= self.floor + EXACT
+            and share.fraction <= self.part + EXACT
+        )
 
     def less(self, share: GpuShare) -> Room:
         """Return what is left beside a share."""
@@ -30,10 +38,14 @@ class Room:
 def choose(rooms: Sequence[Room], share: GpuShare) -> int | None:
     """Return the device for one more share: of those where it fits, the one with the most SM-seconds free.
 
-    Then the one with the most memory, so that load spreads; None where it fits nowhere.
+    Then the smallest slice, then the one with the most memory, so that load spreads; None where it fits nowhere.
     """
     able = [place for place, room in enumerate(rooms) if room.fits(share)]
-    return max(able, key=lambda place: (rooms[place].floor, rooms[place].memory, -place), default=None)
+    return max(
+        able,
+        key=lambda place: (rooms[place].floor, -rooms[place].part, rooms[place].memory, -place),
+        default=None,
+    )
 
 
 def place(rooms: Sequence[Room], shares: Sequence[GpuShare]) -> list[int] | None:

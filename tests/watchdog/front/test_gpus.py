@@ -1,0 +1,191 @@
+"""Which devices a setting means, and which replica is on which: MIG instances, each one replica's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from regrain.errors import SpecError
+from regrain.plan import GpuShare, Group, Plan
+from regrain.wire import frames
+from regrain.wire.lease import LeaseError
+from regrain_runtime.gpu.client import Client
+from regrain_watchdog.front.gpus import Gpus, ending
+from regrain_watchdog.front.survey import Instance, devices
+from regrain_watchdog.gpu.ending import Terminator, kill
+
+GIB = 1 << 30
+PYNVML = """
+from types import SimpleNamespace
+
+class NVMLError(Exception):
+    pass
+
+SLICES = {0: 4, 2: 1, 3: 2}
+nvmlInit = nvmlShutdown = lambda: None
+nvmlDeviceGetCount = lambda: 1
+nvmlDeviceGetHandleByIndex = lambda index: "GPU-0"
+nvmlDeviceGetMigMode = lambda gpu: [1, 1]
+nvmlDeviceGetMaxMigDeviceCount = lambda gpu: 7
+nvmlDeviceGetName = lambda handle: "H200 " + handle
+
+def nvmlDeviceGetMigDeviceHandleByIndex(gpu, index):
+    if index not in SLICES:
+        raise NVMLError("Not Found")
+    return "MIG-%d" % SLICES[index]
+
+def nvmlDeviceGetUUID(handle):
+    return handle
+
+def nvmlDeviceGetAttributes(handle):
+    slices = int(handle[-1])
+    return SimpleNamespace(
+        computeInstanceSliceCount=slices, multiprocessorCount=16 * slices, memorySizeMB=16 * 1024 * slices
+    )
+"""
+
+
+def instance(slices: int) -> Instance:
+    return Instance(
+        uuid=f"MIG-{slices}",
+        name=f"H200 MIG-{slices}",
+        sms=16 * slices,
+        memory=16 * GIB * slices,
+        slices=slices,
+        of=7,
+    )
+
+
+@pytest.mark.process
+def test_the_devices_of_mig_are_the_instances_that_exist_the_smallest_first(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text(PYNVML)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    backend, found = asyncio.run(devices("mig"))
+
+    assert backend == "mig"
+    assert found == (instance(1), instance(2), instance(4))
+
+
+@pytest.mark.process
+def test_where_no_gpu_is_cut_mig_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text(PYNVML.replace("[1, 1]", "[0, 0]"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(SpecError, match=r"gpus was 'mig', which does not work here: no GPU is cut into MIG"):
+        asyncio.run(devices("mig"))
+
+
+def test_the_devices_of_an_emulated_node_are_its_cards():
+    backend, found = asyncio.run(devices("emulated:v100,a10"))
+
+    assert backend == "emulated"
+    assert [(one.name, one.sms, one.uuid, one.part) for one in found] == [
+        ("v100", 80, "", 1.0),
+        ("a10", 72, "", 1.0),
+    ]
+
+
+def test_what_means_no_gpus_is_refused_naming_what_does():
+    with pytest.raises(SpecError, match=r"'quantum'; allowed are emulated ones .* by lease, green, mps, mig"):
+        asyncio.run(devices("quantum"))
+
+
+def group(name: str, fraction: float, *, memory: int = GIB, replicas: int = 1) -> Group:
+    return Group(stages=(name,), replicas=replicas, gpu=GpuShare(fraction=fraction, memory=memory, floor=0.1))
+
+
+@pytest.fixture
+def cut() -> Iterator[Callable[..., Gpus]]:
+    """Make a GPU in instances of so many sevenths."""
+    made = []
+
+    def make(*slices: int) -> Gpus:
+        made.append(Gpus("app", [instance(number) for number in slices], folder="", backend="mig"))
+        return made[-1]
+
+    yield make
+    for gpus in made:
+        gpus.stop()
+
+
+@pytest.fixture
+def seated():
+    """Serve the arbiters of instances, seat a replica of each group, and tell who is where."""
+
+    def seat(gpus: Gpus, *groups: Group) -> list[frames.Entitle]:
+        async def run() -> list[frames.Entitle]:
+            await gpus.start()
+            try:
+                return [gpus.seat(number, one) for number, one in enumerate(groups)]
+            finally:
+                gpus.stop()
+
+        return asyncio.run(run())
+
+    return seat
+
+
+def test_a_replica_has_the_smallest_instance_that_covers_its_share_and_memory_to_itself(cut, seated):
+    groups = [group("a", 1 / 7), group("b", 0.1, memory=20 * GIB), group("c", 0.1), group("d", 0.5)]
+
+    given = seated(cut(1, 2, 4), *groups)
+
+    assert [one.uuid for one in given] == ["MIG-1", "MIG-2", "MIG-4", "MIG-1"]
+    assert {(one.backend, one.fraction, one.share.floor) for one in given} == {("mig", 1.0, 1.0)}
+
+
+def test_one_that_finds_no_instance_free_is_told_who_has_it_by_the_arbiter(cut, seated, caplog):
+    (_, second) = seated(cut(1), group("a", 0.1), group("b", 0.1))
+
+    assert second.uuid == "MIG-1"
+    assert "no GPU has room for another replica of b" in caplog.text
+
+
+def test_a_share_above_every_instance_is_refused_naming_what_there_is(cut):
+    with pytest.raises(SpecError) as error:
+        cut(1, 2).check(Plan((group("a", 0.5),)))
+
+    assert str(error.value).startswith(
+        "a replica of a needs 1024 MiB of a GPU and reserves 0.1 of the SMs and 0.5 of one"
+    )
+    assert "GPU 1 (H200 MIG-2) 32768 MiB and 1 of its SMs, which are 0.286 of a GPU" in str(error.value)
+
+
+def test_more_replicas_than_instances_that_cover_them_are_refused(cut):
+    cut(1, 2, 4).check(Plan((group("a", 2 / 7, replicas=2), group("b", 0.1))))
+
+    with pytest.raises(SpecError, match="do not fit together"):
+        cut(1, 2, 4).check(Plan((group("a", 2 / 7, replicas=3),)))
+
+
+def test_an_instance_is_reserved_whole_so_that_its_arbiter_refuses_a_second_replica(cut):
+    def use(first: frames.Entitle, second: frames.Entitle) -> None:
+        with contextlib.ExitStack() as stack:
+            one, other = (
+                stack.enter_context(contextlib.closing(Client(each.path, name, each.share)))
+                for each, name in ((first, "other/a"), (second, "app/b"))
+            )
+            stack.enter_context(one.lease(first.fraction, seconds=0.1))
+            with pytest.raises(
+                LeaseError, match=r"wants 1 of the GPU for sure, 0 is left; reserved by: other/a"
+            ):
+                stack.enter_context(other.lease(second.fraction, seconds=0.1))
+
+    async def run() -> None:
+        gpus = cut(1)
+        await gpus.start()
+        try:
+            await asyncio.to_thread(use, *(gpus.seat(number, group("a", 0.1)) for number in range(2)))
+        finally:
+            gpus.stop()
+
+    asyncio.run(run())
+
+
+def test_a_process_that_uses_mps_is_ended_by_its_daemon_and_any_other_at_once():
+    assert isinstance(ending("mps"), Terminator)
+    assert [ending(backend) for backend in ("emulated", "lease", "green", "mig")] == [kill] * 4
