@@ -1,0 +1,110 @@
+"""A replica's stages and the arbiter of their GPU: memory is declared at the load, a lease taken at each call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from regrain.context import Context, entered
+from regrain.errors import RequestError, SpecError
+from regrain.wire.frames import Entitle
+from regrain.wire.lease import Share
+from regrain_runtime.gpu.station import Refusal, Station
+from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.operate import look
+from regrain_watchdog.gpu.server import Server
+
+GIB = 1 << 30
+SCENARIO = '[emulated.stages.work]\nmodel = "alexnet"\nload_time = "1ms"\n'
+
+
+@pytest.fixture
+def arbiter(tmp_path):
+    """Serve an arbiter on a loop in a thread of its own; return its path."""
+    server = Server(tmp_path / "gpu0.sock", Device(sms=80, memory=4 * GIB))
+    begun, end = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        loop.append(asyncio.get_running_loop())
+        server.start()
+        begun.set()
+        await end.wait()
+        server.stop()
+
+    loop: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert begun.wait(10)
+    yield server.path
+    loop[0].call_soon_threadsafe(end.set)
+    thread.join(10)
+
+
+@pytest.fixture
+def station(tmp_path, arbiter):
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+    made = []
+
+    def make(name, memory=GIB, **share):
+        entitled = Entitle(
+            path=str(arbiter),
+            name=name,
+            backend="emulated",
+            device=0,
+            fraction=0.5,
+            share=Share(memory=memory, **share),
+            card="v100",
+            scenario=str(tmp_path / "scenario.toml"),
+        )
+        made.append(Station(entitled))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_replica_is_known_with_its_memory_once_it_has_loaded_and_before_it_is_called(station, arbiter):
+    with station("app/work").loading("work", GIB):
+        pass
+
+    (member,) = look(arbiter).members
+    assert (member.name, member.pid, member.share.memory) == ("app/work", os.getpid(), GIB)
+
+
+def test_a_stage_whose_replica_has_no_room_is_not_loaded_and_learns_who_has_it(station):
+    with station("app/first", memory=3 * GIB).loading("work", 3 * GIB):
+        pass
+
+    with (
+        pytest.raises(
+            SpecError, match=r"stage 'work' needs a GPU: .* held by: app/first \(process \d+\) 3 GiB"
+        ),
+        station("app/second", memory=2 * GIB).loading("work", 2 * GIB),
+    ):
+        pytest.fail("it was loaded")
+
+
+def test_a_call_runs_under_a_lease_of_its_share(station, arbiter):
+    gpu = station("app/work")
+    with gpu.loading("work", GIB):
+        pass
+
+    with entered((Context(call_id="one"),)), gpu.running("work", 1):
+        (member,) = look(arbiter).members
+        assert member.sms == 40
+
+    assert gpu.waited() > 0
+    assert gpu.waited() == 0
+
+
+def test_where_there_is_no_gpu_nothing_is_loaded_or_run():
+    gpu = Refusal(SpecError("there is none"))
+
+    with pytest.raises(SpecError, match="stage 'work' needs a GPU: there is none"):
+        gpu.loading("work", GIB)
+    with pytest.raises(RequestError, match="stage 'work' needs a GPU: there is none"):
+        gpu.running("work", 1)
