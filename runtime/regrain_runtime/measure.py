@@ -90,8 +90,8 @@ def again(job: Job) -> Job:
 class Laps:
     """Times of one call that is made over and over: the mean of its service, and with it the median wait for its lease.
 
-    Nobody else wants the lease, so that wait is the same each time. What takes OUTLIER times the median is the machine's
-    doing (another process had the core) and does not count.
+    Nobody else wants the lease, so that wait is the same each time. What takes OUTLIER times the median is the
+    machine's doing (another process had the core) and does not count.
     """
 
     def __init__(self) -> None:

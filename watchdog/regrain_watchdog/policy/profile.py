@@ -86,8 +86,8 @@ class Profile(Struct, frozen=True, kw_only=True):
         resident: bytes of memory of a replica before any model is loaded.
         start: seconds until a new replica can load.
         lease: seconds that taking a lease of another size costs, inside of it.
-        fused: seconds that the whole flow in one group takes beyond what its stages take one by one; None where that was
-            not measured.
+        fused: seconds that the whole flow in one group takes beyond what its stages take one by one; None where that
+            was not measured.
     """
 
     app: str

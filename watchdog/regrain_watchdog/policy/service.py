@@ -58,7 +58,7 @@ class ServiceTime:
         cv = float(np.median([point.cv for point in profile.points]))
         return cls(stage, shares, sizes, batches, seconds, cv)
 
-    def call(self, batch: int, share: float) -> NDArray[np.float64]:
+    def call(self, batch: float, share: float) -> NDArray[np.float64]:
         """Return the seconds of a call with so many units, for each of `sizes`.
 
         Between batches linear; between shares linear in 1/share, as T = a/share + b has it (Amdahl).
@@ -84,6 +84,15 @@ class ServiceTime:
                 f"{what} {value:g} was not measured for stage {self.stage}; "
                 f"measured were {measured[0]:g} to {measured[-1]:g}"
             )
+
+
+def at(time: ServiceTime, batch: float, size: float, share: float) -> float:
+    """Return the seconds of a call at one size of request; beyond the sizes that were measured, as at the nearest.
+
+    Raises:
+        OutOfRangeError: the batch or the share lies beyond what was measured.
+    """
+    return float(np.interp(size, time.sizes, time.call(batch, share)))
 
 
 def filled(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import structs
 
-from regrain_watchdog.policy.profile import OutOfRangeError, Point, Profile, ProfileError, StageProfile
-from regrain_watchdog.policy.service import ServiceTime
+from regrain_watchdog.policy.profile import OutOfRangeError, Profile, ProfileError, StageProfile
+from regrain_watchdog.policy.service import ServiceTime, at
 
 POOR = 0.15
-"""Median error above which a stage's times should not be trusted between the points. Without a point the gap about it is
-twice as wide, so between the points that there are the error is smaller: by four on a smooth curve."""
+"""Median error above which a stage's times should not be trusted between the points. Without a point the gap about it
+is twice as wide, so between the points that there are the error is smaller: a quarter of it on a smooth curve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +53,13 @@ def _errors(stage: str, profile: StageProfile) -> Iterator[float]:
     for place, point in enumerate(profile.points):
         others = profile.points[:place] + profile.points[place + 1 :]
         try:
-            said = at(ServiceTime.of(stage, structs.replace(profile, points=others)), point)
+            time = ServiceTime.of(stage, structs.replace(profile, points=others))
+            if not time.sizes[0] <= point.size <= time.sizes[-1]:
+                continue
+            said = at(time, point.batch, point.size, point.share)
         except (OutOfRangeError, ProfileError):
             continue
         yield abs(said / point.seconds - 1) if point.seconds > 0 else 0.0
-
-
-def at(time: ServiceTime, point: Point) -> float:
-    """Return the seconds that service times give for a point's setting; OutOfRangeError beyond what was measured."""
-    if not time.sizes[0] <= point.size <= time.sizes[-1]:
-        raise OutOfRangeError(f"a size of {point.size:g} was not measured for stage {time.stage}")
-    return float(np.interp(point.size, time.sizes, time.call(point.batch, point.share)))
 
 
 def warnings(profile: Profile) -> list[str]:

@@ -13,9 +13,8 @@ from msgspec import structs
 from regrain.manifest import Manifest, StageSpec
 from regrain.wire import measuring
 from regrain_watchdog.policy.profile import Hop, OutOfRangeError, Point, Profile, ProfileError, StageProfile
-from regrain_watchdog.policy.service import ServiceTime
+from regrain_watchdog.policy.service import ServiceTime, at
 from regrain_watchdog.profile.bench import Bench, RefusedError
-from regrain_watchdog.profile.fit import at
 from regrain_watchdog.profile.inputs import Body
 from regrain_watchdog.profile.points import Axes, Setting, doubling, settings
 from regrain_watchdog.profile.seats import Seats
@@ -257,7 +256,7 @@ class Session:
             full, rest = divmod(walked.units[stage.name][place], chunk)
             for batch, calls in ((chunk, full), (rest, 1)):
                 if batch and calls:
-                    yield calls * at(times[stage.name], Point(batch, size, share, 0.0))
+                    yield calls * at(times[stage.name], batch, size, share)
 
     def _weights(self) -> int:
         return sum(stage.weights for stage in self._stages.values() if stage.on_gpu)

@@ -1,0 +1,174 @@
+"""A profile that goes on learning from the calls of the stages as they serve.
+
+What was profiled last week, alone on the machine, is not quite what is met today: each stage's times are off by a
+factor that is learnt here. And an app that was never profiled has points as soon as it has served: those that were
+seen, and around them those of a cautious rule (`around`), so that a planner may try the neighbours of what runs and
+nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from regrain_watchdog.policy.profile import OutOfRangeError, Point, Profile, StageProfile
+from regrain_watchdog.policy.service import ServiceTime, at
+
+DOUBT = 20.0
+"""Calls that the profile's own word counts as, before a stage is taken to be off."""
+MEMORY = 400.0
+"""Calls that are remembered: the older ones count ever less, so that a stage may change for good."""
+STEP = 2.0
+"""How far from the shares that were seen a planner may go: to half of the least and twice the largest."""
+EXTREME = 8.0
+"""A call that takes more than so many times what is expected counts as taking so many times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Calls of a stage in one dispatch.
+
+    Attributes:
+        stage: its name.
+        share: of a GPU that they had; cores of a stage without one.
+        units: in all calls.
+        calls: how many.
+        seconds: that they took together.
+        size: mean of the requests that the units come from.
+    """
+
+    stage: str
+    share: float
+    units: int
+    calls: int
+    seconds: float
+    size: float = 0.0
+
+    @property
+    def batch(self) -> float:
+        """Units in a call; calls of unlike size count as of their mean, since times are all but linear in it."""
+        return self.units / self.calls
+
+
+@dataclass(slots=True)
+class Average:
+    """A mean of the last MEMORY values or so."""
+
+    value: float = 0.0
+    square: float = 0.0
+    count: float = 0.0
+
+    def add(self, value: float, times: int) -> None:
+        """Count a value so many times."""
+        self.count = min(self.count, MEMORY) + times
+        self.value += (value - self.value) * times / self.count
+        self.square += (value**2 - self.square) * times / self.count
+
+    @property
+    def cv(self) -> float:
+        """Standard deviation over the mean."""
+        return math.sqrt(max(0.0, self.square / self.value**2 - 1)) if self.value else 0.0
+
+
+@dataclass(slots=True)
+class _Live:
+    """What was seen of a stage: times against its profile's, and where that does not reach by share and batch."""
+
+    ratio: Average = field(default_factory=Average)
+    cells: dict[tuple[float, int], Average] = field(default_factory=dict)
+
+
+class Refined:
+    """A profile and what was seen since.
+
+    profile: what was measured; a stage may be without points.
+    most: by stage, units in a call at most.
+    """
+
+    def __init__(self, profile: Profile, most: Mapping[str, int]) -> None:
+        self._profile = profile
+        self._most = dict(most)
+        self._live: dict[str, _Live] = {name: _Live() for name in profile.stages}
+        self._times = {
+            name: ServiceTime.of(name, stage) for name, stage in profile.stages.items() if stage.points
+        }
+
+    def take(self, seen: Seen) -> None:
+        """Learn from some calls; those of a stage that the profile does not name are left alone."""
+        live = self._live.get(seen.stage)
+        if live is None or min(seen.calls, seen.units) < 1 or seen.seconds <= 0:
+            return
+        each = seen.seconds / seen.calls
+        expected = self._expected(seen)
+        if expected is None:
+            live.cells.setdefault((seen.share, round(seen.batch)), Average()).add(each, seen.calls)
+        elif expected > 0:
+            live.ratio.add(min(each / expected, EXTREME), seen.calls)
+
+    def factor(self, stage: str) -> float:
+        """Return how many times as long as profiled a stage takes: 1 + n / (n + DOUBT) * (mean ratio - 1)."""
+        ratio = self._live[stage].ratio
+        return 1 + ratio.count / (ratio.count + DOUBT) * (ratio.value - 1)
+
+    def profile(self) -> Profile:
+        """Return the profile as it is known now; of stages never measured, assumed points have a count of 0."""
+        stages = {name: self._stage(name, stage) for name, stage in self._profile.stages.items()}
+        return structs.replace(self._profile, stages=stages)
+
+    def _expected(self, seen: Seen) -> float | None:
+        """Return what the profile says of a call; None where it does not reach."""
+        times = self._times.get(seen.stage)
+        try:
+            return at(times, seen.batch, seen.size, seen.share) if times is not None else None
+        except OutOfRangeError:
+            return None
+
+    def _stage(self, name: str, stage: StageProfile) -> StageProfile:
+        factor = self.factor(name)
+        known = [structs.replace(point, seconds=point.seconds * factor) for point in stage.points]
+        sizes = {point.size for point in known} or {0.0}
+        met = [
+            Point(batch, size, share, mean.value, mean.cv, max(1, round(mean.count)))
+            for (share, batch), mean in self._live[name].cells.items()
+            for size in sorted(sizes)
+        ]
+        whole = 1.0 if stage.on_gpu else math.inf
+        assumed = () if known else around(met, self._most.get(name, 1), whole)
+        points = sorted((*known, *met, *assumed), key=lambda point: (point.share, point.size, point.batch))
+        return structs.replace(stage, points=tuple(points))
+
+
+def around(seen: Iterable[Point], most: int, whole: float) -> Iterator[Point]:
+    """Yield points beyond those that were seen, none of which a stage should turn out to be slower than.
+
+    A larger batch takes longer as it is larger (as if it were no batch), a smaller one as long as the least that was
+    seen; a smaller share takes longer as it is smaller, a larger one as long.
+
+    Args:
+        seen: of one size.
+        most: units in a call at most; batches are assumed from 1 to this.
+        whole: the largest share that there is.
+    """
+    rows: dict[float, list[Point]] = {}
+    for point in sorted(seen, key=lambda point: (point.share, point.batch)):
+        rows.setdefault(point.share, []).append(point)
+    for row in rows.values():
+        ends = [_moved(row[0], batch=1)] * (row[0].batch > 1)
+        ends += [_moved(row[-1], batch=most)] * (row[-1].batch < most)
+        yield from ends
+        row.extend(ends)
+    if not rows:
+        return
+    least, largest = min(rows), max(rows)
+    yield from (_moved(point, share=least / STEP) for point in rows[least])
+    if largest < whole:
+        yield from (_moved(point, share=min(whole, largest * STEP)) for point in rows[largest])
+
+
+def _moved(point: Point, *, batch: int = 0, share: float = 0.0) -> Point:
+    """Return a point that nobody measured, for another batch or share than it was measured at."""
+    slower = max(1.0, (batch or point.batch) / point.batch) * max(1.0, point.share / (share or point.share))
+    return Point(batch or point.batch, point.size, share or point.share, point.seconds * slower, point.cv, 0)
