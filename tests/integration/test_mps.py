@@ -1,0 +1,85 @@
+"""An app under MPS, over stand-ins for the driver and the control daemon: how replicas end, and what if it is gone."""
+
+import os
+import sys
+
+import pytest
+
+APP = """
+import os
+import time
+
+from regrain import GPU, App
+
+app = App("mps", sample={"seconds": 0.0})
+
+
+@app.stage(gpu=GPU(memory="1Gi", share=0.5), timeout=1.0)
+def work(seconds: float) -> str:
+    time.sleep(seconds)
+    return f"{os.getpid()} {os.environ.get('CUDA_MPS_ACTIVE_THREAD_PERCENTAGE', 'turns')}"
+
+
+@app.flow
+def flow(seconds: float) -> str:
+    return work(seconds)
+"""
+CUDA = """
+from regrain_runtime.gpu.fake import FakeCuda
+
+_driver = FakeCuda()
+
+
+def __getattr__(name):
+    return getattr(_driver, name)
+"""
+DAEMON = """#!{python}
+import os, sys
+command = sys.stdin.readline().split()
+with open({log!r}, "a") as log:
+    print(*command, os.path.exists("/proc/" + command[-1]), file=log)
+match command[0]:
+    case "get_server_list": print(8)
+    case "get_server_status": print("ACTIVE")
+    case "get_client_list": print(*filter(str.isdigit, os.listdir("/proc")), sep="\\n")
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path, monkeypatch):
+    """A control daemon's command, whose clients are all processes; what it is asked is in the file beside it."""
+    libraries, binary = tmp_path / "libraries", tmp_path / "bin" / "nvidia-cuda-mps-control"
+    (libraries / "cuda" / "bindings").mkdir(parents=True)
+    for package in ("cuda", "cuda/bindings"):
+        (libraries / package / "__init__.py").touch()
+    (libraries / "cuda" / "bindings" / "driver.py").write_text(CUDA)
+    binary.parent.mkdir()
+    binary.write_text(DAEMON.format(python=sys.executable, log=str(binary.parent / "asked")))
+    binary.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(libraries), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(binary.parent), os.environ["PATH"]]))
+    (tmp_path / "app.py").write_text(APP)
+    return binary
+
+
+def test_a_replica_that_hangs_is_terminated_by_the_daemon_while_it_lives(serve, daemon, tmp_path):
+    served = serve(tmp_path / "app.py", "--gpus", "mps")
+    pid, percentage = served.call(seconds=0.0).text.split()
+
+    assert served.call(seconds=60.0).status_code >= 500
+    after, _ = served.call(seconds=0.0).text.split()
+
+    assert percentage == "50"
+    assert after != pid
+    assert f"terminate_client 8 {pid} True" in (daemon.parent / "asked").read_text().split("\n")
+
+
+def test_where_the_daemon_has_ended_a_new_replica_serves_in_turns(serve, daemon, tmp_path):
+    served = serve(tmp_path / "app.py", "--gpus", "mps")
+    daemon.unlink()
+
+    assert served.call(seconds=60.0).status_code >= 500
+    _, way = served.call(seconds=0.0).text.split()
+
+    assert way == "turns"
+    served.said("demoting this replica from mps to lease: nvidia-cuda-mps-control cannot be run")
