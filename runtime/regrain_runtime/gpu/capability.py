@@ -102,12 +102,13 @@ EMULATED = Capability(
     concurrent=True,
     disjoint=True,
     reserves="in time",
-    hard_memory=False,
+    hard_memory=True,
     fault_isolated=True,
     bandwidth_isolated=False,
     resize="live",
     unit="1 SM",
 )
-"""Carried out in regrain_runtime.emulated. There is no hardware to verify it on: its kernels are timed holds."""
+"""Carried out in regrain_runtime.emulated. There is no hardware to verify it on: its kernels are timed holds,
+its memory a sum."""
 
 CAPABILITIES = (LEASE, GREEN, MPS, MIG, EMULATED)

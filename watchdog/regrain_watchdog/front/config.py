@@ -109,7 +109,7 @@ class Config:
         default="",
         metadata=settings.text(
             "GPUs that are shared out among the stages that need one.",
-            'emulated ones such as "emulated:v100x2", with a scenario; or this machine\'s: lease, green, mps',
+            'emulated ones such as "emulated:v100x2", with a scenario; or this machine\'s: lease, green, mps, mig',
             "none",
         ),
     )
