@@ -110,7 +110,7 @@ class Supervisor:
         PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
         replica.born = time.monotonic()
         replica.on_trial = function.deaths > 0
-        if self._gpus is not None:
+        if self._gpus is not None and entitled is not None:
             replica.end = self._gpus.end
         replica.link = Link(
             ours,

@@ -64,16 +64,20 @@ def claim(path: Path, *, wall: float) -> Claim:
 
 def _locked(lock: int, path: Path) -> tuple[int, int]:
     """Lock the file; return the epoch and the process that are written there, or zeros."""
-    words = os.pread(lock, NUMBERS, 0).split()
-    numbers = [int(word) for word in words if word.isdigit()]
-    epoch, holder = numbers if len(numbers) == 2 else (0, 0)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        _, holder = _written(lock)
         raise LeaseError(
             f"another arbiter (process {holder or '?'}) serves at {path}: a GPU has one"
         ) from error
-    return epoch, holder
+    return _written(lock)
+
+
+def _written(lock: int) -> tuple[int, int]:
+    words = os.pread(lock, NUMBERS, 0).split()
+    numbers = [int(word) for word in words if word.isdigit()]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)
 
 
 def _listen(path: Path) -> socket.socket:
