@@ -65,7 +65,7 @@ def test_ways_of_sharing_a_gpu_are_a_column_each_and_what_is_in_the_way_is_told(
     lines = outcome.out.strip().splitlines()
     cells = {line.split("  ")[0]: line.split()[-5:] for line in lines}
     assert lines[0].split() == ["sharing", "a", "GPU", "lease", "green", "mps", "mig", "emulated"]
-    assert cells["hard memory limit"] == ["no", "no", "yes", "yes", "no"]
+    assert cells["hard memory limit"] == ["no", "no", "yes", "yes", "yes"]
     assert cells["verified on hardware"] == ["no"] * 5
     assert cells["works here"][-1] == "yes"
     told = [
