@@ -1,0 +1,181 @@
+"""Better plans near a good one: a group made cheaper, and another one dearer where that pays for it; merged and split.
+
+What lies near is ranked by P1 (fewest ticks first), and only the first few are shown to the predictor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import TypeVar
+
+import numpy as np
+
+from regrain_watchdog.policy.search.judge import Judge
+from regrain_watchdog.policy.search.options import Option, Space
+from regrain_watchdog.policy.search.partition import bits
+from regrain_watchdog.policy.search.problem import STABLE, Candidate
+from regrain_watchdog.policy.search.proposals import Proposer, Sketch, build
+from regrain_watchdog.policy.search.table import Table
+
+BREADTH = 12
+"""Neighbours of a plan that are shown to the predictor before it counts as the best of them."""
+PAIRS = 400
+"""Changes of a group that are combined two by two at most, as a product."""
+Key = tuple[int, Option]
+Step = TypeVar("Step", int, float)
+
+
+class Descent:
+    """Walks from plans to better ones."""
+
+    def __init__(self, proposer: Proposer, judge: Judge) -> None:
+        self._proposer, self._judge = proposer, judge
+        self._space: Space = proposer.space
+        self._table = proposer.table(proposer.level)
+        self._cost: dict[Key, float] = {}
+        self._ticks: dict[Key, int] = {}
+        self._stable: dict[Key, bool] = {}
+
+    def walk(self, sketch: Sketch) -> None:
+        """Go on from a plan until none of its neighbours is better, or no more may be asked."""
+        here = self._judge.judge(build(self._space, sketch))
+        while here is not None:
+            better = self._step(sketch, here)
+            if better is None:
+                return
+            sketch, here = better
+
+    def _step(self, sketch: Sketch, here: Candidate) -> tuple[Sketch, Candidate] | None:
+        met = self._judge.meets(here)
+        near = self._ranked(sketch, here.cost if met else np.inf)
+        tried = 0
+        for other in near:
+            plan = build(self._space, other)
+            if self._judge.place(plan) is None:
+                continue
+            found = self._judge.judge(plan)
+            if found is None:
+                return None
+            if self._judge.is_better(found, here):
+                return other, found
+            tried += 1
+            if tried >= BREADTH:
+                return None
+        return None
+
+    def _ranked(self, sketch: Sketch, below: float) -> list[Sketch]:
+        """Return the neighbours that cost less than `below`, those with the fewest ticks first."""
+        changes = {place: self._changes(*key) for place, key in enumerate(sketch)}
+        cuts = list(self._recut(sketch, below)) if not self._space.problem.limits.grain else []
+        self._weigh(
+            [key for keys in changes.values() for key in keys]
+            + list(sketch)
+            + [key for cut in cuts for key in cut]
+        )
+        near = [
+            other
+            for other in [*self._changed(sketch, changes), *cuts]
+            if all(self._stable[key] for key in other)
+            and sum(self._cost[key] for key in other) < below * (1 - 1e-9)
+        ]
+        return sorted(near, key=lambda other: (self._proposer.ticks(other, self._ticks), self._price(other)))
+
+    def _price(self, sketch: Sketch) -> float:
+        return sum(self._cost[key] for key in sketch)
+
+    def _changed(self, sketch: Sketch, changes: dict[int, list[Key]]) -> Iterator[Sketch]:
+        """Return a plan with one group changed, then with two."""
+        for place, keys in changes.items():
+            for key in keys:
+                yield (*sketch[:place], key, *sketch[place + 1 :])
+        for one, other in combinations(changes, 2):
+            saving = [(a, b) for a in changes[one] for b in changes[other]]
+            for first, second in saving[:PAIRS]:
+                changed = list(sketch)
+                changed[one], changed[other] = first, second
+                yield tuple(changed)
+
+    def _changes(self, mask: int, option: Option) -> list[Key]:
+        """Return the configurations next to one: a step of each setting, or of level and replicas at once."""
+        kind = self._space.kind(mask)
+        if kind is None:
+            return []
+        most = self._space.problem.limits.replicas
+        found: dict[Option, None] = {}
+        for level in _near(kind.levels, option.level):
+            for more in (-2, -1, 0, 1, 2):
+                found[Option(level, option.max_size, option.max_wait, option.replicas + more)] = None
+        for size in _near(kind.sizes, option.max_size):
+            for wait in _near(kind.waits, option.max_wait):
+                for more in (-1, 0):
+                    waits = wait if size > 1 else 0.0
+                    found[Option(option.level, size, waits, option.replicas + more)] = None
+        return [(mask, one) for one in found if 1 <= one.replicas <= most and one != option]
+
+    def _recut(self, sketch: Sketch, below: float) -> Iterator[Sketch]:
+        """Return the plan with two groups merged, or one split, in the fastest configurations that are cheaper."""
+        for one, other in combinations(sketch, 2):
+            rest = [key for key in sketch if key not in (one, other)]
+            yield from self._refilled(rest, [one[0] | other[0]], below)
+        for key in sketch:
+            rest = [other for other in sketch if other != key]
+            for part in self._cuts(key[0]):
+                yield from self._refilled(rest, [part, key[0] & ~part], below)
+
+    def _refilled(self, rest: list[Key], masks: list[int], below: float) -> Iterator[Sketch]:
+        numbers = self._proposer.surrogate.number
+        if not all(mask in numbers and len(self._table.cost[numbers[mask]]) for mask in masks):
+            return
+        self._weigh(rest)
+        left = below - sum(self._cost[key] for key in rest)
+        keys = _fill(self._table, [numbers[mask] for mask in masks], left)
+        if keys is not None:
+            options = [self._proposer.surrogate.option(self._proposer.options, pick) for pick in keys]
+            found = self._proposer.sketch([*rest, *options])
+            if found is not None:
+                yield found
+
+    def _cuts(self, mask: int) -> Iterable[int]:
+        """Return the parts of a group that can run before its rest."""
+        found = {0}
+        for stage in bits(mask):
+            needed = self._space.dag.before[stage] & mask
+            found |= {part | 1 << stage for part in found if needed & ~part == 0}
+        return found - {0, mask}
+
+    def _weigh(self, keys: Iterable[Key]) -> None:
+        """Learn from P1 what configurations cost and take."""
+        new = list(dict.fromkeys(key for key in keys if key not in self._cost))
+        if not new:
+            return
+        estimate = self._proposer.surrogate.estimate(self._proposer.surrogate.flat(new))
+        ticks = np.ceil(estimate.latency[self._proposer.level] / self._proposer.tick)
+        for place, key in enumerate(new):
+            self._stable[key] = bool(estimate.busy[place] <= STABLE)
+            self._cost[key] = float(estimate.cost[place])
+            self._ticks[key] = int(ticks[place]) if np.isfinite(ticks[place]) else 1 << 30
+
+
+def _near(allowed: tuple[Step, ...], value: Step) -> tuple[Step, ...]:
+    """Return a value with those next to it."""
+    at = allowed.index(value)
+    return allowed[max(0, at - 1) : at + 2]
+
+
+def _fill(table: Table, groups: list[int], budget: float) -> list[int] | None:
+    """Return the fastest configurations of one or two groups that cost less than a budget; None without any."""
+    if len(groups) == 1:
+        cost, ticks = table.cost[groups[0]], table.ticks[groups[0]]
+        able = np.where(cost < budget, ticks, np.iinfo(np.int64).max)
+        at = int(able.argmin())
+        return [int(table.pick[groups[0]][at])] if cost[at] < budget else None
+    one, other = groups
+    total = table.cost[one][:, None] + table.cost[other][None, :]
+    able = np.where(
+        total < budget, table.ticks[one][:, None] + table.ticks[other][None, :], np.iinfo(np.int64).max
+    )
+    first, second = np.unravel_index(int(able.argmin()), able.shape)
+    if total[first, second] >= budget:
+        return None
+    return [int(table.pick[one][first]), int(table.pick[other][second])]

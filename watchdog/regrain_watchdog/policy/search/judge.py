@@ -1,0 +1,77 @@
+"""P2: what a plan is worth, as the predictor has it; each plan is asked about once, and only if it fits on the node."""
+
+from __future__ import annotations
+
+from regrain.plan import Plan
+from regrain_watchdog.policy.cost import rate
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import make_model
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.search.packing import Placement, pack
+from regrain_watchdog.policy.search.problem import Candidate, Problem
+
+
+class Judge:
+    """Judges plans until its nodes are spent, and remembers the best."""
+
+    def __init__(self, problem: Problem, predictor: Predictor, load: Arrivals, seed: int) -> None:
+        self._problem, self._predictor, self._load, self._seed = problem, predictor, load, seed
+        self._known: dict[Plan, Candidate] = {}
+        self._placed: dict[Plan, Placement | None] = {}
+        self.best: Candidate | None = None
+
+    @property
+    def nodes(self) -> int:
+        """Plans that the predictor was asked about."""
+        return len(self._known)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no more may be asked."""
+        return self.nodes >= self._problem.limits.nodes
+
+    @property
+    def considered(self) -> tuple[Candidate, ...]:
+        """All that were judged, in order."""
+        return tuple(self._known.values())
+
+    @property
+    def has_met(self) -> bool:
+        """Whether a plan was found that meets the objective."""
+        return self.best is not None and self.meets(self.best)
+
+    def cost(self, plan: Plan) -> float:
+        """Return the dollars a second of a plan."""
+        return rate(plan, self._problem.app.profile, self._problem.prices, self._problem.card)
+
+    def place(self, plan: Plan) -> Placement | None:
+        """Return where its replicas go; None where they do not fit."""
+        if plan not in self._placed:
+            self._placed[plan] = pack(plan, self._problem.app.profile, self._problem.node)
+        return self._placed[plan]
+
+    def meets(self, candidate: Candidate) -> bool:
+        """Whether a plan is expected to meet the objective."""
+        return candidate.prediction.hit_rate >= self._problem.app.slo.attainment
+
+    def judge(self, plan: Plan) -> Candidate | None:
+        """Return what is expected of a plan; None where it does not fit, or nothing more may be asked."""
+        if plan in self._known:
+            return self._known[plan]
+        if self.is_spent or self.place(plan) is None:
+            return None
+        model = make_model(self._problem.app, plan, self._problem.times)
+        prediction = self._predictor.predict(model, self._load, seed=self._seed)
+        candidate = Candidate(plan=plan, prediction=prediction, cost=self.cost(plan))
+        self._known[plan] = candidate
+        if self.is_better(candidate, self.best):
+            self.best = candidate
+        return candidate
+
+    def is_better(self, one: Candidate, other: Candidate | None) -> bool:
+        """Whether a plan is better than another: cheaper if both meet the objective, else of the higher hit rate."""
+        if other is None or self.meets(one) != self.meets(other):
+            return other is None or self.meets(one)
+        if self.meets(one):
+            return (one.cost, -one.prediction.hit_rate) < (other.cost, -other.prediction.hit_rate)
+        return (-one.prediction.hit_rate, one.cost) < (-other.prediction.hit_rate, other.cost)

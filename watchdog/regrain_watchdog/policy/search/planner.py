@@ -1,0 +1,186 @@
+"""The cheapest plan that is expected to meet the objective, under a load.
+
+P1 proposes, for each grain and quantile, plans from dear and fast to cheap and slow. Along each such front the
+predictor finds the cheapest that meets the objective by halving; from the best of them it walks to better neighbours;
+and where all plans can be counted, those that are cheaper still are shown to it, the most promising first. It is asked
+about a bounded number of plans, and whenever that is spent the best plan so far is the answer.
+
+Where nothing meets the objective the same way leads to the best hit rate. Where the node cannot bear the load at all,
+P1 proposes plans for as much of it as it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from regrain.plan import Plan
+from regrain_watchdog.policy.cost import Prices
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.search.demand import Demand, calls
+from regrain_watchdog.policy.search.descent import Descent
+from regrain_watchdog.policy.search.exhaust import cheaper_plans
+from regrain_watchdog.policy.search.fastest import check_objective
+from regrain_watchdog.policy.search.judge import Judge
+from regrain_watchdog.policy.search.options import Space
+from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
+from regrain_watchdog.policy.search.proposals import Front, Proposer, Sketch, build
+from regrain_watchdog.policy.search.room import check_room
+
+STARTS = 3
+"""Of the best plans of different grains, from which better ones are looked for."""
+SCARCE = ((1.0, 1.0), (4.0, 1.0), (1.0, 4.0), (16.0, 1.0), (1.0, 16.0))
+"""Times the prices of GPU and core at which plans are proposed, until one of them fits on the node."""
+LESS = 0.8
+"""Of a load that the node cannot bear, what plans are proposed for next."""
+LEAST = 1e-4
+"""Of a load; a node that does not bear this much bears none."""
+DESCENT_PART = 0.7
+"""Of the nodes, those after which walks are left for what is looked through."""
+
+
+class Planner:
+    """Plans one app on one node. What does not change with the load is worked out once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.space = Space(problem)
+        self._calls = calls(self.space)
+
+    def plan(
+        self, load: Arrivals, predictor: Predictor, *, present: Plan | None = None, seed: int = 0
+    ) -> Choice:
+        """Return the best plan that is found.
+
+        Args:
+            load: requests such as those that are to come.
+            predictor: that judges.
+            present: a plan to begin with beside those that are proposed.
+            seed: of the predictor's randomness.
+
+        Raises:
+            NoPlanError: no plan fits on the node, or no request could be in time under any; says what it takes.
+        """
+        demand = Demand.of(load, self.space, self._calls[0])
+        check_room(self.space)
+        check_objective(self.space, self._calls, demand)
+        judge = Judge(self.problem, predictor, load, seed)
+        if present is not None and self.space.holds(present):
+            judge.judge(present)
+        proposer, fronts = self._proposals(demand, judge)
+        for front in fronts:
+            self._halve(front, judge)
+        descent = Descent(proposer, judge)
+        for sketch in self._starts(judge):
+            if judge.nodes < DESCENT_PART * self.problem.limits.nodes:
+                descent.walk(sketch)
+        proven = self._look_through(proposer, judge)
+        return self._answer(judge, proven=proven)
+
+    def _proposals(self, demand: Demand, judge: Judge) -> tuple[Proposer, list[Front]]:
+        """Return P1's proposals that fit on the node: at the prices given, at others, then for less of the load."""
+        part = 1.0
+        while part > LEAST:
+            for gpu, core in SCARCE:
+                prices = self._priced(gpu, core)
+                asked = replace(demand, rate=demand.rate * part)
+                proposer = Proposer(self.space, asked, self._calls, prices)
+                fronts = [
+                    fitting
+                    for front in proposer.fronts()
+                    if (fitting := self._fitting(front, judge)).sketches
+                ]
+                if fronts:
+                    return proposer, fronts
+            part *= LESS
+        raise NoPlanError(
+            f"no plan of {self.problem.app.manifest.app} fits on the node; it has {len(self.problem.node.cards)} GPUs "
+            f"and {self.problem.node.cores:g} cores, and groups that fit alone do not fit together"
+        )
+
+    def _priced(self, gpu: float, core: float) -> Prices:
+        prices, card = self.problem.prices, self.problem.card
+        price = prices.gpu or (card.price if card is not None else 0.0)
+        return Prices(
+            core=prices.core * core,
+            memory=prices.memory,
+            gpu=price * gpu,
+            request=prices.request,
+            transfer=prices.transfer,
+        )
+
+    def _fitting(self, front: Front, judge: Judge) -> Front:
+        able = [
+            (sketch, ticks)
+            for sketch, ticks in zip(front.sketches, front.ticks, strict=True)
+            if judge.place(build(self.space, sketch)) is not None
+        ]
+        return Front(tuple(sketch for sketch, _ in able), tuple(ticks for _, ticks in able))
+
+    def _halve(self, front: Front, judge: Judge) -> None:
+        """Find the cheapest plan of a front that meets the objective and is cheaper than the best so far."""
+        plans = [build(self.space, sketch) for sketch in front.sketches]
+        if judge.has_met and judge.best is not None:
+            plans = [plan for plan in plans if judge.cost(plan) < judge.best.cost]
+        if not plans:
+            return
+        first = judge.judge(plans[0])
+        if first is None or not judge.meets(first):
+            return
+        low, high = 0, len(plans)
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = judge.judge(plans[middle])
+            if found is None:
+                return
+            low, high = (middle, high) if judge.meets(found) else (low, middle)
+
+    def _starts(self, judge: Judge) -> Iterator[Sketch]:
+        """Return the best plans that were judged, each of another grain."""
+        seen: set[str] = set()
+        ranked = sorted(
+            judge.considered,
+            key=lambda one: (
+                not judge.meets(one),
+                one.cost if judge.meets(one) else -one.prediction.hit_rate,
+            ),
+        )
+        for candidate in ranked:
+            plan = candidate.plan
+            if plan.grain in seen or not self.space.holds(plan):
+                continue
+            seen.add(plan.grain)
+            yield tuple(self.space.option(group) for group in plan.groups)
+            if len(seen) >= STARTS:
+                return
+
+    def _look_through(self, proposer: Proposer, judge: Judge) -> bool:
+        """Judge all plans that would be better, where they can be counted; return whether all were."""
+        below = judge.best.cost if judge.best is not None and judge.has_met else float("inf")
+        every = cheaper_plans(proposer, below)
+        if every is None:
+            return False
+        for sketch in every:
+            plan = build(self.space, sketch)
+            if judge.place(plan) is None or (
+                judge.has_met and judge.best and judge.cost(plan) >= judge.best.cost
+            ):
+                continue
+            if judge.judge(plan) is None:
+                return False
+        return True
+
+    def _answer(self, judge: Judge, *, proven: bool) -> Choice:
+        best = judge.best
+        if best is None:
+            raise AssertionError("proposals fit on the node, and none was judged")
+        return Choice(
+            plan=best.plan,
+            prediction=best.prediction,
+            cost=best.cost,
+            placement=judge.place(best.plan) or (),
+            considered=judge.considered,
+            proven=proven,
+            nodes=judge.nodes,
+        )

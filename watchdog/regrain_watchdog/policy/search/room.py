@@ -1,0 +1,46 @@
+"""Whether a node holds an app at all: one replica of each group of the smallest plan; says what is missing if not."""
+
+from __future__ import annotations
+
+from regrain_watchdog.policy.cost import memory
+from regrain_watchdog.policy.search.options import Option, Space
+from regrain_watchdog.policy.search.packing import gpu_parts
+from regrain_watchdog.policy.search.problem import NoPlanError
+
+
+def check_room(space: Space) -> None:
+    """Raise NoPlanError where some stage finds no room on the node even as the only one."""
+    problem = space.problem
+    for place, name in enumerate(space.dag.stages):
+        kind = space.kind(1 << place)
+        if kind is None:
+            _refuse_unmeasured(space, place)
+            continue
+        group = space.group(1 << place, Option(kind.levels[0], 1, 0.0, 1))
+        held = memory(group, problem.app.profile)
+        if held > problem.node.memory:
+            raise NoPlanError(
+                f"stage {name} needs {held >> 20} MiB of memory, the node has {problem.node.memory >> 20}"
+            )
+        if group.cpu > problem.node.cores:
+            raise NoPlanError(f"stage {name} needs {group.cpu:g} cores, the node has {problem.node.cores:g}")
+        for part in gpu_parts(group, problem.app.profile):
+            largest = max(card.memory for card in problem.node.cards)
+            if part.memory > largest:
+                raise NoPlanError(
+                    f"stage {name} needs {part.memory >> 20} MiB of a GPU, the node's largest has {largest >> 20}"
+                )
+
+
+def _refuse_unmeasured(space: Space, stage: int) -> None:
+    name = space.dag.stages[stage]
+    if space.on_gpu(stage) and not space.problem.node.cards:
+        raise NoPlanError(f"stage {name} needs a GPU, the node has none")
+    measured = space.problem.times[name].shares
+    limits = space.problem.limits
+    allowed = limits.shares if space.on_gpu(stage) else limits.cores
+    what = "shares of a GPU" if space.on_gpu(stage) else "cores"
+    raise NoPlanError(
+        f"stage {name} was measured with {measured[0]:g} to {measured[-1]:g} {what}; plans may give it "
+        f"{', '.join(f'{one:g}' for one in allowed)}"
+    )
