@@ -213,8 +213,9 @@ class Bench:
             mine = [again(job) for job in batch]
             timing = self._executor.call(ask.stage, mine)
             failed = next((job.error for job in mine if job.error is not None), None)
-            if failed is not None:
-                raise RefusedError(f"stage {ask.stage!r} fails on {ask.batch} at once: {sentence(failed)}")
+            why = sentence(failed) if failed is not None else "each alone they pass"
+            if failed is not None or timing.calls > 1:
+                raise RefusedError(f"stage {ask.stage!r} fails on {ask.batch} at once: {why}")
             return timing.seconds, timing.leased
 
         return self._laps(lap, ask.limit, ask.error).timed(self._most_held())
