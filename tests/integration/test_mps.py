@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def daemon(tmp_path, monkeypatch):
     return binary
 
 
-def test_a_replica_that_hangs_is_terminated_by_the_daemon_while_it_lives(serve, daemon, tmp_path):
+def test_a_replica_that_hangs_is_terminated_by_the_daemon_while_it_lives(serve, daemon, tmp_path, until):
     served = serve(tmp_path / "app.py", "--gpus", "mps")
     pid, percentage = served.call(seconds=0.0).text.split()
 
@@ -71,7 +72,10 @@ def test_a_replica_that_hangs_is_terminated_by_the_daemon_while_it_lives(serve, 
 
     assert percentage == "50"
     assert after != pid
-    assert f"terminate_client 8 {pid} True" in (daemon.parent / "asked").read_text().split("\n")
+    asked = daemon.parent / "asked"
+    until(lambda: f"terminate_client 8 {pid}" in asked.read_text(), "the daemon was asked to terminate it")
+    assert f"terminate_client 8 {pid} True" in asked.read_text().split("\n")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "it is killed")
 
 
 def test_where_the_daemon_has_ended_a_new_replica_serves_in_turns(serve, daemon, tmp_path):
