@@ -1,6 +1,8 @@
 """Apps on MIG instances, over stand-ins for NVIDIA's libraries: each replica sees an instance of its own."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -88,6 +90,30 @@ def test_each_replica_sees_the_smallest_instance_that_has_room_for_it_and_has_it
         [("slices/large", 1.0)],
     ]
     assert [gpu["usage"][0]["grants"] > 0 for gpu in (one, two)] == [True, True]
+
+
+@pytest.fixture
+def shared(cut, tmp_path):
+    """Serve the arbiters of the instances for several apps; their folder."""
+    folder = tmp_path / "gpus"
+    command = [sys.executable, "-m", "regrain_watchdog.cli", "gpu", "serve", "--gpus", "mig"]
+    with subprocess.Popen([*command, "--folder", str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline() for _ in range(2)]
+        assert "gpu0.sock: MIG-1, 16 SMs, 16 GiB" in said[0], said
+        yield folder
+        process.terminate()
+
+
+def test_an_instance_that_an_app_has_is_no_other_apps(serve, attempt, cut, shared, tmp_path):
+    flags = ("--gpus", "mig", "--grain", "fine", "--gpu-folder", str(shared))
+    assert serve(cut, *flags).call(text="a").text == "aMIG-1MIG-2"
+    other = tmp_path / "other.py"
+    other.write_text(APP.replace('"slices"', '"others"'))
+
+    refused = attempt(other, *flags)
+
+    assert refused.ended() == 2
+    assert "there are left: GPU 0 (MIG-1) 15360 MiB and 0 of its SMs" in refused.output
 
 
 @pytest.mark.parametrize(
