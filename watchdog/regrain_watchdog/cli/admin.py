@@ -47,7 +47,10 @@ class Replica(Struct, frozen=True, kw_only=True):
 
 
 class GroupStatus(Struct, frozen=True, kw_only=True):
-    """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds; `state` "" or "crash-loop"."""
+    """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds; `state` "" or "crash-loop".
+
+    `cpu` cores and `gpu`, a share of one, are what each replica may use.
+    """
 
     name: str
     stages: list[str]
@@ -56,6 +59,8 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     queue: int = 0
     max_size: int = 1
     max_wait: float = 0.0
+    cpu: float = 1.0
+    gpu: float = 0.0
 
 
 class LoadStatus(Struct, frozen=True, kw_only=True):

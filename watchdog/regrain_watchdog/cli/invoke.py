@@ -84,7 +84,7 @@ def command(
     if sample == bool(body is not None or params):
         raise SpecError("say what to send: BODY, --param name=value, or --sample alone")
     base, target = addresses(url, app)
-    sent = _sample(base) if sample else request.read(body, params, content_type)
+    sent = sample_of(base) if sample else request.read(body, params, content_type)
     began = time.monotonic()
     with working(f"waiting for {target}"):
         response = _post(target, sent, accept, timeout)
@@ -105,7 +105,8 @@ def addresses(url: str, app: str) -> tuple[str, str]:
     return base, f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def _sample(base: str) -> Body:
+def sample_of(base: str) -> Body:
+    """Return an app's own sample; SpecError if it has none."""
     manifest = admin.get(base, "/manifest", Manifest)
     if manifest.sample is None:
         raise SpecError(

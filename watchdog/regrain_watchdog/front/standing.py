@@ -62,6 +62,8 @@ def standing(function: Function) -> dict[str, object]:
         "queue": len(function),
         "max_size": function.group.max_size,
         "max_wait": function.group.max_wait,
+        "cpu": function.group.cpu,
+        "gpu": function.group.gpu.fraction if function.group.gpu is not None else 0.0,
     }
 
 

@@ -150,6 +150,17 @@ def offered(scenario: Scenario, name: str) -> Offered:
     return Offered(Arrivals(times.at, np.zeros(count) if sizes is None else sizes, widths, span), chosen)
 
 
+def notes(scenario: Scenario) -> list[str]:
+    """Return what is to be known of the traces that a scenario replays: gaps, for one."""
+    traces = [
+        phase.process.trace
+        for app in scenario.apps.values()
+        for phase in app.load
+        if isinstance(phase.process, Replay)
+    ]
+    return [f"{trace.file}: {note}" for trace in traces for note in trace.read().notes]
+
+
 def _chosen(
     app: AppScenario,
     lengths: NDArray[np.float64],

@@ -1,0 +1,147 @@
+"""Send the loads of some apps, take down what the apps reserve meanwhile, and report what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from regrain.errors import RegrainError
+from regrain_watchdog.cli import admin
+from regrain_watchdog.cli.admin import GroupStatus, Status
+from regrain_watchdog.cli.course import Course
+from regrain_watchdog.cli.loadline import LoadLine
+from regrain_watchdog.load.drive import Limits, Sent, run
+from regrain_watchdog.load.report import AppReport, Report, judge, results, summarise
+from regrain_watchdog.load.spend import Held
+from regrain_watchdog.words import duration
+
+LOOK = 1.0
+"""Seconds between two looks at what the apps reserve."""
+BEHIND = 0.01
+"""Seconds of lateness of this generator, at its 99th percentile, from which the report says so."""
+LIVE: Literal["live"] = "live"
+
+
+class NoAnswerError(RegrainError):
+    """No request of a load was answered."""
+
+
+def live(
+    courses: Sequence[Course],
+    limits: Limits,
+    seconds: float,
+    *,
+    scenario: str,
+    seed: int,
+    notes: Sequence[str],
+) -> Report:
+    """Send all loads at once and return what came of them.
+
+    Args:
+        courses: the apps and their loads.
+        limits: of connections and time.
+        seconds: that requests arrive.
+        scenario: the file that says so, or "".
+        seed: by which it was drawn.
+        notes: what a reader of the report should know.
+
+    Raises:
+        NoAnswerError: not one request was answered; it says why.
+    """
+    jobs = list(
+        heapq.merge(*(course.jobs(place) for place, course in enumerate(courses)), key=lambda job: job.at)
+    )
+    began, start = time.time(), time.monotonic()
+    with LoadLine(seconds, len(jobs)) as line:
+
+        def done(sent: Sent) -> None:
+            course = courses[sent.target]
+            course.sent.append(sent)
+            line.add(judge(sent, course.slo.latency if course.slo is not None else None), sent.latency)
+
+        async def watch() -> None:
+            while True:
+                await asyncio.gather(
+                    *(asyncio.to_thread(_look, course, start) for course in courses if course.base)
+                )
+                await asyncio.sleep(LOOK)
+
+        whole = run(jobs, [course.target for course in courses], limits, done, watch)
+    took = time.monotonic() - start
+    _check(courses)
+    return Report(
+        source=LIVE,
+        began=began,
+        took=took,
+        scenario=scenario,
+        seed=seed,
+        duration=seconds,
+        interrupted=not whole,
+        notes=(*notes, *_remarks(courses)),
+        apps=tuple(_told(course, seconds if whole else min(took, seconds)) for course in courses),
+    )
+
+
+def _told(course: Course, seconds: float) -> AppReport:
+    slo = course.slo.latency if course.slo is not None else None
+    return summarise(
+        course.name,
+        results(course.sent, slo),
+        seconds,
+        slo=slo,
+        attainment=course.slo.attainment if course.slo is not None else None,
+        spending=course.meter.spending,
+        grains=course.meter.grains,
+        sent=course.sent,
+    )
+
+
+def _check(courses: Sequence[Course]) -> None:
+    """Raise NoAnswerError where nobody answered."""
+    for course in courses:
+        errors = Counter(sent.error for sent in course.sent)
+        if course.sent and not any(sent.status or sent.error == "interrupted" for sent in course.sent):
+            (reason, _), *_ = errors.most_common(1)
+            where = f"{course.target.host}:{course.target.port}"
+            raise NoAnswerError(
+                f"{course.name}: none of {len(course.sent)} requests to {where} was answered: {reason}"
+            )
+
+
+def _remarks(courses: Sequence[Course]) -> list[str]:
+    """Say what a reader should know of how it was measured."""
+    remarks = [
+        f"{course.name}: cost unknown: {course.meter.lacking}" for course in courses if course.meter.lacking
+    ]
+    late = sorted(sent.late for course in courses for sent in course.sent)
+    if late and late[len(late) * 99 // 100] > BEHIND:
+        behind = duration(late[len(late) * 99 // 100])
+        remarks.append(
+            f"this generator was up to {behind} late (p99); latencies hold that: use less load or more cores"
+        )
+    return remarks
+
+
+def _look(course: Course, start: float) -> None:
+    """Take down what an app reserves now; if it cannot be asked, what was seen last goes on."""
+    try:
+        status = admin.get(course.base, "/status", Status)
+    except admin.AdminError:
+        return
+    course.meter.take(time.monotonic() - start, status.grain, [_held(group) for group in status.groups])
+
+
+def _held(group: GroupStatus) -> Held:
+    own = [replica for replica in group.replicas if not replica.guest]
+    return Held(
+        stages=tuple(group.stages),
+        max_size=group.max_size,
+        replicas=len(own),
+        cpu=group.cpu,
+        gpu=group.gpu,
+        memory=sum(replica.memory for replica in own),
+    )

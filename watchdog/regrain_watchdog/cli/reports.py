@@ -1,0 +1,74 @@
+"""Show and write what came of a load, run or simulated, and hold it against what another report says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from regrain.errors import SpecError
+from regrain_watchdog.cli import tables
+from regrain_watchdog.cli.main import FAILED, INTERRUPTED
+from regrain_watchdog.load import draw
+from regrain_watchdog.load.report import Report, dumps, loads
+from regrain_watchdog.picture.svg import png
+from regrain_watchdog.words import share
+
+WRITERS: dict[str, Callable[[Sequence[Report]], bytes]] = {
+    ".json": lambda reports: dumps(reports[0]),
+    ".html": lambda reports: draw.page(reports).encode(),
+    ".svg": lambda reports: draw.picture(reports).encode(),
+    ".png": lambda reports: png(draw.picture(reports)),
+}
+"""How a report is written, by the ending of the file's name."""
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def outputs(command: Command) -> Command:
+    """Give a command the options -o and --against."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    text = "A report (.json) to hold this one against."
+    command = click.option("--against", type=path, help=text)(command)
+    text = f"Write the report there: {', '.join(WRITERS)}. Repeatable."
+    return click.option("-o", "--output", "files", multiple=True, type=path, help=text)(command)
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Raise SpecError for files that a report cannot be written to, before anything is run for it."""
+    for file in files:
+        if file.suffix not in WRITERS:
+            raise SpecError(f"{file}: a report is written as {', '.join(WRITERS)}")
+        if not file.absolute().parent.is_dir():
+            raise SpecError(f"{file}: there is no folder {file.absolute().parent}")
+
+
+def read_other(file: Path | None) -> list[Report]:
+    """Return the report that another one is to be held against; none without a file."""
+    return [loads(file.read_bytes())] if file is not None else []
+
+
+def finish(report: Report, other: Sequence[Report], files: Sequence[Path], fail_under: float | None) -> int:
+    """Show a report and write it to files; return the exit code that follows from it."""
+    reports = [report, *other]
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    for beside in draw.by_app(reports):
+        head, body = draw.rows(beside)
+        table = tables.table(beside[0][1].app, *head[1:])
+        for row in body:
+            table.add_row(*row)
+        tables.show(table)
+    for file in files:
+        file.write_bytes(WRITERS[file.suffix](reports))
+        click.echo(f"wrote {file}", err=True)
+    below = [app for app in report.apps if fail_under is not None and not (app.hit_rate or 0.0) >= fail_under]
+    for app in below:
+        click.echo(
+            f"regrain: {app.app}: hit rate {share(app.hit_rate)}, asked for {share(fail_under)}", err=True
+        )
+    if report.interrupted:
+        return INTERRUPTED
+    return FAILED if below else 0

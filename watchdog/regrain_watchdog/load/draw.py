@@ -1,0 +1,140 @@
+"""A report as pictures and as a page that needs nothing else; one report, or two side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+
+from regrain_watchdog.load.report import SHARES, AppReport, Bin, Report, gaps
+from regrain_watchdog.picture.chart import Panel, Point, svg
+from regrain_watchdog.words import duration, share
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;max-width:920px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:1rem 0}
+th,td{text-align:left;padding:.25rem 1.2rem .25rem 0;border-bottom:1px solid #e5e7eb;font-variant-numeric:tabular-nums}
+svg{max-width:100%;height:auto}.note{color:#92400e}"""
+
+
+def picture(reports: Sequence[Report]) -> str:
+    """Return one SVG with the panels of every app; of two reports, with the lines of both."""
+    return svg([panel for app in by_app(reports) for panel in panels([report for _, report in app])])
+
+
+def page(reports: Sequence[Report]) -> str:
+    """Return a report as HTML, with tables and pictures in it."""
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f"<title>Regrain load</title><style>{STYLE}</style></head><body><h1>{escape(_title(reports))}</h1>",
+    ]
+    parts += [f'<p class="note">{escape(note)}</p>' for report in reports for note in report.notes]
+    for app in by_app(reports):
+        parts.append(f"<h2>{escape(app[0][1].app)}</h2>")
+        parts.append(_table(*rows(app)))
+        parts.append(svg(panels([report for _, report in app])))
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def rows(app: Sequence[tuple[Report, AppReport]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of one app: what each report says, and how far the second is from the first."""
+    head = ["", *(report.source for report, _ in app)]
+    told = [_facts(one) for _, one in app]
+    made = [[name, *(facts[name] for facts in told)] for name in told[0]]
+    if len(app) == 2:
+        head.append("gap")
+        apart = {name: _gap(name, *pair) for name, pair in gaps(app[0][1], app[1][1]).items()}
+        made = [[*row, apart.get(row[0], "")] for row in made]
+    return head, made
+
+
+def panels(apps: Sequence[AppReport]) -> list[Panel]:
+    """Return what is drawn of an app: over time its load, hit rate, latency and cost, and how latencies are spread."""
+
+    def over_time(title: str, *kinds: tuple[str, Callable[[Bin], float | None]], top: float = 0.0) -> Panel:
+        lines = {_name(apps, app, name): list(_line(app, value)) for app in apps for name, value in kinds}
+        return Panel(title=title, lines=lines, unit="s", least_top=top)
+
+    title = apps[0].app
+    made = [
+        over_time(f"{title}: requests a second", ("offered", lambda bin_: bin_.rate)),
+        over_time(f"{title}: hit rate", ("hit rate", lambda bin_: bin_.hit_rate), top=1.0),
+        over_time(
+            f"{title}: latency in ms",
+            ("p50", lambda bin_: _milliseconds(bin_.p50)),
+            ("p95", lambda bin_: _milliseconds(bin_.p95)),
+        ),
+    ]
+    if any(app.cost is not None for app in apps):
+        made.append(over_time(f"{title}: dollars an hour reserved", ("cost", lambda bin_: bin_.cost)))
+    spread = {
+        _name(apps, app, "answers"): [
+            (1000 * value, part) for value, part in zip(app.distribution, SHARES, strict=False)
+        ]
+        for app in apps
+    }
+    made.append(Panel(title=f"{title}: share of answers within", lines=spread, unit="ms", least_top=1.0))
+    return made
+
+
+def by_app(reports: Sequence[Report]) -> Iterator[list[tuple[Report, AppReport]]]:
+    """Yield, for each app of the first report, what every report that has it says of it."""
+    for app in reports[0].apps:
+        yield [(report, one) for report in reports for one in report.apps if one.app == app.app]
+
+
+def _title(reports: Sequence[Report]) -> str:
+    first = reports[0]
+    sources = " beside ".join(report.source for report in reports)
+    return (
+        f"Load, {sources}: {first.scenario or ', '.join(app.app for app in first.apps)}, {first.duration:g} s"
+    )
+
+
+def _facts(app: AppReport) -> dict[str, str]:
+    missed = {name: count for name, count in app.outcomes.items() if count and name != "hit"}
+    objective = (
+        f" of {share(app.attainment)} within {duration(app.slo)}" if app.slo and app.attainment else ""
+    )
+    cost = app.cost.per_thousand if app.cost is not None else None
+    return {
+        "hit rate": share(app.hit_rate) + objective,
+        "requests": f"{app.offered}, {app.rate:.1f}/s",
+        "not hit": ", ".join(f"{count} {name}" for name, count in missed.items()) or "none",
+        **{name: duration(app.latency.get(name)) for name in ("p50", "p95", "p99", "max")},
+        "throughput": f"{app.throughput:.1f}/s",
+        "cost of 1,000": "unknown" if cost is None else f"${cost:.4f}",
+        "generator late": duration(app.lateness.p99) + " (p99)" if app.lateness is not None else "-",
+        "grain": " → ".join(grain for _, grain in app.grains) or "unknown",
+    }
+
+
+def _gap(name: str, one: float | None, other: float | None) -> str:
+    """Say how far the second is from the first: in points where they are shares, else in percent."""
+    if one is None or other is None:
+        return ""
+    if name == "hit rate":
+        return f"{100 * (other - one):+.1f} points"
+    return f"{100 * (other / one - 1):+.1f} %" if one else ""
+
+
+def _name(apps: Sequence[AppReport], app: AppReport, name: str) -> str:
+    return name if len(apps) == 1 else f"{name}, {'this' if app is apps[0] else 'other'}"
+
+
+def _line(app: AppReport, value: Callable[[Bin], float | None]) -> Iterator[Point]:
+    """Yield the points of a line, each in the middle of its stretch."""
+    begins = [bin_.begin for bin_ in app.course]
+    half = (begins[1] - begins[0]) / 2 if len(begins) > 1 else 0.5
+    for bin_ in app.course:
+        told = value(bin_)
+        yield bin_.begin + half, math.nan if told is None else told
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _table(head: list[str], body: list[list[str]]) -> str:
+    lines = ["<table><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
+    return "\n".join([*lines, "</table>"])

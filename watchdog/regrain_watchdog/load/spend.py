@@ -1,0 +1,94 @@
+"""What a running app reserves, seen from outside once in a while, times its price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from regrain.cards import Card
+from regrain.plan import GpuShare, Group, Plan
+from regrain_watchdog.load.report import Spending
+from regrain_watchdog.policy import cost
+from regrain_watchdog.policy.cost import Prices
+from regrain_watchdog.policy.profile import Profile, StageProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A group as it runs.
+
+    Attributes:
+        stages: of it. max_size: units of a dispatch at most.
+        replicas: that it has, those that start or end included.
+        cpu: cores of each. gpu: share of each, 0 without one. memory: bytes that they hold together.
+    """
+
+    stages: tuple[str, ...]
+    max_size: int
+    replicas: int
+    cpu: float
+    gpu: float
+    memory: int
+
+
+@dataclass(slots=True)
+class Meter:
+    """Takes down what an app reserves.
+
+    Attributes:
+        prices: by which it is paid for.
+        card: the type of the node's GPUs; None where that is not known.
+        profile: the app's; None where there is none. Then replicas are priced by the memory that they are seen to hold.
+        at, rates: seconds, and dollars a second from then on.
+        grains: (second, grain) of each that was seen.
+        lacking: why the cost is not known; "" if it is.
+    """
+
+    prices: Prices
+    card: Card | None
+    profile: Profile | None
+    at: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    grains: list[tuple[float, str]] = field(default_factory=list)
+    lacking: str = "no running app told what it reserves"
+
+    def take(self, at: float, grain: str, groups: Sequence[Held]) -> None:
+        """Take down what is reserved at a second."""
+        if not self.grains or self.grains[-1][1] != grain:
+            self.grains.append((at, grain))
+        unknown = [
+            stage
+            for group in groups
+            for stage in group.stages
+            if self.profile and stage not in self.profile.stages
+        ]
+        if unknown:
+            self.lacking = f"the profile lacks stage {unknown[0]}"
+        elif self.card is None and any(group.gpu for group in groups):
+            self.lacking = "the price of its GPUs is not known: name them in a scenario"
+        else:
+            self.lacking = ""
+            self.at.append(at if self.at else 0.0)
+            self.rates.append(sum(self._rate(group) for group in groups))
+
+    @property
+    def spending(self) -> Spending | None:
+        """What was reserved over time; None where it is not known for all of it."""
+        return None if self.lacking else Spending(at=self.at, rate=self.rates, request=self.prices.request)
+
+    def _rate(self, held: Held) -> float:
+        if not held.replicas:
+            return 0.0
+        group = Group(
+            stages=held.stages,
+            replicas=held.replicas,
+            max_size=held.max_size,
+            cpu=held.cpu,
+            gpu=GpuShare(fraction=held.gpu) if held.gpu else None,
+        )
+        profile = self.profile or Profile(
+            app="",
+            stages={stage: StageProfile(digest="", points=(), on_gpu=held.gpu > 0) for stage in held.stages},
+            resident=held.memory // held.replicas,
+        )
+        return cost.rate(Plan((group,)), profile, self.prices, self.card)
