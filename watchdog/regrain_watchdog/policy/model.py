@@ -89,14 +89,16 @@ class Pool:
         cards: shares that they may hold at once, by card; a dispatch never spans cards. Where each replica has its own
             share, one entry of as much as all take.
         load: seconds until a replica more serves.
-        lease: seconds that a dispatch is longer by if its lease is of another size than the one before on its replica;
-            0 where all are alike.
+        lease: seconds by which a dispatch that takes a share is longer, unless the request before it on its replica was
+            the same, took as much, and nothing else waits; 0 where each replica has its own share.
+        skips: whether a dispatch that fits passes a more urgent one that does not; if not, the share is kept for that.
     """
 
     servers: int
     cards: tuple[float, ...]
     load: float = 0.0
     lease: float = 0.0
+    skips: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

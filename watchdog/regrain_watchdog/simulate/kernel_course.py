@@ -1,0 +1,99 @@
+"""What the stations of a plan expect of each other, and who is let in: front/course.py over arrays."""
+
+from __future__ import annotations
+
+from regrain_watchdog.simulate import kernel_line as line
+from regrain_watchdog.simulate import rows
+from regrain_watchdog.simulate.compiled import compiled
+from regrain_watchdog.simulate.decisions import (
+    REFRESH,
+    admits,
+    at_once,
+    belief,
+    fill_remaining,
+    safe,
+    units_together,
+    wait,
+)
+from regrain_watchdog.simulate.rows import Memory
+from regrain_watchdog.simulate.state import MAX_QUEUE
+
+
+@compiled
+def look(s: Memory, number: int, now: float) -> None:
+    """Work out anew what the stations of a plan have before them, unless that was done just now."""
+    plan = rows.plans(s)[number]
+    if now - plan.looked <= REFRESH:
+        return
+    plan.looked = now
+    first, last = plan.first, plan.last
+    after = rows.after(s)[first:last]
+    for row in range(first, last):
+        known = rows.learned(s)[rows.stations(s)[row].learned]
+        rows.costs(s)[row] = known.mean * belief(known.seen, now)
+    fill_remaining(rows.expected(s)[first:last], rows.costs(s)[first:last], after)
+    for row in range(first, last):
+        known = rows.learned(s)[rows.stations(s)[row].learned]
+        rows.costs(s)[row] = safe(known.mean, known.deviation) * belief(known.seen, now)
+    fill_remaining(rows.safe(s)[first:last], rows.costs(s)[first:last], after)
+
+
+@compiled
+def is_let_in(s: Memory, number: int, now: float) -> bool:
+    """Whether a request that comes now is let in to a plan."""
+    plan = rows.plans(s)[number]
+    if plan.in_flight >= rows.counts(s)[MAX_QUEUE] and plan.resting >= rows.counts(s)[MAX_QUEUE]:
+        return False
+    for row in range(plan.first, plan.last):
+        if line.waiting(s, row):
+            ahead, left = _ahead(s, number, now)
+            return admits(ahead, left, plan.slo, False)
+    return True
+
+
+@compiled
+def _ahead(s: Memory, number: int, now: float) -> tuple[float, float]:
+    """Return the seconds that a request would wait on its way, and those that it takes itself."""
+    plan = rows.plans(s)[number]
+    first, last = plan.first, plan.last
+    look(s, number, now)
+    left = alone = 0.0
+    waits = False
+    for row in range(first, last):
+        if _is_entry(s, row):
+            left = max(left, rows.safe(s)[row])
+            alone = max(alone, rows.expected(s)[row])
+        seconds = _wait(s, row)
+        waits = waits or seconds > 0.0
+        known = rows.learned(s)[rows.stations(s)[row].learned]
+        rows.costs(s)[row] = seconds + known.mean * belief(known.seen, now)
+    if not waits:
+        return 0.0, left
+    whole = rows.whole(s)[first:last]
+    fill_remaining(whole, rows.costs(s)[first:last], rows.after(s)[first:last])
+    longest = 0.0
+    for row in range(first, last):
+        if _is_entry(s, row):
+            longest = max(longest, whole[row - first])
+    return max(0.0, longest - alone), left
+
+
+@compiled
+def _is_entry(s: Memory, row: int) -> bool:
+    return bool(rows.stations(s)[row].wholes + rows.stations(s)[row].eaches == 0)
+
+
+@compiled
+def _wait(s: Memory, row: int) -> float:
+    """Return the seconds until a server would be free for a unit that came now to a station."""
+    station = rows.stations(s)[row]
+    pool = rows.pools(s)[station.pool]
+    waiting = line.waiting(s, row)
+    if pool.serving == 0 or (waiting == 0 and pool.idle > 0):
+        return 0.0
+    serving = pool.serving
+    if pool.is_fluid:
+        serving = at_once(serving, rows.cards(s)[station.pool, : pool.cards], station.take)
+    known = rows.learned(s)[station.learned]
+    timely = station.waiting  # all of them have an earlier deadline than who comes now
+    return wait(timely, units_together(known.unit_service, station.max_size), serving, known.service)
