@@ -23,6 +23,7 @@ from regrain.answers import sentence
 from regrain.app import App
 from regrain.errors import LoadError, RegrainError
 from regrain.manifest import Manifest
+from regrain_runtime import reach
 
 ENTRY_FILES = ("app.py", "handler.py")
 """What is looked for when the user names a folder."""
@@ -48,12 +49,19 @@ def load(target: str) -> App:
 
 
 def manifest(app: App, target: str) -> Manifest:
-    """Return the manifest of an app that was loaded; its digest covers all of the code beside the module."""
+    """Return the manifest of an app that was loaded; its digest covers all of the code beside the module.
+
+    That of a stage covers what it reaches of that code (regrain_runtime.reach).
+    """
     found = app.manifest()
+    own = _own_files(target)
     digest = hashlib.sha256(found.digest.encode())
-    for path in _own_files(target):
+    for path in own:
         digest.update(path.read_bytes())
-    return structs.replace(found, digest=digest.hexdigest()[:16])
+    stages = tuple(
+        structs.replace(spec, digest=reach.digest(app.stages[spec.name], own)) for spec in found.stages
+    )
+    return structs.replace(found, stages=stages, digest=digest.hexdigest()[:16])
 
 
 def preload() -> None:

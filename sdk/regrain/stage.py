@@ -66,6 +66,11 @@ class Stage(Generic[P, R]):
             self._body = self.build()
         return self._body
 
+    @property
+    def source(self) -> Callable[..., object]:
+        """The function or class that was declared."""
+        return self._declared.source
+
     def build(self) -> Callable[..., object]:
         """Return what a replica runs: a fresh object of the class, or the function."""
         return self._declared.build()
