@@ -1,8 +1,9 @@
 """Measure what a GPU lease costs, how soon a dead holder's is had by the next, and whether weights are kept.
 
-No GPU is needed: a kernel is a timed hold. A grant (ask, and the lease is there) is held against a ping-pong over the
-same kind of socket, with the same event loop, in the same language. Each trial of a death has a new holder, killed
-while another waits. The weights are those of three processes that hold the whole device for 20 ms at a time.
+No GPU is needed. Through the product: three apps with weights 3:1:1 on one emulated card (`regrain gpu serve`, `regrain
+run` each), called without a pause, and replicas of theirs that are killed while they hold it. By the product's client
+alone: a grant (ask, and the lease is there) against a ping-pong over the same kind of socket, with the same event loop,
+in the same language; three processes that renew; holders that are killed, one a trial, while another process waits.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.record import Results, arguments, progress
-from regrain.wire.lease import Share
+from benchmarks import processes
+from benchmarks.record import Record, Results, arguments, progress
+from benchmarks.shared_card import SharedCard, shared
+from regrain.wire.lease import Hold, Share, Status
+from regrain_runtime.emulated.hold import hold
 from regrain_runtime.gpu.client import Client
 from regrain_watchdog.gpu.limits import Device, Limits
-from regrain_watchdog.gpu.operate import look
+from regrain_watchdog.gpu.operate import look, recall
 from regrain_watchdog.gpu.server import Server
 
 SMS, QUANTUM = 80, 0.02
@@ -32,35 +36,49 @@ WEIGHTS = {"heavy": 3.0, "light": 1.0, "other": 1.0}
 WARM_UP, TRIPS, TRIALS = 200, 3000, 100
 SOON = 0.02
 PACKET = 64
+REPLICAS = (1, 2)
+"""Of each app: with one, it is not among those that wait at the moment its own lease ends."""
+WARM = 1.0
+"""Seconds that apps are called before their shares are counted."""
+PATIENCE = 60.0
+"""Seconds in which the next lease must have been granted, and a killed replica's successor be there."""
 
 
 def main() -> None:
-    parser = arguments("arbiter", __doc__ or "", rounds=5, seconds=20.0)
-    options = parser.parse_args()
+    options = arguments("arbiter", __doc__ or "", rounds=5, seconds=20.0).parse_args()
     results = Results.open("arbiter", options)
     trials = 20 if options.short else TRIALS
     for turn in range(options.rounds):
         if not results.has(kind="grant", round=turn):
             results.add({"kind": "grant", "round": turn, **_grant()})
-        if not results.has(kind="weights", round=turn):
-            results.add({"kind": "weights", "round": turn, **_weights(options.seconds)})
+        if not results.has(kind="processes", round=turn):
+            results.add({"kind": "processes", "round": turn, **_weights(options.seconds)})
+        for replicas in REPLICAS:
+            if not results.has(kind="apps", round=turn, replicas=replicas):
+                found = _apps(replicas, options.seconds, options.seed + turn)
+                results.add({"kind": "apps", "round": turn, "replicas": replicas, **found})
     if not results.has(kind="death"):
         results.add({"kind": "death", **_deaths(trials)})
+    if not results.has(kind="replica death"):
+        results.add({"kind": "replica death", **_replica_deaths(trials, options.seed)})
     _bars(results)
 
 
 def _bars(results: Results) -> None:
     results.bar("grant, times a ping-pong", results.median("ratio", kind="grant"), at_most=10)
-    results.bar(
-        "share of deaths with the next grant within 20 ms",
-        results.median("soon", kind="death"),
-        at_least=0.95,
-    )
-    results.bar("3:1:1, largest deviation", max(results.values("deviation", kind="weights")), at_most=0.05)
-    results.bar("3:1:1, utilisation", results.median("utilisation", kind="weights"), at_least=0.95)
+    for kind in ("death", "replica death"):
+        name = f"{kind}: share with the next grant within 20 ms"
+        results.bar(name, results.median("soon", kind=kind), at_least=0.95)
+    for name, key in (
+        ("three processes", {"kind": "processes"}),
+        ("three apps of two replicas", {"kind": "apps", "replicas": 2}),
+    ):
+        worst = max(results.values("deviation", **key), default=float("nan"))
+        results.bar(f"3:1:1, {name}, largest deviation", worst, at_most=0.05)
+        results.bar(f"3:1:1, {name}, utilisation", results.median("utilisation", **key), at_least=0.95)
 
 
-def _grant() -> dict[str, object]:
+def _grant() -> Record:
     """Take turns, so that a noisy moment is in both."""
     with _folder() as folder, _arbiter(folder) as path, _process(_echo, folder / "echo.sock"):
         client = Client(path, "bench", Share())
@@ -81,7 +99,7 @@ def _grant() -> dict[str, object]:
     return {"ping_us": ping * 1e6, "grant_us": grant * 1e6, "p99_us": tail * 1e6, "ratio": grant / ping}
 
 
-def _deaths(trials: int) -> dict[str, object]:
+def _deaths(trials: int) -> Record:
     with _folder() as folder, _arbiter(folder) as path:
         times = []
         waiter_in, orders = os.pipe()
@@ -101,39 +119,93 @@ def _deaths(trials: int) -> dict[str, object]:
                 os.close(holding)
                 if trial % 25 == 24:
                     progress(f"{trial + 1} deaths")
-    soon = sum(each <= SOON for each in times) / len(times)
+    return _soon(times)
+
+
+def _replica_deaths(trials: int, seed: int) -> Record:
+    """Kill replicas of apps while they hold the card; the next lease is another's, as the arbiter's history has it."""
+    times: list[float] = []
+    with shared(WEIGHTS, replicas=2, seed=seed) as card:
+        while len(times) < trials:
+            found = processes.until(card.status, _crowded, PATIENCE)
+            holder = next((member.pid for member in found.members if member.sms), 0)
+            if not _crowded(found):
+                raise RuntimeError(f"not all replicas came back within {PATIENCE:g} s: {found.members}")
+            start = time.monotonic()
+            os.kill(holder, signal.SIGKILL)
+            granted = _granted(card, holder, start)
+            if granted is not None:
+                times.append(granted - start)
+                if len(times) % 25 == 0:
+                    progress(f"{len(times)} deaths of replicas")
+        statuses = {str(status): count for status, count in sorted(card.statuses.items())}
+    return {**_soon(times), "statuses": statuses}
+
+
+def _crowded(found: Status) -> bool:
+    """Whether all replicas are there, one holds the card, and another waits."""
+    return (
+        len(found.members) == 2 * len(WEIGHTS)
+        and any(m.sms for m in found.members)
+        and any(m.waiting for m in found.members)
+    )
+
+
+def _granted(card: SharedCard, holder: int, killed: float) -> float | None:
+    """Return when the first lease began after a process was killed; None if that one held none any more."""
+    time.sleep(2 * SOON)  # a look meanwhile would be in the arbiter's way
+
+    def after() -> tuple[list[Hold], list[float]]:
+        held = recall(card.path)
+        return held, sorted(one.start for one in held if one.start >= killed)
+
+    held, began = processes.until(after, lambda found: bool(found[1]), PATIENCE)
+    if not began:
+        raise RuntimeError(f"no lease was granted within {PATIENCE:g} s of a holder's death")
+    return began[0] if any(one.pid == holder and one.start <= killed <= one.end for one in held) else None
+
+
+def _soon(times: list[float]) -> Record:
     return {
-        "trials": trials,
+        "trials": len(times),
         "p50_ms": statistics.median(times) * 1e3,
         "max_ms": max(times) * 1e3,
-        "soon": soon,
+        "soon": sum(each <= SOON for each in times) / len(times),
     }
 
 
-def _weights(seconds: float) -> dict[str, object]:
+def _apps(replicas: int, seconds: float, seed: int) -> Record:
+    with shared(WEIGHTS, replicas=replicas, seed=seed) as card:
+        time.sleep(WARM)
+        found = _shares(card.had, seconds)
+    return {**found, "statuses": {str(status): count for status, count in sorted(card.statuses.items())}}
+
+
+def _weights(seconds: float) -> Record:
     with _folder() as folder, _arbiter(folder) as path, contextlib.ExitStack() as stack:
         for name, weight in WEIGHTS.items():
             stack.enter_context(_process(_work, path, name, weight))
         while len(look(path).members) < len(WEIGHTS):
             time.sleep(0.01)
-        before, start = _served(path), time.monotonic()
-        time.sleep(seconds)
-        after, wall = _served(path), time.monotonic() - start
-    had = {name: after[name] - before.get(name, 0.0) for name in WEIGHTS}
-    total, weights = sum(had.values()), sum(WEIGHTS.values())
-    off = max(abs(had[name] / total / (weight / weights) - 1) for name, weight in WEIGHTS.items())
-    return {**had, "deviation": off, "utilisation": total / (SMS * wall)}
+        return _shares(lambda: {one.name: one.sm_seconds for one in look(path).usage}, seconds)
 
 
-def _served(path: Path) -> dict[str, float]:
-    return {usage.name: usage.sm_seconds for usage in look(path).usage}
+def _shares(had: Callable[[], dict[str, float]], seconds: float) -> Record:
+    """Return the SM-seconds of each over some time, how far they are off the weights, and how busy the card was."""
+    before, start = had(), time.monotonic()
+    time.sleep(seconds)
+    after, wall = had(), time.monotonic() - start
+    each = {name: after[name] - before.get(name, 0.0) for name in WEIGHTS}
+    total, weights = sum(each.values()), sum(WEIGHTS.values())
+    off = max(abs(each[name] / total / (weight / weights) - 1) for name, weight in WEIGHTS.items())
+    return {**each, "deviation": off, "utilisation": total / (SMS * wall)}
 
 
 def _work(path: Path, name: str, weight: float) -> None:
     client = Client(path, name, Share(weight=weight))
     with client.lease(1.0, seconds=QUANTUM, timeout=60) as lease:
         while True:
-            time.sleep(QUANTUM)
+            hold(QUANTUM)
             lease.renew(timeout=60)
 
 
