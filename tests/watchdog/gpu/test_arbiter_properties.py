@@ -187,6 +187,7 @@ def workers(
 
 
 seeds = st.integers(0, 2**32)
+capped = shares(priority=st.just(0), ceiling=st.sampled_from([0.05, 0.2, 0.5, 1.0]))
 anything = shares(
     floor=st.sampled_from([0.0, 0.0, 0.1, 0.3]),
     ceiling=st.sampled_from([1.0, 1.0, 0.3, 0.6]),
@@ -251,11 +252,10 @@ def test_those_of_equal_width_and_weight_get_the_same_however_many_fit(them, see
     assert max(services) - min(services) <= 2 * 0.25 * SMS * quantum * (len(them) + 1)
 
 
-@given(workers(shares(priority=st.just(0), ceiling=st.sampled_from([0.05, 0.2, 0.5, 1.0]))), seeds)
+@given(workers(capped, overrun=st.sampled_from([0.0, 0.2])), seeds)
 @settings(max_examples=60, deadline=None)
 def test_ceilings_are_kept_over_any_time(them, seed):
-    limits = Limits(window=0.2)
-    world = World(them, limits, seed)
+    world = World(them, Limits(window=0.2), seed)
 
     world.run(3.0)
 
@@ -266,7 +266,8 @@ def test_ceilings_are_kept_over_any_time(them, seed):
             had = 0.0
             for since, end, sms in worker.held[first:]:
                 had += sms * (end - since)
-                most = worker.share.ceiling * SMS * (end - start + limits.window) + sms * worker.quantum
+                lease = sms * worker.quantum * (3 if worker.overrun else 1)
+                most = worker.share.ceiling * SMS * (end - start + world.limits.window) + lease
                 assert had <= most + 1e-6
 
 
@@ -316,13 +317,12 @@ def one_that_was_alone(draw: st.DrawFn) -> list[Worker]:
 @given(one_that_was_alone(), seeds)
 @settings(max_examples=25, deadline=None)
 def test_floors_are_kept_whatever_was_used_before(them, seed):
-    limits = Limits(window=0.2, reserve_after=0.05)
-    world = World(them, limits, seed)
+    world = World(them, Limits(window=0.2, reserve_after=0.05), seed)
 
     world.run(8.0)
 
     for worker in them:
-        lost = 2 * limits.window + 2 * 3 * sum(other.quantum for other in them)
+        lost = 2 * world.limits.window + 2 * 3 * sum(other.quantum for other in them)
         assert worker.had(4.0, 8.0) >= SMS * (worker.share.floor * 4.0 - lost) - 1e-6
 
 
