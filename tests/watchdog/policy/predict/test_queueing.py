@@ -27,7 +27,7 @@ def asked(*, servers=1, max_size=1, scatter=0.0, slope=0.0, max_wait=0.0):
 
 
 def law(rate, **options):
-    return station_law(asked(**options), np.array([rate]), ENDLESS, slo=0.5, budget=1.5)
+    return station_law(asked(**options), np.array([rate]), ENDLESS, slo=0.5, patience=1.5)
 
 
 def mean_wait(found):
@@ -84,14 +84,14 @@ def test_batches_fill_as_the_load_grows_so_that_a_station_bears_more():
 
 
 def test_phases_of_a_burst_that_a_station_cannot_bear_lose_what_is_too_much():
-    found = station_law(asked(), np.array([50.0, 200.0]), np.array([100.0, 100.0]), slo=1.0, budget=0.3)
+    found = station_law(asked(), np.array([50.0, 200.0]), np.array([100.0, 100.0]), slo=1.0, patience=0.3)
 
     assert found.lost[0] < 0.05
     assert found.lost[1] == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_burst_shorter_than_the_line_is_borne():
-    found = station_law(asked(), np.array([50.0, 200.0]), np.array([0.02, 0.01]), slo=1.0, budget=0.9)
+    found = station_law(asked(), np.array([50.0, 200.0]), np.array([0.02, 0.01]), slo=1.0, patience=0.9)
 
     assert found.lost.max() < 0.2
 

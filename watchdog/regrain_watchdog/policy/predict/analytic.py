@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.policy.deadline import MARGIN, remaining
+from regrain_watchdog.policy.admit import HEADROOM
+from regrain_watchdog.policy.deadline import remaining
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import Model
-from regrain_watchdog.policy.predict.demand import Demand, demand, key
+from regrain_watchdog.policy.model import PER_REQUEST, Model
+from regrain_watchdog.policy.predict.demand import Demand, demand, key, streamed
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.policy.predict.queueing import CELLS, StationLaw, station_law
 from regrain_watchdog.policy.predict.sojourn import Grid, compose
@@ -26,8 +27,6 @@ BUDGETS = 40
 """Steps of the objective to which the time that may be waited at a station is rounded, so that laws are found again."""
 KEPT = 4096
 """Laws that are kept for the plans to come."""
-DEVIATION = 0.8
-"""Mean absolute deviation over standard deviation, of a normal."""
 
 
 class Analytic:
@@ -45,7 +44,7 @@ class Analytic:
         """Return what is expected of a plan; there is no chance in it, so `seed` is not used."""
         del seed
         seen = self._seen(load)
-        asked = [self._demand(model, place, seen) for place in range(len(model.stations))]
+        asked = self._asked(model, seen)
         laws = self._all_laws(model, asked, seen)
         return _judged(model, seen, laws)
 
@@ -66,31 +65,57 @@ class Analytic:
             self._demands[wanted] = demand(station, pool.servers, model.sizes, seen)
         return self._demands[wanted]
 
+    def _asked(self, model: Model, seen: Traffic) -> list[Demand]:
+        """Return what requests ask of each station."""
+        asked: list[Demand] = []
+        for place, station in enumerate(model.stations):
+            one = self._demand(model, place, seen)
+            before = [asked[other] for other in station.after if model.stations[other].scope == station.scope]
+            if station.scope != PER_REQUEST and before:
+                one = self._streamed(one, max(before, key=lambda other: float(other.drain.max())))
+            asked.append(one)
+        return asked
+
+    def _streamed(self, asked: Demand, before: Demand) -> Demand:
+        wanted = id(asked), id(before)
+        if wanted not in self._demands:
+            self._demands[wanted] = streamed(asked, before)
+        return self._demands[wanted]
+
     def _all_laws(self, model: Model, asked: Sequence[Demand], seen: Traffic) -> list[StationLaw]:
-        """Return the stations' laws, the fullest first: what it has no room for is refused at the door for all."""
-        budget = _budget(model, asked)
-        fullness = [one.units * one.seconds[-1] / one.max_size / one.servers for one in asked]
-        rates = np.array(seen.process.rates)
-        stays = np.array(seen.process.stays)
+        """Return the stations' laws, the fullest last: the others see no more than it can do."""
+        rates, stays = np.array(seen.process.rates), np.array(seen.process.stays)
+        most = [one.servers * one.max_size / max(1e-12, one.units * one.seconds[-1]) for one in asked]
+        order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
+        patience = _patience(model, asked, rates)
+        weights = np.array(seen.process.weights)
         laws: dict[int, StationLaw] = {}
-        for place in sorted(range(len(asked)), key=lambda place: -fullness[place]):
-            wanted = id(asked[place]), rates.tobytes(), budget, model.slo
-            law = self._laws.get(wanted)
-            if law is None:
-                if len(self._laws) >= KEPT:
-                    self._laws.clear()
-                law = self._laws[wanted] = station_law(
-                    asked[place], rates, stays, slo=model.slo, budget=budget
-                )
-            laws[place] = law
-            rates = rates * (1.0 - law.lost)
+        for place in order:
+            bound = min((most[other] for other in order if other != place), default=float("inf"))
+            left = patience - sum(float(weights @ law.ahead) for law in laws.values())
+            coming = np.minimum(rates, bound)
+            laws[place] = self._law(asked[place], coming, stays, slo=model.slo, patience=left)
         return [laws[place] for place in range(len(asked))]
 
+    def _law(self, asked: Demand, rates: Floats, stays: Floats, *, slo: float, patience: float) -> StationLaw:
+        tick = slo / BUDGETS
+        patience = max(0.0, float(np.floor(patience / tick) * tick))
+        wanted = id(asked), rates.tobytes(), patience, slo
+        if wanted not in self._laws:
+            if len(self._laws) >= KEPT:
+                self._laws.clear()
+            self._laws[wanted] = station_law(asked, rates, stays, slo=slo, patience=patience)
+        return self._laws[wanted]
 
-def _budget(model: Model, asked: Sequence[Demand]) -> float:
-    """Return the seconds that a request can wait in all and be in time for sure, rounded down."""
+
+def _patience(model: Model, asked: Sequence[Demand], rates: Floats) -> float:
+    """Return the seconds that may be waited in all by those who are let in.
+
+    The front refuses who would be late behind what waits. Where a request is expected to be late even alone, batches as
+    large as the load makes them, it lets everybody in, and sheds what is late by as much as it had.
+    """
     costs = [
-        station.hop + one.seconds[min(1, len(one.seconds) - 1)] * (1.0 + MARGIN * DEVIATION * one.cv)
+        station.hop + one.usual(float(np.max(rates)) * one.units)
         for station, one in zip(model.stations, asked, strict=True)
     ]
     after = [
@@ -98,9 +123,8 @@ def _budget(model: Model, asked: Sequence[Demand]) -> float:
         for place in range(len(asked))
     ]
     left = remaining(costs, after)
-    needed = max(left[place] for place, station in enumerate(model.stations) if not station.after)
-    tick = model.slo / BUDGETS
-    return float(max(0.0, np.floor((model.slo - model.answer - needed) / tick) * tick))
+    slack = model.slo - max(left[place] for place, station in enumerate(model.stations) if not station.after)
+    return slack / HEADROOM if slack >= 0.0 else 2.0 * model.slo
 
 
 def _judged(model: Model, seen: Traffic, laws: Sequence[StationLaw]) -> Prediction:

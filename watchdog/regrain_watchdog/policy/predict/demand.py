@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regrain_watchdog.policy.deadline import MARGIN
 from regrain_watchdog.policy.batch import units_together
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Station, Work
 from regrain_watchdog.policy.predict.traffic import Traffic
 
 Floats = NDArray[np.float64]
+
+DEVIATION = 0.8
+"""Mean absolute deviation over standard deviation, of a normal: sqrt(2 / pi)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -29,6 +33,8 @@ class Demand:
         max_size: units of a dispatch at most.
         max_wait: seconds that the first unit waits for others at most.
         servers: dispatches at once.
+        lead: (classes,) seconds between the coming of a request's first unit and its last, where another station hands
+            them on one by one; None where all come at once.
     """
 
     units: float
@@ -41,6 +47,27 @@ class Demand:
     max_size: int
     max_wait: float
     servers: float
+    lead: Floats | None = None
+
+    @property
+    def drain(self) -> Floats:
+        """Seconds, by class, between a request's first dispatch and its last where all servers work for it."""
+        rounds = np.maximum(0.0, np.ceil(self.widths / self.max_size - 1e-9) - 1.0)
+        seconds: Floats = rounds * self.seconds[-1] / self.servers
+        return seconds
+
+    def usual(self, rate: float) -> float:
+        """Return the seconds that the front takes a dispatch to last, rarely more, at so many units a second.
+
+        Batches are half-way between single units and what it takes to keep up: where those are too long, one that has
+        come about by chance stays. The front adds MARGIN mean deviations to what it has learned.
+        """
+        sizes = np.arange(1, len(self.seconds))
+        keeps_up = self.servers * sizes >= rate * self.seconds[1:]
+        most = int(sizes[np.argmax(keeps_up)]) if keeps_up.any() else self.max_size
+        batch = (most + 1) // 2
+        deviation = DEVIATION * float(np.sqrt(self.cv**2 + self.scatter / batch))
+        return float(self.seconds[batch]) * (1.0 + MARGIN * deviation)
 
 
 def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> Demand:
@@ -77,6 +104,12 @@ def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> De
         max_wait=station.max_wait,
         servers=servers,
     )
+
+
+def streamed(asked: Demand, before: Demand) -> Demand:
+    """Return what is asked of a station to which another one hands items of the same list as they are done."""
+    lead = before.drain if before.lead is None else np.maximum(before.drain, before.lead)
+    return replace(asked, bunch=min(asked.bunch, float(before.max_size)), lead=lead)
 
 
 def key(station: Station) -> tuple[object, ...]:
@@ -119,14 +152,3 @@ def _together(
     """Return the seconds of a dispatch of so many units of mean class."""
     width = 1.0 if work.scope in (PER_REQUEST, station.scope) else float(share @ load.widths[:, work.scope])
     return _calls(work, counts * width, column)
-
-
-def fastest(model: Model, load: Traffic) -> Floats:
-    """Return (stations, classes) seconds of a dispatch of one unit."""
-    columns = _columns(model.sizes, load.sizes)
-    return np.array(
-        [
-            sum((_alone(work, station, columns, load) for work in station.works), np.zeros(len(load.weights)))
-            for station in model.stations
-        ]
-    )

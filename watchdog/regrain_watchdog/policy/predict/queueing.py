@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.policy.admit import HEADROOM
 from regrain_watchdog.policy.predict.demand import Demand
 
 Floats = NDArray[np.float64]
@@ -34,6 +33,7 @@ class StationLaw:
         lost: (phases,) share of the requests for which there is no room in time.
         busy: share of its servers' time that dispatches take.
         batch: mean units of a dispatch.
+        ahead: (phases,) mean seconds until a server is free as the front expects them when a request comes.
     """
 
     step: float
@@ -43,6 +43,7 @@ class StationLaw:
     lost: Floats
     busy: float
     batch: float
+    ahead: Floats
 
     def quantile(self, share: float, weights: Floats) -> float:
         """Return the seconds within which a share of the requests let in has passed; infinite beyond the grid."""
@@ -50,7 +51,7 @@ class StationLaw:
         return float("inf") if reached >= CELLS else float((reached + 1) * self.step)
 
 
-def station_law(asked: Demand, rates: Floats, stays: Floats, *, slo: float, budget: float) -> StationLaw:
+def station_law(asked: Demand, rates: Floats, stays: Floats, *, slo: float, patience: float) -> StationLaw:
     """Return the law of a station.
 
     Args:
@@ -58,9 +59,9 @@ def station_law(asked: Demand, rates: Floats, stays: Floats, *, slo: float, budg
         rates: (phases,) requests a second that come in each phase.
         stays: (phases,) mean seconds of each.
         slo: seconds of the objective, for the grid.
-        budget: seconds that a request can wait here and still be in time.
+        patience: seconds that the front expects at most to pass before who is let in has a server.
     """
-    line = _Line(asked, rates * asked.units, budget)
+    line = _Line(asked, rates * asked.units, patience)
     chances = line.chances(stays)
     shares = stays / stays.sum() if len(stays) > 1 else np.ones(1)
     return line.law(chances, shares, slo)
@@ -75,18 +76,21 @@ class _Line:
     in bunches long.
     """
 
-    def __init__(self, asked: Demand, rates: Floats, budget: float) -> None:
+    def __init__(self, asked: Demand, rates: Floats, patience: float) -> None:
         self.asked = asked
         self.rates = rates[:, None]
         self.servers = max(1, round(asked.servers))
-        self.window = max(0.0, min(asked.max_wait, budget))
+        self.window = max(0.0, min(asked.max_wait, patience))
         most = float(asked.max_size)
         bunch = min(most, max(1.0, asked.bunch))
-        self.first = np.minimum(most, bunch + self.rates * self.window)
         whole = self._seconds(np.array([[most]]))[0, 0]
+        # who comes while others wait for company is refused where the front takes that for a line
+        self.alone = patience < float(asked.seconds[min(2, asked.max_size)]) * (0.5 + 1.0 / self.servers)
+        joining = 0.0 if self.alone else self.rates * self.window
+        self.first = np.minimum(most, bunch + joining) + 0.0 * self.rates
         variation = asked.scatter + most * asked.cv**2
         self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
-        turns = max(0.0, budget / HEADROOM / max(whole, 1e-9) * self.servers - self.servers / 2.0)
+        turns = max(0.0, patience / max(whole, 1e-9) * self.servers - self.servers / 2.0)
         self.edges = _edges(max(1.0, turns * most / self.step))
         self.widths = np.diff(self.edges)
         waiting = self.step * (self.edges[:-1] + self.edges[1:] + 1.0) / 2.0
@@ -100,7 +104,7 @@ class _Line:
         waiting = self.step * (self.edges[:-1] + 1.0 + _mean_place(self.slopes, self.widths))
         ahead = np.maximum(0.0, waiting - (most - bunch) / 2.0) / most
         self.low = ahead * whole / self.servers
-        self.high = self.low + 2.0 * self.residual * self.runs / self.servers
+        self.waiting = waiting
 
     def _seconds(self, units: Floats) -> Floats:
         table = self.asked.seconds
@@ -148,53 +152,55 @@ class _Line:
         """Return what arrivals find, given how probable each state is."""
         asked, servers = self.asked, self.servers
         given = chances / np.maximum(chances.sum(axis=1, keepdims=True), 1e-300)
-        size = _log_sum(self.slopes[:, -1:], self.widths[-1:])
-        top = np.exp(self.slopes[:, -1:] * (self.widths[-1:] - 1.0) - size)
-        lost = (given[:, -1:] * top)[:, 0]
-        found = given.copy()
-        found[:, -1] -= lost
-        found /= np.maximum(found.sum(axis=1, keepdims=True), 1e-300)
+        lost = self._lost(given)
+        given[:, -1] = np.maximum(given[:, -1] - lost, 0.0)
+        given /= np.maximum(given.sum(axis=1, keepdims=True), 1e-300)
         alone = self._seconds(self.first)
-        step = 2.0 * slo / CELLS
-        times = np.arange(1, CELLS + 1) * step
-        # one that finds all servers busy and nobody waiting is the first of the line
-        queued = found[:, servers:].copy()
-        low = np.concatenate(
-            (np.zeros((len(found), 1)), np.broadcast_to(self.low, self.slopes.shape)), axis=1
-        )
+        free = given[:, :servers].sum(axis=1, keepdims=True)
+        queued = given[:, servers:]
         runs = np.concatenate((self.runs[:, :1], self.runs), axis=1)
-        wide = np.concatenate((self.high[:, :1] - self.low[:, :1], self.high - self.low), axis=1)
-        begin, width = low + runs, np.maximum(wide, 1e-9)
-        passed = np.clip((times - begin[..., None]) / width[..., None], 0.0, 1.0)
-        cdf = (queued[:, None, :] @ passed)[:, 0]
-        free = found[:, :servers].sum(axis=1, keepdims=True)
-        cdf += free * self._windowed(times - alone)
-        sojourn = np.diff(cdf, axis=1, prepend=0.0)
-        waits = queued.sum(axis=1)
-        own = self._own(waits)
+        low = np.concatenate((np.zeros_like(free), self.low), axis=1)
+        wide = 2.0 * self.residual * runs / servers
+        step = 2.0 * slo / CELLS
+        passed = _ramps(queued, (low + runs) / step, wide / step)
+        passed += free * self._windowed(np.arange(1, CELLS + 1) * step - alone)
+        sojourn = np.diff(passed, axis=1, prepend=0.0)
         mean_run = (free * alone)[:, 0] + (queued * runs).sum(axis=1)
-        flow = chances[:, 1 : servers + 1] @ (np.arange(1, servers + 1) / servers) + chances[
-            :, servers + 1 :
-        ].sum(axis=1)
-        batch = float(
-            (
-                shares
-                * (
-                    (free * self.first)[:, 0]
-                    + queued[:, 0] * self.batches[:, 0]
-                    + (queued[:, 1:] * self.batches).sum(axis=1)
-                )
-            ).sum()
-        )
+        working = np.minimum(np.arange(chances.shape[1]) / servers, 1.0)
+        sizes = np.concatenate((np.repeat(self.first, servers + 1, axis=1), self.batches), axis=1)
+        if self.alone:
+            lost = lost + (1.0 - lost) * free[:, 0] * self._company()
         return StationLaw(
             step=step,
             sojourn=sojourn,
-            own=own,
+            own=self._own(queued.sum(axis=1)),
             variance=(asked.cv * mean_run) ** 2,
-            lost=np.clip(lost, 0.0, 1.0),
-            busy=float(min(1.0, flow.sum())),
-            batch=batch,
+            lost=lost,
+            busy=float((chances @ working).sum()),
+            batch=float(shares @ (given * sizes).sum(axis=1)),
+            ahead=self._ahead(given, mean_run),
         )
+
+    def _lost(self, given: Floats) -> Floats:
+        """Return (phases,) the chance that an arrival finds the line as long as it may be."""
+        slopes, widths = self.slopes[:, -1], self.widths[-1:]
+        last = np.exp(slopes * (widths - 1.0) - _log_sum(slopes, widths))
+        lost: Floats = np.clip(given[:, -1] * last, 0.0, 1.0)
+        return lost
+
+    def _ahead(self, given: Floats, run: Floats) -> Floats:
+        """Return (phases,) the mean wait as policy.course tells it: also for units that merely wait for company."""
+        busy = given[:, self.servers :].sum(axis=1)
+        turns = (given[:, self.servers + 1 :] * self.waiting).sum(axis=1) / self.asked.max_size / self.servers
+        company = (1.0 - busy) * self._company()
+        ahead: Floats = run * (turns + 0.5 * busy + company * (0.5 + 1.0 / self.servers))
+        return ahead
+
+    def _company(self) -> Floats:
+        """Return (phases,) the share of the time in which a unit waits for company while servers are free."""
+        joining = self.window * self.rates[:, 0]
+        share: Floats = joining / (1.0 + joining)
+        return share
 
     def _windowed(self, times: Floats) -> Floats:
         """Return the chance that a unit which finds a free server is off within so many seconds."""
@@ -212,10 +218,9 @@ class _Line:
         asked = self.asked
         if asked.bunch == 1.0 and len(asked.widths) == 1:
             return np.repeat(asked.own[None, :], len(waits), axis=0)
-        rounds = np.maximum(0.0, np.ceil(asked.widths / asked.max_size - 1e-9) - 1.0)
-        whole = asked.seconds[-1]
-        free = np.floor(rounds / self.servers) * whole
-        busy = rounds * whole / self.servers
+        busy = asked.drain if asked.lead is None else np.maximum(0.0, asked.drain - asked.lead)
+        rounds = np.ceil(asked.widths / asked.max_size - 1e-9) - 1.0
+        free = np.minimum(np.floor(np.maximum(0.0, rounds) / self.servers) * asked.seconds[-1], busy)
         usual = self._seconds(np.minimum(asked.widths, asked.max_size)) - self._seconds(self.first)
         longer: Floats = asked.own + (1.0 - waits[:, None]) * (free + usual) + waits[:, None] * busy
         return longer
@@ -236,6 +241,30 @@ def _log_sum(slopes: Floats, widths: Floats) -> Floats:
     rising = np.where(slopes > 0.0, slopes * (widths - 1.0), 0.0)
     whole: Floats = rising + np.log(-np.expm1(-flat * widths)) - np.log(-np.expm1(-flat))
     return whole
+
+
+def _ramps(weights: Floats, begins: Floats, widths: Floats) -> Floats:
+    """Return (rows, CELLS) at the end of each cell how much has passed of what is spread evenly over intervals.
+
+    Args:
+        weights: (rows, intervals) of each.
+        begins: (rows, intervals) in cells.
+        widths: (rows, intervals) in cells.
+
+    A ramp that begins at x is the double sum of 1 - f at the cell of x and f at the next, with f = x - floor(x).
+    """
+    steep = weights / np.maximum(widths, 1e-6)
+    places = np.concatenate((begins, begins + np.maximum(widths, 1e-6)), axis=1)
+    change = np.concatenate((steep, -steep), axis=1)
+    whole = np.minimum(places.astype(np.int64), CELLS)
+    rest = places - whole
+    rows = np.arange(len(weights))[:, None] * (CELLS + 2)
+    count = len(weights) * (CELLS + 2)
+    flat = (whole + rows).ravel()
+    bends = np.bincount(flat, (change * (1.0 - rest)).ravel(), count)
+    bends += np.bincount(flat + 1, (change * rest).ravel(), count)
+    ramps: Floats = np.cumsum(np.cumsum(bends.reshape(len(weights), -1), axis=1), axis=1)[:, :CELLS]
+    return ramps
 
 
 def _mean_place(slopes: Floats, widths: Floats) -> Floats:
