@@ -1,0 +1,77 @@
+"""Which devices a setting means: emulated ones, and MIG instances as NVML tells of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from regrain.errors import SpecError
+from regrain_watchdog.front.survey import devices
+
+PYNVML = """
+from types import SimpleNamespace
+
+class NVMLError(Exception):
+    pass
+
+SLICES = {0: 4, 2: 1, 3: 2}
+nvmlInit = nvmlShutdown = lambda: None
+nvmlDeviceGetCount = lambda: 1
+nvmlDeviceGetHandleByIndex = lambda index: "GPU-0"
+nvmlDeviceGetMigMode = lambda gpu: [1, 1]
+nvmlDeviceGetMaxMigDeviceCount = lambda gpu: 7
+nvmlDeviceGetName = lambda handle: "H200 " + handle
+
+def nvmlDeviceGetMigDeviceHandleByIndex(gpu, index):
+    if index not in SLICES:
+        raise NVMLError("Not Found")
+    return "MIG-%d" % SLICES[index]
+
+def nvmlDeviceGetUUID(handle):
+    return handle
+
+def nvmlDeviceGetAttributes(handle):
+    slices = int(handle[-1])
+    return SimpleNamespace(
+        computeInstanceSliceCount=slices, multiprocessorCount=16 * slices, memorySizeMB=16 * 1024 * slices
+    )
+"""
+
+
+@pytest.mark.process
+def test_the_devices_of_mig_are_the_instances_that_exist_the_smallest_first(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text(PYNVML)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    backend, found = asyncio.run(devices("mig"))
+
+    assert backend == "mig"
+    assert [(one.uuid, one.name, one.sms, one.memory, one.part) for one in found] == [
+        (f"MIG-{slices}", f"H200 MIG-{slices}", 16 * slices, (16 * slices) << 30, slices / 7)
+        for slices in (1, 2, 4)
+    ]
+
+
+@pytest.mark.process
+def test_where_no_gpu_is_cut_mig_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text(PYNVML.replace("[1, 1]", "[0, 0]"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(SpecError, match=r"gpus was 'mig', which does not work here: no GPU is cut into MIG"):
+        asyncio.run(devices("mig"))
+
+
+def test_the_devices_of_an_emulated_node_are_its_cards():
+    backend, found = asyncio.run(devices("emulated:v100,a10"))
+
+    assert backend == "emulated"
+    assert [(one.name, one.sms, one.uuid, one.part) for one in found] == [
+        ("v100", 80, "", 1.0),
+        ("a10", 72, "", 1.0),
+    ]
+
+
+def test_what_means_no_gpus_is_refused_naming_what_does():
+    with pytest.raises(SpecError, match=r"'quantum'; allowed are emulated ones .* by lease, green, mps, mig"):
+        asyncio.run(devices("quantum"))
