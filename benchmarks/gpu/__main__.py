@@ -24,6 +24,7 @@ CHECKS = {
     "lease": "leases",
     "mem": "held",
     "ipc": "held",
+    "weights": "held",
     "mps": "service",
     "onnx": "spatial",
 }
@@ -86,6 +87,13 @@ def _bars(results: Results) -> None:
     results.bar("lease: loss against no arbiter", results.median("loss", kind="lease"), at_most=0.05)
     results.bar("mem: torch's limit refuses", results.median("refuses", kind="mem"), at_least=1)
     results.bar("ipc: GiB that a second process adds", results.median("extra_gib", kind="ipc"), at_most=1)
+    results.bar("weights: the same in both processes", results.median("same", kind="weights"), at_least=1)
+    results.bar(
+        "weights: GiB that a second process adds", results.median("extra_gib", kind="weights"), at_most=1
+    )
+    results.bar(
+        "weights: processes told of the holder's end", results.median("lost", kind="weights"), at_least=2
+    )
     if results.median("present", kind="mps") == 1:
         results.bar("mps: the memory limit refuses", results.median("refuses", kind="mps"), at_least=1)
         results.bar("mps: a client is listed", results.median("listed", kind="mps"), at_least=1)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.gpu.work import GIB
 from benchmarks.record import Record
+from regrain.weights.device import lending
+from regrain.weights.store import SETTING
 from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver
 from regrain_runtime.gpu.lease import LeaseBackend
 from regrain_runtime.gpu.libraries import limit_memory
+from regrain_runtime.holder.lender import CREDENTIALS, HolderLostError, Lender
 
 HOLDER = """
 import sys, torch
@@ -24,6 +30,11 @@ print("ready", flush=True)
 while True:
     held.add_(1)
 """
+LAYERS, WIDTH = 32, 4096
+"""Of a module of 2 GiB."""
+READERS = 2
+KEPT: list[object] = []
+"""What a process must not drop before its end."""
 PINNED = (0, 16)  # GiB
 NEAR = GIB // 4
 """Bytes that count as free again: other processes come and go a little."""
@@ -61,6 +72,90 @@ def ipc(_seconds: float) -> Record:
     go_on.set()
     reader.join(CAP)
     return {"same": int(found == 8 * GIB), "extra_gib": (after - before) / GIB}
+
+
+def weights(_seconds: float) -> Record:
+    """Return what replicas add to the device whose holder lends their module, and what its end is to them."""
+    import torch
+
+    context = torch.multiprocessing.get_context("spawn")
+    answers, orders = context.SimpleQueue(), [context.SimpleQueue() for _ in range(READERS)]
+    readers, sums, seconds, used = [], [], [], [_used()]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[SETTING] = folder
+        path = Path(folder) / "gpu0.weights"
+        for each in orders:
+            readers.append(context.Process(target=_borrow, args=(path, answers, each), daemon=True))
+            readers[-1].start()
+            total, took = answers.get()
+            if total is None:
+                return {"failed": took}
+            sums.append(total)
+            seconds.append(took)
+            used.append(_used())
+        holder = _serving(path)
+        pidfd = os.pidfd_open(holder)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        select.select([pidfd], [], [], CAP)
+        os.close(pidfd)
+        lost = []
+        for each in orders:
+            each.put("look")
+            lost.append(answers.get())
+        for each, reader in zip(orders, readers, strict=True):
+            each.put("end")
+            reader.join(CAP)
+    return {
+        "module_gib": LAYERS * WIDTH * WIDTH * 4 / GIB,
+        "same": int(len(set(sums)) == 1),
+        "load_s": seconds,
+        "first_gib": (used[1] - used[0]) / GIB,
+        "extra_gib": (used[2] - used[1]) / GIB,
+        "lost": sum(lost),
+        "after_gib": (_used() - used[0]) / GIB,
+    }
+
+
+def _borrow(path: Path, answers, orders) -> None:
+    """Be a replica: load a module from its holder, run it, and say on demand whether that is gone."""
+    lender = Lender(path, CudaDriver())
+    try:
+        answers.put(_loaded(lender))
+    except Exception as error:  # whatever it is, nobody must wait for it
+        answers.put((None, str(error)))
+        raise
+    while orders.get() == "look":
+        try:
+            lender.check()
+            answers.put(0)
+        except HolderLostError:
+            answers.put(1)
+
+
+def _loaded(lender: Lender) -> tuple[float, float]:
+    """Return what a module gives that is lent, and the seconds that its load took; it is dropped at the end only."""
+    import torch
+
+    from regrain import torch as served
+
+    def build():
+        return torch.nn.Sequential(*(torch.nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)))
+
+    start = time.perf_counter()
+    with lending(lender):
+        model = served(build, seed=1, device="cuda")
+    took = time.perf_counter() - start
+    KEPT.append(model)
+    if not lender.lends:
+        raise RuntimeError("the module has weights of its own: see the log")
+    return float(model(torch.ones(1, WIDTH)).double().sum()), took
+
+
+def _serving(path: Path) -> int:
+    """Return the process that serves a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(str(path))
+        return CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[0]
 
 
 def _read(given, answers, go_on) -> None:

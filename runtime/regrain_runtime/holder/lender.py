@@ -112,17 +112,22 @@ class Lender:
         weakref.finalize(loan, self._return, key, loan.address).atexit = False
         return loan
 
+    @property
+    def lends(self) -> bool:
+        """Whether anything is borrowed now."""
+        return bool(self._loans)
+
     def check(self) -> None:
         """Raise HolderLostError if anything is borrowed and the holder is gone."""
         if self._sock is not None and _is_gone(self._sock):
             self._sock.close()
             self._sock = None
-        if self._sock is None and self._loans:
+        if self._sock is None and self.lends:
             raise self._lost()
 
     def close(self) -> None:
         """Leave the holder and the device. While tensors lie in what was borrowed, the process's end does that."""
-        if self._loans:
+        if self.lends:
             return
         if self._sock is not None:
             self._sock.close()

@@ -155,10 +155,9 @@ class Node:
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and entry.name != str(os.getpid()):
-                with contextlib.suppress(OSError):
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if words[-2:-1] == [str(self.path).encode()] and HOLDER.encode() in words:
-                        found.append(int(entry.name))
+                words = _words(entry.name)
+                if words[-1:] == [str(self.path).encode()] and HOLDER.encode() in words:
+                    found.append(int(entry.name))
         return found
 
     def allocations(self):
@@ -181,7 +180,15 @@ def until(true):
 
 def kill(process):
     os.kill(process, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{process}").exists())
+    until(lambda: not _words(process))
+
+
+def _words(process):
+    """Return the command line of a process; nothing of one that has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
 
 
 def said(replica, word="look"):
