@@ -6,6 +6,7 @@ written in docs/predictors.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ Floats = NDArray[np.float64]
 
 BUDGETS = 40
 """Steps of the objective to which the time that may be waited at a station is rounded, so that laws are found again."""
+NEGLIGIBLE = 0.02
+"""Share of the time below which a way of the door is not looked at."""
 KEPT = 4096
 """Laws that are kept for the plans to come."""
 
@@ -45,8 +48,13 @@ class Analytic:
         del seed
         seen = self._seen(load)
         asked = self._asked(model, seen)
-        laws = self._all_laws(model, asked, seen)
-        return _judged(model, seen, laws)
+        patience, open_share = _door(model, asked, np.array(seen.process.rates))
+        found = [
+            (share, _judged(model, seen, self._all_laws(model, asked, seen, limit)))
+            for share, limit in ((1.0 - open_share, patience), (open_share, 2.0 * model.slo))
+            if share > NEGLIGIBLE
+        ]
+        return _mixed(found)
 
     def _seen(self, load: Arrivals) -> Traffic:
         if self._traffic is None or load is not self._load:
@@ -82,12 +90,13 @@ class Analytic:
             self._demands[wanted] = streamed(asked, before)
         return self._demands[wanted]
 
-    def _all_laws(self, model: Model, asked: Sequence[Demand], seen: Traffic) -> list[StationLaw]:
+    def _all_laws(
+        self, model: Model, asked: Sequence[Demand], seen: Traffic, patience: float
+    ) -> list[StationLaw]:
         """Return the stations' laws, the fullest last: the others see no more than it can do."""
         rates, stays = np.array(seen.process.rates), np.array(seen.process.stays)
         most = [one.servers * one.max_size / max(1e-12, one.units * one.seconds[-1]) for one in asked]
         order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
-        patience = _patience(model, asked, rates)
         weights = np.array(seen.process.weights)
         laws: dict[int, StationLaw] = {}
         for place in order:
@@ -108,23 +117,41 @@ class Analytic:
         return self._laws[wanted]
 
 
-def _patience(model: Model, asked: Sequence[Demand], rates: Floats) -> float:
-    """Return the seconds that may be waited in all by those who are let in.
+def _door(model: Model, asked: Sequence[Demand], rates: Floats) -> tuple[float, float]:
+    """Return the seconds that may be waited in all by those who are let in, and how often everybody is let in.
 
-    The front refuses who would be late behind what waits. Where a request is expected to be late even alone, batches as
+    The front refuses who would be late behind what waits. While it takes a request to be late even alone, batches as
     large as the load makes them, it lets everybody in, and sheds what is late by as much as it had.
     """
-    costs = [
-        station.hop + one.usual(float(np.max(rates)) * one.units)
-        for station, one in zip(model.stations, asked, strict=True)
-    ]
+    peak = float(np.max(rates))
+    usual = [one.usual(peak * one.units) for one in asked]
+    costs = [station.hop + seconds for station, (seconds, _) in zip(model.stations, usual, strict=True)]
     after = [
         [other for other, station in enumerate(model.stations) if place in station.after]
         for place in range(len(asked))
     ]
     left = remaining(costs, after)
     slack = model.slo - max(left[place] for place, station in enumerate(model.stations) if not station.after)
-    return slack / HEADROOM if slack >= 0.0 else 2.0 * model.slo
+    unsure = max(1e-9, math.hypot(*(one for _, one in usual)))
+    return max(0.0, slack) / HEADROOM, 0.5 * math.erfc(slack / unsure / math.sqrt(2.0))
+
+
+def _mixed(found: Sequence[tuple[float, Prediction]]) -> Prediction:
+    """Return the mixture of predictions by their shares."""
+    whole = sum(share for share, _ in found)
+    if len(found) == 1:
+        return found[0][1]
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(share / whole * value for (share, _), value in zip(found, values, strict=True))
+
+    return Prediction(
+        hit_rate=mean([one.hit_rate for _, one in found]),
+        p50=mean([one.p50 for _, one in found]),
+        p95=mean([one.p95 for _, one in found]),
+        p99=mean([one.p99 for _, one in found]),
+        busy=tuple(mean(values) for values in zip(*(one.busy for _, one in found), strict=True)),
+    )
 
 
 def _judged(model: Model, seen: Traffic, laws: Sequence[StationLaw]) -> Prediction:

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 DEVIATION = 0.8
 """Mean absolute deviation over standard deviation, of a normal: sqrt(2 / pi)."""
+UNSURE = 0.5
+"""Standard deviation of what the front has learned (the mean and MARGIN mean deviations) over that of its samples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,18 +58,26 @@ class Demand:
         seconds: Floats = rounds * self.seconds[-1] / self.servers
         return seconds
 
-    def usual(self, rate: float) -> float:
-        """Return the seconds that the front takes a dispatch to last, rarely more, at so many units a second.
+    def usual(self, rate: float) -> tuple[float, float]:
+        """Return the seconds that the front takes a dispatch to last, rarely more, and by how much it is unsure.
+
+        Args:
+            rate: units a second.
 
         Batches are half-way between single units and what it takes to keep up: where those are too long, one that has
-        come about by chance stays. The front adds MARGIN mean deviations to what it has learned.
+        come about by chance stays. The front adds MARGIN mean deviations to what it has learned, and both move as it
+        learns (exponential smoothing with gain g has a variance of g / (2 - g) of its samples').
         """
         sizes = np.arange(1, len(self.seconds))
         keeps_up = self.servers * sizes >= rate * self.seconds[1:]
         most = int(sizes[np.argmax(keeps_up)]) if keeps_up.any() else self.max_size
         batch = (most + 1) // 2
-        deviation = DEVIATION * float(np.sqrt(self.cv**2 + self.scatter / batch))
-        return float(self.seconds[batch]) * (1.0 + MARGIN * deviation)
+        deviation = float(self.seconds[batch]) * float(np.sqrt(self.cv**2 + self.scatter / batch))
+        drift = float(self.seconds[most] - self.seconds[1]) / 4.0
+        return (
+            float(self.seconds[batch]) + MARGIN * DEVIATION * deviation,
+            float(np.hypot(UNSURE * deviation, drift)),
+        )
 
 
 def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> Demand:

@@ -216,7 +216,7 @@ class _Line:
     def _own(self, waits: Floats) -> Floats:
         """Return (phases, classes) by how much longer a class is there than the mean of law."""
         asked = self.asked
-        if asked.bunch == 1.0 and len(asked.widths) == 1:
+        if asked.bunch <= 1.0:
             return np.repeat(asked.own[None, :], len(waits), axis=0)
         busy = asked.drain if asked.lead is None else np.maximum(0.0, asked.drain - asked.lead)
         rounds = np.ceil(asked.widths / asked.max_size - 1e-9) - 1.0
