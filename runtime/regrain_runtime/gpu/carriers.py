@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 EMULATED = "emulated"
 MIB = 1 << 20
+LONGEST_WAIT = 60.0
+"""Seconds that a call waits for its lease to be renewed."""
 HOLDER = ".weights"
 """Suffix of the socket of the device's holder of weights, in place of its arbiter's."""
 FIRST_GUESS = 0.05
@@ -110,14 +112,20 @@ class Emulated:
     def kernel(self, stage: str, count: int, lease: Lease) -> Iterator[None]:
         """Hold the lease for as long as the call takes on what was granted, beside what others hold.
 
-        MemoryError where the batch has no room.
+        A call that lasts longer than its lease is several kernels, with the lease renewed between them. MemoryError
+        where the batch has no room.
         """
         began = self._clock()
         self._check_memory(stage, count)
         others = self._truth.others(lease.beside)
         seconds = self._seconds(stage, count, self._truth.card.share(lease.sms), others)
         yield
-        hold(max(0.0, began + seconds - self._clock()))
+        left = began + seconds - self._clock()
+        while left > lease.seconds:
+            hold(lease.seconds)
+            left -= lease.seconds
+            lease.renew(timeout=LONGEST_WAIT)
+        hold(max(0.0, left))
 
     def options(self) -> Mapping[str, str]:
         """Return none: nothing runs on CUDA."""

@@ -12,6 +12,7 @@ It fails closed: without an arbiter there is no lease, and a lease is over once 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ SLACK = 1.0
 """Seconds past the end of a wait in which the arbiter must have answered."""
 Token = tuple[int, int]
 NOTHING: Token = (0, 0)
-UNKNOWN = wire.Registered(0, 0, 0)
+UNKNOWN = wire.Registered(0, 0, 0, math.inf)
 
 
 class Lease:
@@ -73,6 +74,11 @@ class Client:
         self._wanted_back: set[Token] = set()
         self._asks = 0
         self._pid = os.getpid()
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a lease is granted for at most, as far as is known; who needs longer renews."""
+        return self._known.longest
 
     def join(self, *, timeout: float = 5.0) -> None:
         """Be known to the arbiter, with the memory that is declared; LeaseError if it refuses, or none serves."""

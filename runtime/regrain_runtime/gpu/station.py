@@ -61,21 +61,25 @@ class Station:
 
     @contextlib.contextmanager
     def running(self, stage: str, count: int) -> Iterator[None]:
-        """Run a call of a stage on so many inputs under a lease; RequestError (503) if there is none to be had."""
+        """Run a call of a stage on so many inputs under a lease; RequestError (503) if there is none to be had.
+
+        What lasts longer than any lease is asked for as the longest: the rest of it is overuse, unless it is renewed.
+        """
         asked = self._clock()
         fraction = self._entitled.fraction
         with contextlib.ExitStack() as stack:
             try:
-                seconds = self._carrier.expected(stage, count, fraction)
+                seconds = min(self._carrier.expected(stage, count, fraction), self._client.longest)
                 lease = stack.enter_context(self._client.lease(fraction, seconds=seconds, timeout=PATIENCE))
+                self._waited += self._clock() - asked
+                stack.enter_context(self._carrier.kernel(stage, count, lease))
+                yield
+                stack.close()
             except LeaseError as error:
                 detail = f"stage {stage!r} has no lease of its GPU: {error}"
                 raise RequestError(
                     HTTPStatus.SERVICE_UNAVAILABLE, detail, stage=stage, headers=RETRY_AFTER
                 ) from error
-            self._waited += self._clock() - asked
-            with self._carrier.kernel(stage, count, lease):
-                yield
 
     def waited(self) -> float:
         """Return the seconds that calls have waited for leases since this was asked before."""

@@ -146,11 +146,12 @@ class Recall(Struct, frozen=True, tag=9, array_like=True):
 
 
 class Registered(Struct, frozen=True, tag=20, array_like=True):
-    """The client is known: its number, the arbiter's epoch, and the device's SMs."""
+    """The client is known: its number, the arbiter's epoch, the device's SMs, and for how long a lease is at most."""
 
     client: int
     epoch: int
     sms: int
+    longest: float
 
 
 class Beside(Struct, frozen=True, array_like=True):

@@ -36,6 +36,7 @@ load_time = "1ms"
 @dataclass
 class Lease:
     sms: int = 80
+    seconds: float = 2.0
     beside: tuple[Beside, ...] = ()
 
 
@@ -117,7 +118,7 @@ def test_neighbours_make_a_call_slower_by_what_they_hold_and_press(emulated, bes
     truth = gpu._truth  # what a hold lasts is exact; what it takes on a busy machine is not
 
     assert truth.seconds("detect", 8, 0.25, others=truth.others(beside)) == pytest.approx(alone * slower)
-    assert held(gpu, "detect", 8, Lease(20, beside)) >= alone * slower
+    assert held(gpu, "detect", 8, Lease(20, beside=beside)) >= alone * slower
 
 
 def test_weights_that_have_no_room_cannot_be_loaded_and_what_is_loaded_stays(emulated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 
 import pytest
 
@@ -13,18 +14,21 @@ from regrain.errors import RequestError, SpecError
 from regrain.wire.frames import Entitle
 from regrain.wire.lease import Share
 from regrain_runtime.gpu.station import Refusal, Station
-from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.operate import look
 from regrain_watchdog.gpu.server import Server
 
 GIB = 1 << 30
+LONGEST = 0.05
+"""Seconds that a lease of the tests' arbiter is for at most."""
 SCENARIO = '[emulated.stages.work]\nmodel = "alexnet"\nload_time = "1ms"\n'
+LONG = '[emulated.stages.long]\nmodel = "alexnet"\nscale = 50.0\nload_time = "1ms"\n'
 
 
 @pytest.fixture
 def arbiter(tmp_path):
     """Serve an arbiter on a loop in a thread of its own; return its path."""
-    server = Server(tmp_path / "gpu0.sock", Device(sms=80, memory=4 * GIB))
+    server = Server(tmp_path / "gpu0.sock", Device(sms=80, memory=4 * GIB), limits=Limits(longest=LONGEST))
     begun, end = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
@@ -45,7 +49,7 @@ def arbiter(tmp_path):
 
 @pytest.fixture
 def station(tmp_path, arbiter):
-    (tmp_path / "scenario.toml").write_text(SCENARIO)
+    (tmp_path / "scenario.toml").write_text(SCENARIO + LONG)
     made = []
 
     def make(name, memory=GIB, **share):
@@ -99,6 +103,20 @@ def test_a_call_runs_under_a_lease_of_its_share(station, arbiter):
 
     assert gpu.waited() > 0
     assert gpu.waited() == 0
+
+
+def test_a_call_that_lasts_longer_than_any_lease_renews_it_between_kernels(station, arbiter):
+    gpu = station("app/long")
+    with gpu.loading("long", GIB):
+        pass
+    began = time.monotonic()
+
+    with entered((Context(call_id="one"),)), gpu.running("long", 2):
+        pass
+
+    (books,) = look(arbiter).usage
+    assert time.monotonic() - began > 2 * LONGEST
+    assert books.grants > 2
 
 
 def test_where_there_is_no_gpu_nothing_is_loaded_or_run():

@@ -29,7 +29,7 @@ FROM_CLIENT = [
     lease.Recall(400),
 ]
 FROM_ARBITER = [
-    lease.Registered(2, 4, 132),
+    lease.Registered(2, 4, 132, 2.0),
     lease.Granted(3, 4, 17, 66, 0.02),
     lease.Granted(3, 4, 17, 66, 0.02, (lease.Beside("ocr/detect", 33),)),
     lease.Refused(3, "no"),

@@ -232,7 +232,8 @@ class Server:
         if frame.epoch == self.arbiter.epoch:
             self._succeed(peer, frame.resumes, now)
         peer.client = self.arbiter.register(frame.name, frame.share, pid=peer.pid, now=now)
-        return wire.Registered(peer.client, self.arbiter.epoch, self._device.sms)
+        limits = self.arbiter.limits
+        return wire.Registered(peer.client, self.arbiter.epoch, self._device.sms, limits.longest)
 
     def _succeed(self, peer: Peer, before: int, now: float) -> None:
         """Let go of what the same process held over a connection that it has lost."""
