@@ -27,6 +27,7 @@ BENCHMARKS = (
     "soak",
     "arbiter",
     "emulated",
+    "profile",
 )
 
 

@@ -84,6 +84,33 @@ def test_calls_are_timed_by_units_whatever_a_request_brings(bench, walked, stage
     assert (timed.cv, timed.count) == (pytest.approx(0.0, abs=1e-9), LEAST)
 
 
+def test_units_that_differ_take_their_turns(clock):
+    app = App("uneven")
+
+    @app.stage()
+    def split(text: str) -> list[str]:
+        return list(text)
+
+    @app.stage()
+    def weigh(letter: str) -> int:
+        clock.now += int(letter)
+        return int(letter)
+
+    @app.flow
+    def flow(text: str) -> list[int]:
+        return weigh.map(split(text))
+
+    bench = Bench(app, clock=clock)
+    for stage in ("split", "weigh"):
+        bench.do(measuring.Load(stage, 64.0))
+    bench.do(measuring.Walk((request("123"),)))
+
+    timed = bench.do(measuring.Time("weigh", 0, 1, 1e6, 0.02))
+
+    assert timed.seconds == pytest.approx(2.0, rel=0.05)
+    assert timed.cv == pytest.approx(0.41, abs=0.05)
+
+
 def test_the_whole_flow_is_timed_in_one_go(bench, walked):
     assert bench.do(measuring.Chain(1, 10.0, 0.01)).seconds == pytest.approx(0.002 + 2 * 0.014)
 
@@ -134,24 +161,6 @@ def test_a_batch_that_only_passes_one_by_one_is_refused(clock):
     refused = bench.do(measuring.Time("one", 0, 4, 1.0, 0.1))
 
     assert refused == measuring.Refused("stage 'one' fails on 4 at once: each alone they pass")
-
-
-def test_a_stage_that_needs_a_gpu_is_not_loaded_without_one(clock):
-    from regrain import GPU
-
-    app = App("cards")
-
-    @app.stage(gpu=GPU(memory="1Gi"))
-    def see(text: str) -> str:
-        return text
-
-    @app.flow
-    def flow(text: str) -> str:
-        return see(text)
-
-    refused = Bench(app, clock=clock).do(measuring.Load("see", 1.0))
-
-    assert refused == measuring.Refused("stage 'see' needs a GPU; give it one with --gpus")
 
 
 def test_a_stage_runs_on_the_cores_that_it_is_loaded_with(bench):

@@ -53,4 +53,4 @@ def test_an_interruption_leaves_the_whole_range_of_every_stage():
 def test_a_stage_that_has_to_be_loaded_for_another_share_is_loaded_once_for_each():
     shares = [one.share for one in settings(AXES) if one.stage == "decode"]
 
-    assert shares == [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+    assert shares == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from regrain.errors import SpecError
 from regrain_runtime.emulated.models import model_named
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.front.config import Config
@@ -200,9 +199,17 @@ def test_a_stage_that_no_request_reaches_is_named(measure):
         measure(CARDS.replace("return list(text)", "return []"), scenario=SCENARIO)
 
 
-def test_stages_that_need_a_gpu_are_named_where_there_is_none(measure):
-    with pytest.raises(SpecError, match="see, read need a GPU: give some with --gpus"):
-        measure(CARDS)
+def test_without_a_gpu_stages_are_measured_as_they_would_be_served_and_anew_with_one(measure):
+    without, _ = measure(CARDS, effort=Effort(time=0.0, cores=(1.0,)))
+    profile, _ = measure(CARDS, scenario=SCENARIO, effort=Effort(time=0.0, cores=(1.0,)))
+
+    assert {(name, stage.on_gpu) for name, stage in without.stages.items()} == {
+        ("see", False),
+        ("split", False),
+        ("read", False),
+    }
+    assert profile.stages["see"].on_gpu
+    assert profile.stages["see"].points[0].seconds > 0.01
 
 
 def test_an_unreadable_profile_is_not_overwritten(measure, tmp_path):

@@ -21,7 +21,7 @@ class Axes:
         batches: units in a call.
         requests: places of the requests to take units from, by their size.
         shares: of a GPU, or cores.
-        loads: whether another share costs a load of the stage, so that what is of one share is measured in one go.
+        loads: whether another share costs a load of the stage. Then each is measured in one go, in the order given.
     """
 
     batches: tuple[int, ...]
@@ -73,11 +73,11 @@ def settings(stages: Mapping[str, Axes]) -> list[Setting]:
     """Return every setting of every stage, in the order in which to measure them."""
     turns: list[tuple[int, int, Setting]] = []
     for place, (stage, axes) in enumerate(stages.items()):
-        shares = _turns(sorted(axes.shares, reverse=True))
         requests, batches = _turns(axes.requests), _turns(axes.batches)
         rest = 1 + max(requests.values(), default=0) + max(batches.values(), default=0)
-        for ordinal, (share, of_share) in enumerate(sorted(shares.items(), key=lambda pair: pair[1])):
-            begin = ordinal * rest if axes.loads else of_share
+        ordinals = {share: rest * ordinal for ordinal, share in enumerate(axes.shares)}
+        shares = ordinals if axes.loads else _turns(sorted(axes.shares, reverse=True))
+        for share, begin in shares.items():
             for request, of_request in requests.items():
                 for batch, of_batch in batches.items():
                     turn = begin + of_request + of_batch

@@ -66,18 +66,15 @@ class Seats:
 
 @contextlib.asynccontextmanager
 async def seats(manifest: Manifest, config: Config) -> AsyncIterator[Seats | None]:
-    """Have a GPU for the length of a block; None where no stage needs one.
+    """Have a GPU for the length of a block; None where no stage needs one, or there is none to be had.
 
     Raises:
-        SpecError: stages need one and the settings name none, or what they declare does not fit.
+        SpecError: a setting is none, or what the stages declare does not fit.
         LeaseError: no arbiter serves where the settings say.
     """
-    if not any(stage.gpu is not None for stage in manifest.stages):
+    if not config.gpus or not any(stage.gpu is not None for stage in manifest.stages):
         yield None
         return
-    if not config.gpus:
-        named = ", ".join(stage.name for stage in manifest.stages if stage.gpu is not None)
-        raise SpecError(f"{named} need a GPU: give some with --gpus (and --scenario for emulated ones)")
     group = _whole(manifest)
     with tempfile.TemporaryDirectory(prefix="regrain-profile-") as folder:
         if config.gpus.startswith(PREFIX):

@@ -89,6 +89,10 @@ class Session:
         """
         until = self.clock() + self.effort.time
         for stage in self.manifest.stages:
+            if stage.gpu is not None and self.seats is None:
+                self.notes.append(
+                    f"{stage.name} was measured without the GPU that it declares; give one by --gpus"
+                )
             self._stages[stage.name] = self._known(stage)
         await self._load()
         walked = await self._walk()
@@ -102,13 +106,18 @@ class Session:
             self.told(Progress(place, len(wanted), doing))
             limit = min(LONGEST, max(SHORTEST, left / (len(wanted) - place)))
             await self._point(setting, limit)
-        for stage in self.manifest.stages:
-            if not self._stages[stage.name].points:
-                reason = "; ".join(self.notes) or "no request reaches it, give one that does by --input"
-                raise ProfileError(f"nothing could be measured of stage {stage.name}: {reason}")
+        self._check_all(walked)
         await self._chain(walked)
         self.save(self.profile())
         return self.profile()
+
+    def _check_all(self, walked: measuring.Walked) -> None:
+        """Raise ProfileError where a stage has no point at all."""
+        for name, stage in self._stages.items():
+            if not stage.points:
+                unseen = "no request reaches it, give one that does by --input"
+                reason = "; ".join(self.notes) if any(walked.units[name]) else unseen
+                raise ProfileError(f"nothing could be measured of stage {name}: {reason}")
 
     def profile(self) -> Profile:
         """Return what is known by now."""
@@ -127,12 +136,17 @@ class Session:
 
     def _known(self, stage: StageSpec) -> StageProfile:
         """Return what an earlier profile knows of a stage as it is now."""
-        empty = StageProfile(digest=stage.digest, on_gpu=stage.gpu is not None, points=())
+        on_gpu = self._on_gpu(stage)
+        empty = StageProfile(digest=stage.digest, on_gpu=on_gpu, points=())
         before = self.before.stages.get(stage.name) if self.before is not None else None
         device = self.seats.device if self.seats is not None else ""
-        if before is None or self.before is None or before.digest != stage.digest:
+        if before is None or self.before is None:
             return empty
-        return empty if stage.gpu is not None and self.before.device != device else before
+        same = (before.digest, before.on_gpu) == (stage.digest, on_gpu)
+        return before if same and (not on_gpu or self.before.device == device) else empty
+
+    def _on_gpu(self, stage: StageSpec) -> bool:
+        return stage.gpu is not None and self.seats is not None
 
     async def _load(self) -> None:
         """Load every stage, and note what each takes."""
@@ -145,7 +159,7 @@ class Session:
             loaded = await self.bench.ask(measuring.Load(stage.name, stage.cpu), measuring.Loaded)
             self._cores[stage.name] = stage.cpu
             device = self._held(loaded.device)
-            weights = device - held if stage.gpu is not None else loaded.memory - memory
+            weights = device - held if self._on_gpu(stage) else loaded.memory - memory
             self._put(stage.name, load=loaded.seconds, weights=max(0, weights))
             memory, held = loaded.memory, device
 
@@ -175,22 +189,23 @@ class Session:
     def _axes(self, stage: StageSpec, walked: measuring.Walked) -> Axes:
         most = stage.max_size if stage.batched else 1
         batches = tuple(batch for batch in self.effort.batches if batch <= most) or doubling(most)
-        on_gpu = stage.gpu is not None
+        on_gpu = self._on_gpu(stage)
         return Axes(
             batches=batches,
             requests=tuple(place for place, units in enumerate(walked.units[stage.name]) if units),
-            shares=self._shares() if on_gpu else self._tried_cores(),
+            shares=self._shares() if on_gpu else self._tried_cores(stage),
             loads=not on_gpu,
         )
 
     def _shares(self) -> tuple[float, ...]:
         return self.effort.shares or (self.seats.shares() if self.seats is not None else ())
 
-    def _tried_cores(self) -> tuple[float, ...]:
-        """Return the cores that stages declare, and as many as there are here, so that all have one range."""
-        declared = {stage.cpu for stage in self.manifest.stages}
+    def _tried_cores(self, stage: StageSpec) -> tuple[float, ...]:
+        """Return the cores that a stage declares, then those of the others, as groups have them, then what there is."""
+        declared = sorted({one.cpu for one in self.manifest.stages}, reverse=True)
         here = min(MOST_CORES, len(os.sched_getaffinity(0)))
-        return tuple(sorted(declared | set(self.effort.cores or map(float, doubling(here)))))
+        others = self.effort.cores or tuple(map(float, doubling(here)))
+        return tuple(dict.fromkeys((stage.cpu, *declared, *others)))
 
     async def _point(self, setting: Setting, limit: float) -> None:
         """Measure one setting; note why where that cannot be."""
@@ -217,9 +232,14 @@ class Session:
         if self._stages[setting.stage].on_gpu:
             if self._share != setting.share:
                 await self._seat(setting.share)
-        elif self._cores[setting.stage] != setting.share:
-            await self.bench.ask(measuring.Load(setting.stage, setting.share), measuring.Loaded)
-            self._cores[setting.stage] = setting.share
+        else:
+            await self._have(setting.stage, setting.share)
+
+    async def _have(self, name: str, cores: float) -> None:
+        """Have a stage loaded with so many cores."""
+        if self._cores[name] != cores:
+            await self.bench.ask(measuring.Load(name, cores), measuring.Loaded)
+            self._cores[name] = cores
 
     async def _seat(self, share: float) -> int:
         """Have leases of a share from here on; return the bytes that the process holds of the GPU."""
@@ -234,6 +254,8 @@ class Session:
     async def _chain(self, walked: measuring.Walked) -> None:
         """Measure the whole flow fused, and hold it against the sum of its stages."""
         times = {name: ServiceTime.of(name, stage) for name, stage in self._stages.items()}
+        for stage in self.manifest.stages:
+            await self._have(stage.name, stage.cpu)
         off = []
         for place, body in enumerate(self.bodies):
             self.told(Progress(1, 1, "the whole flow"))
@@ -252,7 +274,7 @@ class Session:
         """Yield what each stage's calls for a request take by themselves, on what they have now."""
         for stage in self.manifest.stages:
             chunk = stage.max_size if stage.batched else 1
-            share = self._share if stage.gpu is not None else self._cores[stage.name]
+            share = self._share if self._on_gpu(stage) else self._cores[stage.name]
             full, rest = divmod(walked.units[stage.name][place], chunk)
             for batch, calls in ((chunk, full), (rest, 1)):
                 if batch and calls:
