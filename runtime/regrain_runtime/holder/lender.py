@@ -81,6 +81,7 @@ class Lender:
         self._command = command
         self._sock: socket.socket | None = None
         self._context: int | None = None
+        self._pid = os.getpid()
         self._loans: weakref.WeakValueDictionary[str, Loan] = weakref.WeakValueDictionary()
 
     def borrow(self, key: str, nbytes: int, file: Callable[[], Path]) -> Loan:
@@ -192,7 +193,12 @@ class Lender:
         return self._context
 
     def _return(self, key: str, address: int) -> None:
-        """Unmap what no tensor lies in any more, then say so: the holder may free it."""
+        """Unmap what no tensor lies in any more, then say so: the holder may free it.
+
+        A child that a stage has forked has a copy of all this, and must not speak for its parent.
+        """
+        if os.getpid() != self._pid:
+            return
         if self._context is not None:
             self._memory.finish(self._context)
             self._memory.detach(self._context, address)

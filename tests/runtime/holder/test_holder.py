@@ -274,6 +274,23 @@ def test_a_process_that_borrows_twice_maps_once_and_unmaps_after_the_last_tensor
     assert ctypes.string_at(kept.address, 8) == b"weights."
 
 
+def test_a_forked_child_that_drops_its_copy_gives_nothing_back(node):
+    lender = node.lender(grace=0.2)
+    loans = [node.borrow(lender)]
+    [kept] = node.allocations()
+    child = os.fork()
+    if not child:
+        loans.clear()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    node.borrow(lender, "dropped after that, so freed after that")
+    until(lambda: len(node.allocations()) <= 1)
+
+    assert node.allocations() == [kept]
+    assert ctypes.string_at(loans[0].address, 8) == b"weights."
+
+
 def test_a_replica_that_has_nothing_takes_another_holder_as_it_comes(node):
     lender = node.lender()
     node.borrow(lender)
