@@ -27,6 +27,7 @@ VERBS = {
     "profile": "Measure what an app's stages cost, and show it.",
     "gpu": "Share the GPUs of a node among several apps, and see who has what of them.",
     "load": "Send a load to a running app at the times that it says, and report what came of it.",
+    "simulate": "Replay a scenario on a virtual clock, and report as load does.",
     "slow": "Show the last requests that missed, stage by stage.",
     "doctor": "Show what this machine offers, and what follows from it.",
     "version": "Show the versions of Regrain and of what it stands on.",
