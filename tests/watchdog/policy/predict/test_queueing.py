@@ -23,6 +23,7 @@ def asked(*, servers=1, max_size=1, scatter=0.0, slope=0.0, max_wait=0.0):
         max_size=max_size,
         max_wait=max_wait,
         servers=servers,
+        mark=None,
     )
 
 

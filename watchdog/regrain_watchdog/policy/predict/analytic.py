@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from regrain_watchdog.policy.admit import HEADROOM
 from regrain_watchdog.policy.deadline import remaining
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import PER_REQUEST, Model
-from regrain_watchdog.policy.predict.demand import Demand, demand, key, streamed
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
+from regrain_watchdog.policy.predict.demand import Demand, demand, key, pooled, streamed
+from regrain_watchdog.policy.predict.mmpp import Process
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.policy.predict.queueing import CELLS, StationLaw, station_law
 from regrain_watchdog.policy.predict.sojourn import Grid, compose
@@ -26,10 +28,28 @@ Floats = NDArray[np.float64]
 
 BUDGETS = 40
 """Steps of the objective to which the time that may be waited at a station is rounded, so that laws are found again."""
+SPARE = 8.0
+"""How soon, as a station fills, requests that others' lines keep out are not missed there: to the power of its use."""
 NEGLIGIBLE = 0.02
 """Share of the time below which a way of the door is not looked at."""
 KEPT = 4096
 """Laws that are kept for the plans to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How the front lets requests in.
+
+    Attributes:
+        share: of the time in which it does so.
+        patience: seconds that may be waited in all by who is let in.
+        refuses: whether it refuses who would be late. Where it takes a request to be late even alone, it lets everybody
+            in, and sheds what is late by as much as it had.
+    """
+
+    share: float
+    patience: float
+    refuses: bool
 
 
 class Analytic:
@@ -48,83 +68,77 @@ class Analytic:
         del seed
         seen = self._seen(load)
         asked = self._asked(model, seen)
-        patience, open_share = _door(model, asked, np.array(seen.process.rates))
-        found = [
-            (share, _judged(model, seen, self._all_laws(model, asked, seen, limit)))
-            for share, limit in ((1.0 - open_share, patience), (open_share, 2.0 * model.slo))
-            if share > NEGLIGIBLE
-        ]
-        return _mixed(found)
+        return mixed(
+            [
+                (door.share, _judged(model, seen, self._all_laws(model, asked, seen, door), door, asked))
+                for door in _doors(model, asked, seen.process)
+            ]
+        )
 
     def _seen(self, load: Arrivals) -> Traffic:
-        if self._traffic is None or load is not self._load:
+        if self._traffic is None or load is not self._load or len(self._laws) > KEPT:
             self._load, self._traffic = load, traffic(load)
             self._laws.clear()
             self._demands.clear()
         return self._traffic
 
-    def _demand(self, model: Model, place: int, seen: Traffic) -> Demand:
-        station = model.stations[place]
-        pool = model.pools[station.pool]
-        wanted = key(station), pool.servers, pool.cards, model.sizes.tobytes()
-        if wanted not in self._demands:
-            if len(self._demands) >= KEPT:
-                self._demands.clear()
-            self._demands[wanted] = demand(station, pool.servers, model.sizes, seen)
-        return self._demands[wanted]
-
     def _asked(self, model: Model, seen: Traffic) -> list[Demand]:
         """Return what requests ask of each station."""
-        asked: list[Demand] = []
+        alone = [self._demand(station, model, seen) for station in model.stations]
+        asked = list(alone)
+        for number in range(len(model.pools)):
+            members = [place for place, station in enumerate(model.stations) if station.pool == number]
+            if len(members) > 1:
+                shared = pooled([alone[place] for place in members], seen.process.rate)
+                for place, one in zip(members, shared, strict=True):
+                    asked[place] = one
         for place, station in enumerate(model.stations):
-            one = self._demand(model, place, seen)
             before = [asked[other] for other in station.after if model.stations[other].scope == station.scope]
             if station.scope != PER_REQUEST and before:
-                one = self._streamed(one, max(before, key=lambda other: float(other.drain.max())))
-            asked.append(one)
+                asked[place] = streamed(asked[place], before[0])
         return asked
 
-    def _streamed(self, asked: Demand, before: Demand) -> Demand:
-        wanted = id(asked), id(before)
+    def _demand(self, station: Station, model: Model, seen: Traffic) -> Demand:
+        pool = model.pools[station.pool]
+        wanted = key(station, pool, model.sizes)
         if wanted not in self._demands:
-            self._demands[wanted] = streamed(asked, before)
+            self._demands[wanted] = demand(station, pool, model.sizes, seen)
         return self._demands[wanted]
 
-    def _all_laws(
-        self, model: Model, asked: Sequence[Demand], seen: Traffic, patience: float
-    ) -> list[StationLaw]:
+    def _all_laws(self, model: Model, asked: Sequence[Demand], seen: Traffic, door: Door) -> list[StationLaw]:
         """Return the stations' laws, the fullest last: the others see no more than it can do."""
         rates, stays = np.array(seen.process.rates), np.array(seen.process.stays)
-        most = [one.servers * one.max_size / max(1e-12, one.units * one.seconds[-1]) for one in asked]
-        order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
         weights = np.array(seen.process.weights)
+        most = [one.most for one in asked]
         laws: dict[int, StationLaw] = {}
-        for place in order:
-            bound = min((most[other] for other in order if other != place), default=float("inf"))
-            left = patience - sum(float(weights @ law.ahead) for law in laws.values())
-            coming = np.minimum(rates, bound)
-            laws[place] = self._law(asked[place], coming, stays, slo=model.slo, patience=left)
+        patience = door.patience
+        for place in sorted(range(len(asked)), key=lambda place: (-most[place], place)):
+            bound = min((most[other] for other in range(len(asked)) if other != place), default=float("inf"))
+            law = laws[place] = self._law(
+                asked[place],
+                np.minimum(rates, bound),
+                stays,
+                slo=model.slo,
+                door=replace(door, patience=patience),
+            )
+            if door.refuses:
+                patience -= float(weights @ law.ahead[0] @ np.arange(CELLS)) * law.step
         return [laws[place] for place in range(len(asked))]
 
-    def _law(self, asked: Demand, rates: Floats, stays: Floats, *, slo: float, patience: float) -> StationLaw:
+    def _law(self, asked: Demand, rates: Floats, stays: Floats, *, slo: float, door: Door) -> StationLaw:
         tick = slo / BUDGETS
-        patience = max(0.0, float(np.floor(patience / tick) * tick))
-        wanted = id(asked), rates.tobytes(), patience, slo
+        patience = max(0.0, float(np.floor(door.patience / tick) * tick))
+        wanted = asked.mark, rates.tobytes(), patience, slo, door.refuses
         if wanted not in self._laws:
-            if len(self._laws) >= KEPT:
-                self._laws.clear()
-            self._laws[wanted] = station_law(asked, rates, stays, slo=slo, patience=patience)
+            self._laws[wanted] = station_law(
+                asked, rates, stays, slo=slo, patience=patience, refuses=door.refuses
+            )
         return self._laws[wanted]
 
 
-def _door(model: Model, asked: Sequence[Demand], rates: Floats) -> tuple[float, float]:
-    """Return the seconds that may be waited in all by those who are let in, and how often everybody is let in.
-
-    The front refuses who would be late behind what waits. While it takes a request to be late even alone, batches as
-    large as the load makes them, it lets everybody in, and sheds what is late by as much as it had.
-    """
-    peak = float(np.max(rates))
-    usual = [one.usual(peak * one.units) for one in asked]
+def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door]:
+    """Return how the front lets requests in, and for what share of the time each."""
+    usual = [one.usual(max(process.rates) * one.units) for one in asked]
     costs = [station.hop + seconds for station, (seconds, _) in zip(model.stations, usual, strict=True)]
     after = [
         [other for other, station in enumerate(model.stations) if place in station.after]
@@ -133,11 +147,27 @@ def _door(model: Model, asked: Sequence[Demand], rates: Floats) -> tuple[float, 
     left = remaining(costs, after)
     slack = model.slo - max(left[place] for place, station in enumerate(model.stations) if not station.after)
     unsure = max(1e-9, math.hypot(*(one for _, one in usual)))
-    return max(0.0, slack) / HEADROOM, 0.5 * math.erfc(slack / unsure / math.sqrt(2.0))
+    share = 0.5 * math.erfc(slack / unsure / math.sqrt(2.0))
+    ways = Door(1.0 - share, max(0.0, slack) / HEADROOM, True), Door(share, 2.0 * model.slo, False)
+    return [way for way in ways if way.share > NEGLIGIBLE]
 
 
-def _mixed(found: Sequence[tuple[float, Prediction]]) -> Prediction:
-    """Return the mixture of predictions by their shares."""
+def _refused(model: Model, laws: Sequence[StationLaw], patience: float) -> Floats:
+    """Return (phases,) the share of requests that find lines too long in all; where nobody waits all are let in."""
+    grid = Grid(laws[0].step, 2 * CELLS)
+    waits = [grid.transform(law.ahead) for law in laws]
+    whole = compose(grid, waits, [station.after for station in model.stations], model.last)
+    passed = np.cumsum(grid.chances(whole), axis=-1)
+    beyond = passed[..., -1] - passed[..., min(2 * CELLS - 1, int(patience / grid.step))]
+    refused: Floats = np.clip(beyond[0] - beyond[1], 0.0, 1.0)
+    return refused
+
+
+def mixed(found: Sequence[tuple[float, Prediction]]) -> Prediction:
+    """Return the mixture of predictions by the shares of the time that each holds for.
+
+    So is a time in which replicas are cold: what is predicted with those that are warm, for as long as the others load.
+    """
     whole = sum(share for share, _ in found)
     if len(found) == 1:
         return found[0][1]
@@ -154,7 +184,9 @@ def _mixed(found: Sequence[tuple[float, Prediction]]) -> Prediction:
     )
 
 
-def _judged(model: Model, seen: Traffic, laws: Sequence[StationLaw]) -> Prediction:
+def _judged(
+    model: Model, seen: Traffic, laws: Sequence[StationLaw], door: Door, asked: Sequence[Demand]
+) -> Prediction:
     """Return what laws make of a plan."""
     grid = Grid(laws[0].step, 2 * CELLS)
     own = [
@@ -165,6 +197,9 @@ def _judged(model: Model, seen: Traffic, laws: Sequence[StationLaw]) -> Predicti
     whole = compose(grid, own, [station.after for station in model.stations], model.last)
     chances = np.maximum(grid.chances(whole * grid.shift(np.array(model.answer))), 0.0)
     let_in = np.prod([1.0 - law.lost for law in laws], axis=0)
+    if door.refuses:
+        full = np.minimum(1.0, np.array(seen.process.rates) / min(one.most for one in asked))
+        let_in = np.minimum(let_in, 1.0 - _refused(model, laws, door.patience) * (1.0 - full**SPARE))
     weights = np.array(seen.process.weights)[:, None] * seen.weights
     passed = np.cumsum(np.tensordot(weights * let_in[:, None], chances, 2))
     offered = float(weights.sum())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.policy.deadline import MARGIN
 from regrain_watchdog.policy.batch import units_together
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Station, Work
+from regrain_watchdog.policy.deadline import MARGIN
+from regrain_watchdog.policy.fluid import at_once
+from regrain_watchdog.policy.model import PER_REQUEST, Pool, Station, Work
 from regrain_watchdog.policy.predict.traffic import Traffic
 
 Floats = NDArray[np.float64]
@@ -35,6 +37,7 @@ class Demand:
         max_size: units of a dispatch at most.
         max_wait: seconds that the first unit waits for others at most.
         servers: dispatches at once.
+        mark: equal where two are of the same numbers, under one load.
         lead: (classes,) seconds between the coming of a request's first unit and its last, where another station hands
             them on one by one; None where all come at once.
     """
@@ -49,7 +52,24 @@ class Demand:
     max_size: int
     max_wait: float
     servers: float
+    mark: object
     lead: Floats | None = None
+
+    @property
+    def most(self) -> float:
+        """Requests a second that it can serve at most, in full batches."""
+        return self.servers * self.max_size / max(1e-12, self.units * float(self.seconds[-1]))
+
+    def takes(self, rate: float) -> float:
+        """Return the seconds of all its servers that a request takes in batches that keep up with a rate."""
+        batch = self.batch(rate * self.units)
+        return self.units * float(self.seconds[batch]) / batch / self.servers
+
+    def batch(self, rate: float) -> int:
+        """Return how many units a dispatch must have to keep up with so many a second; max_size where none do."""
+        sizes = np.arange(1, len(self.seconds))
+        keeps_up = self.servers * sizes >= rate * self.seconds[1:]
+        return int(sizes[np.argmax(keeps_up)]) if keeps_up.any() else self.max_size
 
     @property
     def drain(self) -> Floats:
@@ -68,9 +88,7 @@ class Demand:
         come about by chance stays. The front adds MARGIN mean deviations to what it has learned, and both move as it
         learns (exponential smoothing with gain g has a variance of g / (2 - g) of its samples').
         """
-        sizes = np.arange(1, len(self.seconds))
-        keeps_up = self.servers * sizes >= rate * self.seconds[1:]
-        most = int(sizes[np.argmax(keeps_up)]) if keeps_up.any() else self.max_size
+        most = self.batch(rate)
         batch = (most + 1) // 2
         deviation = float(self.seconds[batch]) * float(np.sqrt(self.cv**2 + self.scatter / batch))
         drift = float(self.seconds[most] - self.seconds[1]) / 4.0
@@ -80,8 +98,8 @@ class Demand:
         )
 
 
-def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> Demand:
-    """Return what requests of a load ask of a station; `sizes` as in Model."""
+def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand:
+    """Return what requests of a load ask of a station that has a pool to itself; `sizes` as in Model."""
     columns = _columns(sizes, load.sizes)
     per_item = station.scope != PER_REQUEST
     widths = load.widths[:, station.scope] if per_item else np.ones(len(load.weights))
@@ -99,6 +117,7 @@ def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> De
         0.0 * counts,
     )
     seconds[1] = mean
+    seconds[1:] += pool.lease
     jitter = sum(
         (work.cv * float(share @ _alone(work, station, columns, load))) ** 2 for work in station.works
     )
@@ -112,20 +131,47 @@ def demand(station: Station, servers: float, sizes: Floats, load: Traffic) -> De
         cv=float(np.sqrt(jitter)) / mean if mean > 0.0 else 0.0,
         max_size=max_size,
         max_wait=station.max_wait,
-        servers=servers,
+        servers=float(at_once(pool.servers, pool.cards, station.take)),
+        mark=key(station, pool, sizes),
     )
+
+
+def pooled(asked: Sequence[Demand], rate: float) -> list[Demand]:
+    """Return what is asked of stations that have a pool in common, each with the servers that the others leave to it.
+
+    Args:
+        asked: by station, with as many servers as it could have alone.
+        rate: requests a second.
+
+    A request takes units T(b) / (b c) seconds of the pool at a station that has up to c dispatches at once. What the
+    others take, in batches that keep up, is not there for a station; yet it has its part of a pool that is too full.
+    """
+    takes = [one.takes(rate) for one in asked]
+    whole = sum(takes)
+    marks = tuple(one.mark for one in asked)
+    return [
+        replace(
+            one,
+            servers=max(one.servers * (1.0 - rate * (whole - take)), one.servers * take / max(whole, 1e-12)),
+            mark=(place, marks),
+        )
+        for place, (one, take) in enumerate(zip(asked, takes, strict=True))
+    ]
 
 
 def streamed(asked: Demand, before: Demand) -> Demand:
     """Return what is asked of a station to which another one hands items of the same list as they are done."""
     lead = before.drain if before.lead is None else np.maximum(before.drain, before.lead)
-    return replace(asked, bunch=min(asked.bunch, float(before.max_size)), lead=lead)
+    return replace(
+        asked, bunch=min(asked.bunch, float(before.max_size)), lead=lead, mark=(asked.mark, before.mark)
+    )
 
 
-def key(station: Station) -> tuple[object, ...]:
-    """Return the numbers of a station by which its law can be found again."""
-    works = tuple((work.stage, work.scope, work.seconds.tobytes(), work.cv) for work in station.works)
-    return station.scope, works, station.max_size, station.max_wait, station.take
+def key(station: Station, pool: Pool, sizes: Floats) -> object:
+    """Return the numbers of a station and its pool; equal ones ask the same of requests."""
+    works = tuple((work.scope, work.seconds.tobytes(), work.cv) for work in station.works)
+    shape = station.scope, station.max_size, station.max_wait, station.take
+    return shape, works, pool.servers, pool.cards, pool.lease, sizes.tobytes()
 
 
 def _columns(sizes: Floats, wanted: Floats) -> Floats:

@@ -5,6 +5,7 @@ A station is a birth and death chain over dispatches that run and, once all serv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ class StationLaw:
         lost: (phases,) share of the requests for which there is no room in time.
         busy: share of its servers' time that dispatches take.
         batch: mean units of a dispatch.
-        ahead: (phases,) mean seconds until a server is free as the front expects them when a request comes.
+        ahead: (2, phases, CELLS) probability of the seconds until a server is free, as the front expects them when a
+            request comes; first of all, then of those only that find nobody waiting.
     """
 
     step: float
@@ -51,7 +53,9 @@ class StationLaw:
         return float("inf") if reached >= CELLS else float((reached + 1) * self.step)
 
 
-def station_law(asked: Demand, rates: Floats, stays: Floats, *, slo: float, patience: float) -> StationLaw:
+def station_law(
+    asked: Demand, rates: Floats, stays: Floats, *, slo: float, patience: float, refuses: bool = True
+) -> StationLaw:
     """Return the law of a station.
 
     Args:
@@ -60,8 +64,9 @@ def station_law(asked: Demand, rates: Floats, stays: Floats, *, slo: float, pati
         stays: (phases,) mean seconds of each.
         slo: seconds of the objective, for the grid.
         patience: seconds that the front expects at most to pass before who is let in has a server.
+        refuses: whether the front refuses others; if not, who waits for so long is shed.
     """
-    line = _Line(asked, rates * asked.units, patience)
+    line = _Line(asked, rates * asked.units, patience, refuses=refuses)
     chances = line.chances(stays)
     shares = stays / stays.sum() if len(stays) > 1 else np.ones(1)
     return line.law(chances, shares, slo)
@@ -76,10 +81,11 @@ class _Line:
     in bunches long.
     """
 
-    def __init__(self, asked: Demand, rates: Floats, patience: float) -> None:
+    def __init__(self, asked: Demand, rates: Floats, patience: float, *, refuses: bool) -> None:
         self.asked = asked
         self.rates = rates[:, None]
-        self.servers = max(1, round(asked.servers))
+        self.servers = max(1, math.ceil(asked.servers - 1e-9))
+        pace = asked.servers
         self.window = max(0.0, min(asked.max_wait, patience))
         most = float(asked.max_size)
         bunch = min(most, max(1.0, asked.bunch))
@@ -90,20 +96,21 @@ class _Line:
         self.first = np.minimum(most, bunch + joining) + 0.0 * self.rates
         variation = asked.scatter + most * asked.cv**2
         self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
-        turns = max(0.0, patience / max(whole, 1e-9) * self.servers - self.servers / 2.0)
-        self.edges = _edges(max(1.0, turns * most / self.step))
+        turns = max(0.0, patience / max(whole, 1e-9) * pace - self.servers / 2.0)
+        room = turns * most if refuses else float(rates.max()) * patience + most
+        self.edges = _edges(max(1.0, room / self.step))
         self.widths = np.diff(self.edges)
         waiting = self.step * (self.edges[:-1] + self.edges[1:] + 1.0) / 2.0
         self.batches = np.clip(2.0 * waiting, self.first, most)
         self.runs = self._seconds(self.batches)
-        speed = self.servers * self.batches / self.runs
+        speed = pace * self.batches / self.runs
         self.slopes = np.log(np.maximum(self.rates, 1e-12) / speed)
         self.slopes = np.where(np.abs(self.slopes) < 1e-7, 1e-7, self.slopes)
         self.speed = speed
         self.residual = (1.0 + min(1.0, variation / most)) / 2.0
         waiting = self.step * (self.edges[:-1] + 1.0 + _mean_place(self.slopes, self.widths))
         ahead = np.maximum(0.0, waiting - (most - bunch) / 2.0) / most
-        self.low = ahead * whole / self.servers
+        self.low = ahead * whole / pace
         self.waiting = waiting
 
     def _seconds(self, units: Floats) -> Floats:
@@ -168,8 +175,6 @@ class _Line:
         mean_run = (free * alone)[:, 0] + (queued * runs).sum(axis=1)
         working = np.minimum(np.arange(chances.shape[1]) / servers, 1.0)
         sizes = np.concatenate((np.repeat(self.first, servers + 1, axis=1), self.batches), axis=1)
-        if self.alone:
-            lost = lost + (1.0 - lost) * free[:, 0] * self._company()
         return StationLaw(
             step=step,
             sojourn=sojourn,
@@ -178,7 +183,7 @@ class _Line:
             lost=lost,
             busy=float((chances @ working).sum()),
             batch=float(shares @ (given * sizes).sum(axis=1)),
-            ahead=self._ahead(given, mean_run),
+            ahead=self._ahead(given, mean_run, step),
         )
 
     def _lost(self, given: Floats) -> Floats:
@@ -188,13 +193,27 @@ class _Line:
         lost: Floats = np.clip(given[:, -1] * last, 0.0, 1.0)
         return lost
 
-    def _ahead(self, given: Floats, run: Floats) -> Floats:
-        """Return (phases,) the mean wait as policy.course tells it: also for units that merely wait for company."""
-        busy = given[:, self.servers :].sum(axis=1)
-        turns = (given[:, self.servers + 1 :] * self.waiting).sum(axis=1) / self.asked.max_size / self.servers
-        company = (1.0 - busy) * self._company()
-        ahead: Floats = run * (turns + 0.5 * busy + company * (0.5 + 1.0 / self.servers))
-        return ahead
+    def _ahead(self, given: Floats, run: Floats, step: float) -> Floats:
+        """Return the law of the wait as the front tells it, also for units that wait for company; see StationLaw."""
+        busy, line = given[:, self.servers : self.servers + 1], given[:, self.servers + 1 :]
+        free = given[:, : self.servers].sum(axis=1, keepdims=True)
+        company = free * self._company()[:, None]
+        turns = np.ceil(self.waiting / self.asked.max_size) / self.servers + 0.5
+        waits = np.concatenate(
+            (np.zeros_like(turns[:, :1]), 0.0 * busy + 0.5, turns, 0.0 * busy + 0.5 + 1.0 / self.servers),
+            axis=1,
+        )
+        chances = np.concatenate((free - company, busy, line, company), axis=1)
+        places = np.minimum(waits * run[:, None] / step, CELLS - 1.0).astype(np.int64)
+        rows = np.arange(len(given))[:, None] * CELLS
+        nobody = chances.copy()
+        nobody[:, 2:] = 0.0
+        count = len(given) * CELLS
+        flat = (places + rows).ravel()
+        laws = np.zeros((2, count))
+        for row, one in enumerate((chances, nobody)):
+            laws[row] = np.bincount(flat, one.ravel(), count)
+        return laws.reshape(2, len(given), CELLS)
 
     def _company(self) -> Floats:
         """Return (phases,) the share of the time in which a unit waits for company while servers are free."""
