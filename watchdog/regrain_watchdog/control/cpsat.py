@@ -12,7 +12,7 @@ from ortools.sat.python import cp_model
 
 from regrain_watchdog.policy.search.dag import Answer, paths
 from regrain_watchdog.policy.search.partition import Lattice, bits
-from regrain_watchdog.policy.search.table import Design, Table, finishes, longest
+from regrain_watchdog.policy.search.table import Design, Table, finishes, sources
 
 SCALE = 1_000_000
 """Units of cost that the dearest configuration is; the solver counts in whole numbers."""
@@ -54,8 +54,9 @@ def solve(
     groups = tuple(number[mask] for mask in order)
     configs = tuple(chosen[group] for group in groups)
     ticks = [int(table.ticks[group][config]) for group, config in zip(groups, configs, strict=True)]
+    ends = finishes(sources(ways.dag, order), ticks)
     cost = float(sum(table.cost[group][config] for group, config in zip(groups, configs, strict=True)))
-    design = Design(groups, configs, cost, longest(ways, groups, ticks))
+    design = Design(groups, configs, cost, max(ends))
     return Answer(design, min(cost, solver.best_objective_bound * problem.unit))
 
 
@@ -98,7 +99,7 @@ class _Formulation:
         taken = [
             int(self._table.ticks[key[0]][key[1]]) for key in zip(design.groups, design.configs, strict=True)
         ]
-        ends = finishes(self._ways, design.groups, taken)
+        ends = finishes(sources(self._ways.dag, masks), taken)
         for mask, end, ticks in zip(masks, ends, taken, strict=True):
             for stage in bits(mask):
                 self.model.add_hint(self._begin[stage], end - ticks)

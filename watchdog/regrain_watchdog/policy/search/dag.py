@@ -19,14 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.policy.search.partition import Dag, Lattice, bits
-from regrain_watchdog.policy.search.table import Design, Table, finishes, longest
+from regrain_watchdog.policy.search.partition import Dag, Lattice, bits, recuts
+from regrain_watchdog.policy.search.table import Design, Table, finishes, sources
 
 Floats = NDArray[np.float64]
 MOST_PATHS = 128
 """Paths that are priced; the bound stays one with fewer."""
 CLOSE = 0.005
 """Gap between a design's cost and the bound at which it is left at that."""
+MOST_RECUTS = 200
+"""Partitions near the best one that are tried."""
 PATIENCE = 5
 """Steps without a better bound after which steps are halved."""
 
@@ -57,13 +59,14 @@ class Search:
         self._hits = np.array([[bool(mask & path) for path in ways_through] for mask in ways.groups], float)
         self._price = np.zeros(len(ways_through))
         self._steps = _by_target(ways)
+        self._number = {mask: place for place, mask in enumerate(ways.groups)}
+        self._after: dict[tuple[int, ...], list[list[int]]] = {}
         self.found: dict[tuple[tuple[int, ...], tuple[int, ...]], Design] = {}
 
     def solve(self, deadline: int, steps: int) -> Answer:
         """Return the best design within a deadline (ticks) that so many steps find, and the bound."""
         best: Design | None = None
         bound, step, stale = 0.0, 1.0, 0
-        seen: set[tuple[int, ...]] = set()
         for _ in range(steps):
             value, way = self._relaxed(deadline)
             if not way:
@@ -73,12 +76,10 @@ class Search:
             step = step / 2 if stale and stale % PATIENCE == 0 else step
             groups, configs = tuple(group for group, _ in way), [config for _, config in way]
             best = _cheaper(best, self._fitted(groups, configs, deadline))
-            if groups not in seen:
-                seen.add(groups)
-                best = _cheaper(best, self._fitted(groups, [0] * len(groups), deadline))
             if best is not None and best.cost * (1 - CLOSE) <= bound:
                 break
             self._move(groups, configs, deadline, step * ((best.cost if best else 2 * bound + 1e-9) - value))
+        best = self._recut(best, deadline) if best is not None else None
         return Answer(best, min(bound, best.cost) if best else bound)
 
     def _relaxed(self, deadline: int) -> tuple[float, list[tuple[int, int]]]:
@@ -105,6 +106,26 @@ class Search:
             ideal = int(lows[came[ideal]])
         return float(best[-1] - deadline * self._price.sum()), way[::-1]
 
+    def _recut(self, best: Design, deadline: int) -> Design:
+        """Merge and split groups of a design for as long as that makes it cheaper, at the prices in force."""
+        config = (self._cost + (self._hits @ self._price)[:, None] * self._ticks).argmin(axis=1)
+        tried: set[tuple[int, ...]] = set()
+        while len(tried) < MOST_RECUTS:
+            before = best
+            for masks in recuts(self._ways.dag, [self._ways.groups[group] for group in best.groups]):
+                if masks in tried or not all(mask in self._number for mask in masks):
+                    continue
+                tried.add(masks)
+                groups = tuple(self._number[mask] for mask in masks)
+                kept = dict(zip(best.groups, best.configs, strict=True))
+                other = self._fitted(
+                    groups, [kept.get(group, int(config[group])) for group in groups], deadline
+                )
+                best = _cheaper(best, other) or best
+            if best is before:
+                break
+        return best
+
     def _move(self, groups: Sequence[int], configs: Sequence[int], deadline: int, length: float) -> None:
         taken = np.array([self._ticks[group, config] for group, config in zip(groups, configs, strict=True)])
         over = self._hits[list(groups)].T @ taken - deadline
@@ -117,7 +138,7 @@ class Search:
         configs = list(configs)
         while True:
             ticks = [int(self._ticks[group, config]) for group, config in zip(groups, configs, strict=True)]
-            slack, end = _slack(self._ways, groups, ticks, deadline)
+            slack, end = _slack(self._sources(groups), ticks, deadline)
             if end <= deadline:
                 break
             if not self._quicken(groups, configs, slack):
@@ -143,11 +164,11 @@ class Search:
             configs[chosen[0]] = chosen[1]
         return chosen is not None
 
-    def _cheapen(self, groups: Sequence[int], configs: list[int], deadline: int) -> None:
+    def _cheapen(self, groups: tuple[int, ...], configs: list[int], deadline: int) -> None:
         """Take the cheapest configuration that its slack allows, of the group first that saves most by it."""
         while True:
             ticks = [int(self._ticks[group, config]) for group, config in zip(groups, configs, strict=True)]
-            slack, _ = _slack(self._ways, groups, ticks, deadline)
+            slack, _ = _slack(self._sources(groups), ticks, deadline)
             most, chosen = 1e-15, None
             for place, (group, config) in enumerate(zip(groups, configs, strict=True)):
                 allowed = self._table.ticks[group] <= ticks[place] + slack[place]
@@ -159,12 +180,17 @@ class Search:
                 return
             configs[chosen[0]] = chosen[1]
 
+    def _sources(self, groups: tuple[int, ...]) -> list[list[int]]:
+        if groups not in self._after:
+            self._after[groups] = sources(self._ways.dag, [self._ways.groups[group] for group in groups])
+        return self._after[groups]
+
     def _keep(self, groups: tuple[int, ...], configs: list[int]) -> Design:
         key = (groups, tuple(configs))
         if key not in self.found:
             ticks = [int(self._ticks[group, config]) for group, config in zip(groups, configs, strict=True)]
             cost = sum(self._table.cost[group][config] for group, config in zip(groups, configs, strict=True))
-            self.found[key] = Design(*key, float(cost), longest(self._ways, groups, ticks))
+            self.found[key] = Design(*key, float(cost), max(finishes(self._sources(groups), ticks)))
         return self.found[key]
 
 
@@ -186,17 +212,13 @@ def _cheaper(one: Design | None, other: Design | None) -> Design | None:
     return one
 
 
-def _slack(
-    ways: Lattice, groups: Sequence[int], ticks: Sequence[int], deadline: int
-) -> tuple[list[int], int]:
+def _slack(after: Sequence[Sequence[int]], ticks: Sequence[int], deadline: int) -> tuple[list[int], int]:
     """Return how many ticks longer each group may take before a path through it is late; and the end."""
-    ends = finishes(ways, groups, ticks)
-    latest = [deadline] * len(groups)
-    for place in range(len(groups) - 1, -1, -1):
-        needed = ways.dag.needs(ways.groups[groups[place]])
-        for before in range(place):
-            if ways.groups[groups[before]] & needed:
-                latest[before] = min(latest[before], latest[place] - ticks[place])
+    ends = finishes(after, ticks)
+    latest = [deadline] * len(ticks)
+    for place in range(len(ticks) - 1, -1, -1):
+        for before in after[place]:
+            latest[before] = min(latest[before], latest[place] - ticks[place])
     return [late - end for late, end in zip(latest, ends, strict=True)], max(ends)
 
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from regrain_watchdog.policy.search.judge import Judge
 from regrain_watchdog.policy.search.options import Option, Space
-from regrain_watchdog.policy.search.partition import bits
+from regrain_watchdog.policy.search.partition import recuts
 from regrain_watchdog.policy.search.problem import STABLE, Candidate
 from regrain_watchdog.policy.search.proposals import Proposer, Sketch, build
-from regrain_watchdog.policy.search.table import Table
 
 BREADTH = 12
 """Neighbours of a plan that are shown to the predictor before it counts as the best of them."""
@@ -65,7 +64,10 @@ class Descent:
         return None
 
     def _ranked(self, sketch: Sketch, below: float) -> list[Sketch]:
-        """Return the neighbours that cost less than `below`, those with the fewest ticks first."""
+        """Return the neighbours that cost less than `below`, those with the fewest ticks first.
+
+        Without a bound the objective is missed as it is, and those that cannot bear the load may be better yet.
+        """
         changes = {place: self._changes(*key) for place, key in enumerate(sketch)}
         cuts = list(self._recut(sketch, below)) if not self._space.problem.limits.grain else []
         self._weigh(
@@ -76,12 +78,12 @@ class Descent:
         near = [
             other
             for other in [*self._changed(sketch, changes), *cuts]
-            if all(self._stable[key] for key in other)
+            if (below == np.inf or all(self._stable[key] for key in other))
             and sum(self._cost[key] for key in other) < below * (1 - 1e-9)
         ]
         return sorted(near, key=lambda other: (self._proposer.ticks(other, self._ticks), self._price(other)))
 
-    def _price(self, sketch: Sketch) -> float:
+    def _price(self, sketch: Iterable[Key]) -> float:
         return sum(self._cost[key] for key in sketch)
 
     def _changed(self, sketch: Sketch, changes: dict[int, list[Key]]) -> Iterator[Sketch]:
@@ -115,34 +117,32 @@ class Descent:
 
     def _recut(self, sketch: Sketch, below: float) -> Iterator[Sketch]:
         """Return the plan with two groups merged, or one split, in the fastest configurations that are cheaper."""
-        for one, other in combinations(sketch, 2):
-            rest = [key for key in sketch if key not in (one, other)]
-            yield from self._refilled(rest, [one[0] | other[0]], below)
-        for key in sketch:
-            rest = [other for other in sketch if other != key]
-            for part in self._cuts(key[0]):
-                yield from self._refilled(rest, [part, key[0] & ~part], below)
+        given = dict(sketch)
+        self._weigh(sketch)
+        for masks in recuts(self._space.dag, [mask for mask, _ in sketch]):
+            kept = [(mask, given[mask]) for mask in masks if mask in given]
+            keys = self._fill([mask for mask in masks if mask not in given], below - self._price(kept))
+            if keys is not None:
+                given_or_new = given | dict(keys)
+                yield tuple((mask, given_or_new[mask]) for mask in masks)
 
-    def _refilled(self, rest: list[Key], masks: list[int], below: float) -> Iterator[Sketch]:
-        numbers = self._proposer.surrogate.number
-        if not all(mask in numbers and len(self._table.cost[numbers[mask]]) for mask in masks):
-            return
-        self._weigh(rest)
-        left = below - sum(self._cost[key] for key in rest)
-        keys = _fill(self._table, [numbers[mask] for mask in masks], left)
-        if keys is not None:
-            options = [self._proposer.surrogate.option(self._proposer.options, pick) for pick in keys]
-            found = self._proposer.sketch([*rest, *options])
-            if found is not None:
-                yield found
-
-    def _cuts(self, mask: int) -> Iterable[int]:
-        """Return the parts of a group that can run before its rest."""
-        found = {0}
-        for stage in bits(mask):
-            needed = self._space.dag.before[stage] & mask
-            found |= {part | 1 << stage for part in found if needed & ~part == 0}
-        return found - {0, mask}
+    def _fill(self, masks: list[int], budget: float) -> list[Key] | None:
+        """Return the fastest configurations of one or two groups that cost less than a budget; None without any."""
+        surrogate = self._proposer.surrogate
+        if not all(mask in surrogate.number for mask in masks):
+            return None
+        places = [surrogate.number[mask] for mask in masks]
+        total, ticks = np.zeros(1), np.zeros(1)
+        for place in places:
+            total = (total[:, None] + self._table.cost[place][None, :]).reshape(-1)
+            ticks = (ticks[:, None] + self._table.ticks[place][None, :]).reshape(-1)
+        able = np.flatnonzero(total < budget)
+        if not len(able):
+            return None
+        best = able[int(ticks[able].argmin())]
+        columns = np.unravel_index(best, [len(self._table.cost[place]) for place in places])
+        picks = [int(self._table.pick[place][column]) for place, column in zip(places, columns, strict=True)]
+        return [surrogate.option(self._proposer.options, pick) for pick in picks]
 
     def _weigh(self, keys: Iterable[Key]) -> None:
         """Learn from P1 what configurations cost and take."""
@@ -161,21 +161,3 @@ def _near(allowed: tuple[Step, ...], value: Step) -> tuple[Step, ...]:
     """Return a value with those next to it."""
     at = allowed.index(value)
     return allowed[max(0, at - 1) : at + 2]
-
-
-def _fill(table: Table, groups: list[int], budget: float) -> list[int] | None:
-    """Return the fastest configurations of one or two groups that cost less than a budget; None without any."""
-    if len(groups) == 1:
-        cost, ticks = table.cost[groups[0]], table.ticks[groups[0]]
-        able = np.where(cost < budget, ticks, np.iinfo(np.int64).max)
-        at = int(able.argmin())
-        return [int(table.pick[groups[0]][at])] if cost[at] < budget else None
-    one, other = groups
-    total = table.cost[one][:, None] + table.cost[other][None, :]
-    able = np.where(
-        total < budget, table.ticks[one][:, None] + table.ticks[other][None, :], np.iinfo(np.int64).max
-    )
-    first, second = np.unravel_index(int(able.argmin()), able.shape)
-    if total[first, second] >= budget:
-        return None
-    return [int(table.pick[one][first]), int(table.pick[other][second])]

@@ -19,22 +19,22 @@ MOST = 200_000
 
 
 def cheaper_plans(proposer: Proposer, below: float) -> Iterator[Sketch] | None:
-    """Return every plan that bears the load and costs less than a bound, those with the fewest ticks first.
+    """Return every plan that costs less than a bound, those with the fewest ticks first; None where they are too many.
 
-    None where there are too many to be counted.
+    With a finite bound there are plans that meet the objective, and so those that cannot bear the load are left out.
     """
     if any(len(way.steps) != len(way.groups) for way in proposer.ways):
         return None
-    groups = _Groups(proposer)
+    groups = _Groups(proposer, busy=STABLE if np.isfinite(below) else np.inf)
     if sum(groups.count(way) for way in proposer.ways) > MOST:
         return None
     return groups.cheapest(below)
 
 
 class _Groups:
-    """Every configuration of each group, with what it costs and takes."""
+    """The configurations of each group that are not too busy, with what they cost and take."""
 
-    def __init__(self, proposer: Proposer) -> None:
+    def __init__(self, proposer: Proposer, *, busy: float) -> None:
         self._proposer = proposer
         space, surrogate = proposer.space, proposer.surrogate
         replicas = range(1, space.problem.limits.replicas + 1)
@@ -47,7 +47,7 @@ class _Groups:
         self._ticks: list[Floats] = []
         for place, keys in enumerate(self._keys):
             estimate = surrogate.estimate(surrogate.flat(keys))
-            stable = np.flatnonzero(estimate.busy <= STABLE)
+            stable = np.flatnonzero(estimate.busy <= busy)
             self._keys[place] = [keys[at] for at in stable]
             self._cost.append(estimate.cost[stable])
             self._ticks.append(estimate.latency[proposer.level][stable] / proposer.tick)

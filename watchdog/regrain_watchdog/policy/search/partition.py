@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from regrain.errors import SpecError
 from regrain.grain import Groups
@@ -175,6 +175,30 @@ def _waits(dag: Dag, chosen: Sequence[int]) -> bool:
     for stage in bits(newest):
         below |= dag.after[stage]
     return any(group & above and group & below for group in chosen[:-1])
+
+
+def recuts(dag: Dag, groups: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Return the partitions next to one, in orders in which they can run: two groups merged, or one split in two."""
+    for one, other in combinations(groups, 2):
+        rest = [group for group in groups if group not in (one, other)]
+        merged = dag.order([*rest, one | other]) if dag.is_convex(one | other) else None
+        if merged is not None:
+            yield merged
+    for group in groups:
+        rest = [other for other in groups if other != group]
+        for part in _beginnings(dag, group):
+            split = dag.order([*rest, part, group & ~part])
+            if split is not None:
+                yield split
+
+
+def _beginnings(dag: Dag, group: int) -> list[int]:
+    """Return the parts of a group that can run before its rest."""
+    found = {0}
+    for stage in bits(group):
+        needed = dag.before[stage] & group
+        found |= {part | 1 << stage for part in found if not needed & ~part}
+    return sorted(found - {0, group})
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from regrain_watchdog.policy.search.fastest import check_objective
 from regrain_watchdog.policy.search.judge import Judge
 from regrain_watchdog.policy.search.options import Space
 from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
-from regrain_watchdog.policy.search.proposals import Front, Proposer, Sketch, build
+from regrain_watchdog.policy.search.proposals import Front, Proposer, Sketch, build, ways
 from regrain_watchdog.policy.search.room import check_room
 
 STARTS = 3
@@ -47,6 +47,7 @@ class Planner:
         self.problem = problem
         self.space = Space(problem)
         self._calls = calls(self.space)
+        self._ways = ways(self.space)
 
     def plan(
         self, load: Arrivals, predictor: Predictor, *, present: Plan | None = None, seed: int = 0
@@ -85,7 +86,7 @@ class Planner:
             for gpu, core in SCARCE:
                 prices = self._priced(gpu, core)
                 asked = replace(demand, rate=demand.rate * part)
-                proposer = Proposer(self.space, asked, self._calls, prices)
+                proposer = Proposer(self.space, self._ways, asked, self._calls, prices)
                 fronts = [
                     fitting
                     for front in proposer.fronts()

@@ -16,12 +16,10 @@ from regrain_watchdog.policy.search.demand import LEVELS, Calls, Demand
 from regrain_watchdog.policy.search.options import Option, Space
 from regrain_watchdog.policy.search.partition import Lattice, lattice, partitions, path
 from regrain_watchdog.policy.search.surrogate import Surrogate
-from regrain_watchdog.policy.search.table import TICKS, Design, Table, longest, tabulate
+from regrain_watchdog.policy.search.table import HORIZON, TICKS, Design, Table, finishes, sources, tabulate
 
 MANY = 32
 """Grains up to which each is searched by itself; of more, all are searched at once."""
-HORIZON = 2.0
-"""Times the objective that P1 lets a design take: its latencies are rough, so what it calls late may be in time."""
 DEADLINES = (0.6, 0.85, 1.15, 1.6)
 """Times the objective, for which P1 is solved on DAGs."""
 STEPS = 12
@@ -43,11 +41,16 @@ class Proposer:
     """P1 for one app under one load."""
 
     def __init__(
-        self, space: Space, demand: Demand, tables: tuple[list[Calls], list[Calls]], prices: Prices
+        self,
+        space: Space,
+        ways: Sequence[Lattice],
+        demand: Demand,
+        tables: tuple[list[Calls], list[Calls]],
+        prices: Prices,
     ) -> None:
         self.space = space
-        self.ways = ways(space)
-        groups = tuple(dict.fromkeys(mask for way in self.ways for mask in way.groups))
+        self.ways = ways
+        groups = tuple(dict.fromkeys(mask for way in ways for mask in way.groups))
         self.surrogate = Surrogate(space, groups, demand, tables, prices)
         self.tick = space.problem.app.slo.latency / TICKS
         self.options = self.surrogate.proposals()
@@ -85,7 +88,7 @@ class Proposer:
         each = [taken[group] for group in sketch]
         if self.space.dag.is_chain:
             return sum(each)
-        return longest(path(self.space.dag, masks), range(len(masks)), each)
+        return max(finishes(sources(self.space.dag, masks), each))
 
     def _solve(self, table: Table, way: Lattice) -> list[Design]:
         if way.is_serial:

@@ -26,7 +26,7 @@ from regrain_watchdog.policy.search.problem import STABLE
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-MORE = (0, 1, 2, 3, 5, 8, 13)
+MORE = (0, 1, 2, 4, 8)
 """Replicas beyond those that a group needs for its load, that P1 looks at."""
 
 

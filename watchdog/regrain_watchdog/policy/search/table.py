@@ -15,13 +15,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.policy.search.partition import Lattice
+from regrain_watchdog.policy.search.partition import Dag, Lattice
 from regrain_watchdog.policy.search.surrogate import Estimate, Options
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 TICKS = 200
 """Ticks of the objective's latency."""
+HORIZON = 2.0
+"""Times the objective that a design may take: its latencies are rough, so what is late here may be in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +87,43 @@ def tabulate(masks: tuple[int, ...], options: Options, estimate: Estimate, level
 
     Args:
         masks: the groups that options count by.
-        options: configurations of them.
+        options: configurations of them, by group.
         estimate: what is expected of those.
         level: which of the quantiles.
         tick: seconds.
     """
-    ticks = np.maximum(np.ceil(estimate.latency[level] / tick - 1e-9), 1).astype(np.int64)
-    order = np.lexsort((ticks, estimate.cost, options.group))
-    begins = np.searchsorted(options.group[order], np.arange(len(masks) + 1))
+    able = np.flatnonzero(estimate.latency[level] <= HORIZON * TICKS * tick)
+    ticks = np.maximum(np.ceil(estimate.latency[level] / tick - 1e-9), 1)
+    begins = np.searchsorted(options.group[able], np.arange(len(masks) + 1))
     cost, times, pick = [], [], []
     for low, high in pairwise(begins):
-        mine = order[low:high]
+        mine = able[low:high]
+        mine = mine[np.lexsort((ticks[mine], estimate.cost[mine]))]
         least = np.minimum.accumulate(ticks[mine])
         better = np.ones(len(mine), bool)
         better[1:] = least[1:] < least[:-1]
         kept = mine[better]
         cost.append(estimate.cost[kept])
-        times.append(ticks[kept])
+        times.append(ticks[kept].astype(np.int64))
         pick.append(kept.astype(np.int64))
     return Table(masks, tuple(cost), tuple(times), tuple(pick))
 
 
-def longest(ways: Lattice, groups: Sequence[int], ticks: Sequence[int]) -> int:
-    """Return the ticks of the longest path through groups (in an order in which they can run) that take so many."""
-    if ways.is_serial:
-        return sum(ticks)
-    return max(finishes(ways, groups, ticks))
+def sources(dag: Dag, masks: Sequence[int]) -> list[list[int]]:
+    """Return, for each of some groups in an order in which they can run, the places of those that it takes from."""
+    found = []
+    for place, mask in enumerate(masks):
+        needed = dag.needs(mask)
+        found.append([before for before in range(place) if masks[before] & needed])
+    return found
 
 
-def finishes(ways: Lattice, groups: Sequence[int], ticks: Sequence[int]) -> list[int]:
-    """Return when each group ends, if all begin as soon as they can."""
+def finishes(after: Sequence[Sequence[int]], ticks: Sequence[int]) -> list[int]:
+    """Return when each group ends that takes so many ticks, after those that it takes from."""
     ends: list[int] = []
-    for place, (group, taken) in enumerate(zip(groups, ticks, strict=True)):
-        needed = ways.dag.needs(ways.groups[group])
-        begin = max((ends[one] for one in range(place) if ways.groups[groups[one]] & needed), default=0)
+    for before, taken in zip(after, ticks, strict=True):
+        begin = 0
+        for place in before:
+            begin = max(begin, ends[place])
         ends.append(begin + taken)
     return ends
