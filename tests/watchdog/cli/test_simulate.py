@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from regrain import manifest as manifests
+from regrain.manifest import Manifest
+from regrain_watchdog.policy.profile import Point, Profile, StageProfile, dumps
+
+SCENARIO = """
+duration = "20s"
+node = {cores = 16}
+[apps.ocr]
+manifest = "ocr.json"
+profile = "profile.json"
+load = {kind = "poisson", rate = 20}
+widths = [{kind = "uniform", low = 1, high = 9}]
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, ocr: Manifest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a scenario, and work in its folder."""
+    monkeypatch.chdir(tmp_path)
+    stages = tuple(msgspec.structs.replace(stage, gpu=None) for stage in ocr.stages)
+    (tmp_path / "ocr.json").write_bytes(manifests.dumps(msgspec.structs.replace(ocr, stages=stages)))
+    points = tuple(Point(batch, 0.0, 1.0, 0.001 * batch) for batch in (1, 32))
+    profiles = {stage.name: StageProfile(digest="", points=points) for stage in ocr.stages}
+    (tmp_path / "profile.json").write_bytes(dumps(Profile(app="ocr", stages=profiles)))
+    file = tmp_path / "scenario.toml"
+    file.write_text(SCENARIO)
+    return file
+
+
+def test_a_scenario_is_simulated_and_the_same_again(regrain, scenario: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+
+    told = regrain("simulate", str(scenario), "-o", str(one))
+    regrain("simulate", str(scenario), "-o", str(other))
+
+    first, second = (json.loads(file.read_text()) for file in (one, other))
+    assert told.code == 0
+    assert first["source"] == "simulated"
+    assert first["apps"] == second["apps"]
+    app = first["apps"][0]
+    assert app["offered"] == sum(app["outcomes"].values()) > 300
+    assert 0.9 < app["hit_rate"] <= 1.0
+    assert app["cost"]["total"] > 0
+    assert app["grains"] == [[0.0, app["grains"][0][1]]]
+
+
+def test_two_reports_are_held_side_by_side(regrain, scenario: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    regrain("simulate", str(scenario), "-o", str(before))
+    scenario.write_text(SCENARIO.replace("rate = 20", "rate = 300"))
+
+    told = regrain("simulate", str(scenario), "--against", str(before), "-o", str(tmp_path / "both.html"))
+
+    assert told.code == 0
+    assert "points" in told.out
+    assert "p95, other" in (tmp_path / "both.html").read_text()
+
+
+def test_a_hit_rate_below_what_is_asked_for_fails(regrain, scenario: Path) -> None:
+    scenario.write_text(SCENARIO.replace("rate = 20", "rate = 900"))
+
+    told = regrain("simulate", str(scenario), "--fail-under", "0.9")
+
+    assert told.code == 1
+    assert "asked for 90.0 %" in told.err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        pytest.param(("none.toml",), 2, "none.toml cannot be read: No such file", id="no scenario"),
+        pytest.param(
+            ("scenario.toml", "-o", "r.txt"),
+            2,
+            "a report is written as .json, .html, .svg, .png",
+            id="ending",
+        ),
+        pytest.param(("scenario.toml", "-o", "no/r.png"), 2, "there is no folder", id="folder"),
+        pytest.param(("scenario.toml", "--against", "ocr.json"), 1, "this is no report", id="no report"),
+        pytest.param(("scenario.toml", "--against", "none.json"), 1, "No such file", id="no file"),
+        pytest.param(("scenario.toml", "--fail-under", "2"), 2, "0<=x<=1", id="no share"),
+    ],
+)
+@pytest.mark.usefixtures("scenario")
+def test_what_is_wrong_is_one_line(regrain, args: tuple[str, ...], code: int, said: str) -> None:
+    told = regrain("simulate", *args)
+
+    assert (told.code, told.err.count("\n")) == (code, 1)
+    assert said in told.err

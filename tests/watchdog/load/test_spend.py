@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from regrain.cards import CARDS
+from regrain.plan import GpuShare, Group, Plan
+from regrain_watchdog.load.spend import Held, Meter
+from regrain_watchdog.policy import cost
+from regrain_watchdog.policy.cost import GIB, HOUR, Prices
+from regrain_watchdog.policy.profile import Profile, StageProfile
+
+PRICES = Prices(core=1.0, memory=2.0)
+PROFILE = Profile(
+    app="app",
+    stages={
+        "read": StageProfile(digest="", points=(), weights=GIB),
+        "see": StageProfile(digest="", points=(), weights=GIB, on_gpu=True),
+    },
+    context=GIB,
+    resident=GIB,
+)
+
+
+def held(*stages: str, replicas: int = 1, gpu: float = 0.0, memory: int = 0) -> Held:
+    return Held(stages=stages, max_size=1, replicas=replicas, cpu=2.0, gpu=gpu, memory=memory)
+
+
+def test_what_is_seen_costs_what_the_same_plan_does() -> None:
+    meter = Meter(PRICES, CARDS["v100"], PROFILE)
+    plan = Plan(
+        (
+            Group(stages=("read",), replicas=3, cpu=2.0),
+            Group(stages=("see",), cpu=2.0, gpu=GpuShare(fraction=0.5)),
+        )
+    )
+
+    meter.take(0.3, "read | see", [held("read", replicas=3), held("see", gpu=0.5)])
+
+    assert meter.spending is not None
+    assert meter.spending.at == [0.0]
+    assert meter.spending.rate == [pytest.approx(cost.rate(plan, PROFILE, PRICES, CARDS["v100"]))]
+
+
+def test_without_a_profile_memory_is_what_replicas_hold() -> None:
+    meter = Meter(PRICES, None, None)
+
+    meter.take(0.0, "read", [held("read", replicas=2, memory=3 * GIB)])
+
+    assert meter.spending is not None
+    assert meter.spending.rate == [pytest.approx((2 * 2.0 * 1.0 + 3 * 2.0) / HOUR)]
+
+
+def test_each_grain_that_is_seen_is_kept_with_its_time() -> None:
+    meter = Meter(PRICES, None, None)
+
+    for at, grain in ((0.0, "a+b"), (1.0, "a+b"), (2.0, "a | b"), (3.0, "a+b")):
+        meter.take(at, grain, [])
+
+    assert meter.grains == [(0.0, "a+b"), (2.0, "a | b"), (3.0, "a+b")]
+
+
+@pytest.mark.parametrize(
+    ("profile", "group", "said"),
+    [
+        (None, held("see", gpu=0.5), "price of its GPUs is not known"),
+        (PROFILE, held("other"), "the profile lacks stage other"),
+    ],
+)
+def test_what_cannot_be_priced_is_said(profile: Profile | None, group: Held, said: str) -> None:
+    meter = Meter(PRICES, None, profile)
+    assert "no running app told" in meter.lacking
+
+    meter.take(0.0, "grain", [group])
+
+    assert said in meter.lacking
+    assert meter.spending is None
