@@ -1,5 +1,8 @@
 """`regrain profile`: what it shows, what it draws, what it refuses."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,51 @@ def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
     assert "regrain: loading greet" in outcome.err
     assert outcome.err.endswith(f"wrote {out}\n")
     assert {point.share for point in loads(out.read_bytes()).stages["greet"].points} == {1.0, 2.0}
+
+
+SLOW = """
+import time
+
+from regrain import App
+
+app = App("slow", sample={"text": "a"})
+
+
+@app.batched(max_size=64)
+def first(text: list[str]) -> list[str]:
+    time.sleep(0.02)
+    return text
+
+
+@app.stage()
+def second(text: str) -> str:
+    time.sleep(0.02)
+    return text
+
+
+@app.flow
+def flow(text: str) -> str:
+    return second(first(text))
+"""
+
+
+@pytest.mark.process
+def test_an_interrupt_keeps_what_was_measured(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    out = tmp_path / "profile.json"
+    command = ["profile", str(tmp_path / "slow.py"), "--out", str(out), "--time", "60s", "--error", "0.0001"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "regrain_watchdog.cli", *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = iter(process.stderr)
+        begun = next(line for line in said if line == "regrain: second\n")
+        process.send_signal(signal.SIGINT)
+        last = list(said)[-1]
+
+    assert begun
+    assert process.returncode == 130
+    assert last == f"regrain: interrupted; what was measured is in {out}\n"
+    assert loads(out.read_bytes()).stages["first"].points
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ class Session:
         """Load every stage, and note what each takes."""
         held = 0
         if self.seats is not None:
-            self._context = held = await self._seat(1.0)
+            self._context = held = await self._seat(max(self._shares()))
         memory = self.bench.ready.memory
         for stage in self.manifest.stages:
             self.told(Progress(0, 0, f"loading {stage.name}"))
