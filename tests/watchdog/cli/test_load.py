@@ -189,6 +189,9 @@ def test_ctrl_c_reports_what_was_done_until_then(runtime, tmp_path: Path) -> Non
         pytest.param(("--sample", "--slo", "x"), 2, "--slo must be seconds or a duration", id="slo"),
         pytest.param(("--sample", "--app", "other"), 1, "no running app is called 'other'", id="app"),
         pytest.param(("--scenario", "none.toml"), 2, "none.toml cannot be read", id="scenario"),
+        pytest.param(
+            ("--scenario", "s.toml", "--rate", "3"), 2, "what is sent when: leave out --rate", id="both"
+        ),
         pytest.param(("--sample", "-o", "r.doc"), 2, "a report is written as", id="ending"),
     ],
 )

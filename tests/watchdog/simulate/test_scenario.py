@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from regrain.errors import SpecError
-from regrain_watchdog.simulate.scenario import Scenario, offered, read
+from regrain_watchdog.simulate.scenario import DISTRIBUTIONS, PROCESSES, Scenario, offered, read
+
+DOCS = Path(__file__).parents[3] / "docs" / "load.md"
 
 GOOD = """
 seed = 3
@@ -177,6 +180,24 @@ def test_what_is_wrong_is_named_with_what_is_allowed(scenario, old: str, new: st
 def test_a_body_that_is_not_there_is_named(scenario) -> None:
     with pytest.raises(SpecError, match=r"apps\.ocr\.bodies: there is no file .*small\.png"):
         scenario(BODIES)
+
+
+def test_the_documented_scenario_is_one(scenario, tmp_path: Path) -> None:
+    text = DOCS.read_text().partition("```toml\n")[2].partition("```")[0]
+    for name in ("receipt.png", "page.png"):
+        (tmp_path / name).write_bytes(b"x")
+
+    made = scenario(text)
+
+    assert offered(made, "ocr").arrivals.rate == pytest.approx(20, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [*PROCESSES, *DISTRIBUTIONS])
+def test_every_kind_and_setting_is_documented(kind: type[msgspec.Struct]) -> None:
+    text = DOCS.read_text()
+
+    assert f"`{kind.__struct_config__.tag}`" in text
+    assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []
 
 
 def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:

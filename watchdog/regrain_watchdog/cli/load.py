@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 import click
+from click.core import ParameterSource
 
 from regrain.errors import SpecError
 from regrain.units import parse_seconds
@@ -85,7 +86,9 @@ def _planned(
     if scenario is None:
         course = from_options(target, url, app, wanted)
         return [course], parse_seconds(wanted["duration"], "--duration"), wanted["seed"], []
-    if wanted["body"] is not None or wanted["params"] or wanted["sample"]:
-        raise SpecError("a scenario says what to send: leave out --body, --param and --sample")
+    context = click.get_current_context()
+    for option in (option for option in context.command.params if option.name in wanted):
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            raise SpecError(f"a scenario says itself what is sent when: leave out {option.opts[0]}")
     made = scenarios.read(scenario)
     return from_scenario(made, target, url), made.duration, made.seed, scenarios.notes(made)
