@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regrain_watchdog.policy.admit import HEADROOM
 from regrain_watchdog.policy.deadline import remaining
+from regrain_watchdog.policy.fluid import at_once
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
 from regrain_watchdog.policy.predict.demand import Demand, demand, key, pooled, streamed
@@ -66,7 +67,7 @@ class Analytic:
     def predict(self, model: Model, load: Arrivals, *, seed: int = 0) -> Prediction:
         """Return what is expected of a plan; there is no chance in it, so `seed` is not used."""
         del seed
-        seen = self._seen(load)
+        seen = self.seen(load)
         asked = self._asked(model, seen)
         return mixed(
             [
@@ -75,7 +76,8 @@ class Analytic:
             ]
         )
 
-    def _seen(self, load: Arrivals) -> Traffic:
+    def seen(self, load: Arrivals) -> Traffic:
+        """Return a load in few numbers, and keep them until another is seen."""
         if self._traffic is None or load is not self._load or len(self._laws) > KEPT:
             self._load, self._traffic = load, traffic(load)
             self._laws.clear()
@@ -207,8 +209,9 @@ def _judged(
     answered = float((weights * let_in[:, None]).sum())
     quantiles = [_quantile(passed, share * answered, grid.step) for share in (0.5, 0.95, 0.99)]
     busy = [0.0] * len(model.pools)
-    for law, station in zip(laws, model.stations, strict=True):
-        busy[station.pool] += law.busy
+    for law, one, station in zip(laws, asked, model.stations, strict=True):
+        pool = model.pools[station.pool]
+        busy[station.pool] += law.busy * one.servers / at_once(pool.servers, pool.cards, station.take)
     p50, p95, p99 = quantiles
     return Prediction(
         hit_rate=min(1.0, max(0.0, hit_rate)),

@@ -280,7 +280,8 @@ def _ramps(weights: Floats, begins: Floats, widths: Floats) -> Floats:
     rows = np.arange(len(weights))[:, None] * (CELLS + 2)
     count = len(weights) * (CELLS + 2)
     flat = (whole + rows).ravel()
-    bends = np.bincount(flat, (change * (1.0 - rest)).ravel(), count)
+    bends: Floats = np.zeros(count)
+    bends += np.bincount(flat, (change * (1.0 - rest)).ravel(), count)
     bends += np.bincount(flat + 1, (change * rest).ravel(), count)
     ramps: Floats = np.cumsum(np.cumsum(bends.reshape(len(weights), -1), axis=1), axis=1)[:, :CELLS]
     return ramps

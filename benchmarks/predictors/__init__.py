@@ -1,0 +1,1 @@
+"""How far predictors are from the engine, on random plans and loads."""
