@@ -43,7 +43,9 @@ MOST = 2000
 """Calls that a mean is of at most."""
 OFTEN = 32
 """Calls after which it is looked only every so many whether they are enough."""
-OUTLIER = 10.0
+SCHEDSTAT = "/proc/thread-self/schedstat"
+"""Nanoseconds on a core, nanoseconds waiting for one, and how often it had one."""
+ROOM = 128
 
 
 class RefusedError(RegrainError):
@@ -88,11 +90,28 @@ def again(job: Job) -> Job:
     return Job(job.context, tuple(map(fresh, job.args)), named, job.give)
 
 
+class OwnTime:
+    """A clock that stands still while the thread that made it could run but another one has its core.
+
+    What neighbours on the machine cost is no property of a stage: alone is how its times are to be known.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._stat = os.open(SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # a kernel without the accounts of its scheduler
+            self._stat = -1
+
+    def __call__(self) -> float:
+        """Return seconds since some point in the past."""
+        delayed = int(os.pread(self._stat, ROOM, 0).split()[1]) if self._stat >= 0 else 0
+        return time.monotonic() - delayed * 1e-9
+
+
 class Laps:
     """Times of one call that is made over and over: the mean of its service, and with it the median wait for its lease.
 
-    Nobody else wants the lease, so that wait is the same each time. What takes OUTLIER times the median is the
-    machine's doing (another process had the core) and does not count.
+    Nobody else wants the lease, so that wait is the same each time but for what the arbiter waits for its core.
     """
 
     def __init__(self) -> None:
@@ -109,27 +128,22 @@ class Laps:
         count = len(self._seconds)
         if count < LEAST or (count > OFTEN and count % OFTEN):
             return False
-        kept = self._kept()
-        return count >= MOST or stdev(kept) <= error * fmean(kept) * math.sqrt(len(kept))
+        return count >= MOST or stdev(self._seconds) <= error * fmean(self._seconds) * math.sqrt(count)
 
     def timed(self, device: int = 0) -> measuring.Timed:
         """Return mean, variation and count."""
-        kept, waited = self._kept(), median(self._waited)
-        mean = fmean(kept) + waited
-        cv = stdev(kept) / mean if len(kept) > 1 and mean > 0 else 0.0
-        return measuring.Timed(mean, cv, len(kept), waited, device)
-
-    def _kept(self) -> list[float]:
-        most = OUTLIER * median(self._seconds)
-        return [seconds for seconds in self._seconds if seconds <= most]
+        count, waited = len(self._seconds), median(self._waited)
+        mean = fmean(self._seconds) + waited
+        cv = stdev(self._seconds) / mean if count > 1 and mean > 0 else 0.0
+        return measuring.Timed(mean, cv, count, waited, device)
 
 
 class Bench:
     """An app's stages, loaded to be timed."""
 
-    def __init__(self, app: App, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, app: App, *, clock: Callable[[], float] | None = None) -> None:
         self._app = app
-        self._clock = clock
+        self._clock = clock = clock or OwnTime()
         self._executor = Recorder(app, clock=clock)
         self._allowed = sorted(os.sched_getaffinity(0))
         self._cores: dict[str, float] = {}
@@ -160,7 +174,7 @@ class Bench:
         if isinstance(self._executor.device, Station):
             self._executor.device.follow(entitled)
         else:
-            self._executor.device = Station(entitled)
+            self._executor.device = Station(entitled, clock=self._clock)
         return measuring.Seated(self._clock() - began, self._most_held())
 
     def _load(self, spec: StageSpec, cpu: float) -> measuring.Loaded:

@@ -4,13 +4,15 @@ import itertools
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from regrain.app import App
 from regrain.wire import measuring
 from regrain.wire.codec import pack_inline
-from regrain_runtime.measure import LEAST, Bench, Laps
+from regrain_runtime.measure import LEAST, SCHEDSTAT, Bench, Laps, OwnTime
 
 
 class Clock:
@@ -185,12 +187,36 @@ def test_a_mean_is_sure_only_after_as_many_calls_as_its_spread_asks_for():
     assert laps.timed().seconds == pytest.approx(1.1 + 0.1, rel=0.01)
 
 
-def test_a_lap_in_which_another_process_had_the_core_does_not_count():
+def test_a_wait_for_a_lease_that_nobody_wants_counts_by_its_median():
     laps = Laps()
-    for seconds in (1.0, 1.0, 1.0, 50.0):
-        laps.add(seconds)
+    for waited in (0.1, 0.1, 5.0):
+        laps.add(1.0, waited)
 
-    assert (laps.timed().seconds, laps.timed().count) == (1.0, 3)
+    assert laps.timed() == measuring.Timed(pytest.approx(1.1), 0.0, 3, 0.1)
+
+
+@pytest.mark.skipif(not Path(SCHEDSTAT).exists(), reason="this kernel keeps no accounts of its scheduler")
+def test_the_clock_stands_still_while_another_process_has_the_core():
+    core = {min(os.sched_getaffinity(0))}
+    before = os.sched_getaffinity(0)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for process in busy:
+            os.sched_setaffinity(process.pid, core)
+        os.sched_setaffinity(0, core)
+        clock = OwnTime()
+        began, own, used = time.monotonic(), clock(), time.thread_time()
+        while time.monotonic() - began < 0.5:
+            pass
+        wall, own, used = time.monotonic() - began, clock() - own, time.thread_time() - used
+    finally:
+        os.sched_setaffinity(0, before)
+        for process in busy:
+            process.kill()
+            process.wait()
+
+    assert own < wall
+    assert own == pytest.approx(used, rel=0.25)
 
 
 PRINTING = """

@@ -36,7 +36,7 @@ class Seen:
         share: of a GPU that they had; cores of a stage without one.
         units: in all calls.
         calls: how many.
-        seconds: that they took together.
+        seconds: that they took together, the waits for their leases included, as a profile has them.
         size: mean of the requests that the units come from.
     """
 
