@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from regrain.errors import SpecError
 from regrain_watchdog.policy.admit import HEADROOM
 from regrain_watchdog.policy.deadline import remaining
 from regrain_watchdog.policy.fluid import at_once
@@ -29,6 +30,8 @@ Floats = NDArray[np.float64]
 
 BUDGETS = 40
 """Steps of the objective to which the time that may be waited at a station is rounded, so that laws are found again."""
+SPAN = 3
+"""How many times the grid of a law that of a whole request is, since times add up."""
 SPARE = 8.0
 """How soon, as a station fills, requests that others' lines keep out are not missed there: to the power of its use."""
 NEGLIGIBLE = 0.02
@@ -65,8 +68,20 @@ class Analytic:
         self._demands: dict[object, Demand] = {}
 
     def predict(self, model: Model, load: Arrivals, *, seed: int = 0) -> Prediction:
-        """Return what is expected of a plan; there is no chance in it, so `seed` is not used."""
+        """Return what is expected of a plan; of no requests, that all are answered at once.
+
+        There is no chance in it, so `seed` is not used.
+
+        Raises:
+            SpecError: the requests have no widths of the lists that the plan maps over.
+        """
         del seed
+        if load.widths.shape[1] != model.lists:
+            raise SpecError(
+                f"the plan maps over {model.lists} lists, and requests have widths of {load.widths.shape[1]}"
+            )
+        if not len(load):
+            return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
         seen = self.seen(load)
         asked = self._asked(model, seen)
         return mixed(
@@ -156,11 +171,11 @@ def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door
 
 def _refused(model: Model, laws: Sequence[StationLaw], patience: float) -> Floats:
     """Return (phases,) the share of requests that find lines too long in all; where nobody waits all are let in."""
-    grid = Grid(laws[0].step, 2 * CELLS)
+    grid = Grid(laws[0].step, SPAN * CELLS)
     waits = [grid.transform(law.ahead) for law in laws]
     whole = compose(grid, waits, [station.after for station in model.stations], model.last)
     passed = np.cumsum(grid.chances(whole), axis=-1)
-    beyond = passed[..., -1] - passed[..., min(2 * CELLS - 1, int(patience / grid.step))]
+    beyond = passed[..., -1] - passed[..., min(SPAN * CELLS - 1, int(patience / grid.step))]
     refused: Floats = np.clip(beyond[0] - beyond[1], 0.0, 1.0)
     return refused
 
@@ -190,7 +205,7 @@ def _judged(
     model: Model, seen: Traffic, laws: Sequence[StationLaw], door: Door, asked: Sequence[Demand]
 ) -> Prediction:
     """Return what laws make of a plan."""
-    grid = Grid(laws[0].step, 2 * CELLS)
+    grid = Grid(laws[0].step, SPAN * CELLS)
     own = [
         (grid.transform(law.sojourn) * grid.blur(law.variance))[:, None]
         * grid.shift(law.own + (station.hop - law.step / 2.0))
