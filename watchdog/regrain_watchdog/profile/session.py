@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
@@ -90,26 +90,35 @@ class Session:
         until = self.clock() + self.effort.time
         for stage in self.manifest.stages:
             if stage.gpu is not None and self.seats is None:
-                self.notes.append(
-                    f"{stage.name} was measured without the GPU that it declares; give one by --gpus"
-                )
+                without = "was measured without the GPU that it declares; give one by --gpus"
+                self.notes.append(f"{stage.name} {without}")
             self._stages[stage.name] = self._known(stage)
         await self._load()
         walked = await self._walk()
-        wanted = self._missing(walked)
-        for place, setting in enumerate(wanted):
-            left = until - self.clock()
-            unseen = not self._stages[setting.stage].points
-            if left <= 0 and not unseen:
-                break
-            doing = f"{setting.stage}: {setting.batch} at once on {self._named(setting)}"
-            self.told(Progress(place, len(wanted), doing))
-            limit = min(LONGEST, max(SHORTEST, left / (len(wanted) - place)))
-            await self._point(setting, limit)
+        await self._points({stage.name: self._axes(stage, walked) for stage in self.manifest.stages}, until)
         self._check_all(walked)
         await self._chain(walked)
         self.save(self.profile())
         return self.profile()
+
+    async def _points(self, axes: Mapping[str, Axes], until: float) -> None:
+        """Measure what has not been until the time is up; both ends of a stage's batches even then."""
+        wanted = self._missing(axes)
+        skipped = 0
+        for place, setting in enumerate(wanted):
+            left = until - self.clock()
+            batches = axes[setting.stage].batches
+            seen = {point.batch for point in self._stages[setting.stage].points}
+            if left <= 0 and setting.batch not in {batches[0], batches[-1]} - seen:
+                skipped += 1
+                continue
+            doing = f"{setting.stage}: {setting.batch} at once on {self._named(setting)}"
+            self.told(Progress(place, len(wanted), doing))
+            await self._point(setting, min(LONGEST, max(SHORTEST, left / (len(wanted) - place))))
+        if skipped:
+            self.notes.append(
+                f"the time was up before {skipped} of {len(wanted)} points; run it again to go on"
+            )
 
     def _check_all(self, walked: measuring.Walked) -> None:
         """Raise ProfileError where a stage has no point at all."""
@@ -172,17 +181,16 @@ class Session:
             self._put(name, out_bytes=out_bytes, weights=self._stages[name].weights + grown)
         return walked
 
-    def _missing(self, walked: measuring.Walked) -> list[Setting]:
+    def _missing(self, axes: Mapping[str, Axes]) -> list[Setting]:
         """Return the settings that are to be measured and have not been."""
         known = {
             (name, point.share, point.size, point.batch)
             for name, stage in self._stages.items()
             for point in stage.points
         }
-        wanted = settings({stage.name: self._axes(stage, walked) for stage in self.manifest.stages})
         return [
             one
-            for one in wanted
+            for one in settings(axes)
             if (one.stage, one.share, self.bodies[one.request].size, one.batch) not in known
         ]
 
