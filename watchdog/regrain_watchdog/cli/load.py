@@ -56,9 +56,10 @@ def command(
     app: str,
     **wanted: Unpack[Wanted],
 ) -> int:
-    """Send a load at the times that it says, whether or not earlier requests have been answered.
+    """Send a load to a running app at the times that it says, and report what came of it.
 
-    URL is where the app is served; without it, the app that runs here. Latency counts from the intended arrival.
+    URL is where the app is served; without it, the app that runs here. Requests are sent whether or not earlier ones
+    have been answered, and latency counts from the intended arrival.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from regrain.errors import RegrainError
@@ -56,21 +57,9 @@ def live(
         heapq.merge(*(course.jobs(place) for place, course in enumerate(courses)), key=lambda job: job.at)
     )
     began, start = time.time(), time.monotonic()
+    targets = [course.target for course in courses]
     with LoadLine(seconds, len(jobs)) as line:
-
-        def done(sent: Sent) -> None:
-            course = courses[sent.target]
-            course.sent.append(sent)
-            line.add(judge(sent, course.slo.latency if course.slo is not None else None), sent.latency)
-
-        async def watch() -> None:
-            while True:
-                await asyncio.gather(
-                    *(asyncio.to_thread(_look, course, start) for course in courses if course.base)
-                )
-                await asyncio.sleep(LOOK)
-
-        whole = run(jobs, [course.target for course in courses], limits, done, watch)
+        whole = run(jobs, targets, limits, partial(_done, courses, line), partial(_watch, courses, start))
     took = time.monotonic() - start
     _check(courses)
     return Report(
@@ -84,6 +73,20 @@ def live(
         notes=(*notes, *_remarks(courses)),
         apps=tuple(_told(course, seconds if whole else min(took, seconds)) for course in courses),
     )
+
+
+def _done(courses: Sequence[Course], line: LoadLine, sent: Sent) -> None:
+    """Keep what came of a request, and show it."""
+    course = courses[sent.target]
+    course.sent.append(sent)
+    line.add(judge(sent, course.slo.latency if course.slo is not None else None), sent.latency)
+
+
+async def _watch(courses: Sequence[Course], start: float) -> None:
+    """Look at what the apps reserve, for as long as this is let run."""
+    while True:
+        await asyncio.gather(*(asyncio.to_thread(_look, course, start) for course in courses if course.base))
+        await asyncio.sleep(LOOK)
 
 
 def _told(course: Course, seconds: float) -> AppReport:

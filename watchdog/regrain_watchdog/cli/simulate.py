@@ -31,9 +31,10 @@ NAMED = {UNFINISHED: "unfinished", IN_TIME: "hit", LATE: "late", SHED: "shed"}
 @reports.outputs
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit 1 if an app's hit rate is below.")
 def command(*, file: Path, files: tuple[Path, ...], against: Path | None, fail_under: float | None) -> int:
-    """Replay the loads of a scenario under its apps' plans, on a virtual clock.
+    """Replay a scenario on a virtual clock, and report as load does.
 
-    SCENARIO is a file that `regrain load --scenario` takes as well (docs/load.md).
+    The apps keep their plans from begin to end. SCENARIO is a file that `regrain load --scenario` takes as well
+    (docs/load.md).
 
     \b
     Examples:
