@@ -18,7 +18,6 @@ import grpc
 import numpy as np
 import requests
 
-from benchmarks import open_loop
 from regrain import GrpcClient
 from regrain.errors import RegrainError
 
@@ -179,7 +178,8 @@ class Callers:
 
 
 def _raw(body: bytes) -> bytes:
-    return open_loop.HEAD % (b"application/json", len(body)) + body
+    head = f"POST / HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def _compare(response: requests.Response, wanted: dict[str, object]) -> str:

@@ -28,7 +28,12 @@ def drive(port: int, times: list[float], **limits) -> list[Sent]:
     sent: list[Sent] = []
     jobs = [Job(at=at, target=0, content=lambda at=at: (f"{at}".encode(), "text/plain")) for at in times]
 
-    assert run(jobs, [Target.of(f"http://127.0.0.1:{port}/app?a=1")], Limits(**limits), sent.append)
+    assert run(
+        jobs,
+        [Target.of(f"http://127.0.0.1:{port}/app?a=1")],
+        Limits(**limits),
+        lambda one, _: sent.append(one),
+    )
 
     return sorted(sent, key=lambda one: one.at)
 

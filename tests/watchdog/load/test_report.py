@@ -25,7 +25,7 @@ from regrain_watchdog.load.report import (
 
 
 def one(at: float, latency: float, status: int = 200, error: str = "") -> Sent:
-    return Sent(at=at, target=0, latency=latency, late=0.001, status=status, error=error)
+    return Sent(number=0, at=at, target=0, latency=latency, late=0.001, status=status, error=error)
 
 
 @pytest.mark.parametrize(

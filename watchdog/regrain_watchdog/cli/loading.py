@@ -75,7 +75,7 @@ def live(
     )
 
 
-def _done(courses: Sequence[Course], line: LoadLine, sent: Sent) -> None:
+def _done(courses: Sequence[Course], line: LoadLine, sent: Sent, _: bytes) -> None:
     """Keep what came of a request, and show it."""
     course = courses[sent.target]
     course.sent.append(sent)

@@ -7,7 +7,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 import httptools
@@ -44,6 +44,13 @@ class Target:
         return cls(host=parts.hostname, port=port or (443 if tls else 80), path=path, tls=tls)
 
 
+class Answer(NamedTuple):
+    """What came back: status and body."""
+
+    status: int
+    body: bytes
+
+
 class ConnectionLostError(OSError):
     """The server closed a connection before it had answered."""
 
@@ -68,8 +75,8 @@ class Client:
         self._left = connections
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def send(self, body: bytes, content_type: str) -> int:
-        """Send a body and return the status of its answer, once all of that has come.
+    async def send(self, body: bytes, content_type: str) -> Answer:
+        """Send a body and return its answer, once all of that has come.
 
         Raises:
             OSError: there was no connection, or it was lost.
@@ -80,14 +87,14 @@ class Client:
         try:
             connection = self._kept() or await self._opened()
             lines = f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-            status = await connection.ask(self._head + lines.encode() + body)
+            answer = await connection.ask(self._head + lines.encode() + body)
         except BaseException:
             if connection is not None:
                 connection.close()
             raise
         else:
             self._keep(connection)
-            return status
+            return answer
         finally:
             self._leave()
 
@@ -148,16 +155,16 @@ class _Connection(asyncio.Protocol):
         self.used = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[int] | None = None
-        self._keep_alive = False
+        self._answer: asyncio.Future[Answer] | None = None
+        self._body: list[bytes] = []
 
     @property
     def is_open(self) -> bool:
         """Whether another request may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> int:
-        """Send a request and return its answer's status."""
+    async def ask(self, request: bytes) -> Answer:
+        """Send a request and return its answer."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionLostError("the server closed the connection")
         self._answer = asyncio.get_running_loop().create_future()
@@ -185,6 +192,10 @@ class _Connection(asyncio.Protocol):
             self._fail(error)
             self.close()
 
+    def on_body(self, data: bytes) -> None:
+        """Keep a part of the answer."""
+        self._body.append(data)
+
     def on_message_complete(self) -> None:
         """The answer is whole."""
         status = self._parser.get_status_code()
@@ -193,7 +204,8 @@ class _Connection(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             self.close()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(status)
+            self._answer.set_result(Answer(status, b"".join(self._body)))
+            self._body.clear()
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httptools
 import uvloop
 
-from regrain_watchdog.load.client import Client, Target
+from regrain_watchdog.load.client import Answer, Client, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Sent:
     """What came of a request.
 
     Attributes:
+        number: its place among the jobs.
         at, target: its intended arrival, in seconds from the begin, and where it went.
         latency: seconds from then until the answer was whole, or there was none to be had.
         late: seconds from then until this generator took it up.
@@ -41,6 +42,7 @@ class Sent:
         error: why there was none: "" with an answer, "timeout", "interrupted", or what the system said.
     """
 
+    number: int
     at: float
     target: int
     latency: float
@@ -65,13 +67,17 @@ class Limits:
 
 
 TIMEOUT, INTERRUPTED = "timeout", "interrupted"
+NONE = Answer(0, b"")
+
+
+Done = Callable[[Sent, bytes], None]
 
 
 def run(
     jobs: Sequence[Job],
     targets: Sequence[Target],
     limits: Limits,
-    done: Callable[[Sent], None],
+    done: Done,
     beside: Callable[[], Awaitable[None]] | None = None,
 ) -> bool:
     """Send every job at its time, and tell each as it is done; return whether all were sent.
@@ -82,7 +88,7 @@ def run(
         jobs: ascending in time.
         targets: that they go to.
         limits: of connections and time.
-        done: called for each that was sent.
+        done: called for each that was sent, with the body of its answer (b"" without one).
         beside: runs until all is over, and is cancelled then.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -90,7 +96,7 @@ def run(
 
 
 class _Generator:
-    def __init__(self, targets: Sequence[Target], limits: Limits, done: Callable[[Sent], None]) -> None:
+    def __init__(self, targets: Sequence[Target], limits: Limits, done: Done) -> None:
         self._clients = [
             Client(target, connections=limits.connections, headers=limits.headers) for target in targets
         ]
@@ -118,39 +124,39 @@ class _Generator:
     async def _send_all(self, jobs: Sequence[Job]) -> None:
         loop = asyncio.get_running_loop()
         begin = time.monotonic()
-        for job in jobs:
+        for number, job in enumerate(jobs):
             due = begin + job.at
             await asyncio.sleep(0.0)  # so that answers are taken even when this generator is behind
             while (
                 wait := due - time.monotonic()
             ) > 0:  # again, since the loop's timers are good to a millisecond
                 await asyncio.sleep(wait)
-            task = loop.create_task(self._one(job, due))
+            task = loop.create_task(self._one(number, job, due))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _one(self, job: Job, due: float) -> None:
+    async def _one(self, number: int, job: Job, due: float) -> None:
         late = time.monotonic() - due
-        status, error = 0, ""
+        answer, error = NONE, ""
         try:
             async with asyncio.timeout(self._timeout - late):
-                status = await self._clients[job.target].send(*job.content())
+                answer = await self._clients[job.target].send(*job.content())
         except TimeoutError:
             error = TIMEOUT
         except asyncio.CancelledError:
             error = INTERRUPTED
         except (OSError, httptools.HttpParserError) as caught:
             error = getattr(caught, "strerror", None) or str(caught) or type(caught).__name__
-        self._done(
-            Sent(
-                at=job.at,
-                target=job.target,
-                latency=time.monotonic() - due,
-                late=late,
-                status=status,
-                error=error,
-            )
+        sent = Sent(
+            number=number,
+            at=job.at,
+            target=job.target,
+            latency=time.monotonic() - due,
+            late=late,
+            status=answer.status,
+            error=error,
         )
+        self._done(sent, answer.body)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Future[None]] | set[asyncio.Task[None]]) -> None:
