@@ -55,7 +55,7 @@ def test_show_prints_a_line_for_each_stage(regrain, path):
         "points",
         "fit",
     ]
-    assert decode.split()[:5] == ["decode", "1", "cores", "4", "ms"]
+    assert decode.split()[:5] == ["decode", "1", "core", "4", "ms"]
     assert "25% to 100% of a v100" in read
     assert "8: 80 ms" in read
     assert "98 MiB" in read

@@ -23,7 +23,7 @@ def test_a_stage_on_a_gpu_has_a_line_for_each_batch_and_another_one_for_each_num
     ]
 
     assert [text for text in told if "at once" in text] == ["1 at once", "2 at once", "16 at once"]
-    assert [text for text in told if text.endswith(" cores")] == ["0.5 cores", "1 cores"]
+    assert [text for text in told if " core" in text and "ms" not in text] == ["0.5 cores", "1 core"]
     assert any(text.startswith("see: ms of a call over share of a GPU") for text in told)
 
 
@@ -33,3 +33,12 @@ def test_of_several_sizes_the_one_with_most_points_is_drawn():
     drawn = draw(Profile(app="a", stages={"see": StageProfile(digest="a", points=(*POINTS, rare))}))
 
     assert "requests of 10 bytes" in drawn
+
+
+def test_a_lone_point_can_be_seen():
+    lone = StageProfile(digest="a", points=(Point(1, 10.0, 1.0, 0.01),))
+
+    drawn = ElementTree.fromstring(draw(Profile(app="a", stages={"split": lone})))
+
+    (line,) = [found for found in drawn.iter() if found.tag.endswith("polyline")]
+    assert len(line.attrib["points"].split()) == 2

@@ -29,7 +29,7 @@ from regrain_watchdog.profile.drawing import draw
 from regrain_watchdog.profile.fit import fit, warnings
 from regrain_watchdog.profile.session import Effort, Progress
 from regrain_watchdog.profile.take import take
-from regrain_watchdog.words import duration, size
+from regrain_watchdog.words import cores, duration, size
 
 OUT = "profile.json"
 INTERRUPTED = 130
@@ -163,7 +163,9 @@ def _show(profile: Profile) -> None:
     click.echo(f"a hop takes {duration(profile.hop.seconds)}, and {per} for each MiB")
     if profile.fused is not None:
         less = "less" if profile.fused < 0 else "more"
-        click.echo(f"the flow in one group takes {duration(abs(profile.fused))} {less} than its stages one by one")
+        click.echo(
+            f"the flow in one group takes {duration(abs(profile.fused))} {less} than its stages one by one"
+        )
 
 
 def stages(profile: Profile) -> Table:
@@ -190,7 +192,7 @@ def _on(profile: Profile, stage: StageProfile) -> str:
     shares = sorted({point.share for point in stage.points})
     if stage.on_gpu:
         return f"{shares[0]:.0%} to {shares[-1]:.0%} of a {profile.device}"
-    return f"{shares[0]:g} to {shares[-1]:g} cores" if len(shares) > 1 else f"{shares[0]:g} cores"
+    return f"{shares[0]:g} to {cores(shares[-1])}" if len(shares) > 1 else cores(shares[0])
 
 
 def _times(stage: StageProfile) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regrain_watchdog.picture.chart import Panel, Point, svg
 from regrain_watchdog.policy.profile import Profile, StageProfile
+from regrain_watchdog.words import cores
 
 
 def draw(profile: Profile) -> str:
@@ -21,12 +22,17 @@ def _panel(name: str, stage: StageProfile) -> Panel:
         if stage.on_gpu:
             line, across = f"{point.batch} at once", point.share * 100
         else:
-            line, across = f"{point.share:g} cores", float(point.batch)
+            line, across = cores(point.share), float(point.batch)
         lines.setdefault(line, []).append((across, point.seconds * 1e3))
     ordered = dict(sorted(lines.items(), key=lambda pair: float(pair[0].split()[0])))
     over = "share of a GPU" if stage.on_gpu else "units in a call"
     return Panel(
         title=f"{name}: ms of a call over {over}, requests of {usual:g} bytes",
-        lines={line: sorted(points) for line, points in ordered.items()},
+        lines={line: _visible(sorted(points)) for line, points in ordered.items()},
         unit="%" if stage.on_gpu else "",
     )
+
+
+def _visible(points: list[Point]) -> list[Point]:
+    """Return a line as it is, or a lone point as a level that leads to it."""
+    return [(0.0, points[0][1]), *points] if len(points) == 1 else points

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from regrain.manifest import Manifest, StageSpec
 from regrain.wire import measuring
+from regrain_watchdog import words
 from regrain_watchdog.policy.profile import Hop, OutOfRangeError, Point, Profile, ProfileError, StageProfile
 from regrain_watchdog.policy.service import ServiceTime, at
 from regrain_watchdog.profile.bench import Bench, RefusedError
@@ -295,8 +296,8 @@ class Session:
         return self.seats.held(self.bench.ready.pid, told) if self.seats is not None else told
 
     def _named(self, setting: Setting) -> str:
-        cores = f"{setting.share:g} cores"
-        return f"{setting.share:.0%} of a GPU" if self._stages[setting.stage].on_gpu else cores
+        on_gpu = self._stages[setting.stage].on_gpu
+        return f"{setting.share:.0%} of a GPU" if on_gpu else words.cores(setting.share)
 
     def _put(self, name: str, **changes: object) -> None:
         self._stages[name] = structs.replace(self._stages[name], **changes)
