@@ -28,7 +28,7 @@ def asked(*, servers=1, max_size=1, scatter=0.0, slope=0.0, max_wait=0.0):
 
 
 def law(rate, **options):
-    return station_law(asked(**options), np.array([rate]), ENDLESS, slo=0.5, patience=1.5)
+    return station_law(asked(**options), np.array([rate]), ENDLESS, slo=0.384, patience=1.5)
 
 
 def mean_wait(found):

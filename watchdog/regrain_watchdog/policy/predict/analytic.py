@@ -129,11 +129,12 @@ class Analytic:
         most = [one.most for one in asked]
         laws: dict[int, StationLaw] = {}
         patience = door.patience
-        for place in sorted(range(len(asked)), key=lambda place: (-most[place], place)):
-            bound = min((most[other] for other in range(len(asked)) if other != place), default=float("inf"))
+        order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
+        for place in order:
+            coming = rates if place == order[-1] else np.minimum(rates, min(most))
             law = laws[place] = self._law(
                 asked[place],
-                np.minimum(rates, bound),
+                coming,
                 stays,
                 slo=model.slo,
                 door=replace(door, patience=patience),
@@ -208,7 +209,7 @@ def _judged(
     grid = Grid(laws[0].step, SPAN * CELLS)
     own = [
         (grid.transform(law.sojourn) * grid.blur(law.variance))[:, None]
-        * grid.shift(law.own + (station.hop - law.step / 2.0))
+        * grid.shift(law.own + (station.hop + law.step / 2.0))
         for law, station in zip(laws, model.stations, strict=True)
     ]
     whole = compose(grid, own, [station.after for station in model.stations], model.last)
@@ -220,7 +221,7 @@ def _judged(
     weights = np.array(seen.process.weights)[:, None] * seen.weights
     passed = np.cumsum(np.tensordot(weights * let_in[:, None], chances, 2))
     offered = float(weights.sum())
-    hit_rate = float(np.interp(model.slo / grid.step, np.arange(1, len(passed) + 1), passed)) / offered
+    hit_rate = float(np.interp(model.slo / grid.step, np.arange(len(passed)) + 0.5, passed)) / offered
     answered = float((weights * let_in[:, None]).sum())
     quantiles = [_quantile(passed, share * answered, grid.step) for share in (0.5, 0.95, 0.99)]
     busy = [0.0] * len(model.pools)
@@ -239,4 +240,4 @@ def _judged(
 
 def _quantile(passed: Floats, mass: float, step: float) -> float:
     place = int(np.searchsorted(passed, mass * (1.0 - 1e-9)))
-    return float("inf") if place >= len(passed) else (place + 1) * step
+    return float("inf") if place >= len(passed) else place * step

@@ -15,10 +15,16 @@ from regrain_watchdog.policy.predict.demand import Demand
 
 Floats = NDArray[np.float64]
 
-SEGMENTS = 28
+SEGMENTS = 16
 """Pieces into which the line is cut; shorter lines are looked at unit by unit."""
-CELLS = 256
+CELLS = 192
 """Cells of a law's time grid, which covers twice the objective."""
+
+STRAIGHT = np.linspace(0.0, 1.0, SEGMENTS + 1)
+BENT = STRAIGHT**3 * (10.0 - 15.0 * STRAIGHT + 6.0 * STRAIGHT**2)
+"""Where segments end, as shares of the line: all alike; and fine where it begins and where it is full."""
+EVEN = 1e-7
+"""Log of a ratio of chances below which the states of a segment are as probable as each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -89,7 +95,8 @@ class _Line:
         self.window = max(0.0, min(asked.max_wait, patience))
         most = float(asked.max_size)
         bunch = min(most, max(1.0, asked.bunch))
-        whole = self._seconds(np.array([[most]]))[0, 0]
+        whole = float(asked.seconds[-1])
+        self._counts = np.arange(len(asked.seconds))
         # who comes while others wait for company is refused where the front takes that for a line
         self.alone = patience < float(asked.seconds[min(2, asked.max_size)]) * (0.5 + 1.0 / self.servers)
         joining = 0.0 if self.alone else self.rates * self.window
@@ -99,13 +106,15 @@ class _Line:
         turns = max(0.0, patience / max(whole, 1e-9) * pace - self.servers / 2.0)
         room = turns * most if refuses else float(rates.max()) * patience + most
         self.edges = _edges(max(1.0, room / self.step))
-        self.widths = np.diff(self.edges)
-        waiting = self.step * (self.edges[:-1] + self.edges[1:] + 1.0) / 2.0
-        self.batches = np.clip(2.0 * waiting, self.first, most)
+        self.widths = self.edges[1:] - self.edges[:-1]
+        found = self.step * (self.edges[:-1] + self.edges[1:] + 1.0)
+        self.batches = np.minimum(np.maximum(found, self.first), most)
         self.runs = self._seconds(self.batches)
+        self.run = self._seconds(self.first)
         speed = pace * self.batches / self.runs
         self.slopes = np.log(np.maximum(self.rates, 1e-12) / speed)
-        self.slopes = np.where(np.abs(self.slopes) < 1e-7, 1e-7, self.slopes)
+        self.slopes[np.abs(self.slopes) < EVEN] = EVEN
+        self.spans = _log_sum(self.slopes, self.widths)
         self.speed = speed
         self.residual = (1.0 + min(1.0, variation / most)) / 2.0
         waiting = self.step * (self.edges[:-1] + 1.0 + _mean_place(self.slopes, self.widths))
@@ -115,7 +124,7 @@ class _Line:
 
     def _seconds(self, units: Floats) -> Floats:
         table = self.asked.seconds
-        found: Floats = np.interp(units, np.arange(len(table)), table)
+        found: Floats = np.interp(units, self._counts, table)
         return found
 
     def chances(self, stays: Floats) -> Floats:
@@ -130,29 +139,27 @@ class _Line:
     def _logs(self) -> Floats:
         """Return log weights of the states of each phase if it lasted for ever."""
         busy = np.arange(1, self.servers + 1)
-        alone = self._seconds(self.first)
-        ratios = np.log(np.maximum(self.rates, 1e-12) / self.first * alone / busy)
-        low = np.concatenate((np.zeros((len(self.rates), 1)), np.cumsum(ratios, axis=1)), axis=1)
+        ratios = np.log(np.maximum(self.rates, 1e-12) / self.first * self.run / busy)
+        low = np.concatenate((np.zeros((len(self.rates), 1)), ratios.cumsum(axis=1)), axis=1)
         # the first state of a segment follows the last one of the segment before
         inner = self.slopes * (self.widths - 1.0)
         jumps = self.slopes.copy()
         jumps[:, 1:] += inner[:, :-1]
-        first = low[:, -1:] + np.cumsum(jumps, axis=1)
-        logs: Floats = np.concatenate((low, first + _log_sum(self.slopes, self.widths)), axis=1)
+        first = low[:, -1:] + jumps.cumsum(axis=1)
+        logs: Floats = np.concatenate((low, first + self.spans), axis=1)
         return logs
 
     def _moves(self) -> tuple[Floats, Floats]:
         """Return (phases, states - 1) the rates up from each state and down to it."""
         busy = np.arange(1, self.servers + 1)
-        size = _log_sum(self.slopes, self.widths)
-        last = np.exp(self.slopes * (self.widths - 1.0) - size)
-        first = np.exp(-size)
-        pace = np.broadcast_to(self.rates / self.step, self.slopes.shape)
+        pace = self.rates / self.step
+        last = pace * np.exp(self.slopes * (self.widths - 1.0) - self.spans)
+        first = np.exp(-self.spans)
         up = np.concatenate(
-            (np.repeat(self.rates / self.first, self.servers, axis=1), pace[:, :1], (pace * last)[:, :-1]),
+            (np.repeat(self.rates / self.first, self.servers, axis=1), pace, last[:, :-1]),
             axis=1,
         )
-        down = np.concatenate((busy / self._seconds(self.first), self.speed / self.step * first), axis=1)
+        down = np.concatenate((busy / self.run, self.speed / self.step * first), axis=1)
         return up, down
 
     def law(self, chances: Floats, shares: Floats, slo: float) -> StationLaw:
@@ -162,7 +169,7 @@ class _Line:
         lost = self._lost(given)
         given[:, -1] = np.maximum(given[:, -1] - lost, 0.0)
         given /= np.maximum(given.sum(axis=1, keepdims=True), 1e-300)
-        alone = self._seconds(self.first)
+        alone = self.run
         free = given[:, :servers].sum(axis=1, keepdims=True)
         queued = given[:, servers:]
         runs = np.concatenate((self.runs[:, :1], self.runs), axis=1)
@@ -171,7 +178,8 @@ class _Line:
         step = 2.0 * slo / CELLS
         passed = _ramps(queued, (low + runs) / step, wide / step)
         passed += free * self._windowed(np.arange(1, CELLS + 1) * step - alone)
-        sojourn = np.diff(passed, axis=1, prepend=0.0)
+        sojourn = passed.copy()
+        sojourn[:, 1:] -= passed[:, :-1]
         mean_run = (free * alone)[:, 0] + (queued * runs).sum(axis=1)
         working = np.minimum(np.arange(chances.shape[1]) / servers, 1.0)
         sizes = np.concatenate((np.repeat(self.first, servers + 1, axis=1), self.batches), axis=1)
@@ -188,9 +196,8 @@ class _Line:
 
     def _lost(self, given: Floats) -> Floats:
         """Return (phases,) the chance that an arrival finds the line as long as it may be."""
-        slopes, widths = self.slopes[:, -1], self.widths[-1:]
-        last = np.exp(slopes * (widths - 1.0) - _log_sum(slopes, widths))
-        lost: Floats = np.clip(given[:, -1] * last, 0.0, 1.0)
+        last = np.exp(self.slopes[:, -1] * (self.widths[-1] - 1.0) - self.spans[:, -1])
+        lost: Floats = np.minimum(given[:, -1] * last, 1.0)
         return lost
 
     def _ahead(self, given: Floats, run: Floats, step: float) -> Floats:
@@ -204,7 +211,7 @@ class _Line:
             axis=1,
         )
         chances = np.concatenate((free - company, busy, line, company), axis=1)
-        places = np.minimum(waits * run[:, None] / step, CELLS - 1.0).astype(np.int64)
+        places = np.minimum(waits * run[:, None] / step + 0.5, CELLS - 1.0).astype(np.int64)
         rows = np.arange(len(given))[:, None] * CELLS
         nobody = chances.copy()
         nobody[:, 2:] = 0.0
@@ -228,7 +235,7 @@ class _Line:
         most = np.minimum(self.window, np.maximum(self.first - 1.0, 0.0) / np.maximum(self.rates, 1e-9))
         most = np.where(self.first < self.asked.max_size, self.window, most)
         leader = 1.0 / self.first
-        ramp = np.clip(times / np.maximum(most, 1e-9), 0.0, 1.0)
+        ramp = np.maximum(times, 0.0) / np.maximum(most, 1e-9)
         gone: Floats = np.where(times >= most, 1.0, (1.0 - leader) * ramp) * (times >= 0.0)
         return gone
 
@@ -240,7 +247,7 @@ class _Line:
         busy = asked.drain if asked.lead is None else np.maximum(0.0, asked.drain - asked.lead)
         rounds = np.ceil(asked.widths / asked.max_size - 1e-9) - 1.0
         free = np.minimum(np.floor(np.maximum(0.0, rounds) / self.servers) * asked.seconds[-1], busy)
-        usual = self._seconds(np.minimum(asked.widths, asked.max_size)) - self._seconds(self.first)
+        usual = self._seconds(np.minimum(asked.widths, asked.max_size)) - self.run
         longer: Floats = asked.own + (1.0 - waits[:, None]) * (free + usual) + waits[:, None] * busy
         return longer
 
@@ -249,9 +256,9 @@ def _edges(most: float) -> Floats:
     """Return the bounds of segments of the line: one wide each in a short one, fine at both ends in a long one."""
     if most <= SEGMENTS:
         return np.arange(int(np.ceil(most)) + 1, dtype=np.float64)
-    at = np.linspace(0.0, 1.0, SEGMENTS + 1)
     straight = SEGMENTS / most
-    return most * (straight * at + (1.0 - straight) * at**3 * (10.0 - 15.0 * at + 6.0 * at**2))
+    edges: Floats = most * (straight * STRAIGHT + (1.0 - straight) * BENT)
+    return edges
 
 
 def _log_sum(slopes: Floats, widths: Floats) -> Floats:
@@ -283,7 +290,7 @@ def _ramps(weights: Floats, begins: Floats, widths: Floats) -> Floats:
     bends: Floats = np.zeros(count)
     bends += np.bincount(flat, (change * (1.0 - rest)).ravel(), count)
     bends += np.bincount(flat + 1, (change * rest).ravel(), count)
-    ramps: Floats = np.cumsum(np.cumsum(bends.reshape(len(weights), -1), axis=1), axis=1)[:, :CELLS]
+    ramps: Floats = bends.reshape(len(weights), -1).cumsum(axis=1).cumsum(axis=1)[:, :CELLS]
     return ramps
 
 
@@ -302,17 +309,16 @@ def _coupled(up: Floats, down: Floats, stays: Floats) -> Floats:
         stays: (2,) mean seconds of each phase.
     """
     states = up.shape[1] + 1
-    flow = np.zeros((2 * states, 2 * states))
-    inner = np.arange(states - 1)
-    both = np.arange(states)
-    for phase in range(2):
-        here = phase * states
-        flow[here + inner, here + inner + 1] = up[phase]
-        flow[here + inner + 1, here + inner] = down[phase]
-        flow[here + both, (states - here) + both] = 1.0 / stays[phase]
-    flow[np.arange(2 * states), np.arange(2 * states)] = -flow.sum(axis=1)
+    size = 2 * states
+    flow = np.zeros((size, size))
+    flat, next_row, none = flow.reshape(-1), size + 1, np.zeros(1)
+    flat[1::next_row] = np.concatenate((up[0], none, up[1]))
+    flat[size::next_row] = np.concatenate((down[0], none, down[1]))
+    flat[states : states * size : next_row] = 1.0 / stays[0]
+    flat[states * size :: next_row] = 1.0 / stays[1]
+    flat[::next_row] = -flow.sum(axis=1)
     flow[:, 0] = 1.0
-    right = np.zeros(2 * states)
+    right = np.zeros(size)
     right[0] = 1.0
     found = np.linalg.solve(flow.T, right)
     chances: Floats = np.maximum(found.reshape(2, states), 0.0)

@@ -54,8 +54,9 @@ class Grid:
         """Return the transform of the maximum of independent times."""
         if len(waves) == 1:
             return waves[0]
-        passed = np.prod([np.cumsum(self.chances(one), axis=-1) for one in waves], axis=0)
-        return self.transform(np.diff(passed, axis=-1, prepend=0.0))
+        passed = np.prod([self.chances(one).cumsum(axis=-1) for one in waves], axis=0)
+        passed[..., 1:] -= passed[..., :-1].copy()
+        return self.transform(passed)
 
 
 def dominators(after: Sequence[Sequence[int]]) -> list[int]:
