@@ -88,6 +88,21 @@ def test_a_forecast_knows_nothing_of_what_comes_after(past: list[int], future: l
     assert repr(seen[len(past) - 1]) == repr(told)
 
 
+def test_after_a_change_the_forecast_follows_at_once_and_its_errors_are_kept() -> None:
+    rng = np.random.default_rng(1)
+    forecaster = after(rng.poisson(5, 900).tolist())
+    before = forecaster.forecast(60.0)
+
+    forecaster.restart(48.0)
+    for count in rng.poisson(50, 90).tolist():
+        forecaster.update(1.0, count)
+
+    told = forecaster.forecast(60.0)
+    assert told.rate == pytest.approx(50, rel=0.1)
+    assert told.high < 60
+    assert told.error < 2 * before.error
+
+
 def test_parts_of_a_second_are_put_together() -> None:
     parts = Forecaster()
     for _ in range(30):

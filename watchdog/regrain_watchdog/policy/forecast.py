@@ -65,6 +65,13 @@ class Forecaster:
         for track in self._tracks:
             track.add(rate, [mean.value for mean in self._means])
 
+    def restart(self, rate: float) -> None:
+        """Begin anew from a rate: what came before a change says nothing of what comes. Errors seen are kept."""
+        for mean in self._means:
+            mean.restart(rate)
+        for track in self._tracks:
+            track.restart()
+
     def forecast(self, horizon: float) -> Forecast:
         """Return what is expected of the next seconds, by the least of HORIZONS that is as long, or the longest."""
         track = next((track for track in self._tracks if track.horizon >= horizon), self._tracks[-1])
@@ -82,6 +89,10 @@ class _Mean:
     def add(self, rate: float) -> None:
         self._weight = self._weight * self._keep + 1.0
         self._sum = self._sum * self._keep + rate
+
+    def restart(self, rate: float) -> None:
+        """Have seen one second of a rate and nothing else."""
+        self._weight, self._sum = 1.0, rate
 
     @property
     def value(self) -> float:
@@ -108,6 +119,11 @@ class _Track:
         if len(self._open) > self.horizon - 1 and len(self._seen) == self.horizon:
             self._judge(*self._open.popleft(), sum(self._seen) / self.horizon)
         self._open.append((means, self.forecast(means)))
+
+    def restart(self) -> None:
+        """Judge none of the forecasts that were made so far."""
+        self._seen.clear()
+        self._open.clear()
 
     def _judge(self, means: list[float], told: Forecast, came: float) -> None:
         self._off = self._off * (1 - 1 / JUDGED) + np.abs(np.array(means) - came)
