@@ -58,9 +58,8 @@ def manifest(app: App, target: str) -> Manifest:
     digest = hashlib.sha256(found.digest.encode())
     for path in own:
         digest.update(path.read_bytes())
-    stages = tuple(
-        structs.replace(spec, digest=reach.digest(app.stages[spec.name], own)) for spec in found.stages
-    )
+    digests = reach.digests([app.stages[spec.name] for spec in found.stages], own)
+    stages = tuple(structs.replace(spec, digest=digests[spec.name]) for spec in found.stages)
     return structs.replace(found, stages=stages, digest=digest.hexdigest()[:16])
 
 

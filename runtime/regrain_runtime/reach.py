@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -18,19 +18,46 @@ from regrain.stage import Stage
 CONSTANTS = (bool, int, float, str, bytes, type(None))
 
 
-def digest(stage: Stage[..., object], own: Collection[Path]) -> str:
-    """Return 16 hex digits that change when the stage does, or what it reaches in the app's own files.
+def digests(stages: Iterable[Stage[..., object]], own: Collection[Path]) -> dict[str, str]:
+    """Return by stage 16 hex digits that change when it does, or what it reaches in the app's own files.
 
     Args:
-        stage: of the app.
+        stages: of the app.
         own: the app's files.
     """
-    reached = _Reached(frozenset(own))
-    reached.enter(stage.source)
-    if len(reached.found) == 1:  # itself, which its own digest is of
-        return stage.spec.digest
-    parts = (stage.spec.digest, *sorted(reached.found.values()))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    book = _Book(frozenset(own))
+    found = {}
+    for stage in stages:
+        reached = _Reached(book)
+        reached.enter(stage.source)
+        if len(reached.found) > 1:  # more than itself, which its own digest is of
+            parts = (stage.spec.digest, *sorted(reached.found.values()))
+            found[stage.name] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        else:
+            found[stage.name] = stage.spec.digest
+    return found
+
+
+class _Book:
+    """What is looked up once for all stages: which modules are the app's own, and the sources of what they hold."""
+
+    def __init__(self, own: frozenset[Path]) -> None:
+        self._own = own
+        self._modules: dict[str, bool] = {}
+        self._sources: dict[str, str] = {}
+
+    def has(self, module: str) -> bool:
+        """Whether a module is of the app's own files."""
+        if module not in self._modules:
+            file = getattr(sys.modules.get(module), "__file__", None)
+            self._modules[module] = file is not None and Path(file).resolve() in self._own
+        return self._modules[module]
+
+    def source(self, name: str, thing: Callable[..., object]) -> str:
+        """Return the source of a function or class under its qualified name."""
+        if name not in self._sources:
+            self._sources[name] = f"{name} {source_of(thing)}"
+        return self._sources[name]
 
 
 class _Reached:
@@ -40,18 +67,18 @@ class _Reached:
         found: by qualified name, the source of a function or class, or the value of a constant.
     """
 
-    def __init__(self, own: frozenset[Path]) -> None:
-        self._own = own
+    def __init__(self, book: _Book) -> None:
+        self._book = book
         self.found: dict[str, str] = {}
 
     def enter(self, thing: object) -> None:
         """Add a function or class of the app's own files, and all that it leads to."""
-        if not isinstance(thing, FunctionType | type) or not self._is_own(thing.__module__):
+        if not isinstance(thing, FunctionType | type) or not self._book.has(thing.__module__):
             return
         name = f"{thing.__module__}:{thing.__qualname__}"
         if name in self.found:
             return
-        self.found[name] = f"{name} {source_of(thing)}"
+        self.found[name] = self._book.source(name, thing)
         if isinstance(thing, type):
             for base in thing.__mro__[1:]:
                 self.enter(base)
@@ -66,17 +93,13 @@ class _Reached:
     def _meet(self, name: str, value: object, names: set[str]) -> None:
         """Add what a name stands for; of a module of the app's own, those of its names that are used."""
         if isinstance(value, ModuleType):
-            if self._is_own(value.__name__):
+            if self._book.has(value.__name__):
                 for inner in names & vars(value).keys():
                     self._meet(f"{value.__name__}:{inner}", getattr(value, inner), set())
         elif _is_constant(value):
             self.found[name] = f"{name} {value!r}"
         else:
             self.enter(value)
-
-    def _is_own(self, module: str) -> bool:
-        file = getattr(sys.modules.get(module), "__file__", None)
-        return file is not None and Path(file).resolve() in self._own
 
 
 def _functions(thing: FunctionType | type) -> Iterator[FunctionType]:
