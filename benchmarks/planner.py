@@ -183,11 +183,7 @@ def _dag(rng: np.random.Generator, count: int) -> list[list[int]]:
     while len(parents) < count - 1:
         layer = range(len(parents), min(count - 1, len(parents) + int(rng.choice([1, 1, 2, 3]))))
         for _ in layer:
-            some = (
-                rng.choice(before, int(rng.integers(1, len(before) + 1)), replace=False)
-                if before
-                else []
-            )
+            some = rng.choice(before, int(rng.integers(1, len(before) + 1)), replace=False) if before else []
             parents.append(sorted(int(one) for one in some))
         before = layer
     taken = {one for above in parents for one in above}

@@ -94,7 +94,7 @@ class _Formulation:
         """Hint at a design."""
         chosen = set(zip(design.groups, design.configs, strict=True))
         for key, literal in self.literals.items():
-            self.model.add_hint(literal, key in chosen)
+            self.model.add_hint(literal, int(key in chosen))
         masks = [self._ways.groups[group] for group in design.groups]
         taken = [
             int(self._table.ticks[key[0]][key[1]]) for key in zip(design.groups, design.configs, strict=True)
@@ -106,7 +106,7 @@ class _Formulation:
                 self.model.add_hint(self._end[stage], end)
         for (earlier, later), together in self._together.items():
             both = 1 << earlier | 1 << later
-            self.model.add_hint(together, any(mask & both == both for mask in masks))
+            self.model.add_hint(together, int(any(mask & both == both for mask in masks)))
 
     def _bound(self, path: int) -> None:
         """Say that the groups on a path of stages are within the deadline."""

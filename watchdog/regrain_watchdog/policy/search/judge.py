@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from regrain.plan import Plan
-from regrain_watchdog.policy.cost import rate
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.predictor import Predictor
@@ -42,7 +41,7 @@ class Judge:
 
     def cost(self, plan: Plan) -> float:
         """Return the dollars a second of a plan."""
-        return rate(plan, self._problem.app.profile, self._problem.prices, self._problem.card)
+        return self._problem.cost(plan)
 
     def place(self, plan: Plan) -> Placement | None:
         """Return where its replicas go; None where they do not fit."""

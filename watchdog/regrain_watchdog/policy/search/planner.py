@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regrain.plan import Plan
-from regrain_watchdog.policy.cost import Prices
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.search import fluid
 from regrain_watchdog.policy.search.demand import Demand, calls
 from regrain_watchdog.policy.search.descent import Descent
 from regrain_watchdog.policy.search.exhaust import cheaper_plans
@@ -26,7 +26,7 @@ from regrain_watchdog.policy.search.judge import Judge
 from regrain_watchdog.policy.search.options import Space
 from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
 from regrain_watchdog.policy.search.proposals import Front, Proposer, Sketch, build, ways
-from regrain_watchdog.policy.search.room import check_room
+from regrain_watchdog.policy.search.room import check_room, lacking
 
 STARTS = 3
 """Of the best plans of different grains, from which better ones are looked for."""
@@ -76,6 +76,8 @@ class Planner:
         for sketch in self._starts(judge):
             if judge.nodes < DESCENT_PART * self.problem.limits.nodes:
                 descent.walk(sketch)
+        if self.problem.limits.fluid:
+            fluid.search(self.space, self._calls, demand, proposer.level, judge)
         proven = self._look_through(proposer, judge)
         return self._answer(judge, proven=proven)
 
@@ -84,7 +86,7 @@ class Planner:
         part = 1.0
         while part > LEAST:
             for gpu, core in SCARCE:
-                prices = self._priced(gpu, core)
+                prices = self.problem.priced(gpu, core)
                 asked = replace(demand, rate=demand.rate * part)
                 proposer = Proposer(self.space, self._ways, asked, self._calls, prices)
                 fronts = [
@@ -96,19 +98,7 @@ class Planner:
                     return proposer, fronts
             part *= LESS
         raise NoPlanError(
-            f"no plan of {self.problem.app.manifest.app} fits on the node; it has {len(self.problem.node.cards)} GPUs "
-            f"and {self.problem.node.cores:g} cores, and groups that fit alone do not fit together"
-        )
-
-    def _priced(self, gpu: float, core: float) -> Prices:
-        prices, card = self.problem.prices, self.problem.card
-        price = prices.gpu or (card.price if card is not None else 0.0)
-        return Prices(
-            core=prices.core * core,
-            memory=prices.memory,
-            gpu=price * gpu,
-            request=prices.request,
-            transfer=prices.transfer,
+            f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
         )
 
     def _fitting(self, front: Front, judge: Judge) -> Front:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from regrain.cards import Card
 from regrain.errors import RegrainError, SpecError
 from regrain.plan import Plan
-from regrain_watchdog.policy.cost import Node, Prices
+from regrain_watchdog.policy.cost import Node, Prices, rate
 from regrain_watchdog.policy.model import Application
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.policy.service import ServiceTime
@@ -91,6 +93,15 @@ class Problem:
         app.profile.check({stage.name: stage.digest for stage in app.manifest.stages})
         times = {name: ServiceTime.of(name, app.profile.stages[name]) for name in app.graph.stages}
         return cls(app=app, node=node, prices=prices or Prices(), limits=limits or Limits(), times=times)
+
+    def cost(self, plan: Plan) -> float:
+        """Return the dollars a second of a plan."""
+        return rate(plan, self.app.profile, self.prices, self.card)
+
+    def priced(self, gpu: float, core: float) -> Prices:
+        """Return the prices with those of GPU and core taken so many times: what is short is made dear."""
+        price = self.prices.gpu or (self.card.price if self.card is not None else 0.0)
+        return structs.replace(self.prices, gpu=price * gpu, core=self.prices.core * core)
 
     @property
     def card(self) -> Card | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from regrain.grain import parse
 from regrain_watchdog.policy.cost import memory
 from regrain_watchdog.policy.search.options import Option, Space
-from regrain_watchdog.policy.search.packing import gpu_parts
+from regrain_watchdog.policy.search.packing import gpu_parts, shortage
+from regrain_watchdog.policy.search.partition import bits
 from regrain_watchdog.policy.search.problem import NoPlanError
 
 
@@ -30,6 +32,25 @@ def check_room(space: Space) -> None:
                 raise NoPlanError(
                     f"stage {name} needs {part.memory >> 20} MiB of a GPU, the node's largest has {largest >> 20}"
                 )
+
+
+def lacking(space: Space) -> str:
+    """Return what the node lacks for the smallest plan, whose stages each fit alone; as a phrase."""
+    problem = space.problem
+    kept = space.dag.masks(parse(problem.limits.grain or "coarse", space.problem.app.graph))
+    masks = kept if all(space.kind(mask) for mask in kept) else [1 << stage for stage in bits(space.dag.all)]
+    groups = [
+        space.group(mask, Option(kind.levels[0], 1, 0.0, 1))
+        for mask in masks
+        if (kind := space.kind(mask)) is not None
+    ]
+    short = shortage([(group, problem.app.profile) for group in groups], problem.node)
+    parts = [part for group in groups for part in gpu_parts(group, problem.app.profile)]
+    wanted = ", ".join(f"{part.floor:g} with {part.memory >> 20} MiB" for part in parts)
+    held = ", ".join(f"{card.memory >> 20} MiB" for card in problem.node.cards)
+    return (
+        f"its smallest needs {short}" if short else f"its smallest needs {wanted} of GPUs, which have {held}"
+    )
 
 
 def _refuse_unmeasured(space: Space, stage: int) -> None:

@@ -1,0 +1,64 @@
+"""Fluid groups: offered where allowed, chosen where they are cheaper."""
+
+from regrain_watchdog.policy.search.packing import pack
+from regrain_watchdog.policy.search.planner import Planner
+from regrain_watchdog.policy.search.problem import Limits, Problem
+
+
+def planned(app, machine, load, rough, *, fluid):
+    problem = Problem.of(app, machine(cards=3), limits=Limits(fluid=fluid, replicas=16))
+    return Planner(problem).plan(load, rough), problem
+
+
+def is_fluid(plan):
+    return any(group.fluid is not None for group in plan.groups)
+
+
+def test_no_pool_is_proposed_unless_it_is_allowed(make, machine, arriving, rough):
+    app = make([[], [0]], [0.02, 0.03], [0.1, 0.8], slo=0.3)
+
+    choice, _ = planned(app, machine, arriving(10), rough, fluid=False)
+
+    assert not any(is_fluid(candidate.plan) for candidate in choice.considered)
+
+
+def test_pools_are_judged_and_never_make_the_plan_dearer(make, machine, arriving, rough):
+    app = make(
+        [[], [0], [1]], [0.01, 0.02, 0.01], [0.1, 0.6, 0.2], slo=0.2, gpu=[False, True, True], mapped=(2,)
+    )
+    load = arriving(12, lists=1, width=8)
+
+    without, _ = planned(app, machine, load, rough, fluid=False)
+    choice, problem = planned(app, machine, load, rough, fluid=True)
+
+    pools = [candidate.plan for candidate in choice.considered if is_fluid(candidate.plan)]
+    assert choice.cost <= without.cost + 1e-12
+    assert {frozenset(group.stages) for plan in pools for group in plan.groups if group.fluid} <= {
+        frozenset({"s0", "s1", "s2"}),
+        frozenset({"s1", "s2"}),
+    }
+    for plan in pools:
+        assert pack(plan, app.profile, problem.node) is not None
+        for group in plan.groups:
+            if group.fluid is not None:
+                largest = max(lane.fraction for lane in group.fluid.lanes)
+                assert largest <= group.fluid.share + 1e-9
+                assert group.gpu.fraction == largest
+
+
+def test_a_stage_without_a_gpu_leases_nothing(make, machine, arriving, rough):
+    app = make(
+        [[], [0], [1]], [0.01, 0.02, 0.01], [0.1, 0.6, 0.2], slo=0.2, gpu=[False, True, True], mapped=(2,)
+    )
+
+    choice, _ = planned(app, machine, arriving(12, lists=1, width=8), rough, fluid=True)
+
+    lanes = [
+        lane
+        for candidate in choice.considered
+        for group in candidate.plan.groups
+        if group.fluid is not None
+        for lane in group.fluid.lanes
+    ]
+    assert lanes
+    assert all((lane.fraction == 0.0) == (lane.stage == "s0") for lane in lanes)
