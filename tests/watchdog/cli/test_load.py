@@ -115,6 +115,20 @@ def test_a_scenario_is_run_as_it_would_be_simulated(load, tmp_path: Path) -> Non
     assert report["apps"][0]["outcomes"]["malformed"] == 0
 
 
+def test_several_apps_are_loaded_at_once(load, runtime, tmp_path: Path) -> None:
+    app = SCENARIO.partition("[apps.hello]")[2]
+    tables = "".join(f'[apps.{name}]\nurl = "{runtime[1]}"{app}' for name in ("one", "other"))
+    (tmp_path / "scenario.toml").write_text('duration = "1s"\n' + tables)
+
+    report, code, _ = load("--scenario", str(tmp_path / "scenario.toml"))
+
+    assert code == 0
+    assert [app["app"] for app in report["apps"]] == ["one", "other"]
+    one, other = (app["outcomes"]["hit"] + app["outcomes"]["late"] for app in report["apps"])
+    assert one != other
+    assert min(one, other) > 10
+
+
 def test_a_url_is_enough_and_what_the_app_refuses_does_not_count(load) -> None:
     report, code, _ = load("--body", '{"nome": "x"}', "--rate", "50", "--duration", "1s", url=True)
 

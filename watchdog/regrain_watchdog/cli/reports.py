@@ -13,6 +13,7 @@ from regrain_watchdog.cli import tables
 from regrain_watchdog.cli.main import FAILED, INTERRUPTED
 from regrain_watchdog.load import draw
 from regrain_watchdog.load.report import Report, dumps, loads
+from regrain_watchdog.picture.chart import Panel, svg
 from regrain_watchdog.picture.svg import png
 from regrain_watchdog.words import share
 
@@ -37,12 +38,14 @@ def outputs(command: Command) -> Command:
 
 
 def check_files(files: Sequence[Path]) -> None:
-    """Raise SpecError for files that a report cannot be written to, before anything is run for it."""
+    """Raise SpecError or PictureError for files that no report can be written to, before anything is run for it."""
     for file in files:
         if file.suffix not in WRITERS:
             raise SpecError(f"{file}: a report is written as {', '.join(WRITERS)}")
         if not file.absolute().parent.is_dir():
             raise SpecError(f"{file}: there is no folder {file.absolute().parent}")
+    if any(file.suffix == ".png" for file in files):
+        png(svg([Panel(title="", lines={}, unit="")]))
 
 
 def read_other(file: Path | None) -> list[Report]:
