@@ -104,7 +104,8 @@ class _Line:
         variation = asked.scatter + most * asked.cv**2
         self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
         turns = max(0.0, patience / max(whole, 1e-9) * pace - self.servers / 2.0)
-        room = turns * most if refuses else float(rates.max()) * patience + most
+        part = np.count_nonzero(asked.seconds[1:] * (0.5 + 1.0 / self.servers) <= patience)
+        room = max(turns * most, float(part)) if refuses else float(rates.max()) * patience + most
         self.edges = _edges(max(1.0, room / self.step))
         self.widths = self.edges[1:] - self.edges[:-1]
         found = self.step * (self.edges[:-1] + self.edges[1:] + 1.0)
