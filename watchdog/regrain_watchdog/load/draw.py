@@ -18,7 +18,7 @@ svg{max-width:100%;height:auto}.note{color:#92400e}"""
 
 def picture(reports: Sequence[Report]) -> str:
     """Return one SVG with the panels of every app; of two reports, with the lines of both."""
-    return svg([panel for app in by_app(reports) for panel in panels([report for _, report in app])])
+    return svg([panel for app in by_app(reports) for panel in panels(app)])
 
 
 def page(reports: Sequence[Report]) -> str:
@@ -31,7 +31,7 @@ def page(reports: Sequence[Report]) -> str:
     for app in by_app(reports):
         parts.append(f"<h2>{escape(app[0][1].app)}</h2>")
         parts.append(_table(*rows(app)))
-        parts.append(svg(panels([report for _, report in app])))
+        parts.append(svg(panels(app)))
     return "\n".join([*parts, "</body></html>\n"])
 
 
@@ -47,14 +47,20 @@ def rows(app: Sequence[tuple[Report, AppReport]]) -> tuple[list[str], list[list[
     return head, made
 
 
-def panels(apps: Sequence[AppReport]) -> list[Panel]:
+def panels(app: Sequence[tuple[Report, AppReport]]) -> list[Panel]:
     """Return what is drawn of an app: over time its load, hit rate, latency and cost, and how latencies are spread."""
 
+    names = _names(app)
+
     def over_time(title: str, *kinds: tuple[str, Callable[[Bin], float | None]], top: float = 0.0) -> Panel:
-        lines = {_name(apps, app, name): list(_line(app, value)) for app in apps for name, value in kinds}
+        lines = {
+            f"{name}{suffix}": list(_line(one, value))
+            for suffix, (_, one) in zip(names, app, strict=True)
+            for name, value in kinds
+        }
         return Panel(title=title, lines=lines, unit="s", least_top=top)
 
-    title = apps[0].app
+    title = app[0][1].app
     made = [
         over_time(f"{title}: requests a second", ("offered", lambda bin_: bin_.rate)),
         over_time(f"{title}: hit rate", ("hit rate", lambda bin_: bin_.hit_rate), top=1.0),
@@ -64,16 +70,24 @@ def panels(apps: Sequence[AppReport]) -> list[Panel]:
             ("p95", lambda bin_: _milliseconds(bin_.p95)),
         ),
     ]
-    if any(app.cost is not None for app in apps):
+    if any(one.cost is not None for _, one in app):
         made.append(over_time(f"{title}: dollars an hour reserved", ("cost", lambda bin_: bin_.cost)))
     spread = {
-        _name(apps, app, "answers"): [
-            (1000 * value, part) for value, part in zip(app.distribution, SHARES, strict=False)
+        f"answers{suffix}": [
+            (1000 * value, part) for value, part in zip(one.distribution, SHARES, strict=False)
         ]
-        for app in apps
+        for suffix, (_, one) in zip(names, app, strict=True)
     }
     made.append(Panel(title=f"{title}: share of answers within", lines=spread, unit="ms", least_top=1.0))
     return made
+
+
+def _names(app: Sequence[tuple[Report, AppReport]]) -> list[str]:
+    """Return what tells the lines of each report from those of the other."""
+    if len(app) == 1:
+        return [""]
+    sources = [report.source for report, _ in app]
+    return [f", {name}" for name in (sources if len(set(sources)) > 1 else ("this", "other"))]
 
 
 def by_app(reports: Sequence[Report]) -> Iterator[list[tuple[Report, AppReport]]]:
@@ -115,10 +129,6 @@ def _gap(name: str, one: float | None, other: float | None) -> str:
     if name == "hit rate":
         return f"{100 * (other - one):+.1f} points"
     return f"{100 * (other / one - 1):+.1f} %" if one else ""
-
-
-def _name(apps: Sequence[AppReport], app: AppReport, name: str) -> str:
-    return name if len(apps) == 1 else f"{name}, {'this' if app is apps[0] else 'other'}"
 
 
 def _line(app: AppReport, value: Callable[[Bin], float | None]) -> Iterator[Point]:
