@@ -49,7 +49,6 @@ def rows(app: Sequence[tuple[Report, AppReport]]) -> tuple[list[str], list[list[
 
 def panels(app: Sequence[tuple[Report, AppReport]]) -> list[Panel]:
     """Return what is drawn of an app: over time its load, hit rate, latency and cost, and how latencies are spread."""
-
     names = _names(app)
 
     def over_time(title: str, *kinds: tuple[str, Callable[[Bin], float | None]], top: float = 0.0) -> Panel:
