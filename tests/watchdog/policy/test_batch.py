@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.batch import MAX_PACKED, PACKED_WORK, due, may_hold, smoothed, units_together
+from regrain_watchdog.policy.batch import (
+    HASTE,
+    MAX_PACKED,
+    PACKED_WORK,
+    due,
+    may_hold,
+    smoothed,
+    units_together,
+)
 
 seconds = st.floats(0, 1e6)
 sizes = st.integers(1, 1000)
@@ -67,5 +75,5 @@ def test_the_first_sample_is_the_mean():
 
 
 def test_a_batch_goes_early_enough_for_its_most_urgent_unit():
-    assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=10.003) == 10.003
+    assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=10.003) == 10.003 - HASTE
     assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=9.0) == 10.001

@@ -124,6 +124,22 @@ class Line(Generic[T]):
         """Return how many units would go before one that came now."""
         return self._queue.ahead(priority=priority, deadline=deadline) if len(self) else 0
 
+    def settle(self, *, expected: float, safe: float, now: float) -> list[T]:
+        """Let units at the head yield until one is there that goes; return those that are shed. As in `fate`."""
+        shed: list[T] = []
+        while self._queue:
+            entry = self._queue.first()
+            if not self._is_over(entry.unit):
+                match fate(entry.deadline, firm=entry.firm, expected=expected, safe=safe, now=now):
+                    case Fate.GOES:
+                        break
+                    case Fate.SHED:
+                        shed.append(entry.unit)
+                    case Fate.YIELDS:
+                        self._late.append(entry)
+            self._queue.pop()
+        return shed
+
     def take(self, size: int, *, expected: float, safe: float, now: float) -> Taken[T]:
         """Take the next dispatch of up to `size` units; `expected` and `safe` as in `fate`."""
         taken: Taken[T] = Taken()
@@ -134,22 +150,14 @@ class Line(Generic[T]):
         return taken
 
     def _take_timely(self, taken: Taken[T], size: int, *, expected: float, safe: float, now: float) -> None:
-        while self._queue and len(taken.units) < size:
-            entry = self._queue.first()
-            if entry.alone and taken.units and not self._is_over(entry.unit):
+        while len(taken.units) < size:
+            taken.shed.extend(self.settle(expected=expected, safe=safe, now=now))
+            if not self._queue or (self._queue.first().alone and taken.units):
                 return
-            self._queue.pop()
-            if self._is_over(entry.unit):
-                continue
-            match fate(entry.deadline, firm=entry.firm, expected=expected, safe=safe, now=now):
-                case Fate.SHED:
-                    taken.shed.append(entry.unit)
-                case Fate.YIELDS:
-                    self._late.append(entry)
-                case Fate.GOES:
-                    taken.units.append((entry.unit, entry.since))
-                    if entry.alone:
-                        return
+            entry, _ = self._queue.pop()
+            taken.units.append((entry.unit, entry.since))
+            if entry.alone:
+                return
 
     def _expire(self, taken: Taken[T], now: float) -> None:
         """Shed those that are late by as much as they had; they are about in the order of their deadlines."""

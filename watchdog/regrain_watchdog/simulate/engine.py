@@ -23,7 +23,7 @@ from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
 from regrain_watchdog.simulate import kernel, room
 from regrain_watchdog.simulate.layout import Laid, is_fluid, is_same, lay_out
 from regrain_watchdog.simulate.rows import addresses
-from regrain_watchdog.simulate.staff import staff
+from regrain_watchdog.simulate.staff import staff, vacate
 from regrain_watchdog.simulate.state import (
     ALL,
     ARRIVED,
@@ -107,6 +107,7 @@ class Run:
         self._busy: list[float] = []
         self._pool_rows: dict[int, int] = {}
         self._state = room.with_slots(room.make_state(arrivals, seed=seed, max_queue=max_queue))
+        self._memory = addresses(self._state)
         self._employ(model)
 
     @property
@@ -161,14 +162,19 @@ class Run:
 
     def _through(self, until: float) -> None:
         """Let the kernel run to a time, and make room where it asks for it."""
-        while (status := kernel.advance(addresses(self._state), until)) != kernel.THROUGH:
+        while (status := kernel.advance(self._memory, until)) != kernel.THROUGH:
             match status:
                 case kernel.MORE_EVENTS:
-                    self._state = room.with_events(self._state)
+                    self._hold(room.with_events(self._state))
                 case kernel.MORE_SLOTS:
-                    self._state = room.with_slots(self._state)
+                    self._hold(room.with_slots(self._state))
                 case kernel.MORE_LINES:
-                    self._state = room.with_lines(self._state, max(self._widest, default=1))
+                    self._hold(room.with_lines(self._state, max(self._widest, default=1)))
+
+    def _hold(self, state: State) -> None:
+        """Go on with a state, and keep where its arrays are."""
+        self._state = state
+        self._memory = addresses(state)
 
     def _employ(self, model: Model) -> None:
         """Bring a plan into force now."""
@@ -188,7 +194,6 @@ class Run:
             lay_out(self._laid, self._widest),
             kept,
             learned=len(self._known),
-            # each server that closes may still be at work while others of the same pool open
             servers=servers,
             cards=max(len(pool.cards) for pool in model.pools),
         )
@@ -197,17 +202,21 @@ class Run:
             if row not in shared:
                 self._pool_rows[len(self._busy)] = row
                 self._busy.append(0.0)
+                vacate(state, row)
             staff(state, row, model.pools[place], is_leased=is_fluid(model, place))
         self._learn_sample(state, new)
         state.counts[PLAN] = new.number
         state.counts[CHANGED] = 1
-        self._state = room.with_dispatches(state, max(self._widest, default=1))
+        self._hold(room.with_dispatches(state, max(self._widest, default=1)))
 
     def _kept(self) -> list[Laid]:
-        """Return the plans that have requests in flight, and the one in force; let go of the others."""
+        """Return the plans of which something is under way, and the one in force; let go of the others."""
         slots = self._state.slots
-        occupied = set(slots["plan"][slots["coming"] >= 0].tolist())
+        is_busy = (slots["coming"] > 0) | (slots["flying"] > 0) | ~slots["ended"]
+        occupied = set(slots["plan"][(slots["coming"] >= 0) & is_busy].tolist())
         kept = [one for one in self._laid if one is self._laid[-1] or one.number in occupied]
+        gone = [one.number for one in self._laid if one not in kept]
+        room.free_slots(self._state, np.flatnonzero((slots["coming"] == 0) & np.isin(slots["plan"], gone)))
         rows = {row for one in kept for row in one.pools}
         for number, row in list(self._pool_rows.items()):
             if row not in rows:
@@ -271,7 +280,7 @@ def _pools(model: Model, before: Laid | None, taken: set[int]) -> tuple[int, ...
         same = [
             row
             for there, row in enumerate(before.pools if before is not None else ())
-            if before is not None and is_same(before, there, model, place)
+            if before is not None and is_same(before.model, there, model, place)
         ]
         rows.append(same[0] if same else _free(taken | set(rows)))
     return tuple(rows)

@@ -134,9 +134,9 @@ def _begin(s: Memory) -> None:
     """A plan has come into force, and with it servers that may have been waited for."""
     if rows.counts(s)[CHANGED]:
         rows.counts(s)[CHANGED] = 0
-        for pool in range(len(rows.pools(s))):
-            if rows.pools(s)[pool].rows < rows.pools(s)[pool].rows_end:
-                pump(s, pool, rows.clock(s)[0])
+        plan = rows.plans(s)[rows.counts(s)[PLAN]]
+        for row in range(plan.first, plan.last):
+            pump(s, rows.stations(s)[row].pool, rows.clock(s)[0])
 
 
 @compiled.compiled

@@ -5,7 +5,7 @@ What does not change while the kernel runs is laid out anew at each change of pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,27 +35,27 @@ class Laid:
         """The row behind its stations."""
         return self.first + len(self.model.stations)
 
-    def members(self, place: int) -> Iterator[Station]:
-        """Return the stations of its pool at a place."""
-        return (station for station in self.model.stations if station.pool == place)
-
 
 def is_fluid(model: Model, place: int) -> bool:
     """Whether the dispatches of a pool hold leases, so that not each replica has its own share."""
     pool = model.pools[place]
-    members = [station for station in model.stations if station.pool == place]
+    members = _members(model, place)
     return len(members) > 1 or pool.cards != (float(pool.servers),) or members[0].take != 1.0
 
 
-def is_same(one: Laid, place: int, other: Model, there: int) -> bool:
+def is_same(one: Model, place: int, other: Model, there: int) -> bool:
     """Whether replicas of a plan's pool are what another plan's pool needs, so that they serve on."""
-    mine = list(one.members(place))
-    theirs = [station for station in other.stations if station.pool == there]
+    mine, theirs = _members(one, place), _members(other, there)
     return (
         len(mine) == len(theirs)
         and all(map(_serves, mine, theirs))
-        and _alike(one.model.pools[place], other.pools[there])
+        and is_fluid(one, place) == is_fluid(other, there)
+        and _alike(one.pools[place], other.pools[there])
     )
+
+
+def _members(model: Model, place: int) -> list[Station]:
+    return [station for station in model.stations if station.pool == place]
 
 
 def _alike(one: Pool, other: Pool) -> bool:

@@ -148,12 +148,12 @@ def with_dispatches(state: State, widest: int) -> State:
         state = state._replace(dispatches=grown(state.dispatches, held), free_dispatches=spare)
     followers = state.after.shape[1] * (widest if state.seen.shape[1] else 1)
     state.counts[MARGIN] = units * followers + held + len(state.stations) + 4
-    return with_events(state._replace(units=grown(state.units, held, units)), int(state.counts[MARGIN]))
+    return state._replace(units=grown(state.units, held, units))
 
 
-def with_events(state: State, more: int = 0) -> State:
+def with_events(state: State) -> State:
     """Return the state with a larger heap of events."""
-    return state._replace(events=grown(state.events, 2 * len(state.events) + more))
+    return state._replace(events=grown(state.events, 2 * len(state.events) + int(state.counts[MARGIN])))
 
 
 def with_slots(state: State) -> State:
@@ -172,6 +172,14 @@ def with_slots(state: State) -> State:
         missing=grown(state.missing, count, 0),
         seen=grown(state.seen, count, 0),
     )
+
+
+def free_slots(state: State, slots: NDArray[np.int64]) -> None:
+    """Free the rows of requests that have ended, of which units wait that nobody will ask for."""
+    free = state.counts[FREE_SLOTS]
+    state.slots["coming"][slots] = -1
+    state.free_slots[free : free + len(slots)] = slots
+    state.counts[FREE_SLOTS] += len(slots)
 
 
 def with_lines(state: State, at_least: int) -> State:

@@ -20,6 +20,12 @@ def staff(state: State, row: int, pool: Pool, *, is_leased: bool) -> None:
         _close(state, row)
 
 
+def vacate(state: State, row: int) -> None:
+    """Leave nothing in a pool's row of the one that had it before."""
+    state.servers[row] = 0
+    state.free[row] = state.cards[row] = 0.0
+
+
 def _open(state: State, row: int) -> None:
     pool, servers = state.pools[row : row + 1], state.servers[row]
     used = int(pool["servers"][0])
@@ -36,7 +42,7 @@ def _open(state: State, row: int) -> None:
 def _close(state: State, row: int) -> None:
     """Close the server that holds least."""
     pool, servers = state.pools[row : row + 1], state.servers[row]
-    opened = np.flatnonzero(servers["is_open"])
+    opened = np.flatnonzero(servers["is_open"][: int(pool["servers"][0])])
     server = int(opened[np.argmin(servers["held"][opened])])
     servers["is_open"][server] = False
     pool["serving"] -= 1

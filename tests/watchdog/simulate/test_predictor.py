@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.simulate.predictor import Simulated, replay_of
+
+
+def plan(servers: int, slo: float = 0.1) -> Model:
+    station = Station(
+        stages=("stage",),
+        after=(),
+        scope=PER_REQUEST,
+        works=(Work(0, PER_REQUEST, np.array([[0.0], [0.02]]), 0.2),),
+        max_size=1,
+        max_wait=0.0,
+        pool=0,
+        take=1.0,
+        hop=0.0,
+    )
+    return Model(
+        stations=(station,),
+        pools=(Pool(servers=servers, cards=(float(servers),)),),
+        sizes=np.zeros(1),
+        lists=0,
+        slo=slo,
+        attainment=0.95,
+        answer=0.0,
+    )
+
+
+def window(rate: float, seconds: float) -> Arrivals:
+    rng = np.random.default_rng(1)
+    at = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
+    return Arrivals(at, np.zeros(len(at)), np.zeros((len(at), 0), np.int32), max(seconds, float(at[-1])))
+
+
+def test_more_servers_hit_more_and_are_less_busy():
+    predictor: Predictor = Simulated()
+    load = window(100.0, 30.0)
+
+    few, enough, many = (predictor.predict(plan(servers), load) for servers in (1, 3, 6))
+
+    assert few.hit_rate < 0.6 < enough.hit_rate <= many.hit_rate
+    assert few.busy[0] > 0.9 > enough.busy[0] > many.busy[0]
+    assert enough.busy[0] == pytest.approx(100 * 0.02 / 3, rel=0.05)
+    assert 0.02 * 0.5 < many.p50 <= many.p95 <= many.p99
+
+
+def test_equal_seeds_predict_the_same_and_others_do_not():
+    load = window(100.0, 10.0)
+
+    first, again, other = (Simulated().predict(plan(3), load, seed=seed) for seed in (1, 1, 2))
+
+    assert first == again != other
+
+
+def test_the_spread_tells_how_far_predictions_lie_apart():
+    model = plan(3, slo=0.045)
+    found = [Simulated().predict(model, window_of(seed)) for seed in range(20)]
+
+    deviation = np.std([one.hit_rate for one in found])
+    assert np.mean([one.spread for one in found]) == pytest.approx(deviation, rel=0.6)
+
+
+def window_of(seed: int) -> Arrivals:
+    rng = np.random.default_rng(seed)
+    at = np.cumsum(rng.exponential(0.008, 3000))
+    return Arrivals(at, np.zeros(3000), np.zeros((3000, 0), np.int32), float(at[-1]))
+
+
+def test_a_short_window_is_followed_by_blocks_of_itself():
+    load = window(5.0, 10.0)
+
+    replayed, uncounted = replay_of(load, 1000, seed=1)
+
+    assert len(replayed) == 1000 + uncounted
+    assert replayed.rate == pytest.approx(load.rate, rel=0.15)
+    assert (np.diff(replayed.at) >= 0).all()
+
+
+def test_no_requests_are_all_answered():
+    load = Arrivals(np.zeros(0), np.zeros(0), np.zeros((0, 0), np.int32), 10.0)
+
+    assert Simulated().predict(plan(1), load).hit_rate == 1.0
