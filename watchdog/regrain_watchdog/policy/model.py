@@ -169,21 +169,7 @@ def make_model(app: Application, plan: Plan, times: Mapping[str, ServiceTime]) -
     Raises:
         OutOfRangeError: the plan has a batch or a share that was not measured.
     """
-    maker = _Maker(app, times)
-    parts = [part for place, group in enumerate(plan.groups) for part in _parts(group, place)]
-    stations: list[Station] = []
-    for part, step in zip(parts, steps(app.graph, tuple(part.stages for part in parts)), strict=True):
-        stations.append(maker.station(part, step, stations))
-    hop = app.profile.hop.seconds
-    return Model(
-        stations=tuple(stations),
-        pools=tuple(maker.pool(group) for group in plan.groups),
-        sizes=maker.sizes,
-        lists=len(maker.lists),
-        slo=app.slo.latency,
-        attainment=app.slo.attainment,
-        answer=hop,
-    )
+    return Maker(app, times).make(plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +193,35 @@ def _parts(group: Group, pool: int) -> Iterator[_Part]:
         yield _Part((lane.stage,), group, pool, lane.fraction, lane.max_size, lane.fraction)
 
 
-class _Maker:
-    """Makes the stations and pools of one app's plans."""
+class Maker:
+    """Makes the models of one app's plans, and remembers what each stage takes at each share: `make_model` for many."""
 
     def __init__(self, app: Application, times: Mapping[str, ServiceTime]) -> None:
         self._app = app
         self._times = times
-        self.sizes: NDArray[np.float64] = np.unique(np.concatenate([time.sizes for time in times.values()]))
-        self.lists = lists(app.graph)
+        self._works: dict[tuple[str, float], Work] = {}
+        self._sizes: NDArray[np.float64] = np.unique(np.concatenate([time.sizes for time in times.values()]))
+        self._lists = lists(app.graph)
 
-    def station(self, part: _Part, step: Step, before: Sequence[Station]) -> Station:
+    def make(self, plan: Plan) -> Model:
+        """Return a plan as numbers; OutOfRangeError where it has a batch or a share that was not measured."""
+        parts = [part for place, group in enumerate(plan.groups) for part in _parts(group, place)]
+        stations: list[Station] = []
+        for part, step in zip(
+            parts, steps(self._app.graph, tuple(part.stages for part in parts)), strict=True
+        ):
+            stations.append(self._station(part, step, stations))
+        return Model(
+            stations=tuple(stations),
+            pools=tuple(self._pool(group) for group in plan.groups),
+            sizes=self._sizes,
+            lists=len(self._lists),
+            slo=self._app.slo.latency,
+            attainment=self._app.slo.attainment,
+            answer=self._app.profile.hop.seconds,
+        )
+
+    def _station(self, part: _Part, step: Step, before: Sequence[Station]) -> Station:
         """Return the station of some stages; `before`: those made so far, which hold all that it takes from."""
         graph = self._app.graph
         parents = frozenset[str]().union(*(graph.parents(stage) for stage in part.stages))
@@ -233,7 +238,7 @@ class _Maker:
             hop=self._app.profile.hop.seconds,
         )
 
-    def pool(self, group: Group) -> Pool:
+    def _pool(self, group: Group) -> Pool:
         """Return the replicas of a group."""
         profile = self._app.profile
         load = profile.start + sum(profile.stages[stage].load for stage in group.stages)
@@ -245,13 +250,18 @@ class _Maker:
 
     def _scope(self, stage: str) -> int:
         scope = self._app.graph.scope(stage)
-        return self.lists.index(scope) if scope else PER_REQUEST
+        return self._lists.index(scope) if scope else PER_REQUEST
 
     def _work(self, stage: str, part: _Part) -> Work:
+        share = part.share if self._app.profile.stages[stage].on_gpu else part.group.cpu
+        if (stage, share) not in self._works:
+            self._works[stage, share] = self._measured(stage, share)
+        return self._works[stage, share]
+
+    def _measured(self, stage: str, share: float) -> Work:
         spec = self._app.manifest.stage(stage)
         time = self._times[stage]
-        share = part.share if self._app.profile.stages[stage].on_gpu else part.group.cpu
         chunk = spec.max_size if spec.batched else 1
-        rows = [np.interp(self.sizes, time.sizes, time.call(units, share)) for units in range(chunk + 1)]
+        rows = [np.interp(self._sizes, time.sizes, time.call(units, share)) for units in range(chunk + 1)]
         place = self._app.graph.stages.index(stage)
         return Work(stage=place, scope=self._scope(stage), seconds=np.array(rows), cv=time.cv)
