@@ -113,6 +113,14 @@ class Refined:
         ratio = self._live[stage].ratio
         return 1 + ratio.count / (ratio.count + DOUBT) * (ratio.value - 1)
 
+    def known(self) -> tuple[float, ...]:
+        """Return what was learned in a few numbers, by which it is seen whether it has changed.
+
+        They are each stage's factor, and the times that were seen where the profile does not reach.
+        """
+        factors = [self.factor(name) for name in self._live]
+        return (*factors, *(mean.value for live in self._live.values() for mean in live.cells.values()))
+
     def profile(self) -> Profile:
         """Return the profile as it is known now; of stages never measured, assumed points have a count of 0."""
         stages = {name: self._stage(name, stage) for name, stage in self._profile.stages.items()}

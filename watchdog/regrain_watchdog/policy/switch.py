@@ -29,6 +29,10 @@ class Reason(enum.Enum):
     BUSY = "a change is under way"
     RATE = "the plan was changed too often lately"
     ROLLBACK = "the plan before it did worse than predicted"
+    PEAK = "a cheaper one would not bear the peaks of late"
+    UNKNOWN = "too little is known yet of the load or of the stages"
+    NONE = "no plan could be found"
+    FAILED = "the planner failed"
 
 
 @dataclass(frozen=True, slots=True)

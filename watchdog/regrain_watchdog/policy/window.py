@@ -51,6 +51,14 @@ class RecentArrivals:
         self._count = number + 1
         return number
 
+    def extend(self, at: NDArray[np.float64], size: NDArray[np.float64]) -> None:
+        """Note requests that came at some times, ascending, none before those noted so far."""
+        places = np.arange(self._count, self._count + len(at)) % self._most
+        np.asarray(self._at)[places] = at
+        np.asarray(self._size)[places] = size
+        np.asarray(self._widths).reshape(self._most, self._lists)[places] = UNKNOWN
+        self._count += len(at)
+
     def widen(self, number: int, place: int, width: int) -> None:
         """Note the items of one list of a request, by its number; of one that is forgotten nothing is noted."""
         if number >= self._count - self._most:

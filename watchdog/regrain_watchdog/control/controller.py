@@ -1,0 +1,320 @@
+"""The controller: what it observes goes in, the plan that is to rule comes out, with the reason.
+
+It is pure: time comes in with the observations, and equal ones give equal decisions, so that the live system and the
+simulator run the very same. Nothing of a decision depends on what arrives after it.
+
+It wakes every few seconds, when the load has changed, and when the plan in force falls short of what was predicted. It
+then judges the plan in force and others under the load that is expected, and goes over where that pays (policy/switch).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from regrain.plan import Plan
+from regrain_watchdog.control.decision import Decision, finite
+from regrain_watchdog.control.observation import Observation
+from regrain_watchdog.control.outlook import Expected, Outlook
+from regrain_watchdog.control.standings import Standings, Weighed
+from regrain_watchdog.control.trial import Bucket, Distrust, Trial
+from regrain_watchdog.policy.change import Change
+from regrain_watchdog.policy.model import lists
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.profile import OutOfRangeError, ProfileError
+from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.search.problem import NoPlanError, Problem
+from regrain_watchdog.policy.switch import Reason, Terms
+
+PERIOD = "period"
+SHORTFALL = "the plan falls short of its prediction"
+PATIENCE = 5.0
+"""Seconds after which a plan that was asked for, and for which nothing is under way, counts as refused."""
+ANOTHER = 0.2
+"""Part of the rate by which a load must differ to be another one."""
+CAREFUL, MOST_CAREFUL, FORGETTING = 1.1, 2.0, 7200.0
+"""How many times more load is planned for each time that a plan does worse than it should, at most, and seconds after
+which that is forgotten but for 1/e."""
+GUARDED = 12
+"""Candidates that are looked at, the best first, until one may be taken."""
+
+Foresight = Callable[[float], Expected | None]
+"""Gives the load to plan for at a time, in place of what was observed: for oracles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How the controller goes about it.
+
+    Attributes:
+        period: seconds between two wakes where nothing changes.
+        window: seconds of requests that stand for those to come.
+        lean: how far from the rate that is expected to the one that is rarely exceeded is planned for, in [0, 1].
+        an_hour, burst: changes an hour while the objective is met, and how many of them may follow each other.
+        urgent_an_hour, urgent_burst: likewise while it is missed.
+        points, saving, margin: as in policy.switch.Terms.
+        risk: seconds of the present plan's cost that any change for a cheaper one is charged, so that none is made for
+            next to nothing.
+    """
+
+    period: float = 15.0
+    window: float = 300.0
+    lean: float = 0.5
+    an_hour: float = 12.0
+    burst: int = 3
+    urgent_an_hour: float = 60.0
+    urgent_burst: int = 6
+    points: float = 0.005
+    saving: float = 0.03
+    margin: float = 0.5
+    risk: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a wake: why, which plan if one is to be put in force, and what was looked at."""
+
+    reason: Reason
+    plan: Plan | None = None
+    weighed: Sequence[Weighed] = ()
+    expected: Expected | None = None
+    detail: str = ""
+    present: Weighed | None = None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A plan that was asked for, when, and what was predicted of it."""
+
+    plan: Plan
+    at: float
+    before: Plan | None
+
+
+class Controller:
+    """Decides for one app on one node.
+
+    problem: the app, the node, prices and limits; with `limits.grain` set the grain is never changed.
+    predictor: that judges. begin: when it begins to learn.
+    refined: learns from the calls of stages; None where the profile is to be taken as it is.
+    foresight: for oracles.
+
+    Attributes:
+        failures: how often planning has failed.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        predictor: Predictor,
+        *,
+        begin: float = 0.0,
+        habits: Habits | None = None,
+        seed: int = 0,
+        refined: Refined | None = None,
+        foresight: Foresight | None = None,
+    ) -> None:
+        self.failures = 0
+        self._habits = habits = habits or Habits()
+        graph = problem.app.graph
+        self._outlook = Outlook(len(lists(graph)), begin=begin, window=habits.window, lean=habits.lean)
+        self._foresight = foresight
+        self._refined = refined
+        terms = Terms(
+            attainment=problem.app.slo.attainment,
+            points=habits.points,
+            saving=habits.saving,
+            margin=habits.margin,
+        )
+        self._standings = Standings(problem, predictor, terms, risk=habits.risk, seed=seed)
+        self._distrust = Distrust()
+        self._calm = Bucket(habits.an_hour, habits.burst)
+        self._urgent = Bucket(habits.urgent_an_hour, habits.urgent_burst)
+        self._trial: Trial | None = None
+        self._asked: _Asked | None = None
+        self._woken: list[str] = []
+        self._next = self._now = self._at = begin
+        self._caution = 1.0
+        self._attainment = terms.attainment
+        self._rate = math.nan
+        self._number = 0
+
+    def observe(self, seen: Observation) -> Decision | None:
+        """Take in what happened, about once a second; return what was decided, or None where it sleeps on.
+
+        A decision's plan is to be put in force; without one the plan in force stays. That planning fails is a decision
+        too: the plan stays, and `failures` counts it.
+        """
+        seconds, self._now = seen.now - self._now, seen.now
+        changes = self._outlook.take(seen)
+        if self._refined is not None:
+            for calls in seen.seen:
+                self._refined.take(calls)
+        self._follow(seen, seconds)
+        self._woken += [_told(change) for change in changes]
+        if changes and self._trial is not None:
+            self._trial.begin()
+        is_busy = seen.is_changing or self._asked is not None
+        if (not self._woken or is_busy) and seen.now < self._next:
+            return None
+        self._next = seen.now + self._habits.period
+        outcome = self._outcome(seen)
+        decision = self._decision(outcome, seen)
+        if outcome.reason is not Reason.BUSY:
+            self._woken = []
+        return decision
+
+    def _follow(self, seen: Observation, seconds: float) -> None:
+        """Hold the plan in force against its prediction, and see what became of one that was asked for."""
+        asked = self._asked
+        if asked is not None and not seen.is_changing:
+            if seen.plan == asked.plan:
+                self._trial, self._asked = Trial(asked.plan, asked.before), None
+            elif seen.now - asked.at >= PATIENCE:
+                self._distrust.add(asked.plan, seen.now)
+                self._asked = None
+        if seen.is_changing:
+            return
+        if self._trial is None or self._trial.plan != seen.plan:
+            self._trial = Trial(seen.plan)
+        elif self._trial.follow(seconds, seen.hits, seen.misses):
+            self._woken.append(SHORTFALL)
+
+    def _outcome(self, seen: Observation) -> _Outcome:
+        """Decide; whatever goes wrong leaves the plan in force."""
+        if seen.is_held:
+            return _Outcome(Reason.HELD)
+        if seen.is_changing or self._asked is not None:
+            return _Outcome(Reason.BUSY)
+        try:
+            return self._decide(seen)
+        except (OutOfRangeError, ProfileError) as error:
+            return _Outcome(Reason.UNKNOWN, detail=str(error))
+        except NoPlanError as error:
+            return _Outcome(Reason.NONE, detail=str(error))
+        except Exception as error:  # a predictor is anybody's, and the app is served on
+            self.failures += 1
+            return _Outcome(Reason.FAILED, detail=f"{type(error).__name__}: {error}")
+
+    def _decide(self, seen: Observation) -> _Outcome:
+        expected = self._expected(seen.now)
+        if expected is None:
+            return _Outcome(Reason.UNKNOWN, detail="too few requests have come")
+        if self._refined is not None:
+            self._standings.learn(self._refined)
+        trial = self._trial or Trial(seen.plan)
+        if not abs(expected.rate / self._rate - 1) <= ANOTHER:
+            trial.begin()
+            self._rate = expected.rate
+        looks = self._standings.look(
+            expected, seen.plan, living=seen.living, now=seen.now, anew=bool(self._woken)
+        )
+        predicted = looks[0]
+        present = _measured(predicted, trial)
+        if trial.failed:
+            self._distrust.add(seen.plan, seen.now)
+            self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
+            trial.begin()
+            back = self._back(trial, present, looks, seen)
+            if back is not None:
+                outcome = self._go(Reason.ROLLBACK, back, seen, looks, expected)
+                return replace(outcome, present=present)
+        elif predicted.hit_rate is not None:
+            trial.expect(predicted.hit_rate)
+        return replace(self._choose(present, looks[1:], seen, expected), present=present)
+
+    def _expected(self, now: float) -> Expected | None:
+        """Return the load to plan for: more than is expected where plans did worse of late than predicted."""
+        if self._foresight is not None:
+            return self._foresight(now)
+        expected = self._outlook.expected()
+        passed, self._at = now - self._at, now
+        self._caution = 1 + (self._caution - 1) * math.exp(-passed / FORGETTING)
+        if self._trial is not None and self._trial.bounds()[1] < self._attainment:
+            self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
+            self._trial.begin()
+        if expected is None or self._caution == 1.0:
+            return expected
+        load = expected.load.scaled(expected.load.rate * self._caution)
+        return replace(expected, load=load, peak=max(expected.peak, load.rate))
+
+    def _back(
+        self, trial: Trial, present: Weighed, looks: Sequence[Weighed], seen: Observation
+    ) -> Weighed | None:
+        """Return the plan before the one in force, if that is expected to do better than this one was measured to."""
+        before = trial.before
+        if before is None or self._distrust.holds(before, seen.now) or not self._urgent.has(seen.now):
+            return None
+        found = self._standings.judged(before, looks)
+        if found is None or found.hit_rate is None:
+            return None
+        return found if found.hit_rate > (present.hit_rate or 0.0) + self._habits.points else None
+
+    def _choose(
+        self, present: Weighed, others: Sequence[Weighed], seen: Observation, expected: Expected
+    ) -> _Outcome:
+        """Go over to the first of the candidates, the best first, that is worth it and may be taken."""
+        judged = self._standings.verdicts(
+            present, [one for one in others if not self._distrust.holds(one.plan, seen.now)], expected
+        )
+        reason = judged[0].verdict.reason if judged and judged[0].verdict is not None else Reason.BEST
+        for one in judged[:GUARDED]:
+            if one.verdict is None or not one.verdict.goes:
+                continue
+            if not self._standings.bears_peak(one, present, expected):
+                reason = Reason.PEAK
+                continue
+            bucket = self._calm if one.verdict.reason is Reason.CHEAPER else self._urgent
+            if not bucket.has(seen.now):
+                return _Outcome(Reason.RATE, None, judged, expected)
+            return self._go(one.verdict.reason, one, seen, judged, expected)
+        return _Outcome(reason, None, judged, expected)
+
+    def _go(
+        self,
+        reason: Reason,
+        to: Weighed,
+        seen: Observation,
+        weighed: Sequence[Weighed],
+        expected: Expected,
+    ) -> _Outcome:
+        (self._calm if reason is Reason.CHEAPER else self._urgent).take(seen.now)
+        self._asked = _Asked(to.plan, seen.now, None if reason is Reason.ROLLBACK else seen.plan)
+        return _Outcome(reason, to.plan, weighed, expected)
+
+    def _decision(self, outcome: _Outcome, seen: Observation) -> Decision:
+        self._number += 1
+        expected = outcome.expected
+        present = outcome.present or Weighed(plan=seen.plan, cost=self._standings.problem.cost(seen.plan))
+        measured = self._trial.measured if self._trial is not None else math.nan
+        rate = expected.rate if expected is not None else None
+        return Decision(
+            number=self._number,
+            at=seen.now,
+            woken="; ".join(self._woken) or PERIOD,
+            reason=outcome.reason.name,
+            sentence=outcome.reason.value,
+            plan=outcome.plan,
+            present=present.told(rate),
+            candidates=tuple(one.told(rate) for one in self._standings.best(outcome.weighed, present.plan)),
+            rate=rate,
+            planned=expected.load.rate if expected is not None else None,
+            peak=expected.peak if expected is not None else None,
+            dwell=expected.dwell if expected is not None else None,
+            measured=finite(measured),
+            failures=self.failures,
+            detail=outcome.detail,
+        )
+
+
+def _measured(present: Weighed, trial: Trial) -> Weighed:
+    """Return the plan in force with what was measured in place of what was predicted, where that is surer."""
+    least, most = trial.bounds()
+    if trial.failed or present.hit_rate is None:
+        return replace(present, hit_rate=finite(trial.measured))
+    return replace(present, hit_rate=min(max(present.hit_rate, least), most))
+
+
+def _told(change: Change) -> str:
+    return f"{change.what} {change.before:.3g} to {change.after:.3g}"

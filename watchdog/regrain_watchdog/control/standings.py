@@ -1,0 +1,219 @@
+"""How the plan in force and others stand under the load that is expected: hit rate, cost, and the way there.
+
+All plans are sought when the load has moved or the last search is old. In between the best of that search are judged
+anew, which takes a handful of predictions instead of hundreds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from regrain.plan import Plan
+from regrain_watchdog.control.decision import HOUR, THOUSAND, Told, finite
+from regrain_watchdog.control.outlook import Expected
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import Application, make_model
+from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
+from regrain_watchdog.policy.profile import OutOfRangeError
+from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.resident import Living
+from regrain_watchdog.policy.search.planner import Planner
+from regrain_watchdog.policy.search.problem import Candidate, Problem
+from regrain_watchdog.policy.search.switching import switch
+from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
+
+MOVED = 0.08
+"""Part of its rate by which the load must move for all plans to be sought anew."""
+RENEWED, PRESSED = 300.0, 60.0
+"""Seconds after which they are in any case, and where nothing found meets the objective."""
+FEW = 8
+"""Plans of the last search that are judged in between, and that a decision tells of."""
+LEARNED = 0.03
+"""Part of its time by which a stage must turn out to be off for plans to be made of what was learned."""
+FULL = 0.97
+"""Of its capacity, that a plan may be given to do at the peak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A plan and how it stands.
+
+    Attributes:
+        cost: dollars a second.
+        hit_rate: predicted, of the plan in force maybe measured; None where nothing can be said.
+        p95: seconds. busy: of its fullest pool. charge, seconds: of the way there. verdict: on going there.
+    """
+
+    plan: Plan
+    cost: float
+    hit_rate: float | None = None
+    p95: float = math.inf
+    busy: float = 0.0
+    charge: float = 0.0
+    seconds: float = 0.0
+    verdict: Verdict | None = None
+
+    def told(self, rate: float | None) -> Told:
+        """Return it as a decision tells it; `rate`: requests a second that share its cost."""
+        return Told(
+            plan=self.plan,
+            grain=self.plan.grain,
+            hit_rate=self.hit_rate,
+            p95=finite(self.p95),
+            cost=self.cost * HOUR,
+            per_thousand=self.cost / rate * THOUSAND if rate else None,
+            charge=self.charge,
+            seconds=self.seconds,
+            needs=finite(self.verdict.needs) if self.verdict is not None else None,
+            verdict=self.verdict.reason.name if self.verdict is not None else "",
+        )
+
+
+class Standings:
+    """Seeks plans, judges them, and remembers the best of the last search."""
+
+    def __init__(
+        self, problem: Problem, predictor: Predictor, terms: Terms, *, risk: float, seed: int
+    ) -> None:
+        self.problem = problem
+        self._predictor = predictor
+        self._terms = terms
+        self._risk = risk
+        self._seed = seed
+        self._planner: Planner | None = None
+        self._factors: tuple[float, ...] = ()
+        self._found: tuple[Plan, ...] = ()
+        self._sought = (math.nan, -math.inf)
+        self._pressed = False
+
+    def learn(self, refined: Refined) -> None:
+        """Make plans of what was learned since, where that is something."""
+        factors, profile = refined.known(), None
+        moved = len(factors) != len(self._factors) or any(
+            abs(new / old - 1) > LEARNED for new, old in zip(factors, self._factors, strict=True)
+        )
+        if moved:
+            profile = refined.profile()
+            app = self.problem.app
+            known = Application(manifest=app.manifest, profile=profile, slo=app.slo)
+            self.problem = Problem.of(known, self.problem.node, self.problem.prices, self.problem.limits)
+            self._factors, self._planner = factors, None
+
+    def look(
+        self, expected: Expected, present: Plan, *, living: Sequence[Living], now: float, anew: bool
+    ) -> list[Weighed]:
+        """Return how the plan in force stands, and others after it."""
+        found = self._candidates(expected, present, now, anew=anew)
+        one = self._present(present, expected.load, found)
+        others = [self._weighed(other, living) for other in found if other.plan != present]
+        return [one, *others]
+
+    def judged(self, plan: Plan, looks: Sequence[Weighed]) -> Weighed | None:
+        """Return how one plan stands, if it is among those looked at."""
+        return next((one for one in looks if one.plan == plan), None)
+
+    def verdicts(self, present: Weighed, others: Sequence[Weighed], expected: Expected) -> list[Weighed]:
+        """Return the others with a verdict on each, the best first.
+
+        Of those that meet the objective the best is the one that costs least over the dwell, the way there included; of
+        the others the one with the highest hit rate.
+        """
+        if present.hit_rate is None:
+            return []
+        now = Standing(present.hit_rate, present.cost)
+        judged = [
+            replace(
+                one,
+                verdict=judge(
+                    now,
+                    Standing(one.hit_rate, one.cost),
+                    charge=one.charge + self._risk * present.cost,
+                    dwell=expected.dwell,
+                    terms=self._terms,
+                ),
+            )
+            for one in others
+            if one.hit_rate is not None
+        ]
+        return sorted(judged, key=lambda one: self._order(one, expected.dwell))
+
+    def bears_peak(self, one: Weighed, present: Weighed, expected: Expected) -> bool:
+        """Whether a plan can do what comes at the peak, or as much of it as the plan in force can."""
+        load = expected.load
+        if expected.peak > load.rate:
+            load = load.scaled(expected.peak)
+        busy = max(self._predict(one.plan, load).busy, default=0.0)
+        return busy <= FULL or busy <= max(self._predict(present.plan, load).busy, default=0.0)
+
+    def best(self, weighed: Sequence[Weighed], present: Plan) -> list[Weighed]:
+        """Return the best of each grain, a few, for people to read."""
+        found: dict[str, Weighed] = {}
+        for one in weighed:
+            if one.plan != present:
+                found.setdefault(one.plan.grain, one)
+        return list(found.values())[:FEW]
+
+    def _order(self, one: Weighed, dwell: float) -> tuple[bool, float, float]:
+        hit_rate = one.hit_rate or 0.0
+        meets = hit_rate >= self._terms.attainment
+        return not meets, 0.0 if meets else -round(hit_rate, 2), one.cost * dwell + one.charge
+
+    def _candidates(self, expected: Expected, present: Plan, now: float, *, anew: bool) -> list[Candidate]:
+        rate, at = self._sought
+        still = abs(expected.load.rate / rate - 1) <= MOVED  # NaN is not
+        if not anew and still and now - at < (PRESSED if self._pressed else RENEWED):
+            return [self._candidate(plan, expected.load) for plan in self._found]
+        if self._planner is None:
+            self._planner = Planner(self.problem)
+        choice = self._planner.plan(expected.load, self._predictor, present=present, seed=self._seed)
+        attainment = self._terms.attainment
+        ranked = sorted(choice.considered, key=lambda one: _rank(one, attainment))
+        self._found = _few([one.plan for one in ranked])
+        self._sought = expected.load.rate, now
+        self._pressed = choice.prediction.hit_rate < attainment
+        return ranked
+
+    def _candidate(self, plan: Plan, load: Arrivals) -> Candidate:
+        return Candidate(plan=plan, prediction=self._predict(plan, load), cost=self.problem.cost(plan))
+
+    def _predict(self, plan: Plan, load: Arrivals) -> Prediction:
+        model = make_model(self.problem.app, plan, self.problem.times)
+        return self._predictor.predict(model, load, seed=self._seed)
+
+    def _present(self, plan: Plan, load: Arrivals, found: Sequence[Candidate]) -> Weighed:
+        known = next((one for one in found if one.plan == plan), None)
+        try:
+            known = known or self._candidate(plan, load)
+        except OutOfRangeError:  # an operator's, with a share or a batch that was not measured
+            return Weighed(plan=plan, cost=self.problem.cost(plan))
+        return _weigh(known)
+
+    def _weighed(self, one: Candidate, living: Sequence[Living]) -> Weighed:
+        way = switch(living, one.plan, self.problem)
+        return replace(_weigh(one), charge=way.dollars, seconds=way.seconds)
+
+
+def _weigh(one: Candidate) -> Weighed:
+    told = one.prediction
+    return Weighed(
+        plan=one.plan,
+        cost=one.cost,
+        hit_rate=told.hit_rate,
+        p95=told.p95,
+        busy=max(told.busy, default=0.0),
+    )
+
+
+def _rank(one: Candidate, attainment: float) -> tuple[bool, float, float]:
+    meets = one.prediction.hit_rate >= attainment
+    return not meets, 0.0 if meets else -one.prediction.hit_rate, one.cost
+
+
+def _few(ranked: Sequence[Plan]) -> tuple[Plan, ...]:
+    """Return the best plans, and the best one of each grain, a few of both."""
+    firsts: dict[str, Plan] = {}
+    for plan in ranked:
+        firsts.setdefault(plan.grain, plan)
+    return tuple(dict.fromkeys((*ranked[: FEW // 2], *list(firsts.values())[: FEW // 2])))
