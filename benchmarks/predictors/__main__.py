@@ -22,6 +22,8 @@ from regrain_watchdog.simulate.engine import Run
 
 BARS = {"poisson": 6.0, "bursty": 10.0}
 """Points of mean absolute error."""
+REPEATS = 5
+"""Of each prediction, for its time; none finds what the ones before it kept."""
 FASTEST = 1.0
 """Milliseconds for a plan of four stations none of which was seen before."""
 INFORMATIVE = (0.2, 0.98)
@@ -49,7 +51,9 @@ def _options() -> argparse.Namespace:
         prog="python -m benchmarks.predictors", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--cells", type=int, default=600, help="plans and loads, default 600")
-    parser.add_argument("--seed", type=int, default=1, help="of all of them, default 1")
+    parser.add_argument(
+        "--seed", type=int, default=2, help="of all of them, default 2; the constants were chosen on 1"
+    )
     parser.add_argument("--short", action="store_true", help="60 cells, not recorded")
     return parser.parse_args()
 
@@ -57,10 +61,13 @@ def _options() -> argparse.Namespace:
 def _measured(cell: Cell, seed: int) -> Record:
     run = Run(cell.model, cell.load, seed=seed)
     run.advance()
-    predictor = Analytic()
-    predictor.seen(cell.load)
-    begin = time.perf_counter()
-    predicted = predictor.predict(cell.model, cell.load)
+    spent = []
+    for _ in range(REPEATS):
+        predictor = Analytic()
+        predictor.seen(cell.load)
+        begin = time.perf_counter()
+        predicted = predictor.predict(cell.model, cell.load)
+        spent.append(1000.0 * (time.perf_counter() - begin))
     return {
         "kind": "cell",
         "number": cell.number,
@@ -70,7 +77,7 @@ def _measured(cell: Cell, seed: int) -> Record:
         "stations": len(cell.model.stations),
         "observed": round(run.result().hit_rate, 4),
         "analytic": round(predicted.hit_rate, 4),
-        "milliseconds": round(1000.0 * (time.perf_counter() - begin), 3),
+        "milliseconds": round(statistics.median(spent), 3),
     }
 
 

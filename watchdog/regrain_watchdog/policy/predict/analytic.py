@@ -170,10 +170,9 @@ def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door
     return [way for way in ways if way.share > NEGLIGIBLE]
 
 
-def _refused(model: Model, laws: Sequence[StationLaw], patience: float) -> Floats:
+def _refused(model: Model, laws: Sequence[StationLaw], grid: Grid, patience: float) -> Floats:
     """Return (phases,) the share of requests that find lines too long in all; where nobody waits all are let in."""
-    grid = Grid(laws[0].step, SPAN * CELLS)
-    waits = [grid.transform(law.ahead) for law in laws]
+    waits = list(grid.transform(np.array([law.ahead for law in laws])))
     whole = compose(grid, waits, [station.after for station in model.stations], model.last)
     passed = np.cumsum(grid.chances(whole), axis=-1)
     beyond = passed[..., -1] - passed[..., min(SPAN * CELLS - 1, int(patience / grid.step))]
@@ -207,17 +206,17 @@ def _judged(
 ) -> Prediction:
     """Return what laws make of a plan."""
     grid = Grid(laws[0].step, SPAN * CELLS)
-    own = [
-        (grid.transform(law.sojourn) * grid.blur(law.variance))[:, None]
-        * grid.shift(law.own + (station.hop + law.step / 2.0))
-        for law, station in zip(laws, model.stations, strict=True)
-    ]
-    whole = compose(grid, own, [station.after for station in model.stations], model.last)
+    here = grid.transform(np.array([law.sojourn for law in laws]))
+    here *= grid.blur(np.array([law.variance for law in laws]))
+    hops = np.array([station.hop for station in model.stations])
+    longer = np.array([law.own for law in laws]) + (hops[:, None, None] + grid.step / 2.0)
+    own = here[:, :, None] * grid.shift(longer)
+    whole = compose(grid, list(own), [station.after for station in model.stations], model.last)
     chances = np.maximum(grid.chances(whole * grid.shift(np.array(model.answer))), 0.0)
     let_in = np.prod([1.0 - law.lost for law in laws], axis=0)
     if door.refuses:
         full = np.minimum(1.0, np.array(seen.process.rates) / min(one.most for one in asked))
-        let_in = np.minimum(let_in, 1.0 - _refused(model, laws, door.patience) * (1.0 - full**SPARE))
+        let_in = np.minimum(let_in, 1.0 - _refused(model, laws, grid, door.patience) * (1.0 - full**SPARE))
     weights = np.array(seen.process.weights)[:, None] * seen.weights
     passed = np.cumsum(np.tensordot(weights * let_in[:, None], chances, 2))
     offered = float(weights.sum())

@@ -7,6 +7,7 @@ are taken as independent only from there on: each station's time is told from it
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,9 +26,8 @@ class Grid:
     def __init__(self, step: float, cells: int) -> None:
         self.step = step
         self.cells = cells
-        self._turns = np.exp(-2j * np.pi * np.arange(cells) / cells)
         self._waves = np.arange(cells // 2 + 1)
-        self._squares = -0.5 * (2.0 * np.pi * self._waves / cells) ** 2
+        self._turns = _turns(cells)
 
     def transform(self, chances: Floats) -> Waves:
         """Return the transform of (..., at most cells) probabilities."""
@@ -48,7 +48,9 @@ class Grid:
 
     def blur(self, variance: Floats) -> Floats:
         """Return the factor that adds a normal of mean 0 and (...) variance in squared seconds."""
-        return np.exp(self._squares * (variance / self.step**2)[..., None])
+        speeds = 2.0 * np.pi / (self.cells * self.step) * self._waves
+        factor: Floats = np.exp(-0.5 * speeds**2 * variance[..., None])
+        return factor
 
     def longest(self, waves: Sequence[Waves]) -> Waves:
         """Return the transform of the maximum of independent times."""
@@ -57,6 +59,13 @@ class Grid:
         passed = np.prod([self.chances(one).cumsum(axis=-1) for one in waves], axis=0)
         passed[..., 1:] -= passed[..., :-1].copy()
         return self.transform(passed)
+
+
+@functools.cache
+def _turns(cells: int) -> Waves:
+    """Return the (cells,) roots of unity."""
+    roots: Waves = np.exp(-2j * np.pi * np.arange(cells) / cells)
+    return roots
 
 
 def dominators(after: Sequence[Sequence[int]]) -> list[int]:
