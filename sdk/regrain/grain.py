@@ -1,13 +1,14 @@
 """Grain notation, and the plan that a fixed grain makes of an app.
 
-A grain is a partition of the stages into groups, written "decode+detect | crop+recognise"; "fine" is one
-stage each and "coarse" one group. Each group must be convex, and the groups must be runnable one after
-another: two groups that each wait for the other are refused even where both are convex.
+A grain is a partition of the stages into groups, written "decode+detect | crop+recognise"; "fine" is one stage each and
+"coarse" one group. Each group must be convex, and the groups must be runnable one after another: two groups that each
+wait for the other are refused even where both are convex. A group after a ~ is fluid: its stages queue apart and share
+its replicas; "fluid" is one such group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
@@ -15,9 +16,13 @@ from regrain import shares as notation
 from regrain.errors import GrainError, SpecError
 from regrain.graph import Graph
 from regrain.manifest import Manifest, StageSpec
-from regrain.plan import GpuShare, Group, Plan, Step, steps
+from regrain.plan import FLUID, Fluid, GpuShare, Group, Lane, Plan, Step, steps
+from regrain.shares import FRACTION
 
 Groups = tuple[tuple[str, ...], ...]
+WHOLE = ("coarse", "fluid")
+"""The grains that are one group."""
+JOIN = "+"
 MAX_REPLICAS = 1024
 
 
@@ -25,7 +30,8 @@ def parse(text: str, graph: Graph) -> Groups:
     """Return the groups of a grain, in an order in which they can run; stages in the graph's order.
 
     Args:
-        text: "fine", "coarse", or groups such as "decode+detect | crop"; spaces do not matter.
+        text: "fine", "coarse", "fluid", or groups such as "decode+detect | ~crop+read", of which those after a ~ are
+            fluid (regrain.plan.Fluid); spaces do not matter.
         graph: the app's.
 
     Raises:
@@ -34,9 +40,11 @@ def parse(text: str, graph: Graph) -> Groups:
     word = text.strip()
     if word == "fine":
         return tuple((stage,) for stage in graph.stages)
-    if word == "coarse":
+    if word in WHOLE:
         return (graph.stages,)
-    groups = [[stage.strip() for stage in group.split("+")] for group in text.split("|")]
+    groups = [
+        [stage.strip() for stage in group.strip().removeprefix(FLUID).split("+")] for group in text.split("|")
+    ]
     _check_names([stage for group in groups for stage in group], text, graph)
     place = {stage: index for index, stage in enumerate(graph.stages)}
     ordered = [tuple(sorted(group, key=place.__getitem__)) for group in groups]
@@ -47,6 +55,14 @@ def parse(text: str, graph: Graph) -> Groups:
                 f"{_between(graph, group)}; take that in, or split the group"
             )
     return _in_order(ordered, text, graph)
+
+
+def fluid_stages(text: str, graph: Graph) -> frozenset[str]:
+    """Return the stages of a grain that parses which are in fluid groups."""
+    if text.strip() == WHOLE[1]:
+        return frozenset(graph.stages)
+    marked = [group.strip() for group in text.split("|") if group.strip().startswith(FLUID)]
+    return frozenset(stage.strip() for group in marked for stage in group.removeprefix(FLUID).split("+"))
 
 
 def format(groups: Iterable[Iterable[str]]) -> str:  # noqa: A001 - the counterpart of parse
@@ -73,20 +89,28 @@ def make_plan(manifest: Manifest, grain: str, replicas: str = "", shares: str = 
         GrainError: no grain of this app.
         SpecError: a number of replicas or a share is none, or for no group.
     """
-    groups = parse(grain, manifest.graph)
-    counts = _counts(replicas, groups)
-    said = _shares(shares, groups, manifest)
+    graph = manifest.graph
+    groups, fluid = parse(grain, graph), fluid_stages(grain, graph)
+    counts, said = _counts(replicas, groups), _shares(shares, groups, manifest)
+    apart = tuple(
+        part
+        for group in groups
+        for part in (((stage,) for stage in group) if group[0] in fluid else (group,))
+    )
+    made = {step.stages: step for step in steps(graph, apart)}
     return Plan(
         tuple(
-            _group(manifest, step, counts.get(group, 1), said.get(group, {}))
-            for group, step in zip(groups, steps(manifest.graph, groups), strict=True)
+            _fluid(manifest, [made[stage,] for stage in group], counts.get(group, 1), said.get(group, {}))
+            if group[0] in fluid
+            else _group(manifest, made[group], counts.get(group, 1), _together(said.get(group, {}), group))
+            for group in groups
         )
     )
 
 
 def _check_names(named: list[str], text: str, graph: Graph) -> None:
     known = graph.stages
-    allowed = f'allowed are "fine", "coarse", or each of {", ".join(known)} once, joined by + and |'
+    allowed = f'allowed are "fine", "coarse", "fluid", or each of {", ".join(known)} once, joined by + and |'
     for stage in named:
         if stage not in known:
             what = f"there is no stage {stage!r}" if stage else "a group is empty"
@@ -148,25 +172,23 @@ def _counts(text: str, groups: Groups) -> dict[tuple[str, ...], int]:
     return found
 
 
-def _shares(text: str, groups: Groups, manifest: Manifest) -> dict[tuple[str, ...], notation.Said]:
-    """Return what each group is entitled to of a GPU, where the setting says something of it."""
+def _shares(text: str, groups: Groups, manifest: Manifest) -> dict[tuple[str, ...], dict[str, notation.Said]]:
+    """Return what the setting says of each group, by the name that it gives it: the group's, a stage's, "" for all."""
     able = [spec.name for spec in manifest.stages if spec.gpu is not None]
     found: dict[tuple[str, ...], dict[str, notation.Said]] = {}
     for name, said in notation.parse(text):
         for group in [_named("shares", name, groups, text)] if name else groups:
-            if name and not set(name.split("+")) & set(able):
+            if name and not set(name.removeprefix(FLUID).split(JOIN)) & set(able):
                 raise SpecError(
                     f"shares {text!r}: {name!r} needs no GPU, {', '.join(able) or 'no stage'} does"
                 )
             if found.setdefault(group, {}).setdefault(name, said) != said:
                 raise SpecError(f"shares {text!r}: {name!r} is in it twice")
-    return {
-        group: notation.together(list(entries.values()), "+".join(group)) for group, entries in found.items()
-    }
+    return found
 
 
 def _named(what: str, name: str, groups: Groups, text: str) -> tuple[str, ...]:
-    wanted = {stage.strip() for stage in name.split("+")}
+    wanted = {stage.strip() for stage in name.removeprefix(FLUID).split(JOIN)}
     for group in groups:
         if wanted == set(group) or (len(wanted) == 1 and wanted <= set(group)):
             return group
@@ -201,6 +223,46 @@ def _group(manifest: Manifest, step: Step, replicas: int, share: notation.Said) 
         cpu=max(spec.cpu for spec in specs),
         gpu=_gpu(specs, share),
     )
+
+
+def _fluid(manifest: Manifest, stages: list[Step], replicas: int, said: Mapping[str, notation.Said]) -> Group:
+    """Return a fluid group: each stage batches, and takes a share, as if it were a group; the pool has a whole GPU.
+
+    What is said of the group by all its stages' names is of the pool, what is said of a stage of its lane.
+    """
+    names = tuple(step.stages[0] for step in stages)
+    streaming = next((step.stages[0] for step in stages if step.streams), "")
+    if streaming:
+        raise GrainError(f"stage {streaming!r} streams, so that it cannot be in a fluid group")
+    queues = [
+        _group(manifest, step, replicas, {**said.get("", {}), **said.get(step.stages[0], {})})
+        for step in stages
+    ]
+    lanes = tuple(
+        Lane(
+            stage=queue.stages[0],
+            fraction=queue.gpu.fraction if queue.gpu is not None else 0.0,
+            max_size=queue.max_size,
+        )
+        for queue in queues
+    )
+    shares = [queue.gpu for queue in queues if queue.gpu is not None]
+    gpu = GpuShare(memory=sum(share.memory for share in shares))
+    whole = {**_together(said, names), FRACTION: max((lane.fraction for lane in lanes), default=0.0)}
+    pool = next((each[FRACTION] for name, each in said.items() if JOIN in name and FRACTION in each), 1.0)
+    return Group(
+        stages=names,
+        replicas=replicas,
+        max_size=max(lane.max_size for lane in lanes),
+        max_wait=max(queue.max_wait for queue in queues),
+        cpu=max(queue.cpu for queue in queues),
+        gpu=structs.replace(gpu, **whole) if shares else None,
+        fluid=Fluid(share=pool if shares else 0.0, lanes=lanes),
+    )
+
+
+def _together(said: Mapping[str, notation.Said], group: tuple[str, ...]) -> notation.Said:
+    return notation.together(list(said.values()), JOIN.join(group))
 
 
 def _gpu(specs: list[StageSpec], said: notation.Said) -> GpuShare | None:

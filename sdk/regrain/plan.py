@@ -7,9 +7,12 @@ another set of steps and no new process (docs/architecture.md).
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from regrain.graph import Graph, Ref, refs
+
+FLUID = "~"
+"""What a fluid group begins with in grain notation."""
 
 
 class GpuShare(Struct, frozen=True, kw_only=True):
@@ -78,8 +81,24 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The group in grain notation, such as "decode+detect"."""
-        return "+".join(self.stages)
+        """The group in grain notation, such as "decode+detect"; a fluid one is "~decode+detect"."""
+        return (FLUID if self.fluid is not None else "") + "+".join(self.stages)
+
+    @property
+    def queues(self) -> tuple[Group, ...]:
+        """What queues apart: the group, or each stage of a fluid one as a group that has all of its replicas."""
+        if self.fluid is None:
+            return (self,)
+        return tuple(
+            structs.replace(
+                self,
+                stages=(lane.stage,),
+                max_size=lane.max_size,
+                gpu=structs.replace(self.gpu, fraction=lane.fraction) if self.gpu and lane.fraction else None,
+                fluid=None,
+            )
+            for lane in self.fluid.lanes
+        )
 
 
 class Plan(Struct, frozen=True):
@@ -91,6 +110,11 @@ class Plan(Struct, frozen=True):
     def grain(self) -> str:
         """The plan's grain in its notation, such as "decode+detect | crop"."""
         return " | ".join(group.name for group in self.groups)
+
+    @property
+    def queues(self) -> tuple[Group, ...]:
+        """What queues apart, in the order in which it can run."""
+        return tuple(queue for group in self.groups for queue in group.queues)
 
 
 class Input(Struct, frozen=True, array_like=True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from regrain import grain
 from regrain.errors import GrainError, SpecError
 from regrain.graph import Graph, Node, Pack, Ref
-from regrain.manifest import Manifest, Parameter, StageSpec
+from regrain.manifest import GPUSpec, Manifest, Parameter, StageSpec
 from regrain.plan import Group
 
 CHAIN = Graph(
@@ -106,7 +106,9 @@ def test_spaces_and_order_do_not_matter():
         ),
         pytest.param("decode+detect", "crop, orient, recognise, assemble left out; allowed", id="left out"),
         pytest.param(
-            "Fine", r'there is no stage .Fine.; allowed are "fine", "coarse", or each of decode,', id="case"
+            "Fine",
+            r'there is no stage .Fine.; allowed are "fine", "coarse", "fluid", or each of decode,',
+            id="case",
         ),
         pytest.param(
             "decode+crop | detect | orient | recognise | assemble",
@@ -208,3 +210,64 @@ def test_replicas_go_to_all_groups_or_by_the_name_of_a_stage_or_group(replicas, 
 def test_replicas_that_are_none_are_refused(replicas, says):
     with pytest.raises(SpecError, match=says):
         grain.make_plan(manifest(), "decode+detect+crop | orient+recognise | assemble", replicas)
+
+
+def fluid_app(**gpus) -> Manifest:
+    stages = tuple(
+        StageSpec(
+            name=name,
+            digest="",
+            batched=name == "recognise",
+            max_size=8 if name == "recognise" else 1,
+            gpu=GPUSpec(memory=1, share=gpus[name]) if name in gpus else None,
+        )
+        for name in CHAIN.stages
+    )
+    return Manifest(
+        app="pages", stages=stages, graph=CHAIN, parameters=(), answer=Parameter(name="", kind="json")
+    )
+
+
+def test_a_group_after_a_tilde_is_fluid_with_a_lane_for_each_stage():
+    plan = grain.make_plan(
+        fluid_app(detect=0.4, recognise=0.1), "decode | ~detect+crop+recognise+orient | assemble"
+    )
+    assert plan.grain == "decode | ~detect+crop+orient+recognise | assemble"
+    fluid = plan.groups[1].fluid
+    assert fluid.share == 1.0
+    assert [(lane.stage, lane.fraction, lane.max_size) for lane in fluid.lanes] == [
+        ("detect", 0.4, 1),
+        ("crop", 0.0, 1),
+        ("orient", 0.0, 1),
+        ("recognise", 0.1, 8),
+    ]
+    assert plan.groups[1].gpu.fraction == 0.4
+    assert [queue.name for queue in plan.queues] == list(CHAIN.stages)
+
+
+def test_shares_of_a_fluid_group_are_said_by_stage_and_for_the_pool():
+    app = fluid_app(detect=None, recognise=None)
+    said = "detect=0.3, recognise=0.05 weight=2, decode+detect+crop+orient+recognise+assemble=0.6"
+    (group,) = grain.make_plan(app, "fluid", shares=said).groups
+    assert group.fluid.share == 0.6
+    assert [lane.fraction for lane in group.fluid.lanes] == [0.0, 0.3, 0.0, 0.0, 0.05, 0.0]
+    assert (group.gpu.fraction, group.gpu.weight) == (0.3, 2.0)
+
+
+def test_replicas_of_a_fluid_group_are_said_by_its_name():
+    plan = grain.make_plan(fluid_app(), "decode | ~detect+crop | orient+recognise+assemble", "~detect+crop=3")
+    assert [group.replicas for group in plan.groups] == [1, 3, 1]
+
+
+def test_a_stage_that_streams_is_in_no_fluid_group():
+    nodes = (Node("tell", (Ref("$image"),), {}, False, True),)
+    graph = Graph(("image",), nodes, Ref("tell"))
+    app = Manifest(
+        app="tells",
+        stages=(StageSpec(name="tell", digest="", streams=True),),
+        graph=graph,
+        parameters=(),
+        answer=Parameter(name="", kind="json"),
+    )
+    with pytest.raises(GrainError, match="stage 'tell' streams, so that it cannot be in a fluid group"):
+        grain.make_plan(app, "fluid")

@@ -66,7 +66,7 @@ class Station:
         What lasts longer than any lease is asked for as the longest: the rest of it is overuse, unless it is renewed.
         """
         asked = self._clock()
-        fraction = self._entitled.fraction
+        fraction = self._entitled.fractions.get(stage, self._entitled.fraction)
         with contextlib.ExitStack() as stack:
             try:
                 seconds = min(self._carrier.expected(stage, count, fraction), self._client.longest)

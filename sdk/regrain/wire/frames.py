@@ -141,7 +141,8 @@ class Entitle(Struct, frozen=True, tag=10, array_like=True):
 
     path: the socket of the device's arbiter. name: the function, for its books. backend: how a lease is carried out.
     device: the number of the GPU. card: its type, where it is emulated; uuid: by which the driver knows a real one.
-    fraction: of its SMs, that each lease asks for. share: what the replica is entitled to.
+    fraction: of its SMs, that each lease asks for. fractions: likewise, for stages that ask for another.
+    share: what the replica is entitled to.
     scenario: the file that says what stages stand for on an emulated GPU, or "".
     """
 
@@ -154,6 +155,7 @@ class Entitle(Struct, frozen=True, tag=10, array_like=True):
     card: str = ""
     scenario: str = ""
     uuid: str = ""
+    fractions: dict[str, float] = {}
 
 
 class Grant(Struct, frozen=True, tag=7, array_like=True):

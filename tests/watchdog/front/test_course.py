@@ -13,7 +13,8 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.course import Course
 from regrain_watchdog.front.death import Death
 from regrain_watchdog.front.flight import Flight, Job
-from regrain_watchdog.front.function import Function, Learned
+from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.route import make_route

@@ -16,7 +16,8 @@ from regrain.wire import frames
 from regrain.wire.boards import PROGRESS
 from regrain.wire.codec import pack
 from regrain.wire.frames import Answered, Done, Fault, Leaf, Need, Parts, Result, Timing, Value
-from regrain_watchdog.front.function import Function, Learned
+from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State

@@ -46,10 +46,20 @@ class Replica(Struct, frozen=True, kw_only=True):
     guest: bool = False
 
 
+class Lane(Struct, frozen=True, kw_only=True):
+    """One stage of a fluid group: units that wait, those of a dispatch at most, and its share of a GPU."""
+
+    stage: str
+    queue: int = 0
+    max_size: int = 1
+    gpu: float = 0.0
+
+
 class GroupStatus(Struct, frozen=True, kw_only=True):
     """A group as it runs; `queue` counts waiting units, `max_wait` is in seconds; `state` "" or "crash-loop".
 
-    `cpu` cores and `gpu`, a share of one, are what each replica may use.
+    `cpu` cores and `gpu`, a share of one, are what each replica may use. A fluid group has `lanes`, one for each stage;
+    its `gpu` is what they share.
     """
 
     name: str
@@ -61,6 +71,7 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     max_wait: float = 0.0
     cpu: float = 1.0
     gpu: float = 0.0
+    lanes: list[Lane] = []
 
 
 class LoadStatus(Struct, frozen=True, kw_only=True):

@@ -64,4 +64,6 @@ def groups(status: Status) -> Table:
         replicas += f", {group.state}" if group.state else ""
         wait = f", {duration(group.max_wait)}" if group.max_wait else ""
         table.add_row(group.name, replicas, str(group.queue), f"≤ {group.max_size}{wait}")
+        for lane in group.lanes:
+            table.add_row(f"  {lane.stage}", "", str(lane.queue), f"≤ {lane.max_size}")
     return table

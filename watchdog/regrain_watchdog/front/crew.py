@@ -25,8 +25,10 @@ from regrain_watchdog.front import weight
 from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
 from regrain_watchdog.front.flight import Flight
-from regrain_watchdog.front.function import Function, Learned
+from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.learned import Learned
+from regrain_watchdog.front.pooled import leads
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
@@ -92,7 +94,7 @@ class Crew:
     def cast(self, groups: Sequence[Group]) -> resident.Cast:
         """Say how the groups of another plan could be served by the replicas that are warm."""
         living = [
-            resident.Living(replica.number, replica.home.name, replica.resident)
+            resident.Living(replica.number, replica.home.seat.name, replica.resident)
             for replica in self.replicas
             if replica.state is State.READY
         ]
@@ -100,7 +102,7 @@ class Crew:
 
     def adopt(self, functions: Sequence[Function], cast: resident.Cast) -> None:
         """Let functions be served by replicas that live, beside what these serve already."""
-        by_name = {function.name: function for function in functions}
+        by_name = {function.seat.name: function for function in leads(functions)}
         pairs = [(number, name) for number, name in cast.homes.items()]
         pairs += [(number, name) for name, numbers in cast.guests.items() for number in numbers]
         for number, name in pairs:
@@ -130,7 +132,7 @@ class Crew:
 
     def enforce(self, functions: Sequence[Function], homes: Mapping[int, str]) -> None:
         """Put a plan in force: replicas count for its functions now, and those of other plans end with these."""
-        by_name = {function.name: function for function in functions}
+        by_name = {function.seat.name: function for function in leads(functions)}
         for number, name in homes.items():
             replica = self._supervisor.replicas.get(number)
             if replica is not None and replica in by_name[name].replicas:
@@ -138,9 +140,13 @@ class Crew:
         for function in self._functions:
             function.wanted = 0
         for function in functions:
-            function.wanted = function.group.replicas
+            function.wanted = function.seat.replicas if function.is_lead else 0
             function.is_warming = False
             self._staff(function)
+
+    def device(self, number: int) -> int:
+        """Return the GPU that a replica is on, by its number; 0 where it is on none."""
+        return self._gpus.device(number) if self._gpus is not None else 0
 
     def gpu_books(self) -> list[Status]:
         """Return what each GPU's arbiter has in its books; none where nobody shares them out."""
@@ -149,7 +155,7 @@ class Crew:
     def _rehome(self, replica: Replica, function: Function) -> None:
         """Have a replica count for another function."""
         replica.home = function
-        entitled = self._gpus.move(replica.number, function.group) if self._gpus is not None else None
+        entitled = self._gpus.move(replica.number, function.seat) if self._gpus is not None else None
         if entitled is not None:
             replica.entitle(entitled)
 
@@ -235,13 +241,15 @@ class Crew:
                 return
             function = self._queue.popleft()
             if function in self._functions and not self._stopping:
-                stages = resident.kept(self.keeps, function.group.stages, self._order)
-                function.replicas.append(self._supervisor.spawn(function, stages))
+                stages = resident.kept(self.keeps, function.seat.stages, self._order)
+                function.join(self._supervisor.spawn(function, stages))
 
     def _staff(self, function: Function) -> None:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
         if self._stopping or function.is_given_up or function not in self._functions:
             return
+        if function.pool is not None:
+            function = function.pool.functions[0]
         self.cover(function)
         short = function.wanted - len(function.own) - self._queue.count(function)
         somebody_comes = function.replicas or function in self._queue
@@ -366,7 +374,7 @@ class Crew:
         """Let guests go once a function has all replicas of its own."""
         own = [replica for replica in function.own if replica.state is State.READY]
         guests = [replica for replica in function.replicas if replica.home is not function]
-        if not guests or len(own) < function.group.replicas:
+        if not guests or len(own) < function.seat.replicas:
             return
         for replica in guests:
             function.part(replica)

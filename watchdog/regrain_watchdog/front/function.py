@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
 from regrain.errors import RequestError
-from regrain.plan import Group, Step
+from regrain.plan import Group
 from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import LEAST_URGENT, Span
 from regrain_watchdog.front.death import Death, cut_off, obituary
 from regrain_watchdog.front.flight import Flight, Job, leaves
+from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy import batch, restart, retry
@@ -33,23 +34,6 @@ ROOM_LIMIT = 16 << 20
 one large result must not have every later batch hold as much."""
 SLICE = 0.005
 """Seconds that short dispatches of one function may follow each other on a replica while another function waits."""
-
-
-@dataclass(slots=True, eq=False)
-class Learned:
-    """What is known of a step, whichever plan runs it.
-
-    sample: values of units that warm a replica up, taken from the app's sample (their leaves are kept).
-    cost: what a unit's run and its hop take. service, unit_service: seconds that a dispatch and a unit of it take.
-    room: bytes that a unit's results take.
-    """
-
-    step: Step
-    sample: list[list[frames.Parts]] = field(default_factory=list)
-    cost: Estimate = field(default_factory=Estimate)
-    service: float = 0.0
-    unit_service: float = 0.0
-    room: float = 0.0
 
 
 class Owner(Protocol):
@@ -69,8 +53,9 @@ class Owner(Protocol):
 
 
 class Function:
-    """A group's queue, and the replicas that serve it.
+    """A group's queue, and the replicas that serve it. In a fluid group each stage has one; they share a `pool`.
 
+    group: what queues here. seat: the group whose replicas serve it, another one only in a fluid group.
     wanted: how many replicas are its own (its group's number once its plan is in force).
     is_warming: whether replicas that are merely loaded get batches, which is how they get warm at first.
     is_given_up: whether no replica of it can start.
@@ -78,8 +63,14 @@ class Function:
     deaths: how many replicas in a row ended before they were of use.
     """
 
-    def __init__(self, group: Group, learned: Learned, *, measure: Measure, owner: Owner) -> None:
+    def __init__(
+        self, group: Group, learned: Learned, *, measure: Measure, owner: Owner, pool: FluidPool | None = None
+    ) -> None:
         self.group = group
+        self.seat = pool.group if pool is not None else group
+        self.pool = pool
+        if pool is not None:
+            pool.functions.append(self)
         self.learned = learned
         self.step = learned.step
         self.name = group.name
@@ -117,16 +108,28 @@ class Function:
         """Whether it has a replica that is warm."""
         return any(replica.state is State.READY for replica in self.replicas)
 
+    @property
+    def is_lead(self) -> bool:
+        """Whether replicas count for it: the first function of a fluid group stands for all of them."""
+        return self.pool is None or self.pool.functions[0] is self
+
     def join(self, replica: Replica) -> None:
-        """Have a replica serve it, beside what it serves already."""
-        if replica not in self.replicas:
-            self.replicas.append(replica)
-            replica.functions.append(self)
+        """Have a replica serve it, beside what it serves already; a fluid group's first function stands for all."""
+        for function in self.together():
+            if replica not in function.replicas:
+                function.replicas.append(replica)
+                replica.functions.append(function)
 
     def part(self, replica: Replica) -> None:
         """Have a replica serve it no more; what it holds already comes back."""
-        self.replicas.remove(replica)
-        replica.functions = [one for one in replica.functions if one is not self]
+        leaving = [function for function in self.together() if replica in function.replicas]
+        for function in leaving:
+            function.replicas.remove(replica)
+        replica.functions = [one for one in replica.functions if one not in leaving]
+
+    def together(self) -> Sequence[Function]:
+        """Return the functions whose replicas it counts: itself, or all of a fluid group if it is the first of it."""
+        return self.pool.functions if self.pool is not None and self.is_lead else (self,)
 
     def waiting(self) -> list[Job]:
         """Return the jobs that wait; some requests may have ended."""
@@ -174,7 +177,7 @@ class Function:
             if replica is None:
                 return
             now = time.monotonic()
-            due = self._due(now)
+            due = self.due(now)
             if due > now:
                 self._timer = asyncio.get_running_loop().call_later(due - now, self.pump)
                 return
@@ -237,9 +240,9 @@ class Function:
         if not serving or (not len(self._line) and not all(replica.holding for replica in serving)):
             return 0.0
         waiting = self._line.ahead(priority=priority, deadline=deadline)
-        return wait(waiting, self._together(), len(serving), self.learned.service)
+        return wait(waiting, self._size(), len(serving), self.learned.service)
 
-    def _together(self) -> int:
+    def _size(self) -> int:
         """Return how many units the next dispatch may hold; a stream is one dispatch's whole work."""
         if self.step.streams:
             return 1
@@ -277,7 +280,7 @@ class Function:
                     self._measure.poisoned(self.name)
                 self.owner.refused(job, obituary(verdict, death))
 
-    def _due(self, now: float) -> float:
+    def due(self, now: float) -> float:
         """When the next batch goes."""
         max_size, max_wait = self.group.max_size, self.group.max_wait
         waiting = len(self._line)
@@ -295,12 +298,21 @@ class Function:
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
         usable = (State.READY, State.LOADED) if self.is_warming else (State.READY,)
+        if self.pool is not None:
+            return self._idle_in(self.pool, usable)
         held = 1 if self.step.streams else batch.may_hold(self.learned.service)
         best = None
         for replica in self.replicas:
             if replica.state in usable and len(replica.holding) < held and self._may_follow(replica):
                 held, best = len(replica.holding), replica
         return best
+
+    def _idle_in(self, pool: FluidPool, usable: Sequence[State]) -> Replica | None:
+        """A replica of a fluid group that holds nothing, on a GPU that has the share, if it is this function's turn."""
+        idle = [replica for replica in self.replicas if replica.state in usable and not replica.holding]
+        device = pool.place(self) if idle else None
+        able = (one for one in idle if device is not None and pool.is_on(one.number, device, self))
+        return next(able, None)
 
     def _may_follow(self, replica: Replica) -> bool:
         """Whether a dispatch may go behind what a replica holds.
@@ -338,7 +350,7 @@ class Function:
         """Take the next batch from the queue; return it, and how long each of its calls waited."""
         jobs: list[Job] = []
         waits: dict[Flight, float] = {}
-        size = self._together()
+        size = self._size()
         expected, safe = self.left(now)
         taken = self._line.take(size, expected=expected, safe=safe, now=now)
         for job in taken.shed:

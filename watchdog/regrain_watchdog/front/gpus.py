@@ -215,6 +215,10 @@ class Gpus:
         self._seats[replica] = (seat[0], wanted)
         return self._entitle(seat[0], group, wanted)
 
+    def device(self, replica: int) -> int:
+        """Return the device that a replica is on; 0 where it is on none."""
+        return self._seats[replica][0] if replica in self._seats else 0
+
     def leave(self, replica: int) -> None:
         """A replica has ended."""
         self._seats.pop(replica, None)
@@ -236,6 +240,7 @@ class Gpus:
             card=self.cards[device].name,
             scenario=self._scenario,
             uuid=self.cards[device].uuid,
+            fractions={lane.stage: lane.fraction for lane in group.fluid.lanes} if group.fluid else {},
         )
 
     def _empty(self) -> list[Room]:

@@ -22,7 +22,7 @@ def needed(crew: Crew, setting: str) -> int:
     return sum(
         crew.manifest.stage(name).memory
         for replica in crew.replicas
-        for name in resident.kept(setting, replica.home.group.stages, order)
+        for name in resident.kept(setting, replica.home.seat.stages, order)
         if name not in replica.wanted
     )
 

@@ -249,7 +249,7 @@ class _Change:
         self._transition = Transition(
             missing=self._cast.missing,
             free=self._cast.is_free(regroups=new.route.plan.grain != live.current.route.plan.grain)
-            and not any(one.step.streams and one.name in self._cast.guests for one in new.functions),
+            and not any(one.step.streams and one.seat.name in self._cast.guests for one in new.functions),
             surplus=frozenset({OLD}),
         )
         self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
@@ -302,7 +302,7 @@ class _Change:
             await self._do(self._transition.handle(event))
             return
         loaded = [
-            Loaded(function.name, replica.number)
+            Loaded(function.seat.name, replica.number)
             for function in self._new.functions
             for replica in function.own
         ]

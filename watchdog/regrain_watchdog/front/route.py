@@ -38,7 +38,7 @@ class Route:
 
 def make_route(graph: Graph, plan: Plan) -> Route:
     """Work out the route of a plan."""
-    cut = steps(graph, tuple(group.stages for group in plan.groups))
+    cut = steps(graph, tuple(queue.stages for queue in plan.queues))
     consumers: dict[Ref, list[Consumer]] = {}
     uses: Counter[Ref] = Counter()
     for place, step in enumerate(cut):

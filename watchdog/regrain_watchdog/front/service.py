@@ -20,10 +20,11 @@ from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.flight import Flight, Job, LengthError
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.pooled import leads, pools
 from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
-from regrain_watchdog.front.standing import lacking, objective, standing, warnings
+from regrain_watchdog.front.standing import lacking, objective, standings, warnings
 from regrain_watchdog.front.values import Values
 
 MOST_URGENT = -1
@@ -56,8 +57,8 @@ class App:
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self.functions = [
-            Function(group, crew.learned(step), measure=measure, owner=self)
-            for group, step in zip(plan.groups, self.route.steps, strict=True)
+            Function(queue, crew.learned(step), measure=measure, owner=self, pool=pool)
+            for (queue, pool), step in zip(pools(plan, crew.device), self.route.steps, strict=True)
         ]
         crew.employ(self.functions)
         self._course = Course(self.route, self.functions, max_queue)
@@ -72,9 +73,9 @@ class App:
 
     async def load(self, missing: Mapping[str, int] | None = None) -> None:
         """Start replicas, by group (all that the plan has by default), and wait until they have their stages loaded."""
-        for function in self.functions:
-            count = function.group.replicas if missing is None else missing.get(function.name, 0)
-            self.crew.start(function, count)
+        for function in leads(self.functions):
+            group = function.seat
+            self.crew.start(function, group.replicas if missing is None else missing.get(group.name, 0))
         await self.crew.settled(self.functions, State.LOADED)
 
     async def warm(self, sample: dict[str, object] | None) -> None:
@@ -290,7 +291,7 @@ class App:
             "app": self.manifest.app,
             "state": self.state(),
             "grain": self.route.plan.grain,
-            "groups": [standing(function) for function in self.functions],
+            "groups": standings(self.functions),
             "load": msgspec.to_builtins(self.measure.summary(time.monotonic())),
             "slo": objective(self.manifest, self.measure.latency),
             "warnings": warnings(self.functions, self.unready()),

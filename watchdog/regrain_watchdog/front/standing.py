@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from regrain.manifest import Manifest
+from regrain.plan import Group
 from regrain.wire.lease import Status
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Gauges
+from regrain_watchdog.front.pooled import leads
 from regrain_watchdog.front.replica import Replica
 from regrain_watchdog.front.segments import Pool
 
@@ -21,8 +23,8 @@ ATTAINMENT = 0.95
 def gauges(functions: Sequence[Function], pool: Pool, gpus: Sequence[Status] = ()) -> Gauges:
     """Return what the metrics show of the moment."""
     replicas = Counter(
-        (function.name, replica.state.value if replica.home is function else GUEST)
-        for function in functions
+        (function.seat.name, replica.state.value if replica.home is function else GUEST)
+        for function in leads(functions)
         for replica in function.replicas
     )
     return Gauges(
@@ -52,19 +54,42 @@ def warnings(functions: Sequence[Function], unready: str) -> list[str]:
     return [unready, *told] if unready else told
 
 
-def standing(function: Function) -> dict[str, object]:
-    """Return what the status tells of a group."""
+def standings(functions: Sequence[Function]) -> list[dict[str, object]]:
+    """Return what the status tells of each group of a plan."""
+    return [_standing(function) for function in leads(functions)]
+
+
+def _standing(function: Function) -> dict[str, object]:
+    group, lanes = function.seat, function.together()
     return {
-        "name": function.name,
-        "stages": list(function.group.stages),
+        "name": group.name,
+        "stages": list(group.stages),
         "replicas": [_replica(function, replica) for replica in function.replicas],
         "state": "crash-loop" if function.is_looping else "",
-        "queue": len(function),
-        "max_size": function.group.max_size,
-        "max_wait": function.group.max_wait,
-        "cpu": function.group.cpu,
-        "gpu": function.group.gpu.fraction if function.group.gpu is not None else 0.0,
+        "queue": sum(len(lane) for lane in lanes),
+        "max_size": group.max_size,
+        "max_wait": group.max_wait,
+        "cpu": group.cpu,
+        "gpu": _fraction(group),
+        "lanes": [_lane(lane) for lane in lanes] if group.fluid is not None else [],
     }
+
+
+def _lane(function: Function) -> dict[str, object]:
+    """Return what the status tells of one stage of a fluid group."""
+    group = function.group
+    return {
+        "stage": group.stages[0],
+        "queue": len(function),
+        "max_size": group.max_size,
+        "gpu": _fraction(group),
+    }
+
+
+def _fraction(group: Group) -> float:
+    if group.fluid is not None:
+        return group.fluid.share
+    return group.gpu.fraction if group.gpu is not None else 0.0
 
 
 def _replica(function: Function, replica: Replica) -> dict[str, object]:
@@ -74,7 +99,7 @@ def _replica(function: Function, replica: Replica) -> dict[str, object]:
         "state": replica.state.value,
         "resident": sorted(replica.resident),
         "memory": replica.memory,
-        "guest": replica.home is not function,
+        "guest": replica.home.seat is not function.seat,
     }
 
 

@@ -95,7 +95,7 @@ class Supervisor:
     def spawn(self, function: Function, stages: tuple[str, ...]) -> Replica:
         """Start a replica for a function, with these stages loaded."""
         number = self._zygote.number()
-        entitled = self._gpus.seat(number, function.group) if self._gpus is not None else None
+        entitled = self._gpus.seat(number, function.seat) if self._gpus is not None else None
         ours, theirs = socket.socketpair()
         board = create(BOARD)
         replica = Replica(
@@ -104,8 +104,7 @@ class Supervisor:
             mmap.mmap(board, BOARD),
             self._handlers,
             function,
-            [function],
-            frozenset(stages),
+            wanted=frozenset(stages),
         )
         PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
         replica.born = time.monotonic()
