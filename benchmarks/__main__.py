@@ -27,7 +27,9 @@ BENCHMARKS = (
     "soak",
     "arbiter",
     "emulated",
+    "simulate",
     "profile",
+    "planner",
 )
 
 

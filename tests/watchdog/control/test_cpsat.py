@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from regrain_watchdog.policy.search.dag import Search
+from regrain_watchdog.policy.search.dag import Search, frontier
 from regrain_watchdog.policy.search.partition import Dag, lattice, partitions
 from regrain_watchdog.policy.search.table import Table, finishes, sources
 
@@ -54,6 +54,22 @@ def test_a_deadline_that_nothing_meets_has_no_design():
 
     assert answer.design is None
     assert answer.bound == np.inf
+
+
+def test_it_goes_on_where_bounds_leave_a_gap():
+    table, ways = made(2)
+    asked = []
+
+    def finish(*question):
+        asked.append(question[2])
+        return cpsat.finisher(30.0)(*question)
+
+    front = frontier(table, ways, [30, 45, 60], 1, finish)
+
+    assert asked
+    for deadline in asked:
+        best = min(design.cost for design in front if design.ticks <= deadline)
+        assert best == pytest.approx(cheapest(table, ways, deadline), rel=1e-5)
 
 
 def test_it_may_begin_with_a_design():

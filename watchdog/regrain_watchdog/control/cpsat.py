@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from regrain_watchdog.policy.search.dag import Answer, paths
+from regrain_watchdog.policy.search.dag import Answer, Finisher, paths
 from regrain_watchdog.policy.search.partition import Lattice, bits
 from regrain_watchdog.policy.search.table import Design, Table, finishes, sources
 
@@ -58,6 +58,15 @@ def solve(
     cost = float(sum(table.cost[group][config] for group, config in zip(groups, configs, strict=True)))
     design = Design(groups, configs, cost, max(ends))
     return Answer(design, min(cost, solver.best_objective_bound * problem.unit))
+
+
+def finisher(seconds: float) -> Finisher:
+    """Return a solver for the planner, that takes so many seconds for each design at most."""
+
+    def finish(table: Table, ways: Lattice, deadline: int, start: Design) -> Answer:
+        return solve(table, ways, deadline, seconds=seconds, start=start)
+
+    return finish
 
 
 class _Formulation:

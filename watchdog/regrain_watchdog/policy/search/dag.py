@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ MOST_PATHS = 128
 """Paths that are priced; the bound stays one with fewer."""
 CLOSE = 0.005
 """Gap between a design's cost and the bound at which it is left at that."""
+WIDE = 0.02
+"""Gap above which another solver is asked, where there is one."""
 MOST_RECUTS = 200
 """Partitions near the best one that are tried."""
 PATIENCE = 5
@@ -46,6 +49,14 @@ class Answer:
         if self.design is None:
             return np.inf
         return 1 - self.bound / self.design.cost if self.design.cost > 0 else 0.0
+
+
+class Finisher(Protocol):
+    """A solver that goes on from a design (control/cpsat.py); it may take its time, and so is no part of this room."""
+
+    def __call__(self, table: Table, ways: Lattice, deadline: int, start: Design) -> Answer:
+        """Return the best design within a deadline that it finds, and the bound."""
+        ...
 
 
 class Search:
@@ -194,13 +205,22 @@ class Search:
         return self.found[key]
 
 
-def frontier(table: Table, ways: Lattice, deadlines: Sequence[int], steps: int) -> list[Design]:
-    """Return the designs that were found for some deadlines, without those that others beat; dearest first."""
+def frontier(
+    table: Table, ways: Lattice, deadlines: Sequence[int], steps: int, finish: Finisher | None = None
+) -> list[Design]:
+    """Return the designs that were found for some deadlines, without those that others beat; dearest first.
+
+    Where the bound leaves more than WIDE open, `finish` goes on.
+    """
     search = Search(table, ways)
+    finished: list[Design] = []
     for deadline in deadlines:
-        search.solve(deadline, steps)
+        answer = search.solve(deadline, steps)
+        if finish is not None and answer.design is not None and answer.gap > WIDE:
+            further = finish(table, ways, deadline, answer.design).design
+            finished += [further] if further is not None else []
     kept: list[Design] = []
-    for design in sorted(search.found.values(), key=lambda one: (one.cost, one.ticks)):
+    for design in sorted([*search.found.values(), *finished], key=lambda one: (one.cost, one.ticks)):
         if not kept or design.ticks < kept[-1].ticks:
             kept.append(design)
     return kept[::-1]

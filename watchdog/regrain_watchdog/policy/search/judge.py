@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regrain.plan import Plan
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import make_model
+from regrain_watchdog.policy.model import Maker
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.search.packing import Placement, pack
 from regrain_watchdog.policy.search.problem import Candidate, Problem
@@ -15,6 +15,7 @@ class Judge:
 
     def __init__(self, problem: Problem, predictor: Predictor, load: Arrivals, seed: int) -> None:
         self._problem, self._predictor, self._load, self._seed = problem, predictor, load, seed
+        self._maker = Maker(problem.app, problem.times)
         self._known: dict[Plan, Candidate] = {}
         self._placed: dict[Plan, Placement | None] = {}
         self.best: Candidate | None = None
@@ -59,8 +60,7 @@ class Judge:
             return self._known[plan]
         if self.is_spent or self.place(plan) is None:
             return None
-        model = make_model(self._problem.app, plan, self._problem.times)
-        prediction = self._predictor.predict(model, self._load, seed=self._seed)
+        prediction = self._predictor.predict(self._maker.make(plan), self._load, seed=self._seed)
         candidate = Candidate(plan=plan, prediction=prediction, cost=self.cost(plan))
         self._known[plan] = candidate
         if self.is_better(candidate, self.best):

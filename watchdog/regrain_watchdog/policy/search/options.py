@@ -61,6 +61,7 @@ class Space:
         self.problem = problem
         self.dag = Dag.of(problem.app.graph)
         self._kinds: dict[int, Kind | None] = {}
+        self._groups: dict[tuple[int, Option], Group] = {}
         self._lists = lists(problem.app.graph)
         self._specs = [problem.app.manifest.stage(name) for name in self.dag.stages]
         self._profiles = [problem.app.profile.stages[name] for name in self.dag.stages]
@@ -86,22 +87,9 @@ class Space:
 
     def group(self, mask: int, option: Option) -> Group:
         """Return a group in a configuration."""
-        kind = self.kind(mask)
-        if kind is None:
-            raise NoPlanError(f"nothing was measured that suits all of {'+'.join(self.dag.names(mask))}")
-        bare = Group(
-            stages=self.dag.names(mask),
-            replicas=option.replicas,
-            max_size=option.max_size,
-            max_wait=option.max_wait,
-            cpu=kind.cpu if kind.on_gpu else option.level,
-        )
-        if not kind.on_gpu:
-            return bare
-        profile = self.problem.app.profile
-        held = gpu_memory(bare, profile) + gpu_weights(bare, profile)
-        share = GpuShare(fraction=option.level, memory=held, floor=option.level)
-        return structs.replace(bare, gpu=share)
+        if (mask, option) not in self._groups:
+            self._groups[mask, option] = self._configured(mask, option)
+        return self._groups[mask, option]
 
     def option(self, group: Group) -> tuple[int, Option]:
         """Return a group as a mask and a configuration; the counterpart of `group`."""
@@ -118,6 +106,24 @@ class Space:
             if option.max_size not in kind.sizes or option.max_wait not in kind.waits:
                 return False
         return True
+
+    def _configured(self, mask: int, option: Option) -> Group:
+        kind = self.kind(mask)
+        if kind is None:
+            raise NoPlanError(f"nothing was measured that suits all of {'+'.join(self.dag.names(mask))}")
+        bare = Group(
+            stages=self.dag.names(mask),
+            replicas=option.replicas,
+            max_size=option.max_size,
+            max_wait=option.max_wait,
+            cpu=kind.cpu if kind.on_gpu else option.level,
+        )
+        if not kind.on_gpu:
+            return bare
+        profile = self.problem.app.profile
+        held = gpu_memory(bare, profile) + gpu_weights(bare, profile)
+        share = GpuShare(fraction=option.level, memory=held, floor=option.level)
+        return structs.replace(bare, gpu=share)
 
     def _make(self, mask: int) -> Kind | None:
         members = list(bits(mask))

@@ -11,6 +11,7 @@ P1 proposes plans for as much of it as it can.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.search import fluid
+from regrain_watchdog.policy.search.dag import Finisher
 from regrain_watchdog.policy.search.demand import Demand, calls
 from regrain_watchdog.policy.search.descent import Descent
 from regrain_watchdog.policy.search.exhaust import cheaper_plans
@@ -41,10 +43,14 @@ DESCENT_PART = 0.7
 
 
 class Planner:
-    """Plans one app on one node. What does not change with the load is worked out once."""
+    """Plans one app on one node. What does not change with the load is worked out once.
 
-    def __init__(self, problem: Problem) -> None:
+    finish: goes on with P1 on DAGs where our own search leaves a gap; None to be content with that.
+    """
+
+    def __init__(self, problem: Problem, finish: Finisher | None = None) -> None:
         self.problem = problem
+        self._finish = finish
         self.space = Space(problem)
         self._calls = calls(self.space)
         self._ways = ways(self.space)
@@ -88,7 +94,7 @@ class Planner:
             for gpu, core in SCARCE:
                 prices = self.problem.priced(gpu, core)
                 asked = replace(demand, rate=demand.rate * part)
-                proposer = Proposer(self.space, self._ways, asked, self._calls, prices)
+                proposer = Proposer(self.space, self._ways, asked, self._calls, prices, finish=self._finish)
                 fronts = [
                     fitting
                     for front in proposer.fronts()
@@ -113,7 +119,7 @@ class Planner:
         """Find the cheapest plan of a front that meets the objective and is cheaper than the best so far."""
         plans = [build(self.space, sketch) for sketch in front.sketches]
         if judge.has_met and judge.best is not None:
-            plans = [plan for plan in plans if judge.cost(plan) < judge.best.cost]
+            plans = plans[bisect_right(plans, -judge.best.cost, key=lambda plan: -judge.cost(plan)) :]
         if not plans:
             return
         first = judge.judge(plans[0])

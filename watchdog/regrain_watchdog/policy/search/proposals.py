@@ -47,8 +47,11 @@ class Proposer:
         demand: Demand,
         tables: tuple[list[Calls], list[Calls]],
         prices: Prices,
+        *,
+        finish: dag.Finisher | None = None,
     ) -> None:
         self.space = space
+        self._finish = finish
         self.ways = ways
         groups = tuple(dict.fromkeys(mask for way in ways for mask in way.groups))
         self.surrogate = Surrogate(space, groups, demand, tables, prices)
@@ -93,7 +96,8 @@ class Proposer:
     def _solve(self, table: Table, way: Lattice) -> list[Design]:
         if way.is_serial:
             return chain.frontier(table, way, round(HORIZON * TICKS))
-        return dag.frontier(table, way, [round(factor * TICKS) for factor in DEADLINES], STEPS)
+        deadlines = [round(factor * TICKS) for factor in DEADLINES]
+        return dag.frontier(table, way, deadlines, STEPS, self._finish)
 
     def _sketch(self, table: Table, way: Lattice, design: Design) -> Sketch:
         chosen = [
