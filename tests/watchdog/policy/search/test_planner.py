@@ -115,6 +115,17 @@ def test_where_cores_are_short_plans_are_sparing_with_them(make, machine, arrivi
     assert sum(group.replicas * group.cpu for group in choice.plan.groups) <= 2
 
 
+def test_where_cores_are_short_the_cheapest_plan_is_found_as_well(make, machine, arriving, rough):
+    app = make([[], [0], [1]], [0.02] * 3, [0.1, 0.8, 0.1], slo=0.4)
+    limits = Limits(shares=(0.1, 0.2, 0.8), sizes=(1,), replicas=2)
+    for cores in (1, 2, 3):
+        problem = Problem.of(app, machine(cards=4, cores=cores), limits=limits)
+        choice = Planner(problem).plan(arriving(12), rough)
+        best = best_of_all(problem, arriving(12), rough)
+        assert choice.proven
+        assert choice.plan == best.best.plan
+
+
 @pytest.mark.parametrize(
     ("node", "said"),
     [

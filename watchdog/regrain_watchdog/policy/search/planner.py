@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from regrain.plan import Plan
+from regrain_watchdog.policy.cost import Prices
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.search import fluid
@@ -75,9 +76,9 @@ class Planner:
         judge = Judge(self.problem, predictor, load, seed)
         if present is not None and self.space.holds(present):
             judge.judge(present)
-        proposer, fronts = self._proposals(demand, judge)
-        for front in fronts:
+        for front in self._fronts(demand, judge):
             self._halve(front, judge)
+        proposer = self._proposer(demand, self.problem.prices)
         descent = Descent(proposer, judge)
         for sketch in self._starts(judge):
             if judge.nodes < DESCENT_PART * self.problem.limits.nodes:
@@ -87,25 +88,23 @@ class Planner:
         proven = self._look_through(proposer, judge)
         return self._answer(judge, proven=proven)
 
-    def _proposals(self, demand: Demand, judge: Judge) -> tuple[Proposer, list[Front]]:
+    def _fronts(self, demand: Demand, judge: Judge) -> list[Front]:
         """Return P1's proposals that fit on the node: at the prices given, at others, then for less of the load."""
         part = 1.0
         while part > LEAST:
+            asked = replace(demand, rate=demand.rate * part)
             for gpu, core in SCARCE:
-                prices = self.problem.priced(gpu, core)
-                asked = replace(demand, rate=demand.rate * part)
-                proposer = Proposer(self.space, self._ways, asked, self._calls, prices, finish=self._finish)
-                fronts = [
-                    fitting
-                    for front in proposer.fronts()
-                    if (fitting := self._fitting(front, judge)).sketches
-                ]
-                if fronts:
-                    return proposer, fronts
+                fronts = self._proposer(asked, self.problem.priced(gpu, core)).fronts()
+                fitting = [some for front in fronts if (some := self._fitting(front, judge)).sketches]
+                if fitting:
+                    return fitting
             part *= LESS
         raise NoPlanError(
             f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
         )
+
+    def _proposer(self, demand: Demand, prices: Prices) -> Proposer:
+        return Proposer(self.space, self._ways, demand, self._calls, prices, finish=self._finish)
 
     def _fitting(self, front: Front, judge: Judge) -> Front:
         able = [
