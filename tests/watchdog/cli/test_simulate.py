@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -71,6 +73,17 @@ def test_a_hit_rate_below_what_is_asked_for_fails(regrain, scenario: Path) -> No
 
     assert told.code == 1
     assert "asked for 90.0 %" in told.err
+
+
+def test_without_what_it_is_compiled_by_the_way_out_is_told() -> None:
+    code = "import sys; sys.modules['numba'] = None; from regrain_watchdog.cli import main; main.main(['simulate', 'x'])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "regrain: simulate needs numba: pip install 'regrain[plan]'\n",
+    )
 
 
 @pytest.mark.parametrize(

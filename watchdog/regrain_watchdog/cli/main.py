@@ -33,6 +33,9 @@ VERBS = {
     "version": "Show the versions of Regrain and of what it stands on.",
 }
 
+PLAN = ("lightgbm", "numba", "ortools", "scipy")
+"""Libraries of the extra `plan`, which some verbs need."""
+
 BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -49,7 +52,14 @@ class Verbs(click.Group):
         """Import a verb's file and return its command; None if there is no such verb."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"regrain_watchdog.cli.{cmd_name}")
+        try:
+            module = importlib.import_module(f"regrain_watchdog.cli.{cmd_name}")
+        except ModuleNotFoundError as error:
+            if error.name not in PLAN:
+                raise
+            raise click.ClickException(
+                f"{cmd_name} needs {error.name}: pip install 'regrain[plan]'"
+            ) from error
         command: click.Command = module.command
         return command
 
