@@ -76,7 +76,8 @@ def test_a_hit_rate_below_what_is_asked_for_fails(regrain, scenario: Path) -> No
 
 
 def test_without_what_it_is_compiled_by_the_way_out_is_told() -> None:
-    code = "import sys; sys.modules['numba'] = None; from regrain_watchdog.cli import main; main.main(['simulate', 'x'])"
+    start = "from regrain_watchdog.cli import main; main.main(['simulate', 'x'])"
+    code = f"import sys; sys.modules['numba'] = None; {start}"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
