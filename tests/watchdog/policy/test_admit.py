@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.admit import HEADROOM, LONGEST_RETRY, admits, retry_after
+from regrain_watchdog.policy.admit import HEADROOM, LONGEST_RETRY, admits, retry_after, wait
 
 seconds = st.floats(0.0, 100.0)
 
@@ -40,3 +40,9 @@ def test_a_refused_caller_is_asked_back_within_a_minute_and_never_at_once(wait):
 
     assert 1 <= found <= LONGEST_RETRY
     assert found >= min(wait, LONGEST_RETRY)
+
+
+def test_the_wait_counts_whole_dispatches_and_half_of_those_under_way():
+    assert wait(5, 2, 1, 0.1) == pytest.approx(0.35)
+    assert wait(0, 4, 2, 0.1) == pytest.approx(0.05)
+    assert wait(8, 4, 2, 0.1) == pytest.approx(0.15)

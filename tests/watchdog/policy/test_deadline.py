@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.deadline import Estimate, remaining
+from regrain_watchdog.policy.deadline import Estimate, fill_remaining, remaining
 
 seconds = st.floats(0.0001, 100.0)
 samples = st.lists(seconds, min_size=1, max_size=50)
@@ -76,3 +76,11 @@ def test_a_step_has_its_own_cost_and_the_longest_way_after_it(flow):
 
 def test_the_longest_branch_counts():
     assert remaining((1, 2, 5), ((1, 2), (), ())) == [6, 2, 5]
+
+
+def test_a_negative_number_stands_for_no_step():
+    left = [0.0, 0.0, 0.0]
+
+    fill_remaining(left, (1.0, 2.0, 5.0), ((1, 2), (-1, -1), (-1, -1)))
+
+    assert left == [6.0, 2.0, 5.0]

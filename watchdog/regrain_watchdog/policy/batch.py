@@ -11,8 +11,8 @@ hides takes tens of microseconds; for longer work it would hide nothing, and wha
 PACKED_WORK = 0.0005
 """Seconds of work that units which need not go together may make in one dispatch."""
 HASTE = 0.001
-"""Seconds by which a batch goes before the latest moment for its most urgent unit. A timer fires a little late, and a unit
-that is late by a hair gives way to all others (policy/shed.py), so it would be waited with and then not be run."""
+"""Seconds by which a batch goes before the latest moment for its most urgent unit. A timer fires a little late, and a
+unit that is late by a hair gives way to all others (policy/shed.py): it would be waited with and then not be run."""
 MAX_PACKED = 32
 """Units that are packed into a dispatch at most."""
 
