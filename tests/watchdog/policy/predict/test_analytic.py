@@ -111,6 +111,14 @@ def test_bursts_cost_hits_that_the_same_rate_without_them_does_not():
     assert predictor.predict(plan, bursty).hit_rate < predictor.predict(plan, even).hit_rate - 0.1
 
 
+def test_waiting_for_company_ends_in_time_for_the_most_urgent():
+    patient = replace(station(0, max_size=4), max_wait=0.2)
+
+    found = Analytic().predict(model(patient, slo=0.1), load(0.5))
+
+    assert found.p50 == pytest.approx(0.1, abs=0.01)
+
+
 def test_a_time_in_which_replicas_load_is_a_mixture():
     seen = load(60.0)
     warm = Analytic().predict(model(station(0), servers=2), seen)

@@ -47,12 +47,14 @@ class Door:
     Attributes:
         share: of the time in which it does so.
         patience: seconds that may be waited in all by who is let in.
+        slack: seconds that may be waited for company: a dispatch goes in time for its most urgent unit.
         refuses: whether it refuses who would be late. Where it takes a request to be late even alone, it lets everybody
             in, and sheds what is late by as much as it had.
     """
 
     share: float
     patience: float
+    slack: float
     refuses: bool
 
 
@@ -127,13 +129,14 @@ class Analytic:
         rates, stays = np.array(seen.process.rates), np.array(seen.process.stays)
         weights = np.array(seen.process.weights)
         most = [one.most for one in asked]
+        windows = _windows(model, door.slack)
         laws: dict[int, StationLaw] = {}
         patience = door.patience
         order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
         for place in order:
             coming = rates if place == order[-1] else np.minimum(rates, min(most))
             law = laws[place] = self._law(
-                asked[place],
+                _held(asked[place], windows[place]),
                 coming,
                 stays,
                 slo=model.slo,
@@ -166,8 +169,26 @@ def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door
     slack = model.slo - max(left[place] for place, station in enumerate(model.stations) if not station.after)
     unsure = max(1e-9, math.hypot(*(one for _, one in usual)))
     share = 0.5 * math.erfc(slack / unsure / math.sqrt(2.0))
-    ways = Door(1.0 - share, max(0.0, slack) / HEADROOM, True), Door(share, 2.0 * model.slo, False)
+    slack = max(0.0, slack)
+    ways = Door(1.0 - share, slack / HEADROOM, slack, True), Door(share, 2.0 * model.slo, 0.0, False)
     return [way for way in ways if way.share > NEGLIGIBLE]
+
+
+def _windows(model: Model, slack: float) -> list[float]:
+    """Return for how long a station's units wait for company at most; what one takes of the slack the next lack."""
+    windows: list[float] = []
+    used: list[float] = []
+    for station in model.stations:
+        before = max((used[place] for place in station.after), default=0.0)
+        windows.append(min(station.max_wait, max(0.0, slack - before)))
+        used.append(before + windows[-1])
+    return windows
+
+
+def _held(asked: Demand, window: float) -> Demand:
+    if window == asked.max_wait:
+        return asked
+    return replace(asked, max_wait=window, mark=(asked.mark, window))
 
 
 def _refused(model: Model, laws: Sequence[StationLaw], grid: Grid, patience: float) -> Floats:

@@ -92,7 +92,7 @@ class _Line:
         self.rates = rates[:, None]
         self.servers = max(1, math.ceil(asked.servers - 1e-9))
         pace = asked.servers
-        self.window = max(0.0, min(asked.max_wait, patience))
+        self.window = asked.max_wait
         most = float(asked.max_size)
         bunch = min(most, max(1.0, asked.bunch))
         whole = float(asked.seconds[-1])
