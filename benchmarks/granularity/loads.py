@@ -33,14 +33,21 @@ class Stretch:
 
 
 def requests(
-    protocol: Protocol, pipeline: Pipeline, kind: str, rate: float, *, seed: int, traces: Path | None = None
+    protocol: Protocol,
+    pipeline: Pipeline,
+    kind: str,
+    rate: float,
+    *,
+    seed: int,
+    count: int = 0,
+    traces: Path | None = None,
 ) -> Arrivals:
-    """Return the requests of a steady cell: as many as the protocol says, or, of a trace, its part."""
+    """Return the requests of a steady cell: `count`, by default as many as the protocol says; of a trace, its part."""
     law = protocol.arrivals[kind]
     if law.file:
         return _replayed(protocol, pipeline, law, rate, seed=seed, traces=traces)
     rng = np.random.default_rng((seed, 11))
-    count = protocol.cell.requests
+    count = count or protocol.cell.requests
     at = np.empty(0)
     seconds = count / rate * AHEAD
     while len(at) < count:

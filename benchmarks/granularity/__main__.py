@@ -1,0 +1,38 @@
+"""python -m benchmarks.granularity: run a part of the protocol, or report what was run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.granularity import protocol as protocols
+from benchmarks.granularity import run
+
+
+def main() -> None:
+    protocol = protocols.read()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.granularity", description=__doc__)
+    parser.add_argument("--part", choices=(*run.STEADY, "days", "ablations", "report"), default="core")
+    parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="by default all")
+    parser.add_argument("--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that there are")
+    parser.add_argument("--traces", type=Path, help="folder of the Azure LLM traces")
+    parser.add_argument("--out", type=Path, default=run.RESULTS, help="folder of results")
+    parser.add_argument("--workers", type=int, default=2, help="processes, default 2")
+    given = parser.parse_args()
+    for name in given.only:
+        protocol.pipeline_named(name)
+    order = run.Order(
+        part=given.part,
+        only=tuple(given.only),
+        seeds=given.seeds,
+        resume=given.resume,
+        traces=given.traces,
+        out=given.out,
+        workers=given.workers,
+    )
+    run.run(order)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The policies as plans for a steady load, each made of what may be known and nothing else.
+
+`Mind` is what one pipeline's policies know: a problem with the profile, and loads that were seen. It is never handed a
+`World`, so that no policy can look at the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from benchmarks.granularity import esg, infless
+from benchmarks.granularity.pipelines import Offer
+from benchmarks.granularity.sizing import staffed
+from regrain.plan import Plan
+from regrain_watchdog.policy.cost import rate
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import make_model
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.search.packing import pack
+from regrain_watchdog.policy.search.partition import Dag, partitions
+from regrain_watchdog.policy.search.planner import Planner
+from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
+from regrain_watchdog.simulate.predictor import Simulated
+
+COARSE, FINE = "coarse", "fine"
+MANY = 40
+"""Grains up to which every one is frozen once; of more, those of one and two groups and the finest."""
+WINDOW = 10_000
+"""Requests that the replaying predictor is given at most."""
+CONVERGED = 2
+"""Times that a planner is asked at most, each time with its plan so far as the present one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan that a policy made, and the hit rate that it expected; no plan where there is none, and why."""
+
+    plan: Plan | None
+    expected: float = 0.0
+    why: str = ""
+    considered: tuple[Plan, ...] = ()
+
+
+class Mind:
+    """Makes plans for one app on one node at one objective."""
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self.problem = Problem.of(offer.app, offer.node, offer.prices, offer.limits)
+        self._dag = Dag.of(offer.app.graph)
+        self._analytic = Analytic()
+        self._planners: dict[tuple[str, bool], Planner] = {}
+
+    def grains(self) -> tuple[str, ...]:
+        """Return the grains that are frozen, as notation: coarse first, fine second."""
+        coarse = "+".join(self._dag.stages)
+        fine = " | ".join(self._dag.stages)
+        few = list(islice(partitions(self._dag), MANY + 1))
+        if len(few) > MANY:
+            few = [masks for masks in islice(partitions(self._dag), 100_000) if len(masks) <= 2]
+        others = [self._notation(masks) for masks in few]
+        return tuple(dict.fromkeys((coarse, fine, *(one for one in others if one != fine))))
+
+    def planned(self, load: Arrivals, *, grain: str = "", fluid: bool = False, predictor: Predictor | None = None) -> Made:
+        """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
+        planner = self._planner(grain, fluid=fluid)
+        judged = predictor or self._analytic
+        seen = load if judged is self._analytic else first(load)
+        present: Plan | None = None
+        choice: Choice | None = None
+        considered: dict[Plan, None] = {}
+        try:
+            for _ in range(CONVERGED if not grain else 1):
+                choice = planner.plan(seen, judged, present=present)
+                attainment = self.offer.app.slo.attainment
+                considered |= {
+                    one.plan: None for one in choice.considered if one.prediction.hit_rate >= attainment - 0.1
+                }
+                if choice.plan == present:
+                    break
+                present = choice.plan
+        except NoPlanError as error:
+            return Made(None, why=str(error))
+        if choice is None:
+            return Made(None, why="the planner was not asked")
+        return Made(choice.plan, choice.prediction.hit_rate, considered=tuple(considered))
+
+    def simulated(self, load: Arrivals) -> Made:
+        """Return the planner's plan by replay."""
+        return self.planned(load, predictor=Simulated())
+
+    def scaled(self, load: Arrivals, static: Plan | None) -> Made:
+        """Return a static plan with as many replicas as the load needs."""
+        if static is None:
+            return Made(None, why="there is no static plan")
+        found = staffed(self.offer, static, self.problem.times, load, self._analytic)
+        return Made(None, why="it does not fit") if found is None else Made(found[0], found[1].hit_rate)
+
+    def infless(self, load: Arrivals) -> Made:
+        """Return the INFless-like plan."""
+        found = infless.plan(self.offer, self.problem.times, load)
+        return Made(None, why="it does not fit") if found is None else Made(found, self.expected(found, load))
+
+    def esg(self, load: Arrivals) -> Made:
+        """Return the ESG-like plan."""
+        found = esg.plan(self.offer, self.problem.times, load, self._analytic)
+        if found is None:
+            return Made(None, why="no path of configurations is within the objective, or none fits")
+        return Made(found[0], found[1].hit_rate)
+
+    def expected(self, plan: Plan, load: Arrivals) -> float:
+        """Return the hit rate that the analytic predictor expects."""
+        return self._analytic.predict(make_model(self.offer.app, plan, self.problem.times), load).hit_rate
+
+    def cost(self, plan: Plan) -> float:
+        """Return dollars a second."""
+        return rate(plan, self.offer.app.profile, self.offer.prices, self.offer.node.cards[0])
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether a plan fits on the node."""
+        return pack(plan, self.offer.app.profile, self.offer.node) is not None
+
+    def _planner(self, grain: str, *, fluid: bool) -> Planner:
+        if (grain, fluid) not in self._planners:
+            limits = replace(self.offer.limits, grain=grain, fluid=fluid)
+            self._planners[grain, fluid] = Planner(replace(self.problem, limits=limits))
+        return self._planners[grain, fluid]
+
+    def _notation(self, masks: Iterable[int]) -> str:
+        return " | ".join("+".join(self._dag.names(mask)) for mask in masks)
+
+
+def first(load: Arrivals) -> Arrivals:
+    """Return the first WINDOW requests of a load."""
+    return load if len(load) <= WINDOW else load.between(0.0, float(load.at[WINDOW]))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A load at an objective, that a static plan is to bear for a part of the requests of a day."""
+
+    mind: Mind
+    load: Arrivals
+    weight: float
+
+
+def static(settings: Sequence[Setting], grain: str) -> Made:
+    """Return the plan that is cheapest for a whole day: expected to meet the objective over all its requests.
+
+    What is looked at are the plans for each setting, each held against all of them; if none meets it, the best hit
+    rate. With no grain it is any.
+    """
+    plans: dict[Plan, None] = {}
+    for setting in settings:
+        made = setting.mind.planned(setting.load, grain=grain)
+        if made.plan is not None:
+            plans[made.plan] = None
+    whole = sum(setting.weight for setting in settings)
+    judged = [
+        (sum(one.weight * one.mind.expected(plan, one.load) for one in settings) / whole, plan) for plan in plans
+    ]
+    if not judged:
+        return Made(None, why="no plan fits")
+    mind = settings[0].mind
+    able = [(mind.cost(plan), -hits, plan) for hits, plan in judged if hits >= mind.offer.app.slo.attainment]
+    if able:
+        _, hits, plan = min(able, key=lambda one: one[:2])
+        return Made(plan, -hits)
+    hits, plan = max(judged, key=lambda one: (one[0], -mind.cost(one[1])))
+    return Made(plan, hits, why="no plan meets the objective over the day")

@@ -1,0 +1,109 @@
+"""One steady cell: every policy's plan, judged under the truth, as rows that are written once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.granularity.judge import Judge, Score
+from benchmarks.granularity.policies import Made, Mind
+from regrain.plan import Plan
+
+Row = dict[str, object]
+ORACLE = "oracle-free"
+NEIGHBOURS = 300
+"""Plans that the oracle looks at, at most."""
+ENOUGH = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Statics:
+    """The plans that were optimised on the calibration day: by "coarse", "fine" and "best"."""
+
+    plans: Mapping[str, Plan | None]
+
+
+def rows(judge: Judge, mind: Mind, statics: Statics, done: set[str]) -> Iterator[Row]:
+    """Yield a row for each policy that is not done yet; what plans share is said once and referred to."""
+    told: dict[Plan, str] = {}
+    seen: dict[Plan, None] = {}
+    for name, make in _policies(judge, mind, statics).items():
+        if name in done:
+            continue
+        made = make()
+        seen |= {one: None for one in (made.plan, *made.considered) if one is not None}
+        yield _row(judge, name, made, told)
+    if ORACLE not in done:
+        yield _oracle(judge, mind, list(seen))
+
+
+def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[[], Made]]:
+    load = judge.calibration
+    coarse, fine, *_ = grains = mind.grains()
+    found: dict[str, Callable[[], Made]] = {}
+    for label, plan in statics.plans.items():
+        found[f"static-{label}"] = lambda plan=plan: (
+            Made(plan, mind.expected(plan, load)) if plan is not None else Made(None, why="there is none")
+        )
+        found[f"scaled-{label}"] = lambda plan=plan: mind.scaled(load, plan)
+    for grain in grains:
+        label = {coarse: "coarse", fine: "fine"}.get(grain, grain)
+        found[f"replanned-{label}"] = lambda grain=grain: mind.planned(load, grain=grain)
+    found["infless"] = lambda: mind.infless(load)
+    found["esg"] = lambda: mind.esg(load)
+    found["adaptive-analytic"] = lambda: mind.planned(load)
+    found["adaptive-simulated"] = lambda: mind.simulated(load)
+    found["adaptive-fluid"] = lambda: mind.planned(load, fluid=True)
+    return found
+
+
+def _row(judge: Judge, name: str, made: Made, told: dict[Plan, str]) -> Row:
+    head: Row = {**judge.cell.key, "policy": name}
+    if made.plan is None:
+        return {**head, "infeasible": made.why}
+    head |= {"expected": round(made.expected, 4), **({"note": made.why} if made.why else {})}
+    if made.plan in told:
+        return {**head, "as": told[made.plan]}
+    told[made.plan] = name
+    return {**head, "plan": brief(made.plan), **figures(judge.scores(made.plan))}
+
+
+def _oracle(judge: Judge, mind: Mind, plans: Sequence[Plan]) -> Row:
+    """Return the cheapest plan of each seed that meets the objective in it, of all that any policy has looked at.
+
+    If none does, the best hit rate. It is a bound from within: a plan that nobody looked at may be better still.
+    """
+    ranked = sorted((plan for plan in plans if mind.fits(plan)), key=mind.cost)[:NEIGHBOURS]
+    scores = [_best(judge, ranked, seed) for seed in judge.seeds]
+    return {**judge.cell.key, "policy": ORACLE, "looked_at": len(ranked), **figures(scores)}
+
+
+def _best(judge: Judge, ranked: Sequence[Plan], seed: int) -> Score:
+    best = Score(-1.0, 0.0)
+    for plan in ranked:
+        score = judge.score(plan, seed)
+        if score.hit_rate >= ENOUGH:
+            return score
+        best = max(best, score, key=lambda one: one.hit_rate)
+    return best
+
+
+def figures(scores: Sequence[Score]) -> Row:
+    """Return the hit rates, and dollars for a million requests, by seed."""
+    return {
+        "hit_rate": [round(score.hit_rate, 4) for score in scores],
+        "cost": [float(f"{1e6 * score.cost:.5g}") for score in scores],
+    }
+
+
+def brief(plan: Plan) -> list[str]:
+    """Return a plan in a line for each group: stages, replicas, batch, wait in ms, share or cores."""
+    found = []
+    for group in plan.groups:
+        level = f"{group.gpu.fraction:g} GPU" if group.gpu is not None else f"{group.cpu:g} cores"
+        text = f"{group.name} x{group.replicas} b{group.max_size} w{1e3 * group.max_wait:g} {level}"
+        if group.fluid is not None:
+            lanes = ", ".join(f"{lane.stage} {lane.fraction:g} b{lane.max_size}" for lane in group.fluid.lanes)
+            text += f" fluid {group.fluid.share:g} ({lanes})"
+        found.append(text)
+    return found
