@@ -27,8 +27,8 @@ class Prices(Struct, frozen=True, kw_only=True):
         transfer: of a GiB between nodes.
     """
 
-    core: float = 0.034
-    memory: float = 0.0045
+    core: float = 0.0357
+    memory: float = 0.0034
     gpu: float = 0.0
     request: float = 2e-7
     transfer: float = 0.01
