@@ -28,6 +28,7 @@ from regrain_runtime.gpu.primary import Primary
 
 BINARY = "nvidia-cuda-mps-control"
 PIPES = Path("/tmp/nvidia-mps")  # noqa: S108 - the daemon's own default
+FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
 TIMEOUT = 5.0
 """Seconds that the control daemon has for an answer."""
 PATIENCE = 10.0
@@ -54,10 +55,13 @@ class Control(Protocol):
 
 
 class Daemon:
-    """The control daemon that listens in the folder `pipes`, asked by its own command."""
+    """The control daemon that listens in the folder `pipes`, asked by its own command.
 
-    def __init__(self, pipes: Path = PIPES, *, binary: str = BINARY, timeout: float = TIMEOUT) -> None:
-        self._pipes = pipes
+    pipes: None for what CUDA_MPS_PIPE_DIRECTORY says, as CUDA itself has it, else PIPES.
+    """
+
+    def __init__(self, pipes: Path | None = None, *, binary: str = BINARY, timeout: float = TIMEOUT) -> None:
+        self._pipes = pipes or Path(os.environ.get(FOLDER) or PIPES)
         self._binary = binary
         self._timeout = timeout
 
@@ -71,7 +75,7 @@ class Daemon:
         if len(os.fsencode(self._pipes / "control")) > LONGEST_PATH:
             room = LONGEST_PATH - len("/control")
             raise GpuError(f"the path of an MPS daemon's folder has at most {room} bytes, was {self._pipes}")
-        environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(self._pipes)}
+        environment = {**os.environ, FOLDER: str(self._pipes)}
         try:
             done = subprocess.run(
                 [self._binary],
@@ -156,7 +160,7 @@ class MpsBackend:
         self._await_servers()
         return {
             **backend.visible(self._uuid),
-            "CUDA_MPS_PIPE_DIRECTORY": str(self._control.pipes),
+            FOLDER: str(self._control.pipes),
             "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percentage),
             "CUDA_MPS_CLIENT_PRIORITY": "1" if share.priority > 0 else "0",
             **limits,

@@ -35,6 +35,7 @@ READ = select.POLLIN
 def start(path: Path, memory: Memory, *, ordinal: int = 0, grace: float = GRACE) -> int:
     """Leave a holder behind, as nobody's child, and return once it serves; the exit code is 2 where it cannot be.
 
+    What it logs is read until then; later its replicas are told what goes wrong.
     Call it in a process of its own that has made no CUDA call yet; the holder is a fork of it, and returns as well.
 
     Args:
@@ -65,12 +66,21 @@ def _serve(path: Path, shelf: Shelf, grace: float, tell: int) -> None:
     """Hold weights until nobody wants any."""
     try:
         holder = _Holder(_listen(path), shelf, grace)
+        _let_go()
         os.write(tell, b"x")
         os.close(tell)
         holder.serve()
     finally:
         path.unlink(missing_ok=True)
         shelf.close()
+
+
+def _let_go() -> None:
+    """Close the terminal, file or pipes of whoever started it: who reads from them waits for all that have them."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
 
 
 class _Holder:

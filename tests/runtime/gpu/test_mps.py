@@ -193,6 +193,19 @@ def test_a_process_that_would_have_the_whole_gpu_gets_no_lane(control):
     assert cuda.holds == 0
 
 
+@pytest.mark.parametrize(
+    ("said", "folder"),
+    [("/run/mps", "/run/mps"), ("", "/tmp/nvidia-mps"), (None, "/tmp/nvidia-mps")],
+    ids=["said", "empty", "unset"],
+)
+def test_the_daemon_is_looked_for_where_cuda_does(monkeypatch, said, folder):
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    if said is not None:
+        monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", said)
+
+    assert Daemon().pipes == Path(folder)
+
+
 def test_a_folder_whose_socket_has_no_room_for_its_path_is_refused():
     with pytest.raises(GpuError, match="folder has at most 99 bytes, was /xx"):
         Daemon(Path("/" + "x" * 99)).ask("get_server_list")

@@ -102,7 +102,7 @@ SERVING = textwrap.dedent(
 
     executor = Executor(app, clock=time.monotonic)
     memory = FakeMemory(folder=Path(folder))
-    lender = Lending(Path(path), CudaDriver(memory), command=(sys.executable, "-c", holder, folder, "0.2"))
+    lender = Lending(Path(path), CudaDriver(memory), command=(sys.executable, "-c", holder, folder, "1.0"))
     lender.device = "cpu"
     with lending(lender):
         executor.load(["read"])
@@ -225,9 +225,9 @@ def test_replicas_find_one_holder_and_see_the_same_memory(node):
 
 
 def test_weights_outlive_the_replica_that_brought_them_and_go_after_the_last(node):
-    first = node.replica(grace=0.2)
+    first = node.replica(grace=1.0)
     epoch, _ = first.stdout.readline().split()
-    second = node.replica(grace=0.2)
+    second = node.replica(grace=1.0)
     assert second.stdout.readline().split() == [epoch, "weights."]
 
     first.kill()
@@ -257,7 +257,7 @@ def test_those_that_have_memory_of_a_dead_holder_are_told_and_the_next_holder_ha
 
 
 def test_a_process_that_borrows_twice_maps_once_and_unmaps_after_the_last_tensor(node):
-    lender = node.lender(grace=0.2)
+    lender = node.lender(grace=1.0)
     first, second = node.borrow(lender), node.borrow(lender)
     kept = node.borrow(lender, "kept")
 
@@ -275,7 +275,7 @@ def test_a_process_that_borrows_twice_maps_once_and_unmaps_after_the_last_tensor
 
 
 def test_a_forked_child_that_drops_its_copy_gives_nothing_back(node):
-    lender = node.lender(grace=0.2)
+    lender = node.lender(grace=1.0)
     loans = [node.borrow(lender)]
     [kept] = node.allocations()
     child = os.fork()
@@ -310,6 +310,20 @@ def test_a_holder_that_cannot_be_is_told_with_its_exit_code(node):
 
     with pytest.raises(GpuError, match=r"no holder of weights can be started: it ended with exit code 3"):
         node.borrow(lender)
+
+
+def test_who_reads_what_its_starter_says_need_not_wait_for_the_holders_end(node):
+    started = subprocess.run(
+        [*node.command(), str(node.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=20,
+        check=True,
+    )
+
+    assert started.stdout == b""
+    [holder] = node.holders()
+    kill(holder)
 
 
 def test_a_file_of_another_size_is_denied_and_the_rest_goes_on(node):
