@@ -39,7 +39,7 @@ from regrain_watchdog.policy.search.table import TICKS
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 BATCHES = (1, 2, 4, 8)
 TWELVE, DAGS = 12, 20
-STEPS = 40
+STEPS, REPEATS = 40, 3
 NEAR = 1e-9
 HOPELESS = 0.01
 """Hit rate that a plan may have that was refused since nothing could be in time: analytic tails end nowhere."""
@@ -126,9 +126,12 @@ def _large(seed: int, number: int, seconds: float) -> dict[str, object]:
     tables = calls(space)
     every = ways(space)
     _ours(space, every, tables, load)
-    begin = time.perf_counter()
-    proposer, ours = _ours(space, every, tables, load)
-    taken = time.perf_counter() - begin
+    taken, cpu = math.inf, math.inf
+    for _ in range(REPEATS):
+        begin, worked = time.perf_counter(), time.process_time()
+        proposer, ours = _ours(space, every, tables, load)
+        taken = min(taken, time.perf_counter() - begin)
+        cpu = min(cpu, time.process_time() - worked)
     way = proposer.ways[0]
     theirs = cpsat.solve(
         proposer.table(proposer.level).of(way), way, TICKS, seconds=seconds, start=ours.design
@@ -137,10 +140,12 @@ def _large(seed: int, number: int, seconds: float) -> dict[str, object]:
         "steps": len(way.steps),
         "groups": len(way.groups),
         "ms": round(1e3 * taken, 1),
+        "cpu_ms": round(1e3 * cpu, 1),
         "gap": round(ours.gap, 4),
     }
     if ours.design is None or theirs.design is None:
-        return {**figures, "off": 0.0 if theirs.design is None else math.inf, "solved": False}
+        lost = math.inf if theirs.design is not None else None  # nothing to hold ours against
+        return {**figures, "off": lost, "solved": False}
     off = max(0.0, ours.design.cost / theirs.design.cost - 1)
     return {**figures, "off": off, "solved": True, "cpsat_gap": round(theirs.gap, 4)}
 
