@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +36,7 @@ logger = logging.getLogger("regrain")
 
 REFRESH = 0.25
 """Seconds between two looks at the app for the live line."""
-TOLD = ("grain", "replicas", "slo", "port", "host")
+TOLD = ("adapt", "grain", "replicas", "slo", "port", "host")
 """Settings that most users want; help shows them first."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -49,6 +49,11 @@ def _settings(command: Command) -> Command:
     for option in reversed(ordered):  # click lists the last one added first
         default = option.setting.unset or option.default
         text = f"{option.setting.help} [{option.environment}; default: {default}]"
+        if option.setting.is_switch:
+            command = click.option(
+                option.flag, option.name, is_flag=True, flag_value="on", default=None, help=text
+            )(command)
+            continue
         command = click.option(option.flag, option.name, default=None, metavar="VALUE", help=text)(command)
     return command
 
@@ -87,12 +92,20 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     config = Config.from_env(translated(os.environ) if module == HERE else os.environ, flags)
     logs.configure(config.log_level, config.log_format, config.access_log)
     upstream = find(config, module)
+    if config.adapt and upstream is not None:
+        raise SpecError("--adapt is for apps; an upstream has no stages that could be served otherwise")
     if reloads and upstream is not None:
         raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
     if reloads:
-        return reload.serve(module, [f"--{name.replace('_', '-')}={text}" for name, text in flags.items()])
+        return reload.serve(module, _again(flags))
     with _view(config) as view:
         return uvloop.run(_serve(config, upstream or module, Session(view, runfile.directory(os.environ))))
+
+
+def _again(flags: Mapping[str, str]) -> list[str]:
+    """Return flags as they were given."""
+    given = [(option, flags[option.name]) for option in options() if option.name in flags]
+    return [option.flag if option.setting.is_switch else f"{option.flag}={text}" for option, text in given]
 
 
 def _view(config: Config) -> Live | Plain:

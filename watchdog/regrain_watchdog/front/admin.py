@@ -9,6 +9,7 @@ Who may ask the admin API is up to its door (`door.py`).
     GET /manifest          the app as JSON
     GET /slow?limit=20     the last misses, newest first
     GET /slow/CALL_ID      one of them
+    GET /why               why this plan rules, where plans are adapted
     POST ...               what changes something (operations.py)
 """
 
@@ -27,6 +28,7 @@ from msgspec import Struct
 from regrain.errors import RequestError, SpecError
 from regrain.manifest import Manifest, dumps
 from regrain_watchdog.front import problem
+from regrain_watchdog.front.adapting.adaptation import Adaptation
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
@@ -74,6 +76,7 @@ class Admin:
         status: what GET /status tells.
         host, key: who may ask, as for Door.
         operations: what may be changed; None where nothing may.
+        adaptation: what chooses the plan; None where only operators do.
 
     Attributes:
         manifest: the app, as it is served now.
@@ -88,7 +91,9 @@ class Admin:
         host: str = LOOPBACK,
         key: Key | None = None,
         operations: Operations | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
+        self._adaptation = adaptation
         self._door = Door(host=host, key=key)
         self._operations = operations
         self.manifest = manifest
@@ -136,6 +141,8 @@ class Admin:
             return _encode(self._standing())
         if path == "/manifest":
             return dumps(self.manifest)
+        if path == "/why":
+            return self._why()
         if path == "/slow":
             latest = list(reversed(self._measure.misses))[: _limit(query)]
             return _encode([self._told(miss) for miss in latest])
@@ -150,8 +157,16 @@ class Admin:
             return _encode(self._told(miss))
         raise RequestError(
             HTTPStatus.NOT_FOUND,
-            f"there is no {path}; there are /, /events, /picture.svg, /status, /manifest, /slow and /slow/CALL_ID",
+            f"there is no {path}; there are /, /events, /picture.svg, /status, /manifest, /slow, /slow/CALL_ID "
+            "and /why",
         )
+
+    def _why(self) -> bytes:
+        if self._adaptation is None:
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, "nobody but operators changes the plan; `regrain run --adapt` would"
+            )
+        return self._adaptation.why
 
     def _told(self, miss: Miss) -> Told:
         return Told(
@@ -216,10 +231,20 @@ async def open_admin(
     status: Callable[[], dict[str, object]],
     config: Config,
     operations: Operations | None = None,
+    *,
+    adaptation: Adaptation | None = None,
 ) -> tuple[Admin, Listener]:
     """Open the admin's port; SpecError if the address or the key's file cannot be had."""
     key = Key.load(config.admin_key_file, "admin_key_file", (BASIC, BEARER))
-    admin = Admin(manifest, measure, status, host=config.admin_host, key=key, operations=operations)
+    admin = Admin(
+        manifest,
+        measure,
+        status,
+        host=config.admin_host,
+        key=key,
+        operations=operations,
+        adaptation=adaptation,
+    )
     listener = Listener(admin, config.admin_host, config.admin_port, name="admin_port")
     await listener.start()
     return admin, listener

@@ -55,7 +55,7 @@ class Call:
     arrived, deadline: loop time in seconds (CLOCK_MONOTONIC); the deadline is 0.0 where there is none.
     firm: whether the caller gave the deadline, and not the app's objective. priority: smaller is more urgent.
     items: what takes the items of a streamed answer; None has them collected into a list.
-    is_sample: whether it is the app's own sample, which warms replicas up.
+    is_sample: whether it is the app's own sample, which warms replicas up. size: bytes of its body.
     """
 
     id: str
@@ -68,6 +68,7 @@ class Call:
     spans: list[Span] = field(default_factory=list)
     items: Items | None = None
     is_sample: bool = False
+    size: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

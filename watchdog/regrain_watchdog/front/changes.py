@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from msgspec import structs
 
@@ -77,6 +78,21 @@ class Changes:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
         plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
         with self._live.turn():
+            return await self._carry(self.release, plan)
+
+    async def adopt(self, plan: Plan, placement: Mapping[str, Sequence[int]]) -> Change:
+        """Put a plan of the controller's in force, whose replicas go to these GPUs by group as far as they can.
+
+        Raises:
+            RequestError: as `Live.change`, or (409) an operator holds the plan.
+            SpecError: the GPUs could not hold it.
+        """
+        if self._live.held:
+            raise RequestError(HTTPStatus.CONFLICT, "an operator holds the plan")
+        with self._live.turn():
+            if self._gpus is not None:
+                self._gpus.check(plan)
+                self._gpus.prefer(placement)
             return await self._carry(self.release, plan)
 
     async def scale(self, group: str, replicas: int) -> Change:

@@ -27,6 +27,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("off", "text", "json")
 TRACE_CONTEXTS = ("pass", "make")
+PREDICTORS = ("analytic", "simulated", "learned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,35 @@ class Config:
         metadata=settings.objective(
             "Latency objective in place of the app's own.", "the app's own objective"
         ),
+    )
+    adapt: bool = dataclasses.field(
+        default=False,
+        metadata=settings.switch(
+            "Change grain, batches, replicas and shares while serving, so that the objective is met at the least cost."
+        ),
+    )
+    profile: str = dataclasses.field(
+        default="",
+        metadata=settings.file(
+            "What the app's stages cost, as `regrain profile` wrote it; for `adapt`.",
+            "profile.json beside the app if it is of this code; else it is learned while serving",
+        ),
+    )
+    predictor: str = dataclasses.field(
+        default=PREDICTORS[0],
+        metadata=settings.choice("What predicts the hit rate of plans, for `adapt`.", PREDICTORS),
+    )
+    adapt_period: float = dataclasses.field(
+        default=15.0,
+        metadata=settings.duration("Time between two looks at the plan where the load stays as it is."),
+    )
+    decision_log: str = dataclasses.field(
+        default="",
+        metadata=settings.file("File to which decisions about the plan go, as lines of JSON.", "none"),
+    )
+    cores: int = dataclasses.field(
+        default=0,
+        metadata=settings.count("Cores that `adapt` may give to replicas, 0: those of the machine.", 0),
     )
     max_body: int = dataclasses.field(
         default=64 * MIB,

@@ -65,6 +65,7 @@ class Flight:
     released: values that nobody needs any more; whoever drives the flight takes them and clears the list.
     flying: jobs that are at a replica; its values must stay until they are back, also if the flight has ended.
     waiting: jobs that wait for a replica.
+    number: under which the request was noted for the controller; -1 where nobody notes any.
     slot: its place on the cancel board. early: how a stage ended it by regrain.answer(), if one did.
     """
 
@@ -77,6 +78,7 @@ class Flight:
     ended: bool = False
     flying: int = 0
     waiting: int = 0
+    number: int = -1
     _uses: dict[Ref, int] = field(default_factory=dict)
     _missing: list[int] = field(default_factory=list)
     _items: dict[int, _Items] = field(default_factory=dict)
@@ -127,6 +129,10 @@ class Flight:
             yield from (value for value in items if value is not None)
         if self.early is not None:
             yield self.early.value
+
+    def widths(self) -> Iterator[tuple[int, int]]:
+        """The steps that went item by item, with their numbers of items."""
+        return ((place, len(items.seen)) for place, items in self._items.items())
 
     def clear(self) -> None:
         """Hold nothing any more."""

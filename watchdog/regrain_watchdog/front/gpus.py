@@ -14,11 +14,12 @@ from msgspec import structs
 
 from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import RequestError, SpecError
+from regrain.manifest import Manifest
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import LeaseError, Member, Share, Status
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.survey import EMULATED, MIG, Found, devices
+from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, named
 from regrain_watchdog.gpu.ending import End, Terminator, kill
 from regrain_watchdog.gpu.limits import Device
 from regrain_watchdog.gpu.nvml import observers
@@ -26,11 +27,14 @@ from regrain_watchdog.gpu.operate import look
 from regrain_watchdog.gpu.server import Server
 from regrain_watchdog.policy import place
 from regrain_watchdog.policy.place import Room
+from regrain_watchdog.policy.resident import PLAN, kept
 
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
 MPS = "mps"
+WHOLE = (LEASE, MIG)
+"""Backends whose every lease is for a whole device."""
 LOOK = 1.0
 """Seconds between two looks at the books of an arbiter that another process serves."""
 NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
@@ -93,8 +97,11 @@ class Gpus:
     app: its name, before that of a function in the arbiter's books. backend: how leases are carried out.
     folder: where arbiters serve already, several fronts share; "" to serve our own.
     scenario: the file that says what stages stand for on emulated GPUs.
+    manifest, keeps: of the app, and which stages its replicas keep loaded (policy/resident.py): what these declare is
+    counted, and a replica that keeps one has a GPU though its group needs none.
 
-    A MIG instance is a device of its own, which one replica has to itself: it reserves all of its SM-seconds.
+    A MIG instance is a device of its own, which one replica has to itself: it reserves all of its SM-seconds. Under
+    `lease` processes take turns on the whole GPU, so each lease is for all of it, whatever its share.
     """
 
     def __init__(
@@ -105,10 +112,17 @@ class Gpus:
         folder: str,
         backend: str,
         scenario: str = "",
+        manifest: Manifest | None = None,
+        keeps: str = PLAN,
     ) -> None:
         self.cards = tuple(cards)
         self._app = app
         self._backend = backend
+        self._declared = {
+            stage.name: stage.gpu.memory if stage.gpu is not None else None
+            for stage in (manifest.stages if manifest is not None else ())
+        }
+        self._keeps = keeps
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
         self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
         paths = [Path(folder or self._own_folder) / f"gpu{number}.sock" for number in range(len(self.cards))]
@@ -116,7 +130,8 @@ class Gpus:
             [Far(path.absolute()) for path in paths] if folder else servers(backend, self.cards, paths)
         )
         self.end: End = ending(backend)
-        self._seats: dict[int, tuple[int, GpuShare]] = {}
+        self._seats: dict[int, tuple[int, GpuShare, str]] = {}
+        self._preferred: dict[str, list[int]] = {}
 
     @property
     def _own_folder(self) -> str:
@@ -155,16 +170,18 @@ class Gpus:
         """Refuse (SpecError) a plan that these GPUs could not hold if they had nothing else."""
         empty = self._empty()
         for group in plan.groups:
-            if group.gpu is None:
+            share = self._reserved(group)
+            if share is None:
                 continue
-            if place.choose(empty, self._reserved(group.gpu)) is None:
-                slices = f" and {group.gpu.fraction:g} of one" if self._backend == MIG else ""
-                raise SpecError(f"{_needs(group)}{slices}, which fits on none; {self._have(empty)}")
-            if self._backend == EMULATED:
+            if place.choose(empty, share) is None:
+                slices = f" and {share.fraction:g} of one" if self._backend == MIG else ""
+                raise SpecError(f"{_needs(group, share)}{slices}, which fits on none; {self._have(empty)}")
+            if self._backend == EMULATED and group.gpu is not None:
                 for card in parse_gpus(PREFIX + ",".join(one.name for one in self.cards)):
                     card.check_lease(group.name, group.gpu.fraction)
         if place.place(empty, self._shares(plan, None)) is None:
-            wanted = ", ".join(_needs(group) for group in plan.groups if group.gpu is not None)
+            pairs = [(group, self._reserved(group)) for group in plan.groups]
+            wanted = ", ".join(_needs(group, share) for group, share in pairs if share is not None)
             raise SpecError(
                 f"the replicas of {plan.grain} do not fit together: {wanted}; {self._have(empty)}"
             )
@@ -186,7 +203,7 @@ class Gpus:
     def rooms(self) -> list[Room]:
         """Return what each device has left beside our replicas and those of other apps."""
         rooms = self._empty()
-        for device, share in self._seats.values():
+        for device, share, _ in self._seats.values():
             rooms[device] = rooms[device].less(share)
         for device, arbiter in enumerate(self.arbiters):
             for member in arbiter.status().members:
@@ -197,22 +214,31 @@ class Gpus:
 
     def seat(self, replica: int, group: Group) -> frames.Entitle | None:
         """Give a new replica a device; None if it needs none, or none has room (it then says so when it loads)."""
-        if group.gpu is None:
+        wanted = self._reserved(group)
+        if wanted is None:
             return None
-        wanted = self._reserved(group.gpu)
-        device = place.choose(self.rooms(), wanted)
+        rooms, preferred = self.rooms(), self._preferred.get(group.name, [])
+        device = next((one for one in preferred if rooms[one].fits(wanted)), None)
+        if device is not None:
+            preferred.remove(device)
+        else:
+            device = place.choose(rooms, wanted)
         if device is None:
             logger.warning("no GPU has room for another replica of %s", group.name)
             device = 0
-        self._seats[replica] = (device, wanted)
+        self._seats[replica] = (device, wanted, group.name)
         return self._entitle(device, group, wanted)
+
+    def prefer(self, placement: Mapping[str, Sequence[int]]) -> None:
+        """Seat further replicas on these GPUs, by group, as far as there is room; one for each time it is named."""
+        self._preferred = {group: list(devices) for group, devices in placement.items()}
 
     def move(self, replica: int, group: Group) -> frames.Entitle | None:
         """Say what a replica is entitled to that serves another group now, on the device where it is."""
-        seat = self._seats.get(replica)
-        if seat is None or group.gpu is None or seat[1] == (wanted := self._reserved(group.gpu)):
+        seat, wanted = self._seats.get(replica), self._reserved(group)
+        if seat is None or wanted is None or seat[1:] == (wanted, group.name):
             return None
-        self._seats[replica] = (seat[0], wanted)
+        self._seats[replica] = (seat[0], wanted, group.name)
         return self._entitle(seat[0], group, wanted)
 
     def device(self, replica: int) -> int:
@@ -229,7 +255,7 @@ class Gpus:
             name=f"{self._app}/{group.name}",
             backend=self._backend,
             device=device,
-            fraction=gpu.fraction if self._backend != MIG else 1.0,
+            fraction=1.0 if self._backend in WHOLE else gpu.fraction,
             share=Share(
                 weight=gpu.weight,
                 floor=gpu.floor,
@@ -240,21 +266,29 @@ class Gpus:
             card=self.cards[device].name,
             scenario=self._scenario,
             uuid=self.cards[device].uuid,
-            fractions={lane.stage: lane.fraction for lane in group.fluid.lanes} if group.fluid else {},
+            fractions={lane.stage: lane.fraction for lane in group.fluid.lanes}
+            if group.fluid and self._backend not in WHOLE
+            else {},
         )
 
     def _empty(self) -> list[Room]:
         return [Room(card.memory, part=card.part) for card in self.cards]
 
-    def _reserved(self, share: GpuShare) -> GpuShare:
-        """Return what a replica of this share reserves."""
+    def _reserved(self, group: Group) -> GpuShare | None:
+        """Return what a replica of a group reserves; None where nothing that it keeps loaded needs a GPU."""
+        names = kept(self._keeps, group.stages, tuple(self._declared))
+        declared = [bytes_ for name in names if (bytes_ := self._declared[name]) is not None]
+        if group.gpu is None and not declared:
+            return None
+        share = group.gpu or GpuShare()
+        share = structs.replace(share, memory=max(share.memory, sum(declared)))
         return structs.replace(share, floor=1.0, ceiling=1.0) if self._backend == MIG else share
 
     def _shares(self, plan: Plan, missing: Mapping[str, int] | None) -> list[GpuShare]:
         return [
-            self._reserved(group.gpu)
+            share
             for group in plan.groups
-            if group.gpu is not None
+            if (share := self._reserved(group)) is not None
             for _ in range(group.replicas if missing is None else missing.get(group.name, 0))
         ]
 
@@ -284,19 +318,28 @@ def servers(backend: str, cards: Sequence[Found], paths: Sequence[Path]) -> list
     ]
 
 
-async def open_gpus(app: str, config: Config, plan: Plan) -> Gpus | None:
-    """Serve the arbiters of the GPUs that the settings name; None without any.
+async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | None = None) -> Gpus | None:
+    """Serve the arbiters of the GPUs that the settings or else their scenario name; None without any.
 
     Raises:
         SpecError: a setting is none, or the plan could not be held, alone or beside what other apps hold.
         LeaseError: no arbiter serves where the settings say.
     """
-    if not config.gpus:
-        return None
-    backend, found = await devices(config.gpus)
     if config.scenario and not Path(config.scenario).is_file():
         raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
-    gpus = Gpus(app, found, folder=config.gpu_folder, backend=backend, scenario=config.scenario)
+    wanted = config.gpus or named(config.scenario)
+    if not wanted:
+        return None
+    backend, found = await devices(wanted)
+    gpus = Gpus(
+        app,
+        found,
+        folder=config.gpu_folder,
+        backend=backend,
+        scenario=config.scenario,
+        manifest=manifest,
+        keeps=config.resident,
+    )
     try:
         gpus.check(plan)
         await gpus.start()
@@ -328,8 +371,8 @@ def _holds(member: Member) -> str:
     return f"{member.name} (process {member.pid}) {member.share.memory // MIB} MiB{reserved}"
 
 
-def _needs(group: Group) -> str:
-    share = group.gpu or GpuShare()
-    reserved = f" and reserves {share.floor:g} of the SMs" if share.floor else ""
+def _needs(group: Group, share: GpuShare) -> str:
+    floor = group.gpu.floor if group.gpu is not None else 0.0
+    reserved = f" and reserves {floor:g} of the SMs" if floor else ""
     replicas = "a replica" if group.replicas == 1 else f"each of {group.replicas} replicas"
     return f"{replicas} of {group.name} needs {share.memory // MIB} MiB of a GPU{reserved}"

@@ -165,6 +165,7 @@ class Ingress:
         if not body.is_empty(headers):
             sent = await self._read(proto, headers)
             call.arrived = time.monotonic()
+            call.size = len(sent)
         taker = self._latest()
         if taker is not self:
             taker.check(path=scope.path, accept=accept)
@@ -214,6 +215,7 @@ class Ingress:
             call.id = checked_id(headers["x-call-id"])
         sent = b"" if body.is_empty(headers) else await self._read(proto, headers)
         call.arrived = time.monotonic()
+        call.size = len(sent)
         self._admit(call, headers)
         return await self._latest().infer(call, scope, headers, sent)
 

@@ -137,6 +137,11 @@ class Live:
             "transitions": changes[::-1],
         }
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change is under way, the end of the old plan's calls included."""
+        return self._turn is not None or (self._tail is not None and not self._tail.done())
+
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Let one caller at a time prepare and make a change, in a task that `drain` may cancel.
@@ -146,7 +151,7 @@ class Live:
         """
         if self._draining:
             raise shutting_down()
-        if self._turn is not None or (self._tail is not None and not self._tail.done()):
+        if self.is_changing:
             raise RequestError(HTTPStatus.CONFLICT, "another change is under way; wait for it to end")
         self._turn = asyncio.current_task()
         try:

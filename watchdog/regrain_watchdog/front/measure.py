@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from regrain.wire.frames import Timing
 from regrain.wire.lease import Status
+from regrain_watchdog.front.adapting.tally import Tally
 from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.window import Second, Summary, Window
 
@@ -187,12 +188,16 @@ class Measure(Collector):
     Args:
         latency: the latency objective in seconds; None where the app has none.
         gauges: called on a scrape.
+
+    Attributes:
+        tally: what the controller is told of; None where nobody adapts the plan.
     """
 
     def __init__(self, *, latency: float | None = None, gauges: Callable[[], Gauges] = Gauges) -> None:
         self.latency = latency
         self.gauges = gauges
         self.in_flight = 0
+        self.tally: Tally | None = None
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self._window = Window()
         self._requests: dict[tuple[int, str], _Histogram] = {}
@@ -249,6 +254,8 @@ class Measure(Collector):
     def ran(self, group: str, hop: float, timings: Sequence[Timing]) -> None:
         """Count a run that a replica finished: the seconds of hand-off there and back, and its stages."""
         _of(self._hops, group, SECONDS).add(hop)
+        if self.tally is not None:
+            self.tally.ran(group, timings)
         for timing in timings:
             _of(self._stages, timing.stage, SECONDS).add(timing.seconds)
             self._items[timing.stage] = self._items.get(timing.stage, 0) + timing.count
@@ -264,6 +271,11 @@ class Measure(Collector):
     def poisoned(self, group: str) -> None:
         """Count a request that was in two dead dispatches."""
         self._poison[group] = self._poison.get(group, 0) + 1
+
+    def ended(self) -> tuple[int, int]:
+        """Requests so far that hit, and that missed."""
+        outcomes = self._outcomes
+        return outcomes["hit"], outcomes["late"] + outcomes["shed"] + outcomes["failed"]
 
     def summary(self, now: float) -> Summary:
         """Rate, percentiles and hit rate of the last half minute."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from regrain.graph import Graph, Ref, refs
 from regrain.plan import Plan, Step, steps
+from regrain_watchdog.policy.model import lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Route:
     consumers: by the value's ref. uses: how many steps take a value, plus one if the answer does.
     wholes, eaches: by step, how many values it takes whole and item by item.
     answer: the refs that the answer is put together from; of an input it is the whole.
+    lists: by stage that is mapped, the list that it walks (policy.model.lists).
     """
 
     plan: Plan
@@ -34,10 +36,12 @@ class Route:
     wholes: tuple[int, ...]
     eaches: tuple[int, ...]
     answer: frozenset[Ref]
+    lists: dict[str, int]
 
 
 def make_route(graph: Graph, plan: Plan) -> Route:
     """Work out the route of a plan."""
+    walked = lists(graph)
     cut = steps(graph, tuple(queue.stages for queue in plan.queues))
     consumers: dict[Ref, list[Consumer]] = {}
     uses: Counter[Ref] = Counter()
@@ -56,4 +60,5 @@ def make_route(graph: Graph, plan: Plan) -> Route:
         wholes=tuple(sum(not entry.each for entry in step.inputs) for step in cut),
         eaches=tuple(sum(entry.each for entry in step.inputs) for step in cut),
         answer=answer,
+        lists={stage: walked.index(graph.scope(stage)) for stage in graph.stages if graph.scope(stage)},
     )

@@ -21,6 +21,7 @@ from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.request import Request
 from regrain_watchdog.front import access
+from regrain_watchdog.front.adapting.adaptation import Adaptation
 from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
 from regrain_watchdog.front.changes import Changes, Release, make_crew
 from regrain_watchdog.front.config import Config
@@ -90,6 +91,7 @@ class Server:
         self._grpc: GrpcServer | None = None
         self._opening: asyncio.Future[None] | None = None
         self._gpus: Gpus | None = None
+        self._adaptation: Adaptation | None = None
         self._zygote: Zygote | None = None
         self._numbers = count(1)
         self._rebirth: asyncio.Future[None] | None = None
@@ -109,6 +111,8 @@ class Server:
                     await self._opening
                 _collect_less()
                 self._changed("ready")
+                if self._adaptation is not None:
+                    self._adaptation.start()
                 await self._signals.until_first(self._fail_later())
             return await self._drain(live)
         except BaseException:
@@ -124,7 +128,7 @@ class Server:
         plan = make_plan(manifest, config.grain or manifest.grain, config.replicas, config.gpu_shares)
         measure = Measure(latency=config.latency(manifest))
         release = Release(zygote, manifest)
-        gpus = self._gpus = await open_gpus(manifest.app, config, plan)
+        gpus = self._gpus = await open_gpus(manifest.app, config, plan, manifest)
         crew = make_crew(release, config, config.resident, gpus)
         app = App(plan, crew, max_queue=config.max_queue, measure=measure, failed=self._fail)
         live = self._live = Live(
@@ -133,6 +137,10 @@ class Server:
         self._changes = Changes(
             live, release, config, measure, self._make_zygote, died=self._zygote_died, gpus=gpus
         )
+        if config.adapt:
+            self._adaptation = Adaptation(
+                live, self._changes, measure, config, target=self._target, gpus=gpus
+            )
         door = self._door = Entrance(Ingress(live, measure, config))
         http = Listener(
             access.before(door, config),
@@ -147,7 +155,9 @@ class Server:
         metrics = await open_metrics(measure, config)
         self._listeners.append(metrics)
         operations = Operations(self._changes)
-        self._admin, admin = await open_admin(manifest, measure, self.status, config, operations)
+        self._admin, admin = await open_admin(
+            manifest, measure, self.status, config, operations, adaptation=self._adaptation
+        )
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}
         if config.grpc_port is not None:
@@ -197,6 +207,8 @@ class Server:
     async def _drain(self, live: Live) -> int:
         live.drain()
         self._changed("draining")
+        if self._adaptation is not None:
+            await self._adaptation.stop()
         if self._admin is not None:
             self._admin.stop()
         if self._door is not None:
@@ -216,6 +228,8 @@ class Server:
 
     async def _close(self) -> None:
         """Let go of whatever is still open."""
+        if self._adaptation is not None:
+            await self._adaptation.stop()
         if self._opening is not None:
             self._opening.cancel()
         await self._stop_grpc(0.0)

@@ -14,6 +14,7 @@ from regrain.errors import RegrainError, RequestError
 from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain.wire import frames
+from regrain_watchdog.front.adapting.widths import notice, notice_inside
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.course import Course
 from regrain_watchdog.front.crew import Crew
@@ -146,9 +147,11 @@ class App:
         """Run a call; RequestError says how it failed. Cancelling the task cancels the call."""
         if self._stopped:
             raise shutting_down()
+        tally = self.measure.tally
+        number = tally.note(call.size, time.monotonic()) if tally is not None and not call.is_sample else -1
         self._admit(call)
         slots = self.crew.slots
-        flight = Flight(self.route, call, slots.pop() if slots else 0)
+        flight = Flight(self.route, call, slots.pop() if slots else 0, number=number)
         loop = asyncio.get_running_loop()
         done = self._waiters[flight] = loop.create_future()
         timer = loop.call_later(call.deadline - time.monotonic(), self._expire, flight) if call.firm else None
@@ -160,6 +163,8 @@ class App:
             if timer is not None:
                 timer.cancel()
             flight.ended = True
+            if tally is not None and number >= 0:
+                notice(tally, flight)
             if flight.waiting:
                 self._course.forget()
             del self._waiters[flight]
@@ -217,6 +222,8 @@ class App:
         """A batch came back: count its values in, and go on with its calls."""
         dispatch.function.finished(dispatch, done, time.monotonic())
         self._values.commit(dispatch, done)
+        if self.measure.tally is not None and not dispatch.step.per_item:
+            notice_inside(self.measure.tally, dispatch, done)
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
             self._advance(job, outcome)

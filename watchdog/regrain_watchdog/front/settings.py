@@ -16,6 +16,7 @@ from regrain.units import parse_bytes, parse_seconds
 PREFIX = "REGRAIN_"
 LAST_PORT = 65535
 OFF = "off"
+SWITCH = {"on": True, "true": True, "1": True, OFF: False, "false": False, "0": False}
 MIB = 1 << 20
 
 
@@ -29,6 +30,7 @@ class Setting:
         parse: text to value; ValueError where the text is none of `allowed`.
         accepts: whether a value is one of `allowed`.
         unset: what happens where nobody sets it.
+        is_switch: whether its flag takes no value and means "on".
     """
 
     help: str
@@ -36,6 +38,7 @@ class Setting:
     parse: Callable[[str], object]
     accepts: Callable[[object], bool]
     unset: str = ""
+    is_switch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,18 @@ def file(help_: str, unset: str) -> dict[str, Setting]:
 def choice(help_: str, choices: tuple[str, ...]) -> dict[str, Setting]:
     """Return the kind of a setting that is one of a few words."""
     return setting(help_, ", ".join(choices), str.lower, lambda value: value in choices)
+
+
+def switch(help_: str) -> dict[str, Setting]:
+    """Return the kind of a setting that is on or off."""
+    made = Setting(
+        help=help_,
+        allowed="on, off",
+        parse=lambda text: SWITCH[text.lower()],
+        accepts=lambda value: isinstance(value, bool),
+        is_switch=True,
+    )
+    return {"setting": made}
 
 
 def count(help_: str, least: int = 1) -> dict[str, Setting]:
@@ -155,7 +170,7 @@ def parse(option: Option, text: str) -> object:
     """Return the value of a text; SpecError says what is allowed."""
     try:
         value = option.setting.parse(text.strip())
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise refusal(option, text) from error
     if not option.setting.accepts(value):
         raise refusal(option, text)
@@ -182,6 +197,8 @@ def option(name: str, default: object, setting: Setting) -> Option:
 
 def _shown(value: object, setting: Setting) -> str:
     """A value as a user would write it."""
+    if isinstance(value, bool):
+        return "on" if value else OFF
     if setting.parse is parse_bytes and isinstance(value, int) and value % MIB == 0:
         return f"{value // MIB}Mi"
     return f"{value:g}s" if isinstance(value, float) else str(value)

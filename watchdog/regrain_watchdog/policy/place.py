@@ -15,12 +15,14 @@ EXACT = 1e-9
 class Room:
     """What a device has left: bytes of memory, and the part of its SM-seconds that no floor reserves.
 
+    given: fractions of its SMs that leases ask for, summed up; above 1 they wait for each other.
     part: of a GPU that the device is, where it is a slice of one; leases of more do not fit.
     """
 
     memory: int
     floor: float = 1.0
     part: float = 1.0
+    given: float = 0.0
 
     def fits(self, share: GpuShare) -> bool:
         """Whether a share can go here."""
@@ -32,18 +34,30 @@ class Room:
 
     def less(self, share: GpuShare) -> Room:
         """Return what is left beside a share."""
-        return replace(self, memory=self.memory - share.memory, floor=self.floor - share.floor)
+        return replace(
+            self,
+            memory=self.memory - share.memory,
+            floor=self.floor - share.floor,
+            given=self.given + share.fraction,
+        )
 
 
 def choose(rooms: Sequence[Room], share: GpuShare) -> int | None:
     """Return the device for one more share: of those where it fits, the one with the most SM-seconds free.
 
-    Then the smallest slice, then the one with the most memory, so that load spreads; None where it fits nowhere.
+    Then the smallest slice, then the one of which least was given, then the one with the most memory, so that load
+    spreads; None where it fits nowhere.
     """
     able = [place for place, room in enumerate(rooms) if room.fits(share)]
     return max(
         able,
-        key=lambda place: (rooms[place].floor, -rooms[place].part, rooms[place].memory, -place),
+        key=lambda place: (
+            rooms[place].floor,
+            -rooms[place].part,
+            -rooms[place].given,
+            rooms[place].memory,
+            -place,
+        ),
         default=None,
     )
 

@@ -1,0 +1,219 @@
+"""The controller as a process: reports come in, decisions go out and into the log.
+
+The clock, the socket and the file are here; what is decided is up to `controller`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import structs
+
+from regrain import manifest as manifests
+from regrain.cards import CARDS, Card
+from regrain.manifest import Manifest, StageSpec
+from regrain.plan import Group, Plan
+from regrain_watchdog.control.controller import Controller, Habits
+from regrain_watchdog.control.decision import Decision
+from regrain_watchdog.control.log import Log
+from regrain_watchdog.control.observation import Observation
+from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Word, decode_report, encode
+from regrain_watchdog.policy import profile as profiles
+from regrain_watchdog.policy.cost import Node
+from regrain_watchdog.policy.model import Application
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.profile import Profile, StageProfile
+from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.search.packing import pack
+from regrain_watchdog.policy.search.problem import Limits, Problem
+from regrain_watchdog.policy.switch import Reason
+
+logger = logging.getLogger(__name__)
+
+RECEIVE = 1 << 20
+LOADS = 1.0
+"""Seconds that the stages of an app that nobody measured are taken to load."""
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer the front's reports until it closes the socket."""
+    pieces = Pieces()
+    mind: Adviser | None = None
+    while chunk := sock.recv(RECEIVE):
+        for body in pieces.feed(chunk):
+            message = decode_report(body)
+            if isinstance(message, Brief):
+                mind = Adviser(message)
+                sock.sendall(encode(Word()))
+            elif mind is not None:
+                sock.sendall(encode(mind.advise(message)))
+
+
+class Adviser:
+    """Turns reports into what the front is to do."""
+
+    def __init__(self, brief: Brief) -> None:
+        self._brief = brief
+        self._manifest = manifests.loads(brief.manifest)
+        found = profiles.loads(brief.profile) if brief.profile else unmeasured(self._manifest, brief.devices)
+        self._refined = Refined(found, {stage.name: stage.max_size for stage in self._manifest.stages})
+        self._node = Node(
+            cards=tuple(_card(device) for device in brief.devices), cores=brief.cores, memory=brief.memory
+        )
+        self._predictor = predictor(brief.predictor)
+        self._controller: Controller | None = None
+        self._problem: Problem | None = None
+        self._log = Log(Path(brief.log)) if brief.log else None
+        self._warned: set[str] = set()
+
+    def advise(self, report: Report) -> Word:
+        """Take in a report; say what is to be done."""
+        seen = observation(report)
+        controller = self._ready(seen)
+        if controller is None:
+            return Word()
+        decision = controller.observe(seen)
+        if self._log is not None:
+            self._log.follow(seen, decision)
+        if decision is None:
+            return Word()
+        return self._word(decision)
+
+    def _ready(self, seen: Observation) -> Controller | None:
+        """Return the controller, once something is known of every stage."""
+        if self._controller is None:
+            for calls in seen.seen:
+                self._refined.take(calls)
+            known = self._refined.profile()
+            if not all(stage.points for stage in known.stages.values()):
+                return None
+            app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo)
+            cores = tuple(sorted({stage.cpu for stage in self._manifest.stages}))
+            limits = Limits(shares=_shares(known), cores=cores)
+            self._problem = Problem.of(app, self._node, limits=limits)
+            self._controller = Controller(
+                self._problem,
+                self._predictor,
+                begin=seen.now,
+                habits=Habits(period=self._brief.period),
+                refined=self._refined,
+            )
+        return self._controller
+
+    def _word(self, decision: Decision) -> Word:
+        told = msgspec.json.encode(Explained.of(decision))
+        warning = ""
+        if decision.reason in (Reason.FAILED.name, Reason.NONE.name) and decision.reason not in self._warned:
+            self._warned.add(decision.reason)
+            warning = f"{decision.sentence}, the plan stays as it is: {decision.detail}"
+        if decision.plan is None:
+            return Word(decision=told, sentence=decision.sentence, warning=warning)
+        placed = pack(decision.plan, self._refined.profile(), self._node) or ()
+        return Word(
+            decision=told,
+            plan=outgoing(decision.plan),
+            placement={
+                group.name: seats
+                for group, seats in zip(decision.plan.groups, placed, strict=False)
+                if seats and group.fluid is None
+            },
+            sentence=decision.sentence,
+        )
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision, and what it would take to decide otherwise."""
+
+    decision: Decision
+    needs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, decision: Decision) -> Explained:
+        """Explain a decision."""
+        return cls(decision=decision, needs=decision.needs)
+
+
+def observation(report: Report) -> Observation:
+    """Return a report as the controller takes it."""
+    return Observation(
+        now=report.now,
+        at=np.frombuffer(report.at, np.float64),
+        size=np.frombuffer(report.size, np.float64),
+        first=report.first,
+        widened=np.frombuffer(report.widened, np.int64).reshape(-1, 3),
+        hits=report.hits,
+        misses=report.misses,
+        plan=incoming(report.plan),
+        living=report.living,
+        is_changing=report.is_changing,
+        is_held=report.is_held,
+        seen=report.seen,
+    )
+
+
+def outgoing(plan: Plan) -> Plan:
+    """Return a plan as the front serves it: without floors, so that two plans fit beside each other for a while.
+
+    What a plan gives away together is no more than the GPUs have, so that in force alone it needs no floors.
+    """
+    return Plan(tuple(_floored(group, 0.0) for group in plan.groups))
+
+
+def incoming(plan: Plan) -> Plan:
+    """Return a plan in force as the planner writes it, each replica's share reserved; the counterpart of `outgoing`."""
+    return Plan(
+        tuple(_floored(group, group.gpu.fraction if group.gpu is not None else 0.0) for group in plan.groups)
+    )
+
+
+def unmeasured(manifest: Manifest, devices: tuple[Device, ...]) -> Profile:
+    """Return the profile of an app that nobody measured: no times, and what its stages declare."""
+    return Profile(
+        app=manifest.app,
+        device=devices[0].name if devices else "",
+        stages={stage.name: _unmeasured(stage, bool(devices)) for stage in manifest.stages},
+    )
+
+
+def predictor(name: str) -> Predictor:
+    """Return a predictor by its name; what it needs is imported only now."""
+    made: dict[str, Callable[[], Predictor]] = {"analytic": Analytic, "simulated": _simulated}
+    return made[name]()
+
+
+def _simulated() -> Predictor:
+    from regrain_watchdog.simulate.predictor import Simulated  # noqa: PLC0415  # compiles for seconds
+
+    return Simulated()
+
+
+def _unmeasured(stage: StageSpec, has_gpus: bool) -> StageProfile:
+    on_gpu = stage.gpu is not None and has_gpus
+    weights = stage.gpu.memory if on_gpu and stage.gpu is not None else stage.memory
+    return StageProfile(digest=stage.digest, on_gpu=on_gpu, points=(), load=LOADS, weights=weights)
+
+
+def _floored(group: Group, floor: float) -> Group:
+    if group.gpu is None:
+        return group
+    return structs.replace(group, gpu=structs.replace(group.gpu, floor=floor))
+
+
+def _card(device: Device) -> Card:
+    """Return a GPU with its price, which is that of the type whose name its own holds; 0 where none is known."""
+    known = next((card for name, card in CARDS.items() if name in device.name.lower()), None)
+    price = known.price if known is not None else 0.0
+    return Card(name=device.name, sms=device.sms, memory=device.memory, price=price)
+
+
+def _shares(profile: Profile) -> tuple[float, ...]:
+    """Return the shares of a GPU that plans may give: those that any stage was measured with."""
+    shares = {point.share for stage in profile.stages.values() if stage.on_gpu for point in stage.points}
+    return tuple(sorted(share for share in shares if 0 < share <= 1 and math.isfinite(share))) or (1.0,)

@@ -1,0 +1,231 @@
+"""Adaptive granularity in the front: reports to the controller go out, and what it decides comes into force.
+
+A decision goes the way of an operator's change (changes.py), in the same turn, so that neither disturbs the other. What
+was decided last, and why, is kept for the admin API and the live page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from regrain import manifest as manifests
+from regrain.errors import RegrainError, SpecError
+from regrain.manifest import Manifest, SLOSpec
+from regrain.plan import Plan
+from regrain_watchdog.front.adapting.mind import Counts, Mind
+from regrain_watchdog.front.adapting.tally import Tally
+from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
+from regrain_watchdog.front.changes import Changes
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.live import Live
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.replica import State
+from regrain_watchdog.front.standing import ATTAINMENT
+from regrain_watchdog.policy import profile as profiles
+from regrain_watchdog.policy.profile import ProfileError
+from regrain_watchdog.policy.resident import Living
+
+logger = logging.getLogger(__name__)
+
+PROFILE = "profile.json"
+"""The profile that is looked for beside an app."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Requests that have ended so far."""
+
+    hits: int
+    misses: int
+
+
+class Adaptation:
+    """Keeps the plan in force the one that the controller wants.
+
+    live, changes, measure: of the app. target: the app as it was named. gpus: of the node; None without any.
+
+    Raises:
+        SpecError: the app has no objective, or the profile that was named is none of this app's.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        changes: Changes,
+        measure: Measure,
+        config: Config,
+        *,
+        target: str,
+        gpus: Gpus | None,
+    ) -> None:
+        self._live = live
+        self._changes = changes
+        self._measure = measure
+        self._config = config
+        self._gpus = gpus
+        self._slo = objective(config, live.manifest)
+        self._profile = find_profile(config, target, live.manifest)
+        self._tally = Tally()
+        self._counted = _Counted(0, 0)
+        self._adopting: asyncio.Future[None] | None = None
+        self._said: deque[str] = deque(maxlen=1)
+        self._mind = Mind(brief=self._brief, report=self._report, heard=self._hear)
+        self.why = b"{}"
+
+    @property
+    def counts(self) -> Counts:
+        """What the metrics tell."""
+        return self._mind.counts
+
+    @property
+    def pid(self) -> int:
+        """The controller's process; 0 where there is none at the moment."""
+        return self._mind.pid
+
+    def start(self) -> None:
+        """Begin to note what arrives, and start the controller."""
+        self._measure.tally = self._tally
+        self._count()
+        self._mind.start()
+
+    async def stop(self) -> None:
+        """End the controller."""
+        self._measure.tally = None
+        await self._mind.stop()
+
+    def _brief(self) -> Brief:
+        manifest = self._live.manifest
+        cards = self._gpus.cards if self._gpus is not None else ()
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return Brief(
+            manifest=manifests.dumps(manifest),
+            slo=self._slo,
+            profile=self._profile,
+            devices=tuple(Device(card.name, card.sms, card.memory) for card in cards),
+            cores=self._config.cores or len(os.sched_getaffinity(0)),
+            memory=pages,
+            predictor=self._config.predictor,
+            period=self._config.adapt_period,
+            log=self._config.decision_log,
+            now=time.monotonic(),
+        )
+
+    def _report(self) -> Report:
+        taken = self._tally.take()
+        before, after = self._counted, self._count()
+        app = self._live.current
+        is_changing = self._live.is_changing or self._adopting is not None
+        return Report(
+            now=time.monotonic(),
+            at=taken.at,
+            size=taken.size,
+            first=taken.first,
+            widened=taken.widened,
+            hits=after.hits - before.hits,
+            misses=after.misses - before.misses,
+            plan=app.route.plan,
+            living=tuple(
+                Living(replica.number, replica.home.name, replica.resident)
+                for replica in app.crew.replicas
+                if replica.state is State.READY
+            ),
+            is_changing=is_changing,
+            is_held=self._live.held,
+            seen=() if is_changing else taken.seen(shares(app.route.plan, app.manifest)),
+        )
+
+    def _count(self) -> _Counted:
+        self._counted = _Counted(*self._measure.ended())
+        return self._counted
+
+    def _hear(self, word: Word) -> None:
+        """Take what the controller said."""
+        if word.warning:
+            logger.warning("%s", word.warning)
+        if word.decision:
+            self.why = word.decision
+        if word.plan is not None and self._adopting is None and not self._live.held:
+            self._adopting = asyncio.ensure_future(self._adopt(word, word.plan))
+
+    async def _adopt(self, word: Word, plan: Plan) -> None:
+        """Put a plan in force; one that cannot be leaves all as it was, and the controller sees it."""
+        try:
+            change = await self._changes.adopt(plan, word.placement)
+            self.counts.adopted += 1
+            logger.info("%s since %s", change.new, word.sentence)
+        except RegrainError as error:
+            self.counts.refused += 1
+            if str(error) not in self._said:
+                self._said.append(str(error))
+                logger.warning("%s could not be put in force: %s", plan.grain, error)
+        finally:
+            self._adopting = None
+
+
+def objective(config: Config, manifest: Manifest) -> SLOSpec:
+    """Return what is to be met; SpecError where nothing is."""
+    latency = config.latency(manifest)
+    if latency is None:
+        raise SpecError(
+            "REGRAIN_ADAPT (--adapt): the app has no objective to adapt to; "
+            'give it one, such as App(slo=SLO("300ms")) or --slo 300ms'
+        )
+    attainment = manifest.slo.attainment if manifest.slo is not None else ATTAINMENT
+    return SLOSpec(latency=latency, attainment=attainment)
+
+
+def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
+    """Return the profile that is named, or the one beside the app if it is of this code; b"" where there is none.
+
+    Raises:
+        SpecError: the one that is named cannot be read, or lacks stages of the app.
+    """
+    digests = {stage.name: stage.digest for stage in manifest.stages}
+    named = Path(config.profile or _beside(target))
+    try:
+        found = named.read_bytes()
+        profiles.loads(found).check(digests)
+    except OSError as error:
+        if config.profile:
+            raise SpecError(f"REGRAIN_PROFILE (--profile): {named}: {error.strerror}") from error
+        return b""
+    except ProfileError as error:
+        if config.profile:
+            raise SpecError(f"REGRAIN_PROFILE (--profile): {named}: {error}") from error
+        logger.warning("%s is left alone: %s", named, error)
+        return b""
+    return found
+
+
+def shares(plan: Plan, manifest: Manifest) -> Mapping[tuple[str, str], float]:
+    """Return by group and stage the share that a stage runs with: of a GPU where it needs one, else cores."""
+    return {
+        (group.name, stage): group.gpu.fraction
+        if group.gpu is not None and manifest.stage(stage).gpu is not None
+        else group.cpu
+        for group in plan.groups
+        for stage in group.stages
+    }
+
+
+def _beside(target: str) -> Path:
+    """Return where an app's profile would be; a dotted module's is looked for in this folder."""
+    module = Path(target)
+    if not module.exists():
+        module = Path(target.rpartition(":")[0])
+    return (module if module.is_dir() else module.parent) / PROFILE
+
+
+def told(why: bytes) -> object:
+    """Return what was decided last as JSON values."""
+    return msgspec.json.decode(why)
