@@ -229,6 +229,30 @@ def test_what_cannot_be_is_refused_at_the_start(refused, flags, said):
     assert said in refused(*flags)
 
 
+def test_a_scenario_names_its_cards_and_the_flag_goes_before_it(serve, tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(SCENARIO.replace("[emulated]\n", '[emulated]\ngpus = "emulated:a10,v100"\n', 1))
+    served = serve(tmp_path / "app.py", "--scenario", str(scenario))
+    assert [gpu["card"] for gpu in served.status()["gpus"]] == ["a10", "v100"]
+    served.stop()
+
+    served = serve(tmp_path / "app.py", "--scenario", str(scenario), "--gpus", "emulated:v100")
+
+    assert [gpu["card"] for gpu in served.status()["gpus"]] == ["v100"]
+
+
+def test_a_replica_that_keeps_stages_on_a_gpu_has_one_before_it_serves_them(cards):
+    served = cards("--grain", "one | between | two", "--resident", "all")
+    assert {one["share"]["memory"] for one in members(served).values()} == {3 << 30}
+    assert len(members(served)) == 3
+
+    changed = requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60)
+    assert changed.status_code == 200, changed.text
+    assert served.call(text="a").text == "a1-2"
+    assert books(served)["cards/one+between+two"]["grants"] >= 2  # both of its stages took a lease, for its group
+
+
 def test_more_replicas_than_the_cards_hold_are_refused_and_the_old_plan_stays(cards):
     served = cards("--grain", "coarse")
 

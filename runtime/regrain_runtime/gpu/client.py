@@ -114,6 +114,21 @@ class Client:
             self._answer(connection, 0, until + SLACK)
         self._share = share
 
+    def become(self, name: str, share: Share, *, timeout: float = 5.0) -> None:
+        """Be the client of another function from here on, holding no lease; what was declared is declared anew.
+
+        LeaseError if that is refused; it then is what it was.
+        """
+        before = self._name, self._share
+        self._name, self._share = name, share
+        self._disconnect()
+        try:
+            self.join(timeout=timeout)
+        except RefusedError:
+            self._name, self._share = before
+            self.join(timeout=timeout)
+            raise
+
     def close(self) -> None:
         """Leave: nothing is held or wanted any more."""
         if self._connection is not None and self._pid == os.getpid():

@@ -36,11 +36,13 @@ class Station:
         self._carrier = carrier(entitled, clock)
 
     def follow(self, entitled: Entitle) -> None:
-        """Take leases under another share from here on.
+        """Take leases under another share, or for another function, from here on.
 
         RegrainError where the arbiter refuses it or a running process cannot change it; the old one then stays.
         """
-        if entitled.share != self._entitled.share:
+        if entitled.name != self._entitled.name:
+            self._client.become(entitled.name, entitled.share)
+        elif entitled.share != self._entitled.share:
             self._client.adjust(entitled.share)
         self._carrier.follow(entitled)
         self._entitled = entitled

@@ -1,4 +1,4 @@
-"""Which replica is on which device: MIG instances, each one replica's own."""
+"""Which replica is on which device, and what it declares there; MIG instances, each one replica's own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec import structs
 
+from regrain import GPU, App
 from regrain.errors import SpecError
+from regrain.grain import make_plan
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import LeaseError
 from regrain_runtime.gpu.client import Client
 from regrain_watchdog.front.gpus import Gpus, ending
-from regrain_watchdog.front.survey import Instance
+from regrain_watchdog.front.survey import Found, Instance
 from regrain_watchdog.gpu.ending import Terminator, kill
 
 GIB = 1 << 30
@@ -121,6 +124,75 @@ def test_an_instance_is_reserved_whole_so_that_its_arbiter_refuses_a_second_repl
             gpus.stop()
 
     asyncio.run(run())
+
+
+@pytest.fixture
+def node() -> Iterator[Callable[..., Gpus]]:
+    """Make a node of one card for the app `pages`, whose stages keep loaded what a setting says."""
+    made = []
+    app = App("pages")
+    app.stage(gpu=GPU(memory="1Gi", share=0.5))(find)
+    app.stage()(crop)
+    app.stage(gpu=GPU(memory="2Gi"))(read)
+
+    @app.flow
+    def flow(x: int) -> int:
+        return app.stages["read"](app.stages["crop"](app.stages["find"](x)))
+
+    def make(backend: str = "emulated", keeps: str = "plan") -> tuple[Gpus, Plan]:
+        card = Found(uuid="", name="v100", sms=80, memory=16 * GIB)
+        gpus = Gpus("pages", [card], folder="", backend=backend, manifest=app.manifest(), keeps=keeps)
+        made.append(gpus)
+        return gpus, make_plan(app.manifest(), "fine")
+
+    yield make
+    for gpus in made:
+        gpus.stop()
+
+
+def find(x: int) -> int:
+    return x
+
+
+def crop(x: int) -> int:
+    return x
+
+
+def read(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("keeps", "memory"),
+    [
+        pytest.param("plan", [1, None, 2], id="its group's"),
+        pytest.param("all", [3, 3, 3], id="all"),
+        pytest.param("find", [1, 1, 3], id="one more"),
+        pytest.param("crop", [1, None, 2], id="one without a GPU"),
+    ],
+)
+def test_a_replica_declares_memory_for_all_stages_that_it_keeps_loaded(node, seated, keeps, memory):
+    gpus, plan = node(keeps=keeps)
+    gpus.check(plan)
+
+    found = seated(gpus, *plan.groups)
+
+    assert [entitled and entitled.share.memory // GIB for entitled in found] == memory
+
+
+def test_what_is_kept_loaded_beside_a_group_must_fit(node):
+    gpus, plan = node(keeps="all")
+    plan = Plan(tuple(structs.replace(one, replicas=2) for one in plan.groups))  # 6 replicas of 3 GiB
+
+    with pytest.raises(SpecError, match="each of 2 replicas of crop needs 3072 MiB of a GPU"):
+        gpus.check(plan)
+
+
+@pytest.mark.parametrize(("backend", "fraction"), [("lease", 1.0), ("emulated", 0.5)])
+def test_where_processes_take_turns_on_a_whole_gpu_a_lease_is_for_all_of_it(node, seated, backend, fraction):
+    gpus, plan = node(backend)
+
+    assert seated(gpus, plan.groups[0])[0].fraction == fraction
 
 
 def test_a_process_that_uses_mps_is_ended_by_its_daemon_and_any_other_at_once():

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.survey import devices
+from regrain_watchdog.front.survey import devices, named
 
 PYNVML = """
 from types import SimpleNamespace
@@ -75,3 +75,27 @@ def test_the_devices_of_an_emulated_node_are_its_cards():
 def test_what_means_no_gpus_is_refused_naming_what_does():
     with pytest.raises(SpecError, match=r"'quantum'; allowed are emulated ones .* by lease, green, mps, mig"):
         asyncio.run(devices("quantum"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "gpus"),
+    [
+        ("day.toml", '[emulated]\ngpus = "emulated:v100x2"\n', "emulated:v100x2"),
+        ("day.json", '{"emulated": {"gpus": "emulated:a10"}}', "emulated:a10"),
+        ("day.toml", "[emulated]\nseed = 1\n", ""),
+        ("day.toml", "[load]\n", ""),
+    ],
+    ids=["TOML", "JSON", "it names none", "nothing is emulated"],
+)
+def test_a_scenario_names_the_gpus_that_it_is_about(tmp_path, name, text, gpus):
+    (tmp_path / name).write_text(text)
+
+    assert named(str(tmp_path / name)) == gpus
+
+
+@pytest.mark.parametrize("text", ["[emulated", '[emulated]\ngpus = "lease"', "[emulated]\ngpus = 2"])
+def test_a_scenario_that_names_something_else_is_refused_by_its_name(tmp_path, text):
+    (tmp_path / "day.toml").write_text(text)
+
+    with pytest.raises(SpecError, match=r"day\.toml: "):
+        named(str(tmp_path / "day.toml"))

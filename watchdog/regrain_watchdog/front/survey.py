@@ -6,8 +6,11 @@ To look at one is to begin to use CUDA, which a process cannot undo.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import tomllib
 from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +21,7 @@ from regrain.errors import SpecError
 REAL = ("lease", "green", "mps", "mig")
 """Ways of sharing this machine's own GPUs."""
 EMULATED = "emulated"
+LEASE = "lease"
 MIG = "mig"
 TIMEOUT = 30.0
 """Seconds that looking may take."""
@@ -68,6 +72,26 @@ class Survey(Struct, frozen=True):
     devices: tuple[Found, ...]
     instances: tuple[Instance, ...]
     backends: tuple[Standing, ...]
+
+
+def named(scenario: str) -> str:
+    """Return the emulated GPUs that a scenario's file names; "" where it names none, or there is no file.
+
+    SpecError for a file that cannot be read. What else it says is for the replicas to check.
+    """
+    if not scenario:
+        return ""
+    path = Path(scenario)
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: not a scenario that can be read: {error}") from error
+    section = found.get(EMULATED) if isinstance(found, dict) else None
+    gpus = section.get("gpus", "") if isinstance(section, dict) else ""
+    if not isinstance(gpus, str) or (gpus and not gpus.startswith(PREFIX)):
+        raise SpecError(f"{path}: gpus of [{EMULATED}] are such as 'emulated:v100x2', was {gpus!r}")
+    return gpus
 
 
 async def devices(gpus: str) -> tuple[str, tuple[Found, ...]]:
