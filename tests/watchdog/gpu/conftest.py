@@ -84,6 +84,9 @@ for line in sys.stdin:
             case "adjust":
                 gpu.adjust(Share(ceiling=numbers[0], floor=numbers[1]))
                 said = ["adjusted"]
+            case "become":
+                gpu.become("other", Share(memory=int(numbers[0])))
+                said = ["became"]
             case "close":
                 gpu.close()
                 said = ["closed"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from regrain.wire.lease import Share
@@ -98,3 +100,15 @@ def test_time_that_goes_backwards_changes_nothing():
     client.advance(4.0)
 
     assert client.throttled_until() == pytest.approx(5.5)
+
+
+def test_a_ceiling_tells_from_when_it_binds_one_that_goes_on_holding():
+    client = standing(ceiling=0.2)  # 20 a second come in, 10 are there
+
+    assert client.throttled_from(60) == pytest.approx(0.25)
+    client.advance(0.25)
+    client.charge(15.0, sure=True)
+    assert client.throttled_from(20) == math.inf
+    client.charge(1e-5, sure=True)
+    assert client.throttled
+    assert standing().throttled_from(100) == math.inf

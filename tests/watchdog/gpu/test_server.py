@@ -175,6 +175,23 @@ def test_a_child_that_keeps_the_socket_open_does_not_keep_the_lease(node):
     os.kill(child, 0)  # it lives
 
 
+def test_a_process_becomes_the_client_of_another_function_in_one_step(node):
+    node.arbiter()
+    a, b = node.worker("a", memory=600), node.worker("b", memory=300)
+    for worker in (a, b):
+        assert worker.do("turn", 1.0, 0.001, 5).startswith("had")
+
+    assert a.do("become", 700) == "became"
+    assert a.do("turn", 1.0, 0.001, 5).startswith("had")
+
+    status = node.status()
+    assert {one.name: one.share.memory for one in status.members} == {"other": 700, "b": 300}
+    assert {one.name: one.grants for one in status.usage} == {"a": 1, "b": 1, "other": 1}
+    assert "RefusedError" in a.do("become", 701)
+    assert a.do("turn", 1.0, 0.001, 5).startswith("had")
+    assert {one.name: one.share.memory for one in node.status().members} == {"other": 700, "b": 300}
+
+
 def test_a_forked_child_is_a_client_of_its_own(node):
     node.arbiter()
     parent = node.worker("a")

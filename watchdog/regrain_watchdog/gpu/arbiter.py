@@ -20,6 +20,7 @@ from regrain.wire import lease as wire
 from regrain.wire.lease import LeaseError, Share
 from regrain_watchdog.gpu.account import Accounts
 from regrain_watchdog.gpu.entitlement import Entitlement
+from regrain_watchdog.gpu.expectation import Expectation
 from regrain_watchdog.gpu.fairness import Fairness
 from regrain_watchdog.gpu.ledger import Ledger
 from regrain_watchdog.gpu.limits import Device, Limits
@@ -74,6 +75,7 @@ class Arbiter:
         self._line = Line(self.limits)
         self._accounts = Accounts(device.sms)
         self._fairness = Fairness(self.limits)
+        self._expectation = Expectation(self.limits)
         self._last_client = self._last_lease = self._last_ask = self._ended = 0
 
     # what happens -----------------------------------------------------------------------------------------
@@ -131,6 +133,7 @@ class Arbiter:
         """Let a client wait for a lease; LeaseError if it could never be granted."""
         member = self._client(client)
         self._check(member, ask)
+        self._expectation.asked(member, now)
         self._last_ask += 1
         member.asks[ask.number] = Waiting(
             client=member,
@@ -144,7 +147,9 @@ class Arbiter:
 
     def release(self, client: int, epoch: int, lease: int, now: float) -> None:
         """Take a lease back; LeaseError for one that the client does not hold (any more)."""
-        self._end(self._held(client, epoch, lease), now)
+        held = self._held(client, epoch, lease)
+        self._end(held, now)
+        self._expectation.released(held, now)
 
     def renew(self, client: int, epoch: int, lease: int, ask: wire.Ask, now: float) -> None:
         """Take a lease back and let its client wait for another, as one. LeaseError, and nothing is done, as above."""
@@ -164,6 +169,7 @@ class Arbiter:
     def lost(self, client: int, now: float) -> None:
         """A client's connection has ended, which does not say that its process has: it keeps all but its asks."""
         member = self._client(client)
+        member.expected = None
         for number in list(member.asks):
             self.withdraw(member.number, number, now)
 
@@ -185,8 +191,9 @@ class Arbiter:
         for lease in self._leases():
             self._settle(lease, now)
         decisions: list[Decision] = [*self._refuse_late(now)]
+        expected = self._expectation.those(self._clients.values(), now)
         self._fairness.join(self._clients.values(), now)
-        decisions += self._grant(now)
+        decisions += self._grant(expected, now)
         decisions += self._chase(now)
         return decisions
 
@@ -195,11 +202,13 @@ class Arbiter:
         times = [ask.deadline for ask in self._asks()]
         if self._opens > now and times:
             times.append(self._opens)
-        times += [
-            client.entitlement.throttled_until()
-            for client in self._clients.values()
-            if client.asks and client.entitlement.throttled
-        ]
+        for client in self._clients.values():
+            if client.asks and client.entitlement.throttled:
+                times.append(client.entitlement.throttled_until())
+            elif any(ask.passed is not None for ask in client.asks.values()):
+                times += self._out_of_the_way(client, now)
+        if times:
+            times += [client.soon for client in self._clients.values() if client.expected is not None]
         times += map(self._next_step, self._waited_for())
         return min((max(time, now) for time in times if time < math.inf), default=None)
 
@@ -296,12 +305,17 @@ class Arbiter:
         ]
         return f"{self._free} are free, held: {', '.join(held) or 'none'}"
 
-    def _grant(self, now: float) -> Iterator[Tell]:
-        while now >= self._opens:
-            eligible = [ask for ask in self._asks() if not ask.client.entitlement.throttled]
-            ask = self._line.take(eligible, self._free, now)
+    def _grant(self, expected: list[Waiting], now: float) -> Iterator[Tell]:
+        kept = 0
+        while now >= self._opens and (asks := self._asks()):
+            eligible = [ask for ask in asks + expected if not ask.client.entitlement.throttled]
+            ask = self._line.take(eligible, self._free - kept, now)
             if ask is None:
                 return
+            if ask in expected:
+                expected.remove(ask)
+                kept += ask.sms
+                continue
             self._fairness.go(ask.client, self._clients.values())
             yield Tell(ask.client.number, self._lease(ask, now))
 
@@ -355,6 +369,16 @@ class Arbiter:
         if lease.told is None:
             return lease.start + lease.seconds + self.limits.grace
         return lease.told + self.limits.hang
+
+    def _out_of_the_way(self, client: Client, now: float) -> Iterator[float]:
+        """Yield when one that others may wait behind will have used up its ceiling with what it holds too long."""
+        over = 0
+        for lease in client.leases.values():
+            if now < lease.start + lease.seconds:
+                yield lease.start + lease.seconds
+            else:
+                over += lease.sms
+        yield client.entitlement.throttled_from(over)
 
     def _chase(self, now: float) -> Iterator[Decision]:
         for lease in self._waited_for():

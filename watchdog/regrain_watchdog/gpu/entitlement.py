@@ -117,3 +117,10 @@ class Entitlement:
     def throttled_until(self) -> float:
         """Return when it is throttled no more, if it uses nothing till then."""
         return self._ceiling.filled + max(0.0, -self._ceiling.level) / self._ceiling.rate
+
+    def throttled_from(self, sms: int) -> float:
+        """Return from when it is throttled if it goes on to be charged for so many SMs; infinity for never."""
+        drain = sms - self._ceiling.rate
+        if not self._capped or drain <= 0:
+            return math.inf
+        return self._ceiling.filled + max(0.0, self._ceiling.level + 2 * TINY) / drain

@@ -29,7 +29,7 @@ class Fairness:
         back = []
         for client in clients:
             client.entitlement.advance(now)
-            away = client.entitlement.throttled or not (client.asks or client.leases)
+            away = client.entitlement.throttled or not client.is_there
             if client.idle and not away:
                 back.append(client)
             client.idle = client.idle or away

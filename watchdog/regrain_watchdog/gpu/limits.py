@@ -36,6 +36,8 @@ class Limits:
     patience: how long more urgent ones may go before those of a lower priority, until one of these goes.
     window: over which floors and ceilings are kept, and the SM-seconds (of its own width) by which one that smaller
         ones went before may catch up with them.
+    keep, keep_part: how long SMs are kept for one that gave them back and goes next, if it came as soon the last time:
+        so many seconds at most, and so much of the time that it held them.
     asks: how many asks a client may have waiting. history: how many ended leases are remembered.
     """
 
@@ -45,5 +47,7 @@ class Limits:
     reserve_after: float = 0.1
     patience: float = 1.0
     window: float = 1.0
+    keep: float = 0.002
+    keep_part: float = 0.04
     asks: int = 64
     history: int = 20_000

@@ -25,7 +25,10 @@ class Line:
         self._passed: dict[int, float] = {}
 
     def take(self, eligible: Collection[Waiting], free: int, now: float) -> Waiting | None:
-        """Return which of these goes now, `free` SMs being free, and note who was passed over; None for none."""
+        """Return which of these goes now, `free` SMs being free, and note who was passed over; None for none.
+
+        Nothing is noted for one that does not really go, as it is only expected.
+        """
         waiting = {ask.client.share.priority for ask in eligible}
         self._passed = {priority: since for priority, since in self._passed.items() if priority in waiting}
         ordered = sorted(eligible, key=lambda ask: self._rank(ask, now))
@@ -35,8 +38,8 @@ class Line:
         if first.sms > free and self._is_reserved(first, now):
             return None
         chosen = next((ask for ask in ordered if ask.sms <= free), None)
-        if chosen is None:
-            return None
+        if chosen is None or chosen is chosen.client.expected:
+            return chosen
         if chosen is not first and first.passed is None:
             first.passed = now
         self._pass_over(chosen, ordered, now)

@@ -13,6 +13,8 @@ class Client:
     """A process, or a part of one, that shares the device for the function `name`.
 
     idle: whether it neither waited nor held anything, or was throttled, when last looked at.
+    expected: its next ask, which is about to come; until `soon`, 0 where it has not left. prompt: whether it came by
+    then the last time.
     """
 
     number: int
@@ -23,6 +25,9 @@ class Client:
     reserved_since: float
     idle: bool = True
     ending: bool = False
+    expected: Waiting | None = None
+    soon: float = 0.0
+    prompt: bool = True
     asks: dict[int, Waiting] = field(default_factory=dict)
     leases: dict[int, Lease] = field(default_factory=dict)
 
@@ -32,9 +37,14 @@ class Client:
         return self.entitlement.vtime - ahead / self.entitlement.weight
 
     @property
+    def is_there(self) -> bool:
+        """Whether it waits, holds anything, or is about to ask."""
+        return bool(self.asks or self.leases) or self.expected is not None
+
+    @property
     def contends(self) -> bool:
         """Whether it waits for its fair part: not for its floor."""
-        return bool(self.asks) and not self.entitlement.under_floor
+        return (bool(self.asks) or self.expected is not None) and not self.entitlement.under_floor
 
     @property
     def charged(self) -> float:
@@ -43,10 +53,11 @@ class Client:
 
     @property
     def widest(self) -> int:
-        """SMs of the widest that it waits for or holds."""
+        """SMs of the widest that it waits for, holds or is about to ask for."""
         return max(
             max((ask.sms for ask in self.asks.values()), default=0),
             max((lease.sms for lease in self.leases.values()), default=0),
+            self.expected.sms if self.expected is not None else 0,
         )
 
 
