@@ -45,6 +45,18 @@ def test_shares_that_fit_only_if_the_large_ones_go_first_are_placed():
     assert place([Room(10), Room(6)], [GpuShare(memory=6), GpuShare(memory=10)]) == [1, 0]
 
 
+def test_shares_that_fit_only_if_large_floors_go_first_are_placed():
+    wanted = [GpuShare(memory=4, floor=0.3), GpuShare(memory=3, floor=0.7), GpuShare(memory=2, floor=0.7)]
+    wanted.append(GpuShare(memory=4, floor=0.3))
+
+    assert place([Room(16), Room(16)], wanted) == [0, 0, 1, 1]
+
+
+def test_more_than_there_is_fits_nowhere():
+    assert place([Room(16), Room(16)], [GpuShare(floor=0.5)] * 5) is None
+    assert place([], [GpuShare()]) is None
+
+
 def test_a_slice_of_a_gpu_takes_no_lease_of_more_and_the_smallest_that_covers_one_is_chosen():
     slices = [Room(40, part=4 / 7), Room(10, part=1 / 7), Room(20, part=2 / 7)]
 
