@@ -1,10 +1,11 @@
 """Apps on one node: together at the least cost, as brute force over their plans has it."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from regrain_watchdog.policy.search.joint import plan_together
+from regrain_watchdog.policy.search.joint import plan_each, plan_together
 from regrain_watchdog.policy.search.judge import Judge
 from regrain_watchdog.policy.search.options import Space
 from regrain_watchdog.policy.search.packing import pack_together
@@ -51,6 +52,35 @@ def test_each_plans_as_if_alone_where_there_is_room(make, machine, arriving, rou
 
     alone = [Planner(problem).plan(load, rough) for problem, load in zip(problems, loads, strict=True)]
     assert joint.cost == pytest.approx(sum(one.cost for one in alone))
+
+
+@pytest.mark.parametrize("cores", [3, 4, 6])
+@pytest.mark.parametrize("rates", [(8, 12), (2, 20), (20, 2)])
+def test_together_they_cost_no_more_than_where_each_plans_for_what_others_leave(
+    cores, rates, *, make, machine, arriving, rough
+):
+    problems = apps(make, machine(cards=2, cores=cores), [(0.02, 0.03), (0.03, 0.01)])
+    loads = [arriving(rates[0]), arriving(rates[1], seed=2)]
+
+    each, joint = (plan(problems, loads, rough) for plan in (plan_each, plan_together))
+
+    taken = [(one.plan, problems[0].app.profile) for one in each.chosen]
+    assert pack_together(taken, problems[0].node) == each.placement
+    assert joint.meets >= each.meets
+    if joint.meets and each.meets:
+        assert joint.cost <= each.cost
+
+
+def test_a_plan_leaves_the_others_the_room_that_they_take(make, machine, arriving, rough):
+    (problem,) = apps(make, machine(cards=1, cores=8), [(0.02, 0.03)])
+    alone = Planner(problem).plan(arriving(30), rough)
+    beside = replace(problem, beside=((alone.plan, problem.app.profile),))
+
+    found = Planner(beside).plan(arriving(30), rough)
+
+    assert len(found.placement) == len(found.plan.groups)
+    assert pack_together([(found.plan, problem.app.profile), *beside.beside], problem.node) is not None
+    assert pack_together([(alone.plan, problem.app.profile), *beside.beside], problem.node) is None
 
 
 def test_where_not_all_objectives_can_be_met_most_requests_are(make, machine, arriving, rough):

@@ -17,6 +17,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.cost import memory
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.profile import Profile
 from regrain_watchdog.policy.search.options import pareto
 from regrain_watchdog.policy.search.packing import Placement, gpu_parts, pack_together
 from regrain_watchdog.policy.search.planner import Planner
@@ -50,52 +51,121 @@ class Joint:
     meets: bool
 
 
-def plan_together(
+def plan_each(
     problems: Sequence[Problem], loads: Sequence[Arrivals], predictor: Predictor, *, seed: int = 0
 ) -> Joint:
+    """Return what comes of it where every app in turn plans for what those before it leave free.
+
+    Raises:
+        NoPlanError: an app finds no room.
+    """
+    chosen: list[Candidate] = []
+    taken: list[tuple[Plan, Profile]] = []
+    for problem, load in zip(problems, loads, strict=True):
+        choice = Planner(replace(problem, beside=tuple(taken))).plan(load, predictor, seed=seed)
+        chosen.append(Candidate(plan=choice.plan, prediction=choice.prediction, cost=choice.cost))
+        taken.append((choice.plan, problem.app.profile))
+    placement = pack_together(taken, problems[0].node)
+    if placement is None:
+        raise AssertionError("each plan fitted beside those before it, and they do not all fit")
+    return _joint(problems, chosen, placement)
+
+
+def plan_together(
+    problems: Sequence[Problem],
+    loads: Sequence[Arrivals],
+    predictor: Predictor,
+    *,
+    presents: Sequence[Plan | None] = (),
+    seed: int = 0,
+) -> Joint:
     """Return the cheapest plans with which every app meets its objective; if there are none, those with most hits.
+
+    They are never worse than what `plan_each` finds.
 
     Args:
         problems: of each app, all of the same node.
         loads: of each.
         predictor: that judges.
+        presents: plans in force, which are looked at among others.
         seed: of the predictor's randomness.
 
     Raises:
         NoPlanError: an app has no plan on the node even alone, or none were found that fit together.
     """
     fronts = [
-        _front(problem, _candidates(problem, load, predictor, seed))
-        for problem, load in zip(problems, loads, strict=True)
+        _front(problem, _candidates(problem, load, predictor, present, seed))
+        for problem, load, present in zip(problems, loads, presents or [None] * len(problems), strict=True)
     ]
+    found = [
+        joint
+        for joint in (_best(problems, loads, fronts), _in_turn(problems, loads, predictor, seed))
+        if joint is not None
+    ]
+    if not found:
+        names = ", ".join(problem.app.manifest.app for problem in problems)
+        raise NoPlanError(
+            f"no plans of {names} were found that fit on the node together, though each fits alone"
+        )
+    return min(
+        found, key=lambda joint: (not joint.meets, joint.cost if joint.meets else _missed(joint, loads))
+    )
+
+
+def _best(
+    problems: Sequence[Problem], loads: Sequence[Arrivals], fronts: Sequence[Sequence[Candidate]]
+) -> Joint | None:
+    """Return the best combination of plans that fits: with all objectives met, else with the fewest misses."""
     meeting = [
         [one for one in front if one.prediction.hit_rate >= problem.app.slo.attainment]
         for front, problem in zip(fronts, problems, strict=True)
     ]
     weights = [[one.cost for one in front] for front in meeting]
     found = _first_that_fits(problems, meeting, weights) if all(meeting) else None
-    meets = found is not None
     if found is None:
-        misses = [
-            [load.rate * (1 - one.prediction.hit_rate) + TIE * one.cost for one in front]
-            for front, load in zip(fronts, loads, strict=True)
-        ]
+        misses = [[_misses(one, load) for one in front] for front, load in zip(fronts, loads, strict=True)]
         found = _first_that_fits(problems, fronts, misses)
-    if found is None:
-        names = ", ".join(problem.app.manifest.app for problem in problems)
-        raise NoPlanError(
-            f"no plans of {names} were found that fit on the node together, though each fits alone"
-        )
-    chosen, placement = found
-    return Joint(chosen=chosen, cost=sum(one.cost for one in chosen), placement=placement, meets=meets)
+    return _joint(problems, *found) if found is not None else None
 
 
-def _candidates(problem: Problem, load: Arrivals, predictor: Predictor, seed: int) -> list[Candidate]:
+def _in_turn(
+    problems: Sequence[Problem], loads: Sequence[Arrivals], predictor: Predictor, seed: int
+) -> Joint | None:
+    try:
+        return plan_each(problems, loads, predictor, seed=seed)
+    except NoPlanError:
+        return None
+
+
+def _joint(problems: Sequence[Problem], chosen: Sequence[Candidate], placement: Placement) -> Joint:
+    return Joint(
+        chosen=tuple(chosen),
+        cost=sum(one.cost for one in chosen),
+        placement=placement,
+        meets=all(
+            one.prediction.hit_rate >= problem.app.slo.attainment
+            for one, problem in zip(chosen, problems, strict=True)
+        ),
+    )
+
+
+def _misses(one: Candidate, load: Arrivals) -> float:
+    """Return the requests a second that are expected to miss, and a little for what a plan costs."""
+    return load.rate * (1 - one.prediction.hit_rate) + TIE * one.cost
+
+
+def _missed(joint: Joint, loads: Sequence[Arrivals]) -> float:
+    return sum(_misses(one, load) for one, load in zip(joint.chosen, loads, strict=True))
+
+
+def _candidates(
+    problem: Problem, load: Arrivals, predictor: Predictor, present: Plan | None, seed: int
+) -> list[Candidate]:
     """Return what was judged when an app was planned alone, at several prices, with its cost at the prices given."""
     found: dict[Plan, Candidate] = {}
     for gpu, core in MULTIPLIERS:
         planner = Planner(replace(problem, prices=problem.priced(gpu, core)))
-        for candidate in planner.plan(load, predictor, seed=seed).considered:
+        for candidate in planner.plan(load, predictor, present=present, seed=seed).considered:
             found[candidate.plan] = replace(candidate, cost=problem.cost(candidate.plan))
     return list(found.values())
 

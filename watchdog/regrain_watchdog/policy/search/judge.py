@@ -6,7 +6,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Maker
 from regrain_watchdog.policy.predict.predictor import Predictor
-from regrain_watchdog.policy.search.packing import Placement, pack
+from regrain_watchdog.policy.search.packing import Placement, pack_together
 from regrain_watchdog.policy.search.problem import Candidate, Problem
 
 
@@ -47,7 +47,9 @@ class Judge:
     def place(self, plan: Plan) -> Placement | None:
         """Return where its replicas go; None where they do not fit."""
         if plan not in self._placed:
-            self._placed[plan] = pack(plan, self._problem.app.profile, self._problem.node)
+            own = (plan, self._problem.app.profile)
+            found = pack_together([own, *self._problem.beside], self._problem.node)
+            self._placed[plan] = found[: len(plan.groups)] if found is not None else None
         return self._placed[plan]
 
     def meets(self, candidate: Candidate) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -14,6 +14,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.cost import Node, Prices, rate
 from regrain_watchdog.policy.model import Application
 from regrain_watchdog.policy.predict.predictor import Prediction
+from regrain_watchdog.policy.profile import Profile
 from regrain_watchdog.policy.service import ServiceTime
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -77,6 +78,8 @@ class Problem:
 
     Attributes:
         times: the service time of each stage, by name.
+        beside: plans of other apps on the node, with their profiles, which are left the room that they take. It is read
+            anew each time that plans are sought, so that it may change meanwhile.
     """
 
     app: Application
@@ -84,6 +87,7 @@ class Problem:
     prices: Prices
     limits: Limits
     times: Mapping[str, ServiceTime]
+    beside: Sequence[tuple[Plan, Profile]] = ()
 
     @classmethod
     def of(
