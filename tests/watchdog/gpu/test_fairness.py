@@ -65,6 +65,16 @@ def test_while_one_that_does_not_fit_is_passed_over_others_keep_their_place_befo
     assert (running.entitlement.vtime, passed.entitlement.vtime) == (90.0 - WINDOW * 20, 30.0)
 
 
+def test_those_that_are_passed_over_together_keep_their_places_among_each_other(fairness):
+    heavy, light = member(100.0, waits=80, weight=8.0), member(110.0, waits=80)
+    going = member(300.0, waits=5)
+
+    fairness.go(going, [going, heavy, light])
+
+    assert heavy.entitlement.vtime == 300.0 - WINDOW * 80 / 8
+    assert light.entitlement.vtime == heavy.entitlement.vtime + 10.0
+
+
 @pytest.mark.parametrize(
     ("going", "other"),
     [

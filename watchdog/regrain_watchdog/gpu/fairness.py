@@ -44,17 +44,29 @@ class Fairness:
         """Let nobody of its priority be far behind a client that goes now by its fair part.
 
         Those that have all they wait for, or go by their floor, are behind by the leases they hold at most; those that
-        it goes before, as they do not fit, by `window` seconds of what they wait for.
+        it goes before, as they do not fit, by `window` seconds of what they wait for. As that is less for a heavier
+        one, these are taken along together: else it would fall behind lighter ones for good.
         """
         if going.entitlement.under_floor:
             return
         priority, start = going.share.priority, going.entitlement.vtime
         others = [each for each in clients if each.share.priority == priority and not each.idle]
-        in_turn = all(start <= each.entitlement.vtime for each in others if each.contends)
+        passed = [each for each in others if each.contends and each.entitlement.vtime < start]
+        window = self._limits.window
+        along = max(
+            (
+                start - window * each.widest / each.entitlement.weight - each.entitlement.vtime
+                for each in passed
+            ),
+            default=0.0,
+        )
         for each in others:
-            satisfied = in_turn and not each.contends
-            lag = each.charged if satisfied else self._limits.window * each.widest
-            each.entitlement.vtime = max(each.entitlement.vtime, start - lag / each.entitlement.weight)
+            standing = each.entitlement
+            if each.contends:
+                standing.vtime = max(standing.vtime, min(start, standing.vtime + along))
+            else:
+                lag = window * each.widest if passed else each.charged
+                standing.vtime = max(standing.vtime, start - lag / standing.weight)
 
     def _virtual_of(self, priority: int, clients: Iterable[Client], now: float) -> float:
         """Return the virtual time of a priority: the least of those that are there, and never less than it was."""
