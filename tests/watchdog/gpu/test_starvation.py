@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 
 import pytest
 
@@ -15,11 +16,10 @@ def had(arbiter, them: dict[int, float]) -> dict[str, float]:
     """Have clients renew leases of these shares all the time; return the SM-seconds that each had."""
     for client, share in them.items():
         arbiter.wants(client, share, seconds=QUANTUM)
-    now, count, ending = 0.0, 0, []
+    now, ending, rng = 0.0, [], random.Random(0)
     while now < END:
         for client, lease in arbiter.granted(now):
-            count += 1
-            part = 0.5 + (count * 0.618) % 0.5  # not in step with each other
+            part = rng.uniform(0.5, 1.0)
             heapq.heappush(ending, (now + part * QUANTUM, client, lease))
         now, client, lease = heapq.heappop(ending)
         arbiter.renew(client, 7, lease, Ask(1, them[client], QUANTUM), now)
@@ -31,10 +31,11 @@ def test_a_wide_client_has_its_weight_among_wide_ones_whatever_fills_the_holes(b
     arbiter = by_hand(reserve_after=0.05)
     them = {
         arbiter.join("narrow", weight=0.5): 0.5,
-        arbiter.join("small", weight=0.5): 0.5,
+        arbiter.join("small", weight=0.5, floor=0.0375): 0.5,
         arbiter.join("wide", weight=weight): 1.0,
         arbiter.join("broad", weight=0.5): 0.8,
         arbiter.join("large", weight=0.5): 0.8,
+        arbiter.join("whole", weight=0.5): 1.0,
     }
 
     found = had(arbiter, them)
