@@ -74,7 +74,13 @@ class Stand:
             job = Job(Flight(self.route, call or self.call()), step, -1, values)
             self.functions[step].push(job)
             jobs.append(job)
+        self.occupy(step)
         return jobs
+
+    def occupy(self, step: int) -> None:
+        function = self.functions[step]
+        for replica in function.replicas:
+            replica.holding[0] = Dispatch(function, [], 0, self.now)
 
     def refusal(self, call: Call) -> RequestError | None:
         return self.course.refusal(call, self.now)
@@ -144,8 +150,29 @@ def test_more_replicas_take_more():
     assert stand.refusal(stand.call(1.2)) is not None
 
     stand.functions[0].replicas.extend(stand.replica(stand.functions[0]) for _ in range(3))
+    stand.occupy(0)
 
     assert stand.refusal(stand.call(1.2)) is None
+
+
+def test_what_waits_for_company_while_a_replica_is_free_is_no_line():
+    stand = Stand()
+    stand.wait(1, stand.call(0.35))
+    assert stand.refusal(stand.call(0.4)) is not None
+
+    stand.functions[0].replicas[0].holding.clear()
+
+    assert stand.refusal(stand.call(0.4)) is None
+
+
+def test_waiting_for_company_goes_by_what_was_ever_seen():
+    """However old: an estimate that is forgotten would have a batch wait past its most urgent unit's time."""
+    stand = Stand()
+    expected, safe, lasting = stand.course.left(0, stand.now + 60.0)
+
+    assert expected == pytest.approx(0.0, abs=1e-9)
+    assert safe == pytest.approx(0.0, abs=1e-9)
+    assert lasting == pytest.approx(0.3, rel=0.01)
 
 
 def test_an_objective_that_nobody_can_meet_keeps_nobody_out():
@@ -251,6 +278,7 @@ def test_a_deadline_that_cannot_be_met_any_more_is_not_run_in_the_middle_of_its_
     stand = Stand()
     [late] = stand.wait(1, stand.call(0.15, firm=True), step=1)
     [timely] = stand.wait(1, stand.call(5.0, firm=True), step=1)
+    stand.functions[1].replicas[0].holding.clear()
 
     stand.functions[1].pump()
 

@@ -66,6 +66,25 @@ def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured():
     assert run.result().finish == pytest.approx([0.12, 0.12, 0.62])
 
 
+def test_at_light_load_a_batch_waits_no_longer_than_its_first_can():
+    at = np.arange(0.0, 100.0, 2.0)
+    run = Run(plan(0.02, max_size=8, wait=0.2, slo=0.1), arrivals(*at))
+
+    run.advance()
+
+    assert run.result().hit_rate == 1.0
+    assert run.result().events["due"] == len(at)
+
+
+def test_what_waits_for_company_while_a_server_is_free_keeps_nobody_out():
+    run = Run(plan(0.02, max_size=8, wait=0.05, slo=0.06), arrivals(0.0, 0.005))
+
+    run.advance()
+
+    assert (run.result().outcome == IN_TIME).all()
+    assert run.result().events["dispatches"] == 1
+
+
 def test_who_would_be_late_behind_others_is_refused():
     run = Run(plan(0.1, slo=0.25), arrivals(0.0, 0.0, 0.0, 0.0, 0.0))
 

@@ -39,7 +39,7 @@ class Course:
         self._entries = sorted(
             set(range(len(route.steps))) - {step for steps in self._after for step in steps}
         )
-        self._expected = self._safe = [0.0] * len(functions)
+        self._expected = self._safe = self._lasting = [0.0] * len(functions)
         self._looked = float("-inf")
         for place, function in enumerate(functions):
             function.left = partial(self.left, place)
@@ -50,8 +50,12 @@ class Course:
             function.left = no_time
         self._functions = ()
 
-    def left(self, place: int, now: float) -> tuple[float, float]:
-        """Return the seconds from the begin of a step to the end of the request: as a rule, and rarely exceeded."""
+    def left(self, place: int, now: float) -> tuple[float, float, float]:
+        """Return the seconds from the begin of a step to the end of the request.
+
+        As a rule; rarely exceeded; and rarely exceeded if nothing is forgotten, which is what decides how long may be
+        waited for company: to wait too short costs little, and too long the request.
+        """
         if now - self._looked > REFRESH:
             self._looked = now
             beliefs = [function.cost.belief(now) for function in self._functions]
@@ -60,7 +64,8 @@ class Course:
             safe = [cost.safe * belief for cost, belief in zip(costs, beliefs, strict=True)]
             self._expected = remaining(expected, self._after)
             self._safe = remaining(safe, self._after)
-        return self._expected[place], self._safe[place]
+            self._lasting = remaining([cost.safe for cost in costs], self._after)
+        return self._expected[place], self._safe[place], self._lasting[place]
 
     def refusal(self, call: Call, now: float) -> RequestError | None:
         """Return why a call is not let in; None where it is."""

@@ -59,7 +59,7 @@ class Function:
     wanted: how many replicas are its own (its group's number once its plan is in force).
     is_warming: whether replicas that are merely loaded get batches, which is how they get warm at first.
     is_given_up: whether no replica of it can start.
-    left: gives the seconds that a unit has from here to the end of its request: as a rule, and rarely exceeded.
+    left: gives the seconds that a unit has from here to the end of its request, as Course.left does.
     deaths: how many replicas in a row ended before they were of use.
     """
 
@@ -80,7 +80,7 @@ class Function:
         self.is_warming = True
         self.is_given_up = False
         self._measure = measure
-        self.left: Callable[[float], tuple[float, float]] = no_time
+        self.left: Callable[[float], tuple[float, float, float]] = no_time
         self.deaths = 0
         self._line: Line[Job] = Line(lambda job: job.flight.ended)
         self._timer: asyncio.TimerHandle | None = None
@@ -235,9 +235,10 @@ class Function:
         self.owner.refused(job, error)
 
     def ahead(self, *, priority: int, deadline: float) -> float:
-        """Return the seconds until a replica would be free for a job that came now; 0.0 if one is free already."""
+        """Return the seconds until a replica would be free for a job that came now; 0.0 if one is free."""
         serving = [replica for replica in self.replicas if replica.state is State.READY]
-        if not serving or (not len(self._line) and not all(replica.holding for replica in serving)):
+        is_free = not all(replica.holding for replica in serving)
+        if not serving or (is_free and (self.pool is None or self.pool.has_room(self))):
             return 0.0
         waiting = self._line.ahead(priority=priority, deadline=deadline)
         return wait(waiting, self._size(), len(serving), self.learned.service)
@@ -282,17 +283,16 @@ class Function:
 
     def due(self, now: float) -> float:
         """When the next batch goes."""
-        max_size, max_wait = self.group.max_size, self.group.max_wait
         waiting = len(self._line)
-        if max_wait <= 0.0 or waiting >= max_size:
+        if self.group.max_wait <= 0.0 or waiting >= self.group.max_size:
             return now
         return batch.due(
             waiting,
             self._line.oldest(),
-            max_size=max_size,
-            max_wait=max_wait,
+            max_size=self.group.max_size,
+            max_wait=self.group.max_wait,
             now=now,
-            latest=self._line.first_deadline() - self.left(now)[1],
+            latest=self._line.first_deadline() - self.left(now)[2],
         )
 
     def _idlest(self) -> Replica | None:
@@ -351,7 +351,7 @@ class Function:
         jobs: list[Job] = []
         waits: dict[Flight, float] = {}
         size = self._size()
-        expected, safe = self.left(now)
+        expected, safe, _ = self.left(now)
         taken = self._line.take(size, expected=expected, safe=safe, now=now)
         for job in taken.shed:
             job.flight.waiting -= 1
@@ -378,9 +378,9 @@ class Function:
                     replica.pool.retain(leaf.generation)
 
 
-def no_time(_now: float) -> tuple[float, float]:
+def no_time(_now: float) -> tuple[float, float, float]:
     """What a unit has to go where no route says."""
-    return 0.0, 0.0
+    return 0.0, 0.0, 0.0
 
 
 def _placed(done: frames.Done) -> int:

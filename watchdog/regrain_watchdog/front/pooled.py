@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from regrain.plan import Group, Plan
-from regrain_watchdog.policy.fluid import NOBODY, next_up
+from regrain_watchdog.policy.fluid import NOBODY, card_for, next_up
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.function import Function
@@ -38,11 +38,14 @@ class FluidPool:
         devices, free = self._free()
         found, card = next_up(
             [_urgency(one, now) for one in self.functions],
-            [one.group.gpu.fraction if one.group.gpu is not None else 0.0 for one in self.functions],
+            [_take(one) for one in self.functions],
             free,
-            False,
         )
         return devices[card] if found >= 0 and self.functions[found] is function else None
+
+    def has_room(self, function: Function) -> bool:
+        """Whether the share that a function's dispatch holds is free on some GPU."""
+        return card_for(_take(function), self._free()[1]) >= 0
 
     def is_on(self, number: int, device: int, function: Function) -> bool:
         """Whether a replica can run a function's dispatch that is to go on a GPU; without a share it can anywhere."""
@@ -80,6 +83,11 @@ def _cards(share: float) -> Iterator[float]:
     while True:
         yield min(1.0, max(share, 0.0))
         share -= 1.0
+
+
+def _take(function: Function) -> float:
+    """Return the share of a GPU that a function's dispatch holds."""
+    return function.group.gpu.fraction if function.group.gpu is not None else 0.0
 
 
 def _urgency(function: Function, now: float) -> float:

@@ -91,14 +91,12 @@ class Pool:
         load: seconds until a replica more serves.
         lease: seconds by which a dispatch that takes a share is longer, unless the request before it on its replica was
             the same, took as much, and nothing else waits; 0 where each replica has its own share.
-        skips: whether a dispatch that fits passes a more urgent one that does not; if not, the share is kept for that.
     """
 
     servers: int
     cards: tuple[float, ...]
     load: float = 0.0
     lease: float = 0.0
-    skips: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

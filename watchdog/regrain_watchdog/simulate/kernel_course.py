@@ -10,6 +10,7 @@ from regrain_watchdog.simulate.decisions import (
     admits,
     at_once,
     belief,
+    card_for,
     fill_remaining,
     safe,
     units_together,
@@ -36,6 +37,10 @@ def look(s: Memory, number: int, now: float) -> None:
         known = rows.learned(s)[rows.stations(s)[row].learned]
         rows.costs(s)[row] = safe(known.mean, known.deviation) * belief(known.seen, now)
     fill_remaining(rows.safe(s)[first:last], rows.costs(s)[first:last], after)
+    for row in range(first, last):
+        known = rows.learned(s)[rows.stations(s)[row].learned]
+        rows.costs(s)[row] = safe(known.mean, known.deviation)
+    fill_remaining(rows.lasting(s)[first:last], rows.costs(s)[first:last], after)
 
 
 @compiled
@@ -88,12 +93,14 @@ def _wait(s: Memory, row: int) -> float:
     """Return the seconds until a server would be free for a unit that came now to a station."""
     station = rows.stations(s)[row]
     pool = rows.pools(s)[station.pool]
-    waiting = line.waiting(s, row)
-    if pool.serving == 0 or (waiting == 0 and pool.idle > 0):
-        return 0.0
+    line.waiting(s, row)
     serving = pool.serving
+    is_free = pool.idle > 0
     if pool.is_fluid:
+        is_free = is_free and card_for(station.take, rows.free(s)[station.pool, : pool.cards]) >= 0
         serving = at_once(serving, rows.cards(s)[station.pool, : pool.cards], station.take)
+    if pool.serving == 0 or is_free:
+        return 0.0
     known = rows.learned(s)[station.learned]
     timely = station.waiting  # all of them have an earlier deadline than who comes now
     return wait(timely, units_together(known.unit_service, station.max_size), serving, known.service)

@@ -93,9 +93,7 @@ def _choose(s: Memory, pool: int, now: float) -> tuple[int, int]:
         rows.takes(s)[place - first] = rows.stations(s)[row].take if is_fluid else 0.0
     count = last - first
     cards = rows.pools(s)[pool].cards
-    found, card = next_up(
-        rows.urgency(s)[:count], rows.takes(s)[:count], rows.free(s)[pool, :cards], rows.pools(s)[pool].skips
-    )
+    found, card = next_up(rows.urgency(s)[:count], rows.takes(s)[:count], rows.free(s)[pool, :cards])
     return (rows.members(s)[first + found], card if is_fluid else -1) if found >= 0 else (-1, -1)
 
 
@@ -107,7 +105,7 @@ def _is_due(s: Memory, row: int, now: float) -> bool:
     if station.max_wait <= 0.0 or waits >= station.max_size:
         return True
     look(s, station.plan, now)
-    latest = line.first_deadline(s, row) - rows.safe(s)[row]
+    latest = line.first_deadline(s, row) - rows.lasting(s)[row]
     when = due(waits, line.oldest(s, row), station.max_size, station.max_wait, now, latest)
     if when > now and when != station.timer:
         station.timer = when

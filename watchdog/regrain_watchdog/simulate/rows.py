@@ -44,7 +44,8 @@ LAYOUT = np.dtype([(f"{name}{what}", "i8") for name in State._fields for what in
 def addresses(state: State) -> NDArray[np.void]:
     """Return where a state's arrays are: one record, which holds as long as the state is neither changed nor let go."""
     found = np.zeros(1, LAYOUT)
-    for name, array in zip(State._fields, state, strict=True):
+    for name in State._fields:
+        array: NDArray[np.generic] = getattr(state, name)
         if not array.flags.c_contiguous:
             raise ValueError(f"the kernel needs {name} in one piece")
         found[name] = array.ctypes.data
@@ -96,6 +97,7 @@ following = _column("following", _INTEGER)
 members = _column("members", _INTEGER)
 expected = _column("expected", _FLOAT)
 safe = _column("safe", _FLOAT)
+lasting = _column("lasting", _FLOAT)
 costs = _column("costs", _FLOAT)
 whole = _column("whole", _FLOAT)
 urgency = _column("urgency", _FLOAT)

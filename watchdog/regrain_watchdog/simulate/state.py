@@ -83,7 +83,6 @@ LEARNED = np.dtype(
 POOLS = np.dtype(
     [
         ("is_fluid", "b1"),
-        ("skips", "b1"),
         ("lease", "f8"),
         ("rows", "i8"),  # entries of `members`: its stations
         ("rows_end", "i8"),
@@ -132,7 +131,7 @@ class State(NamedTuple):
         following: stations and whether each takes whole results (row * 2) or items (row * 2 + 1).
         after: (stations, most) places in the plan of those that follow, -1 where there are fewer.
         members: stations of pools, pool after pool.
-        expected, safe, costs, whole: by station, seconds to the end of a request, and room to work them out.
+        expected, safe, lasting, costs, whole: by station, seconds to the end of a request, and room to work them out.
         urgency, takes: room for a choice among stations.
         servers: (pools, most) records. free, cards: (pools, most) shares that are free, and all of them.
         lines, late: (stations, room) what waits; `lines` are heaps, `late` are rings.
@@ -156,6 +155,7 @@ class State(NamedTuple):
     members: Integers
     expected: Floats
     safe: Floats
+    lasting: Floats
     costs: Floats
     whole: Floats
     urgency: Floats

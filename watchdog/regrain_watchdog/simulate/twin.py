@@ -175,12 +175,14 @@ class Twin:
         return admit.admits(ahead=ahead, left=left, slack=plan.model.slo, firm=False)
 
     def _wait(self, stop: Stop) -> float:
-        serving = stop.crew.serving()
-        if not serving or (not len(stop.line) and not all(server.held for server in serving)):
-            return 0.0
+        serving, take = stop.crew.serving(), stop.station.take
         count = len(serving)
+        is_free = not all(server.held for server in serving)
         if stop.crew.is_fluid:
-            count = fluid.at_once(count, stop.crew.pool.cards, stop.station.take)
+            is_free = is_free and fluid.card_for(take, stop.crew.free) >= 0
+            count = fluid.at_once(count, stop.crew.pool.cards, take)
+        if not serving or is_free:
+            return 0.0
         waiting = stop.line.ahead(priority=0, deadline=self.now + stop.plan.model.slo)
         return admit.wait(waiting, self._together(stop), count, stop.known.service)
 
@@ -277,12 +279,12 @@ class Twin:
             return (crew.members[0] if self._is_due(crew.members[0]) else None), -1
         for stop in crew.members:
             stop.plan.look(self.now)
-            expected, safe = stop.left
+            expected, safe, _ = stop.left
             stop.line.settle(expected=expected, safe=safe, now=self.now)
         timely = any(stop.line.first_deadline() < math.inf for stop in crew.members)
         urgency = [self._urgency(stop, timely) for stop in crew.members]
         takes = [stop.station.take if crew.is_fluid else 0.0 for stop in crew.members]
-        place, card = fluid.next_up(urgency, takes, crew.free, crew.pool.skips)
+        place, card = fluid.next_up(urgency, takes, crew.free)
         return (crew.members[place] if place >= 0 else None), card if crew.is_fluid else -1
 
     def _urgency(self, stop: Stop, timely: bool) -> float:
@@ -302,7 +304,7 @@ class Twin:
             max_size=station.max_size,
             max_wait=station.max_wait,
             now=self.now,
-            latest=stop.line.first_deadline() - stop.left[1],
+            latest=stop.line.first_deadline() - stop.left[2],
         )
         if when > self.now and when != stop.timer:
             stop.timer = when
@@ -350,7 +352,7 @@ class Twin:
 
     def _take(self, stop: Stop) -> list[Unit]:
         """Take the next batch; end the requests of what is shed."""
-        expected, safe = stop.left
+        expected, safe, _ = stop.left
         taken = stop.line.take(self._together(stop), expected=expected, safe=safe, now=self.now)
         for request, _ in taken.shed:
             if not request.ended:

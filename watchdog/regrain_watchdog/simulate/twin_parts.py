@@ -119,9 +119,9 @@ class Stop:
     timer: float = math.inf
 
     @property
-    def left(self) -> tuple[float, float]:
-        """Seconds from here to the end of a request: as a rule, and rarely exceeded."""
-        return self.plan.expected[self.place], self.plan.safe[self.place]
+    def left(self) -> tuple[float, float, float]:
+        """Seconds from here to the end of a request: as Course.left of the front."""
+        return self.plan.expected[self.place], self.plan.safe[self.place], self.plan.lasting[self.place]
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +132,7 @@ class Plan:
     stops: list[Stop] = field(default_factory=list)
     expected: list[float] = field(default_factory=list)
     safe: list[float] = field(default_factory=list)
+    lasting: list[float] = field(default_factory=list)
     looked: float = -math.inf
     in_flight: int = 0
     resting: int = 0
@@ -159,6 +160,7 @@ class Plan:
             beliefs = [cost.belief(now) for cost in costs]
             pairs = list(zip(costs, beliefs, strict=True))
             self.expected = remaining([cost.mean * belief for cost, belief in pairs], self.after())
+            self.lasting = remaining([cost.safe for cost in costs], self.after())
             self.safe = remaining([cost.safe * belief for cost, belief in pairs], self.after())
 
 
