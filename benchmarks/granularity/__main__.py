@@ -14,7 +14,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.granularity", description=__doc__)
     parser.add_argument("--part", choices=(*run.STEADY, "days", "ablations", "report"), default="core")
     parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="by default all")
-    parser.add_argument("--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}")
+    parser.add_argument(
+        "--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the rows that there are")
     parser.add_argument("--traces", type=Path, help="folder of the Azure LLM traces")
     parser.add_argument("--out", type=Path, default=run.RESULTS, help="folder of results")

@@ -75,9 +75,7 @@ def cheapest(stages: Sequence[Sequence[Step]], deadline: float) -> Found:
     return Found((), math.inf, visited)
 
 
-def plan(
-    offer: Offer, times: Times, load: Arrivals, predictor: Predictor
-) -> tuple[Plan, Prediction] | None:
+def plan(offer: Offer, times: Times, load: Arrivals, predictor: Predictor) -> tuple[Plan, Prediction] | None:
     """Return the plan and what is expected of it; None where none fits."""
     best: tuple[Plan, Prediction] | None = None
     for factor in FACTORS:
@@ -160,7 +158,9 @@ def _through(offer: Offer, usual: Sequence[float]) -> list[float]:
     place = {name: at for at, name in enumerate(graph.stages)}
     ends, rests = [0.0] * len(usual), [0.0] * len(usual)
     for name in graph.stages:
-        ends[place[name]] = usual[place[name]] + max((ends[place[one]] for one in graph.parents(name)), default=0.0)
+        ends[place[name]] = usual[place[name]] + max(
+            (ends[place[one]] for one in graph.parents(name)), default=0.0
+        )
     for name in reversed(graph.stages):
         for one in graph.parents(name):
             rests[place[one]] = max(rests[place[one]], rests[place[name]] + usual[place[name]])

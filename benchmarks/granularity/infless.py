@@ -60,7 +60,9 @@ class Configuration:
 
 def ranked(configurations: Iterable[Configuration], slo: float, rate: float) -> list[Configuration]:
     """Return those that are feasible at a rate, the most efficient first."""
-    able = [one for one in configurations if one.is_feasible(slo) and one.most() > 0 and rate >= one.least(slo)]
+    able = [
+        one for one in configurations if one.is_feasible(slo) and one.most() > 0 and rate >= one.least(slo)
+    ]
     return sorted(able, key=lambda one: (-one.efficiency, one.seconds))
 
 
@@ -88,11 +90,18 @@ def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
         every = list(_configurations(offer, times, name))
         able = ranked(every, slo, rate) or ranked(every, slo, math.inf)
         chosen = able[0] if able else min(every, key=lambda one: (one.batch, one.seconds))
-        wait = max((one for one in offer.limits.waits if chosen.batch > 1 and one <= slo - chosen.seconds), default=0.0)
-        group = Group(stages=(name,), replicas=instances(chosen, slo, rate), max_size=chosen.batch, max_wait=wait)
+        wait = max(
+            (one for one in offer.limits.waits if chosen.batch > 1 and one <= slo - chosen.seconds),
+            default=0.0,
+        )
+        group = Group(
+            stages=(name,), replicas=instances(chosen, slo, rate), max_size=chosen.batch, max_wait=wait
+        )
         if profile.stages[name].on_gpu:
             held = gpu_memory(group, profile) + gpu_weights(group, profile)
-            group = structs.replace(group, gpu=GpuShare(fraction=chosen.share, memory=held, floor=chosen.share))
+            group = structs.replace(
+                group, gpu=GpuShare(fraction=chosen.share, memory=held, floor=chosen.share)
+            )
         groups.append(group)
     return fitted(offer, Plan(tuple(groups)))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-
 from benchmarks.granularity import loads
 from benchmarks.granularity.cells import Cell
 from benchmarks.granularity.pipelines import Times, World
@@ -45,7 +44,12 @@ class Judge:
     def draw(self, seed: int) -> Arrivals:
         """Return the requests of a seed."""
         return loads.requests(
-            self.world.protocol, self.world.pipeline, self.cell.arrivals, self.rate, seed=seed, traces=self._traces
+            self.world.protocol,
+            self.world.pipeline,
+            self.cell.arrivals,
+            self.rate,
+            seed=seed,
+            traces=self._traces,
         )
 
     @cached_property

@@ -54,7 +54,9 @@ def requests(
         at = process(law, rate).times(seconds, rng).at
         seconds *= AHEAD
     at = at[:count]
-    return Arrivals(at, np.zeros(count), _widths(pipeline, rng.uniform(size=(count, len(pipeline.lists)))), float(at[-1]))
+    return Arrivals(
+        at, np.zeros(count), _widths(pipeline, rng.uniform(size=(count, len(pipeline.lists)))), float(at[-1])
+    )
 
 
 def process(law: ArrivalKind, rate: float) -> Poisson | MMPP:

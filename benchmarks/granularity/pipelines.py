@@ -160,8 +160,10 @@ def manifest(pipeline: Pipeline, most: int) -> Manifest:
     nodes, specs = [], []
     walked: dict[str, str] = {}
     for place, stage in enumerate(pipeline.stages):
-        above = stage.after if stage.after is not None else tuple(
-            one.name for one in pipeline.stages[max(0, place - 1) : place]
+        above = (
+            stage.after
+            if stage.after is not None
+            else tuple(one.name for one in pipeline.stages[max(0, place - 1) : place])
         )
         args: tuple[Ref, ...] = tuple(Ref(one) for one in above) or (Ref("$request"),)
         if stage.map:
@@ -238,7 +240,9 @@ def _profile(protocol: Protocol, pipeline: Pipeline, setting: Setting) -> Profil
                     continue
                 calls = seconds[row, column] * rng.lognormal(-(sigma**2) / 2, sigma, law.measured_calls)
                 spread = float(calls.std(ddof=1) / calls.mean())
-                points.append(Point(int(batch), 0.0, float(share), float(calls.mean()), spread, law.measured_calls))
+                points.append(
+                    Point(int(batch), 0.0, float(share), float(calls.mean()), spread, law.measured_calls)
+                )
         weights = int(model_named(stage.model).weights * setting.weights) if stage.model else 0
         stages[stage.name] = StageProfile(
             digest="",

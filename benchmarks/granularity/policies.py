@@ -64,7 +64,9 @@ class Mind:
         others = [self._notation(masks) for masks in few]
         return tuple(dict.fromkeys((coarse, fine, *(one for one in others if one != fine))))
 
-    def planned(self, load: Arrivals, *, grain: str = "", fluid: bool = False, predictor: Predictor | None = None) -> Made:
+    def planned(
+        self, load: Arrivals, *, grain: str = "", fluid: bool = False, predictor: Predictor | None = None
+    ) -> Made:
         """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
         planner = self._planner(grain, fluid=fluid)
         judged = predictor or self._analytic
@@ -88,9 +90,9 @@ class Mind:
             return Made(None, why="the planner was not asked")
         return Made(choice.plan, choice.prediction.hit_rate, considered=tuple(considered))
 
-    def simulated(self, load: Arrivals) -> Made:
+    def simulated(self, load: Arrivals, *, fluid: bool = False) -> Made:
         """Return the planner's plan by replay."""
-        return self.planned(load, predictor=Simulated())
+        return self.planned(load, fluid=fluid, predictor=Simulated())
 
     def scaled(self, load: Arrivals, static: Plan | None) -> Made:
         """Return a static plan with as many replicas as the load needs."""
@@ -160,7 +162,8 @@ def static(settings: Sequence[Setting], grain: str) -> Made:
             plans[made.plan] = None
     whole = sum(setting.weight for setting in settings)
     judged = [
-        (sum(one.weight * one.mind.expected(plan, one.load) for one in settings) / whole, plan) for plan in plans
+        (sum(one.weight * one.mind.expected(plan, one.load) for one in settings) / whole, plan)
+        for plan in plans
     ]
     if not judged:
         return Made(None, why="no plan fits")

@@ -269,5 +269,7 @@ def _pipeline_faults(pipeline: Pipeline) -> list[str]:
         before.add(stage.name)
     for name, law in pipeline.lists.items():
         if law.law not in (GEOMETRIC, UNIFORM):
-            found.append(f"pipeline {pipeline.name}, list {name}: the law is {GEOMETRIC} or {UNIFORM}, was {law.law!r}")
+            found.append(
+                f"pipeline {pipeline.name}, list {name}: the law is {GEOMETRIC} or {UNIFORM}, was {law.law!r}"
+            )
     return found

@@ -74,7 +74,9 @@ def run(order: Order) -> None:
     rows.begin(resume=order.resume, head=order.head(protocol))
     todo = list(cells(protocol, order.part, order.only))
     if order.part == "traces" and order.traces is None:
-        told = [{**cell.key, "policy": "none", "infeasible": "not run: no traces (--traces DIR)"} for cell in todo]
+        told = [
+            {**cell.key, "policy": "none", "infeasible": "not run: no traces (--traces DIR)"} for cell in todo
+        ]
         rows.add(row for row in told if "none" not in rows.done().get(key(row), ()))
         return
     static = _statics(order, todo)
@@ -124,7 +126,10 @@ def _statics(
     wanted = dict.fromkeys((cell.pipeline, cell.shares, cell.cards) for cell in todo)
     known = {(*_node(row), row["policy"]) for row in rows.rows if "policy" in row}
     tasks = [
-        _Static(*node, label) for node in wanted for label in statics.LABELS if (*node, f"static-{label}") not in known
+        _Static(*node, label)
+        for node in wanted
+        for label in statics.LABELS
+        if (*node, f"static-{label}") not in known
     ]
     for made in beside(_run_static, tasks, order.workers, "static plans") if tasks else ():
         rows.add(made)

@@ -43,7 +43,11 @@ def staffed(
         if meets(told):
             break
         found = [
-            ((expected(more).hit_rate - told.hit_rate) / (_cost(offer, more) - _cost(offer, here)), place, more)
+            (
+                (expected(more).hit_rate - told.hit_rate) / (_cost(offer, more) - _cost(offer, here)),
+                place,
+                more,
+            )
             for place, more in _changed(offer, here, 1)
         ]
         if not found:
@@ -53,7 +57,11 @@ def staffed(
             break
         here, told = best, expected(best)
     for _ in range(STEPS if meets(told) else 0):
-        less = [(_cost(offer, one), place, one) for place, one in _changed(offer, here, -1) if meets(expected(one))]
+        less = [
+            (_cost(offer, one), place, one)
+            for place, one in _changed(offer, here, -1)
+            if meets(expected(one))
+        ]
         if not less:
             break
         here = min(less, key=lambda one: one[0])[2]
