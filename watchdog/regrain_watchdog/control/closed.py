@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from regrain.plan import Group, Plan
 from regrain_watchdog.control.controller import Controller, Foresight
 from regrain_watchdog.control.decision import Decision
-from regrain_watchdog.control.observation import Observation, widened
+from regrain_watchdog.control.observation import Observation, living_of, widened
 from regrain_watchdog.control.outlook import PEAK, Expected
 from regrain_watchdog.policy import resident
 from regrain_watchdog.policy.load import Arrivals, counts
@@ -210,11 +210,7 @@ class _Loop:
 
     def _living(self, plan: Plan) -> tuple[Living, ...]:
         order = self.world.problem.app.graph.stages
-        groups = [group for group in plan.groups for _ in range(group.replicas)]
-        return tuple(
-            Living(number, group.name, frozenset(resident.kept(self.world.keeps, group.stages, order)))
-            for number, group in enumerate(groups)
-        )
+        return living_of(plan, lambda group: resident.kept(self.world.keeps, group.stages, order))
 
     def _change(self, plan: Plan, now: float) -> None:
         """Have a plan come into force once what it lacks has loaded."""

@@ -81,6 +81,7 @@ class _Outcome:
     expected: Expected | None = None
     detail: str = ""
     present: Weighed | None = None
+    bears: float | None = None
 
 
 @dataclass(slots=True)
@@ -90,6 +91,7 @@ class _Asked:
     plan: Plan
     at: float
     before: Plan | None
+    predicted: float | None
 
 
 class Controller:
@@ -171,6 +173,8 @@ class Controller:
         if asked is not None and not seen.is_changing:
             if seen.plan == asked.plan:
                 self._trial, self._asked = Trial(asked.plan, asked.before), None
+                if asked.predicted is not None:
+                    self._trial.expect(asked.predicted)
             elif seen.now - asked.at >= PATIENCE:
                 self._distrust.add(asked.plan, seen.now)
                 self._asked = None
@@ -222,7 +226,9 @@ class Controller:
                 return replace(outcome, present=present)
         elif predicted.hit_rate is not None:
             trial.expect(predicted.hit_rate)
-        return replace(self._choose(present, looks[1:], seen, expected), present=present)
+        outcome = self._choose(present, looks[1:], seen, expected)
+        bears = self._standings.bears(present, expected.load) if outcome.plan is None else None
+        return replace(outcome, present=present, bears=bears)
 
     def _expected(self, now: float) -> Expected | None:
         """Return the load to plan for: more than is expected where plans did worse of late than predicted."""
@@ -233,7 +239,7 @@ class Controller:
         self._caution = 1 + (self._caution - 1) * math.exp(-passed / FORGETTING)
         if self._trial is not None and self._trial.bounds()[1] < self._attainment:
             self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
-            self._trial.begin()
+            self._trial.forgive()
         if expected is None or self._caution == 1.0:
             return expected
         load = expected.load.scaled(expected.load.rate * self._caution)
@@ -262,6 +268,9 @@ class Controller:
         for one in judged[:GUARDED]:
             if one.verdict is None or not one.verdict.goes:
                 continue
+            if one.verdict.reason is Reason.CHEAPER and not expected.is_settled:
+                reason = Reason.EARLY
+                continue
             if not self._standings.bears_peak(one, present, expected):
                 reason = Reason.PEAK
                 continue
@@ -280,7 +289,8 @@ class Controller:
         expected: Expected,
     ) -> _Outcome:
         (self._calm if reason is Reason.CHEAPER else self._urgent).take(seen.now)
-        self._asked = _Asked(to.plan, seen.now, None if reason is Reason.ROLLBACK else seen.plan)
+        before = None if reason is Reason.ROLLBACK else seen.plan
+        self._asked = _Asked(to.plan, seen.now, before, to.hit_rate)
         return _Outcome(reason, to.plan, weighed, expected)
 
     def _decision(self, outcome: _Outcome, seen: Observation) -> Decision:
@@ -302,6 +312,7 @@ class Controller:
             planned=expected.load.rate if expected is not None else None,
             peak=expected.peak if expected is not None else None,
             dwell=expected.dwell if expected is not None else None,
+            bears=outcome.bears,
             measured=finite(measured),
             failures=self.failures,
             detail=outcome.detail,

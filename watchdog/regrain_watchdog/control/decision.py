@@ -49,6 +49,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         candidates: the best of each grain, the best first.
         rate, planned, peak: requests a second that are expected, that are planned for, and at the peak of late.
         dwell: seconds that the load is expected to last.
+        bears: requests a second up to which the one in force is expected to meet the objective.
         measured: hit rate of the plan in force since the load or the plan changed.
         failures: how often planning has failed so far. detail: why it failed, or what is lacking.
     """
@@ -65,6 +66,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     planned: float | None = None
     peak: float | None = None
     dwell: float | None = None
+    bears: float | None = None
     measured: float | None = None
     failures: int = 0
     detail: str = ""
@@ -72,7 +74,10 @@ class Decision(Struct, frozen=True, kw_only=True):
     @property
     def needs(self) -> tuple[str, ...]:
         """What it would take for other plans to be put in force, in sentences."""
-        return tuple(_needs(told, self.dwell) for told in self.candidates if told.verdict)
+        more = (
+            [f"another plan for more: {self.bears:.3g} requests a second"] if self.bears is not None else []
+        )
+        return (*more, *(_needs(told, self.dwell) for told in self.candidates if told.verdict))
 
 
 def finite(value: float) -> float | None:

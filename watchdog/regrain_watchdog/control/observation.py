@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain.plan import Plan
+from regrain.plan import Group, Plan
 from regrain_watchdog.policy.refine import Seen
 from regrain_watchdog.policy.resident import Living
 
@@ -55,3 +56,12 @@ def widened(widths: NDArray[np.int32], first: int) -> NDArray[np.int64]:
     numbers = np.repeat(np.arange(first, first + count), lists)
     places = np.tile(np.arange(lists), count)
     return np.stack([numbers, places, widths.ravel()], axis=1).astype(np.int64)
+
+
+def living_of(plan: Plan, keeps: Callable[[Group], Iterable[str]] | None = None) -> tuple[Living, ...]:
+    """Return a plan's replicas once all are warm, each with its group's stages, or what `keeps` says of a group."""
+    groups = [group for group in plan.groups for _ in range(group.replicas)]
+    return tuple(
+        Living(number, group.name, frozenset(keeps(group) if keeps is not None else group.stages))
+        for number, group in enumerate(groups)
+    )

@@ -23,6 +23,8 @@ HORIZON = 60.0
 """Seconds over which the rate is forecast."""
 SETTLING = 30.0
 """Seconds after a change of the rate during which the rate since then is taken and no forecast."""
+SETTLED = 15.0
+"""Seconds after a change before which the rate is too vague to save on."""
 BELIEF = 5.0
 """Seconds of requests for which the rate that the change point found counts."""
 PEAK = 10.0
@@ -43,12 +45,14 @@ class Expected:
         rate: that is expected, requests a second; `load` has some more, for what the rate may be off by.
         peak: the highest mean rate over PEAK seconds of late.
         dwell: seconds that this load is expected to last.
+        is_settled: whether it has lasted for long enough to be taken for less than the one before.
     """
 
     load: Arrivals
     rate: float
     peak: float
     dwell: float
+    is_settled: bool = True
 
 
 class Outlook:
@@ -103,6 +107,7 @@ class Outlook:
             rate=max(rate, least),
             peak=max(self._peak(), planned),
             dwell=expected_dwell(tuple(self._lasted), self._now - self._changed),
+            is_settled=self._now - self._changed >= SETTLED,
         )
 
     def _note(self, seen: Observation) -> None:

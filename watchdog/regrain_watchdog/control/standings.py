@@ -14,7 +14,7 @@ from regrain.plan import Plan
 from regrain_watchdog.control.decision import HOUR, THOUSAND, Told, finite
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import Application, make_model
+from regrain_watchdog.policy.model import Application, Maker
 from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
 from regrain_watchdog.policy.profile import OutOfRangeError
 from regrain_watchdog.policy.refine import Refined
@@ -32,6 +32,8 @@ FEW = 8
 """Plans of the last search that are judged in between, and that a decision tells of."""
 LEARNED = 0.03
 """Part of its time by which a stage must turn out to be off for plans to be made of what was learned."""
+MOST_TIMES, HALVINGS = 16.0, 6
+"""Times the rate up to which it is sought what a plan bears, and how closely: to a 23rd."""
 FULL = 0.97
 """Of its capacity, that a plan may be given to do at the peak."""
 
@@ -83,6 +85,8 @@ class Standings:
         self._risk = risk
         self._seed = seed
         self._planner: Planner | None = None
+        self._maker = Maker(problem.app, problem.times)
+        self._most: tuple[Plan, float] | None = None
         self._factors: tuple[float, ...] = ()
         self._found: tuple[Plan, ...] = ()
         self._sought = (math.nan, -math.inf)
@@ -99,6 +103,7 @@ class Standings:
             app = self.problem.app
             known = Application(manifest=app.manifest, profile=profile, slo=app.slo)
             self.problem = Problem.of(known, self.problem.node, self.problem.prices, self.problem.limits)
+            self._maker = Maker(known, self.problem.times)
             self._factors, self._planner = factors, None
 
     def look(
@@ -147,6 +152,22 @@ class Standings:
         busy = max(self._predict(one.plan, load).busy, default=0.0)
         return busy <= FULL or busy <= max(self._predict(present.plan, load).busy, default=0.0)
 
+    def bears(self, present: Weighed, load: Arrivals) -> float | None:
+        """Return up to what rate the plan in force is expected to meet the objective; None where it does not now.
+
+        It is sought anew with each search of plans. MOST_TIMES the rate stands for anything above it.
+        """
+        if present.hit_rate is None or present.hit_rate < self._terms.attainment:
+            return None
+        if self._most is None or self._most[0] != present.plan:
+            low, high = 1.0, MOST_TIMES
+            for _ in range(HALVINGS):
+                middle = math.sqrt(low * high)
+                told = self._predict(present.plan, load.scaled(load.rate * middle))
+                low, high = (middle, high) if told.hit_rate >= self._terms.attainment else (low, middle)
+            self._most = present.plan, load.rate * low
+        return self._most[1]
+
     def best(self, weighed: Sequence[Weighed], present: Plan) -> list[Weighed]:
         """Return the best of each grain, a few, for people to read."""
         found: dict[str, Weighed] = {}
@@ -171,7 +192,7 @@ class Standings:
         attainment = self._terms.attainment
         ranked = sorted(choice.considered, key=lambda one: _rank(one, attainment))
         self._found = _few([one.plan for one in ranked])
-        self._sought = expected.load.rate, now
+        self._sought, self._most = (expected.load.rate, now), None
         self._pressed = choice.prediction.hit_rate < attainment
         return ranked
 
@@ -179,8 +200,7 @@ class Standings:
         return Candidate(plan=plan, prediction=self._predict(plan, load), cost=self.problem.cost(plan))
 
     def _predict(self, plan: Plan, load: Arrivals) -> Prediction:
-        model = make_model(self.problem.app, plan, self.problem.times)
-        return self._predictor.predict(model, load, seed=self._seed)
+        return self._predictor.predict(self._maker.make(plan), load, seed=self._seed)
 
     def _present(self, plan: Plan, load: Arrivals, found: Sequence[Candidate]) -> Weighed:
         known = next((one for one in found if one.plan == plan), None)

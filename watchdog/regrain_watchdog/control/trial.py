@@ -14,7 +14,7 @@ MOVED = 0.02
 """Of hit rate, by which a prediction must move to be another one."""
 MANY, BLOCKS, KEPT = 100, 6, 60
 """Requests and blocks of them from which a measured hit rate counts beside a predicted one; blocks that are kept."""
-SURE = 3.0
+SURE = 2.5
 """Standard errors."""
 DISTRUST, MOST = 300.0, 4 * 3600.0
 """Seconds for which a plan is not taken again that failed once, doubled each time, and at most."""
@@ -41,6 +41,10 @@ class Trial:
         """Forget what was measured: the load has changed."""
         self._test, self.failed = None, False
         self._part = (0.0, 0, 0)
+        self._blocks.clear()
+
+    def forgive(self) -> None:
+        """Forget what was measured so far, but for the test against the prediction."""
         self._blocks.clear()
 
     def expect(self, predicted: float) -> None:

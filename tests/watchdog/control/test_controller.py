@@ -1,0 +1,192 @@
+"""What the controller decides, and what it never does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from regrain.plan import Plan
+from regrain_watchdog.control.controller import Controller, Habits
+from regrain_watchdog.control.observation import living_of
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Prediction
+from regrain_watchdog.policy.switch import Reason
+
+
+class Linear:
+    """The hit rate falls as the load comes near to what the plan's stages can do; nothing else counts."""
+
+    name = "linear"
+
+    def predict(self, model, load, *, seed=0):
+        busy = []
+        for station in model.stations:
+            each = sum(work.seconds[station.max_size, 0] for work in station.works) / station.max_size
+            busy.append(load.rate * each / model.pools[station.pool].servers)
+        fullest = max(busy)
+        hit = float(np.clip(1.0 - 0.2 * fullest**4, 0.0, 1.0)) if fullest < 1 else max(0.0, 0.8 / fullest)
+        return Prediction(hit_rate=hit, p50=0.1, p95=0.2, p99=0.3, busy=tuple(min(1.0, b) for b in busy))
+
+
+class Broken:
+    name = "broken"
+
+    def predict(self, model, load, *, seed=0):
+        raise ZeroDivisionError("no such luck")
+
+
+def run(controller, sights, *, adopts=True):
+    """Show a controller what is seen, and put what it decides in force by the next second."""
+    made, plan = [], None
+    for seen in sights:
+        now = seen if plan is None else _under(seen, plan)
+        decision = controller.observe(now)
+        if decision is not None:
+            made.append(decision)
+            if decision.plan is not None and adopts:
+                plan = decision.plan
+    return made
+
+
+def _under(seen, plan):
+    return replace(seen, plan=plan, living=living_of(plan))
+
+
+def changes(made):
+    return [one for one in made if one.plan is not None]
+
+
+@pytest.fixture(scope="session")
+def slow(planned):
+    return planned(4.0)
+
+
+def test_a_load_ten_times_as_high_is_answered_at_once(problem, arriving, seeing, slow):
+    load = arriving((4.0, 100.0), (40.0, 10.0))
+
+    made = changes(run(Controller(problem(), Linear()), seeing(load, slow)))
+
+    assert 100.0 < made[-1].at <= 102.0
+    assert made[-1].reason == Reason.MEETS.name
+    assert made[-1].woken.startswith("rate")
+
+
+@pytest.mark.parametrize("standing", [{"is_held": True}, {"is_changing": True}])
+def test_nothing_is_changed_while_an_operator_holds_the_plan_or_another_change_is_under_way(
+    problem, arriving, seeing, slow, standing
+):
+    load = arriving((4.0, 60.0), (40.0, 60.0))
+
+    made = run(Controller(problem(), Linear()), seeing(load, slow, **standing))
+
+    assert {one.reason for one in made} == {"HELD" if "is_held" in standing else "BUSY"}
+    assert not changes(made)
+
+
+@given(
+    rates=st.lists(st.sampled_from((2.0, 5.0, 20.0, 60.0)), min_size=4, max_size=10),
+    held=st.sets(st.integers(0, 9)),
+    missing=st.sampled_from((0.0, 0.05, 0.4)),
+)
+@settings(max_examples=8, deadline=None)
+def test_changes_are_few_whatever_the_load_does(problem, arriving, seeing, slow, *, rates, held, missing):
+    """As many as an empty bucket allows: those in reserve, and one for each of its seconds."""
+    load = arriving(*((rate, 40.0) for rate in rates))
+    habits = Habits(urgent_burst=3, urgent_an_hour=36.0, burst=2, an_hour=18.0)
+
+    def sights():
+        for seen in seeing(load, slow, missing=missing):
+            yield replace(seen, is_held=int(seen.now // 40) in held)
+
+    made = run(Controller(problem(), Linear(), habits=habits), sights())
+
+    assert len(changes(made)) <= 5 + load.span / 3600.0 * 54.0
+    assert not [one for one in changes(made) if int(one.at // 40) in held]
+    assert [one.at for one in made] == sorted(one.at for one in made)
+
+
+def test_a_load_that_swings_is_followed_down_less_and_less(problem, arriving, seeing, slow):
+    load = arriving(*[(4.0, 45.0), (40.0, 45.0)] * 20)
+
+    made = changes(run(Controller(problem(), Linear()), seeing(load, slow)))
+
+    down = [one for one in made if one.reason == Reason.CHEAPER.name]
+    early = [one for one in down if one.at < load.span / 2]
+    assert len(down) <= Habits().burst + Habits().an_hour * load.span / 3600.0
+    assert len(down) - len(early) < len(early)
+
+
+def test_a_steady_load_is_left_alone(problem, arriving, seeing, planned):
+    for seed in range(3):
+        load = arriving((20.0, 1200.0), seed=seed)
+        made = changes(run(Controller(problem(), Analytic()), seeing(load, planned(20.0))))
+        assert len(made) <= 1
+
+
+def test_a_plan_that_does_worse_than_predicted_is_taken_back_and_not_taken_again_soon(
+    problem, arriving, seeing, planned
+):
+    load = arriving((20.0, 400.0))
+    start = planned(42.0)
+    controller = Controller(problem(), Linear())
+    made, plan = [], start
+    for seen in seeing(load, start):
+        missed = 0 if plan == start else int(0.5 * len(seen.at))
+        decision = controller.observe(_under(replace(seen, hits=len(seen.at) - missed, misses=missed), plan))
+        if decision is not None and decision.plan is not None:
+            made.append(decision)
+            plan = decision.plan
+
+    assert [one.reason for one in made[:2]] == [Reason.CHEAPER.name, Reason.ROLLBACK.name]
+    assert made[1].plan == start
+    assert not [one for one in made[2:] if one.plan == made[0].plan and one.at < made[1].at + 300.0]
+
+
+def test_a_plan_that_does_not_come_into_force_is_not_asked_for_again_soon(problem, arriving, seeing, slow):
+    load = arriving((4.0, 60.0), (40.0, 60.0))
+
+    made = changes(run(Controller(problem(), Linear()), seeing(load, slow), adopts=False))
+
+    assert len(made) > 1
+    assert len({one.plan for one in made}) == len(made)
+
+
+def test_a_predictor_that_raises_leaves_the_plan_and_is_counted(problem, arriving, seeing, slow):
+    load = arriving((4.0, 100.0))
+
+    made = run(Controller(problem(), Broken()), seeing(load, slow))
+
+    assert not changes(made)
+    failed = [one for one in made if one.reason == Reason.FAILED.name]
+    assert [one.failures for one in failed] == list(range(1, len(failed) + 1))
+    assert failed[0].detail == "ZeroDivisionError: no such luck"
+
+
+def test_a_node_that_holds_no_plan_is_told_of(problem, arriving, seeing, slow):
+    load = arriving((4.0, 60.0))
+    small = problem()
+    small = replace(small, node=structs.replace(small.node, memory=1))
+
+    made = run(Controller(small, Linear()), seeing(load, slow))
+
+    assert made[-1].reason == Reason.NONE.name
+    assert "memory" in made[-1].detail
+
+
+def test_it_is_said_what_it_would_take_to_change_the_plan(problem, arriving, seeing, planned):
+    load = arriving((4.0, 100.0))
+    dear = planned(42.0)
+
+    made = run(
+        Controller(problem(), Linear(), habits=Habits(an_hour=0.001, burst=1)),
+        seeing(load, dear),
+        adopts=False,
+    )
+
+    last = made[-1]
+    assert last.present.cost > last.candidates[0].cost
+    assert last.needs[0].startswith("another plan for more: ")
+    assert isinstance(dear, Plan)
