@@ -5,8 +5,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from regrain.wire.lease import Status, Usage
 from regrain_watchdog.front import reference
+from regrain_watchdog.front.adapting.tally import Counts
 from regrain_watchdog.front.config import options
-from regrain_watchdog.front.measure import METRICS, Gauges, Measure
+from regrain_watchdog.front.measure import Gauges, Measure
+from regrain_watchdog.front.named import METRICS
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -29,6 +31,7 @@ def test_every_metric_that_is_served_is_told():
         epoch=1, sms=80, free_sms=80, memory=1, free_memory=1, members=(), usage=(Usage(name="app/a"),)
     )
     measure = Measure(gauges=lambda: Gauges(gpus=(books,)))
+    measure.adapting = Counts(predicted=0.9)
     served = {family.name for family in text_string_to_metric_families(measure.page()[1].decode())}
 
     assert {name for name in served if not name.startswith("process_")} == {named.name for named in METRICS}

@@ -6,6 +6,7 @@ import click
 from rich.table import Table
 
 from regrain_watchdog.cli import admin, tables
+from regrain_watchdog.cli import why as reasons
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.words import age, duration, share
 
@@ -13,19 +14,29 @@ from regrain_watchdog.words import age, duration, share
 @click.command("status")
 @admin.target
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
-def command(*, url: str, app: str, as_json: bool) -> None:
+@click.option("--why", is_flag=True, help="Tell why this plan rules, and what it would take to change it.")
+def command(*, url: str, app: str, as_json: bool, why: bool) -> None:
     """Show what a running app is doing.
 
     \b
     Examples:
       regrain status
       regrain status --app ocr
+      regrain status --why
       regrain status --json | jq .load.p95
       REGRAIN_URL=http://127.0.0.1:8082 regrain status
     """  # noqa: D301
     base = admin.address(url, app)
     if as_json:
-        click.echo(admin.fetch(base, "/status").decode().rstrip())
+        click.echo(admin.fetch(base, "/why" if why else "/status").decode().rstrip())
+        return
+    if why:
+        told = admin.get(base, "/why", reasons.Why)
+        for line in reasons.lines(told):
+            click.echo(line)
+        table = reasons.candidates(told)
+        if table is not None:
+            tables.show(table)
         return
     status = admin.get(base, "/status", Status)
     for line in summary(status):

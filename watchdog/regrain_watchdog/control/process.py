@@ -114,10 +114,12 @@ class Adviser:
             self._warned.add(decision.reason)
             warning = f"{decision.sentence}, the plan stays as it is: {decision.detail}"
         if decision.plan is None:
-            return Word(decision=told, sentence=decision.sentence, warning=warning)
+            hit_rate = decision.present.hit_rate
+            return Word(decision=told, predicted=hit_rate, sentence=decision.sentence, warning=warning)
         placed = pack(decision.plan, self._refined.profile(), self._node) or ()
         return Word(
             decision=told,
+            predicted=next((one.hit_rate for one in decision.candidates if one.plan == decision.plan), None),
             plan=outgoing(decision.plan),
             placement={
                 group.name: seats

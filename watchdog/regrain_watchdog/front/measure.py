@@ -1,4 +1,4 @@
-"""Every metric of the front, named once, and the last requests that missed.
+"""Every metric of the front, and the last requests that missed.
 
 The hot path adds to plain numbers and Prometheus reads them when it scrapes: a request costs about a
 microsecond here, where prometheus_client's own objects would cost six. Everything runs on the event loop, so
@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,14 +20,46 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from regrain.wire.frames import Timing
 from regrain.wire.lease import Status
-from regrain_watchdog.front.adapting.tally import Tally
+from regrain_watchdog.front.adapting.tally import Counts, Tally
 from regrain_watchdog.front.call import Call, Span
+from regrain_watchdog.front.named import (
+    ADAPTING,
+    ADOPTED,
+    BATCHES,
+    CANCELS,
+    CONTROLLER_ENDS,
+    CRASH_LOOP,
+    DEATHS,
+    DROPPED,
+    DURATION,
+    GPU_MEMORY,
+    GRANTS,
+    HITS,
+    HOPS,
+    IN_FLIGHT,
+    ITEMS,
+    LEASE_WAITS,
+    LEASED,
+    MEMORY,
+    MISSES,
+    OVERUSE,
+    POISON,
+    PREDICTED,
+    QUEUED,
+    REPLICAS,
+    REQUESTS,
+    RESERVED,
+    RETRIES,
+    SECONDS,
+    SIZES,
+    STAGES,
+    WAITS,
+    Named,
+)
 from regrain_watchdog.front.window import Second, Summary, Window
 
 CANCELLED = 499
 """The status under which a request is counted whose caller went away; nobody receives it."""
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 MISSES_KEPT = 256
 SHED = frozenset({429, 503})
 LATE = 504
@@ -36,63 +68,6 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A metric: its name, what it tells, and its labels. A counter's name gains `_total` on the page."""
-
-    kind: Literal["counter", "gauge", "histogram"]
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-
-
-REQUESTS = Named(
-    "counter", "http_requests", "Requests by status and method; 499: the caller left.", ("code", "method")
-)
-DURATION = Named(
-    "histogram", "http_request_duration_seconds", "Time from body read to answer.", ("code", "method")
-)
-IN_FLIGHT = Named("gauge", "http_requests_in_flight", "Requests being served.")
-HITS = Named("counter", "regrain_hits", "Correct answers within the objective.")
-MISSES = Named("counter", "regrain_misses", "Requests that missed: late, shed or failed.", ("reason",))
-CANCELS = Named("counter", "regrain_cancelled", "Requests whose caller went away.")
-BATCHES = Named("histogram", "regrain_batch_size", "Units that were dispatched together.", ("group",))
-WAITS = Named("histogram", "regrain_queue_wait_seconds", "Wait of a dispatch's first unit.", ("group",))
-HOPS = Named("histogram", "regrain_hop_seconds", "Hand-off to a replica and back.", ("group",))
-STAGES = Named("histogram", "regrain_stage_seconds", "Service time of a stage in one run.", ("stage",))
-ITEMS = Named("counter", "regrain_stage_items", "Inputs that a stage was called with.", ("stage",))
-RETRIES = Named("counter", "regrain_retries", "Units run again because their replica died.", ("group",))
-DEATHS = Named("counter", "regrain_replica_deaths", "Replicas that ended without being told to.", ("group",))
-POISON = Named("counter", "regrain_poison", "Requests that ended two replicas and were given up.", ("group",))
-CRASH_LOOP = Named("gauge", "regrain_crash_loop", "1 where replicas end as soon as they start.", ("group",))
-QUEUED = Named("gauge", "regrain_queue_units", "Units waiting for a replica.", ("group",))
-REPLICAS = Named(
-    "gauge",
-    "regrain_replicas",
-    "Worker processes; in state guest those of other groups that stand in.",
-    ("group", "state"),
-)
-MEMORY = Named("gauge", "regrain_shared_memory_bytes", "Shared memory: in_use, held or limit.", ("state",))
-SHARED = ("gpu", "function")
-LEASED = Named("counter", "regrain_gpu_sm_seconds", "SMs x seconds of lease, time over it included.", SHARED)
-RESERVED = Named(
-    "counter", "regrain_gpu_reserved_sm_seconds", "SMs x seconds of floors, used or not.", SHARED
-)
-GRANTS = Named("counter", "regrain_gpu_grants", "Leases of a GPU.", SHARED)
-LEASE_WAITS = Named("counter", "regrain_gpu_lease_wait_seconds", "Wait for leases of a GPU.", SHARED)
-OVERUSE = Named(
-    "counter", "regrain_gpu_overuse_seconds", "Time that leases were held over what was granted.", SHARED
-)
-GPU_MEMORY = Named(
-    "gauge", "regrain_gpu_memory_bytes", "GPU memory: declared, seen or quarantined.", (*SHARED, "state")
-)
-GPU_METRICS = (LEASED, RESERVED, GRANTS, LEASE_WAITS, OVERUSE, GPU_MEMORY)
-METRICS = (
-    *(REQUESTS, DURATION, IN_FLIGHT, HITS, MISSES, CANCELS, BATCHES, WAITS, HOPS, STAGES, ITEMS, RETRIES),
-    *(DEATHS, POISON, CRASH_LOOP, QUEUED, REPLICAS, MEMORY, *GPU_METRICS),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +165,7 @@ class Measure(Collector):
         gauges: called on a scrape.
 
     Attributes:
-        tally: what the controller is told of; None where nobody adapts the plan.
+        tally: what the controller is told of; None where nobody adapts the plan. adapting: what became of that.
     """
 
     def __init__(self, *, latency: float | None = None, gauges: Callable[[], Gauges] = Gauges) -> None:
@@ -198,6 +173,7 @@ class Measure(Collector):
         self.gauges = gauges
         self.in_flight = 0
         self.tally: Tally | None = None
+        self.adapting: Counts | None = None
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self._window = Window()
         self._requests: dict[tuple[int, str], _Histogram] = {}
@@ -341,6 +317,16 @@ class Measure(Collector):
         memory = {"in_use": held.memory_in_use, "held": held.memory_held, "limit": held.memory_limit}
         yield _family(MEMORY, _labelled(memory))
         yield from _collect_gpus(held.gpus)
+        if self.adapting is not None:
+            yield from _collect_adapting(self.adapting)
+
+
+def _collect_adapting(counts: Counts) -> Iterator[Metric]:
+    yield _family(ADAPTING, [((), float(counts.lives))])
+    yield _family(PREDICTED, [((), counts.predicted)] if counts.predicted is not None else [])
+    yield _family(ADOPTED, _labelled({"adopted": counts.adopted, "refused": counts.refused}))
+    yield _family(CONTROLLER_ENDS, [((), counts.ends)])
+    yield _family(DROPPED, [((), counts.dropped)])
 
 
 def _collect_gpus(gpus: Sequence[Status]) -> Iterator[Metric]:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from regrain_watchdog.front.config import options
-from regrain_watchdog.front.measure import METRICS, SECONDS, SIZES, Named
+from regrain_watchdog.front.named import METRICS, SECONDS, SIZES, Named
 from regrain_watchdog.front.settings import Option
 
 SETTINGS = """# Settings

@@ -21,8 +21,8 @@ from regrain import manifest as manifests
 from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Plan
-from regrain_watchdog.front.adapting.mind import Counts, Mind
-from regrain_watchdog.front.adapting.tally import Tally
+from regrain_watchdog.front.adapting.mind import Mind
+from regrain_watchdog.front.adapting.tally import Counts, Tally
 from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
 from regrain_watchdog.front.changes import Changes
 from regrain_watchdog.front.config import Config
@@ -95,6 +95,7 @@ class Adaptation:
     def start(self) -> None:
         """Begin to note what arrives, and start the controller."""
         self._measure.tally = self._tally
+        self._measure.adapting = self.counts
         self._count()
         self._mind.start()
 
@@ -154,6 +155,7 @@ class Adaptation:
             logger.warning("%s", word.warning)
         if word.decision:
             self.why = word.decision
+            self.counts.predicted = word.predicted
         if word.plan is not None and self._adopting is None and not self._live.held:
             self._adopting = asyncio.ensure_future(self._adopt(word, word.plan))
 

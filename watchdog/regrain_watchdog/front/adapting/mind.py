@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from regrain_watchdog.front.adapting.tally import Counts
 from regrain_watchdog.front.adapting.words import Brief, Pieces, Report, Word, WordError, decode_word, encode
 
 logger = logging.getLogger(__name__)
@@ -30,17 +30,6 @@ SOUND = 300.0
 RECEIVE = 1 << 16
 QUEUED = 1 << 20
 """Bytes that wait for it at most; reports beyond them are dropped."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the metrics tell: how often it ended or hung, reports that were dropped, plans by what became of them."""
-
-    ends: int = 0
-    dropped: int = 0
-    adopted: int = 0
-    refused: int = 0
-    predicted: float | None = None
 
 
 class Mind:
@@ -146,6 +135,7 @@ class Mind:
             for body in self._pieces.feed(chunk):
                 self._owed = max(0, self._owed - 1)
                 self._heard_at = time.monotonic()
+                self.counts.lives = True
                 self._heard(decode_word(body))
         except WordError as error:
             self._end(f"what it said is no message: {error}")
@@ -177,3 +167,4 @@ class Mind:
             self._sock.close()
             self._sock = None
         self._process = None
+        self.counts.lives = False

@@ -17,6 +17,25 @@ MOST = 1 << 17
 
 
 @dataclass(slots=True)
+class Counts:
+    """What the metrics tell of the controller.
+
+    Attributes:
+        lives: whether it can be reached.
+        ends: how often it ended or hung. dropped: reports that it did not take at once.
+        adopted, refused: plans that came into force, and that did not.
+        predicted: hit rate of the plan in force; None before anything was predicted.
+    """
+
+    lives: bool = False
+    ends: int = 0
+    dropped: int = 0
+    adopted: int = 0
+    refused: int = 0
+    predicted: float | None = None
+
+
+@dataclass(slots=True)
 class _Calls:
     units: int = 0
     calls: int = 0

@@ -78,12 +78,14 @@ class Word(Struct, frozen=True, kw_only=True):
     Attributes:
         decision: what it decided as JSON, b"" if it slept on.
         plan: to be put in force; None where the one in force stays. placement: by group, the GPU of each replica.
+        predicted: hit rate of the plan that rules from now on; None where nothing is known of it.
         sentence: why. warning: what an operator should know, once.
     """
 
     decision: bytes = b""
     plan: Plan | None = None
     placement: dict[str, tuple[int, ...]] = {}
+    predicted: float | None = None
     sentence: str = ""
     warning: str = ""
 

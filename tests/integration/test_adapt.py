@@ -1,0 +1,164 @@
+"""`regrain run --adapt`: the plan follows the load, and serving depends on the controller for nothing."""
+
+import contextlib
+import json
+import signal
+import threading
+
+import psutil
+import pytest
+import requests
+
+pytestmark = pytest.mark.process
+ADAPTS = ("--adapt", "--adapt-period", "1s", "--cores", "8")
+
+
+class Callers:
+    """Callers that ask one after another; the statuses that they met, and answers that were wrong."""
+
+    def __init__(self, served, count):
+        self.statuses = {}
+        self.wrong = []
+        self._url = served.url
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(count)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self):
+        with requests.Session() as session:
+            while not self._end.is_set():
+                answer = session.post(self._url, json={"items": [1, 2, 3]}, timeout=60)
+                self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
+                if answer.status_code == 200 and answer.json() != 12:
+                    self.wrong.append(answer.text)
+
+
+def mind(served):
+    """The controller's process, or None."""
+    for process in psutil.Process(served.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "regrain_watchdog.control" in process.cmdline():
+                return process
+    return None
+
+
+def why(served):
+    return requests.get(f"{served.admin_url}/why", timeout=60).json()
+
+
+def replicas(served):
+    return sum(len(group["replicas"]) for group in served.status()["groups"])
+
+
+def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, run_cli, tmp_path):
+    log = tmp_path / "decisions.jsonl"
+    served = serve("busy.py", *ADAPTS, "--decision-log", str(log))
+
+    with Callers(served, 4) as callers:
+        until(
+            lambda: served.metric("regrain_plans_total", outcome="adopted") >= 1,
+            "another plan is in force",
+            60.0,
+        )
+        until(lambda: replicas(served) > 1, "it has more replicas")
+        until(lambda: why(served)["decision"]["rate"], "it is known what arrives", 60.0)
+
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert callers.statuses[200] > 0
+    assert not callers.wrong
+    told = run_cli("status", "--why")
+    assert told.returncode == 0, told.stderr
+    assert "in force" in told.stdout
+    assert "requests/s expected" in told.stdout
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {entry["kind"] for entry in entries} == {"decision", "observed"}
+    taken = [
+        entry["decision"] for entry in entries if entry["kind"] == "decision" and entry["decision"]["plan"]
+    ]
+    assert taken[0]["reason"] in ("MEETS", "HITS")
+    assert served.metric("regrain_adapting") == 1
+
+
+def test_the_controllers_end_leaves_the_plan_and_another_one_is_started(serve, until):
+    served = serve("busy.py", *ADAPTS)
+    first = until(lambda: mind(served), "the controller is started")
+    plan = served.status()["groups"]
+
+    first.kill()
+
+    until(lambda: served.metric("regrain_controller_ends_total") == 1, "its end is counted", 60.0)
+    assert served.call(items=[1]).json() == 2
+    second = until(lambda: mind(served), "another one is started")
+    assert second.pid != first.pid
+    assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
+    assert "the controller is started again" in served.output
+
+
+def test_a_controller_that_hangs_holds_nothing_up(serve, until):
+    served = serve("busy.py", *ADAPTS)
+    process = until(lambda: mind(served), "the controller is started")
+    until(lambda: served.metric("regrain_adapting") == 1, "it answers")
+
+    process.send_signal(signal.SIGSTOP)
+
+    with Callers(served, 2) as callers:
+        until(
+            lambda: served.metric("regrain_controller_reports_dropped_total") >= 2,
+            "reports are dropped",
+            60.0,
+        )
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert not callers.wrong
+    process.send_signal(signal.SIGCONT)
+    behind = served.metric("regrain_controller_reports_dropped_total")
+    until(lambda: "decision" in why(served), "it decides again", 60.0)
+    assert mind(served).pid == process.pid
+    assert behind >= 2
+
+
+def test_an_operator_who_holds_the_plan_is_left_alone(serve, until):
+    served = serve("busy.py", *ADAPTS)
+    held = requests.post(f"{served.admin_url}/grain", json={"grain": "fine", "hold": True}, timeout=60)
+    assert held.status_code == 200, held.text
+
+    with Callers(served, 4):
+        until(
+            lambda: why(served).get("decision", {}).get("reason") == "HELD",
+            "it is told that it is held",
+            60.0,
+        )
+
+    assert served.status()["grain"] == "spread | double | add"
+    assert served.metric("regrain_plans_total") == 0
+
+
+def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):
+    app = tmp_path / "plain.py"
+    app.write_text(
+        'from regrain import App\napp = App("plain")\n@app.stage()\ndef one(x: int) -> int:\n    return x\n'
+        "@app.flow\ndef flow(x: int) -> int:\n    return one(x)\n"
+    )
+
+    refused = attempt(app, "--adapt")
+
+    assert refused.ended() == 2
+    assert "the app has no objective to adapt to" in refused.output
+
+
+def test_a_profile_of_other_code_is_refused_by_name(attempt, tmp_path):
+    profile = tmp_path / "other.json"
+    profile.write_text('{"app": "busy", "stages": {"spread": {"digest": "x", "points": []}}}')
+
+    refused = attempt("busy.py", "--adapt", "--profile", str(profile))
+
+    assert refused.ended() == 2
+    assert "lacks double, add and knows other code of spread" in refused.output

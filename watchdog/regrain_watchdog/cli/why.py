@@ -1,0 +1,80 @@
+"""Why the plan in force rules, and what it would take to change it, for `regrain status --why`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+from rich.markup import escape
+from rich.table import Table
+
+from regrain.plan import Group, Plan
+from regrain_watchdog.cli import tables
+from regrain_watchdog.control.decision import Decision, Told
+from regrain_watchdog.words import duration, share
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """GET /why; nothing in it before the first decision."""
+
+    decision: Decision | None = None
+    needs: tuple[str, ...] = ()
+
+
+def lines(why: Why) -> Iterator[str]:
+    """Yield what is to be said, line by line."""
+    told = why.decision
+    if told is None:
+        yield "the controller has decided nothing yet: it waits until something is known of every stage"
+        return
+    rules = "is to rule" if told.plan is not None else "rules"
+    plan = told.plan or told.present.plan
+    yield f"{plan.grain} {rules}: {told.sentence}"
+    if told.detail:
+        yield f"detail   {told.detail}"
+    if told.rate is not None and told.dwell is not None:
+        yield (
+            f"load     {told.rate:.3g} requests/s expected, {told.planned:.3g} planned for, "
+            f"{told.peak:.3g} at the peak; to last {duration(told.dwell)}"
+        )
+    if told.measured is not None:
+        yield f"measured {share(told.measured)} in time since the plan or the load changed"
+    yield from (f"to change {need}" for need in why.needs)
+
+
+def candidates(why: Why) -> Table | None:
+    """Return the plan in force and others as a table; None where nothing was decided."""
+    if why.decision is None:
+        return None
+    table = tables.table("", "plan", "hit rate", "p95", "$/h", "$/1000", "way there", "verdict")
+    _row(table, "in force", why.decision.present)
+    for told in why.decision.candidates:
+        _row(table, "taken" if told.plan == why.decision.plan else "", told)
+    return table
+
+
+def _row(table: Table, standing: str, told: Told) -> None:
+    way = f"{duration(told.seconds)}, ${told.charge:.2g}" if told.seconds else ""
+    table.add_row(
+        standing,
+        escape(_plan(told.plan)),
+        share(told.hit_rate),
+        duration(told.p95),
+        f"{told.cost:.3g}",
+        f"{told.per_thousand:.2g}" if told.per_thousand is not None else "-",
+        way,
+        told.verdict.lower(),
+    )
+
+
+def _plan(plan: Plan) -> str:
+    """Return a plan with its groups' configurations: replicas, share of a GPU or cores, units of a dispatch."""
+    return " | ".join(f"{group.name} {_configured(group)}" for group in plan.groups)
+
+
+def _configured(group: Group) -> str:
+    if group.fluid is not None:
+        return f"({group.replicas} sharing {group.fluid.share:g} GPU)"
+    level = f"{group.gpu.fraction:g} GPU" if group.gpu is not None else f"{group.cpu:g} cores"
+    batch = f", ≤ {group.max_size} at once" if group.max_size > 1 else ""
+    return f"({group.replicas} x {level}{batch})"
