@@ -30,6 +30,7 @@ BENCHMARKS = (
     "simulate",
     "profile",
     "planner",
+    "controller",
 )
 
 
