@@ -18,8 +18,7 @@ from regrain.wire.lease import Ask, Granted, LeaseError, Revoked, Share
 from regrain_watchdog.gpu.arbiter import Arbiter, End, Tell
 from regrain_watchdog.gpu.limits import Device, Limits
 
-SMS, MEMORY = 80, 1000
-EPOCH = 3
+SMS, MEMORY, EPOCH = 80, 1000, 3
 
 
 @dataclass(eq=False)
@@ -88,7 +87,8 @@ class World:
             wake = self.arbiter.wake(self.now)
             next_event = self.events[0][0] if self.events else until
             time = min(next_event, until if wake is None else wake, until)
-            assert self.count % 4 or self.arbiter.schedule((self.now + time) / 2) == []  # it said so
+            if not (self.count % 4 or any(one.pause or one.gap for one in self.workers.values())):
+                assert self.arbiter.schedule((self.now + time) / 2) == []  # it said so; nobody is expected
             self.now = time
             if time >= until:
                 break
@@ -232,7 +232,7 @@ def test_no_ask_waits_that_fits_but_for_a_moment_in_which_one_is_expected_back(t
         kept()
         lost, since = lost + idle * (world.now - since), world.now
         free = world.arbiter.status(world.now).free_sms
-        widths = [int(worker.width * SMS + 1e-6) for worker in world.workers.values() if worker.waiting]
+        widths = (int(each.width * SMS + 1e-6) for each in world.workers.values() if each.waiting)
         idle = max((width for width in widths if width <= free), default=0)
         assert keep or not idle
 

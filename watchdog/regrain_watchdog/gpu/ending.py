@@ -52,7 +52,7 @@ class Terminator:
     async def _end(self, pid: int, pidfd: int) -> None:
         try:
             if complaint := await self._terminate(pid):
-                logger.warning("a client was not terminated", extra={"pid": pid, "reason": complaint})
+                logger.warning("process %d was not terminated as a client: %s", pid, complaint)
         finally:
             kill(pid, pidfd)
             os.close(pidfd)

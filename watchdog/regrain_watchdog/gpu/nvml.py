@@ -67,7 +67,7 @@ class NvmlObserver:
             self._last = self._look()
         except self._failure as error:
             if not self._failing:
-                logger.warning("cannot observe a GPU", extra={"gpu": self._uuid, "reason": str(error)})
+                logger.warning("cannot observe GPU %s: %s", self._uuid, error)
             self._failing = True
         else:
             self._failing = False
@@ -105,6 +105,5 @@ def observers(
             )
         return [NvmlObserver(uuid, module=module) for uuid in uuids]
     except (NvmlError, OSError) as error:
-        reason = str(error)
-        logger.warning("nobody audits what processes hold of GPU memory", extra={"reason": reason})
+        logger.warning("nobody audits what processes hold of GPU memory: %s", error)
         return [None for _ in uuids]

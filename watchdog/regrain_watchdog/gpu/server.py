@@ -112,7 +112,7 @@ class Server:
         except BlockingIOError:
             return
         except OSError as error:  # descriptors ran out
-            logger.warning("cannot take a connection", extra={"reason": str(error)})
+            logger.warning("cannot take a connection: %s", error)
             self._loop.remove_reader(listening)
             self._accepting = self._loop.call_later(
                 PAUSE, self._loop.add_reader, listening, self._accept, listening
@@ -123,7 +123,7 @@ class Server:
                 raise LeaseError(f"{MAX_PEERS} connections are open, and no more are taken")
             peer = Peer(sock)
         except LeaseError as error:
-            logger.warning("refused a connection", extra={"reason": str(error)})
+            logger.warning("refused a connection: %s", error)
             with contextlib.suppress(OSError):
                 sock.setblocking(False)
                 sock.send(wire.encode(wire.Ended(str(error))))
@@ -146,7 +146,7 @@ class Server:
         except BlockingIOError:
             pass
         except PacketError as error:
-            logger.warning("ended a client", extra={"pid": peer.pid, "reason": str(error)})
+            logger.warning("ended the connection of process %d: %s", peer.pid, error)
             peer.send(wire.Ended(str(error)))
             self._disconnect(peer)
         self._pump()
@@ -255,7 +255,7 @@ class Server:
                     if not peer.send(frame):
                         self._undelivered(peer, frame, now)
                 case End(_, reason):
-                    logger.warning("ending a process", extra={"pid": peer.pid, "reason": reason})
+                    logger.warning("ending process %d: %s", peer.pid, reason)
                     self._end(peer.pid, peer.pidfd)
         if self._timer is not None:
             self._timer.cancel()
