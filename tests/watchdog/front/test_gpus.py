@@ -188,6 +188,22 @@ def test_what_is_kept_loaded_beside_a_group_must_fit(node):
         gpus.check(plan)
 
 
+def test_replicas_that_fit_only_in_one_way_are_seated_in_that():
+    groups = [group(name, 0.5, memory=size * GIB) for name, size in (("a", 6), ("b", 6), ("c", 16))]
+    cards = [Found(uuid="", name="v100", sms=80, memory=16 * GIB)] * 2
+    gpus = Gpus("app", cards, folder="", backend="emulated")
+
+    async def run() -> list[int]:
+        await gpus.start()
+        try:
+            gpus.check_room(Plan(tuple(groups)))
+            return [gpus.seat(number, one).device for number, one in enumerate(groups)]
+        finally:
+            gpus.stop()
+
+    assert asyncio.run(run()) == [1, 1, 0]
+
+
 @pytest.mark.parametrize(("backend", "fraction"), [("lease", 1.0), ("emulated", 0.5)])
 def test_where_processes_take_turns_on_a_whole_gpu_a_lease_is_for_all_of_it(node, seated, backend, fraction):
     gpus, plan = node(backend)

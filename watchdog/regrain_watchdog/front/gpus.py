@@ -179,17 +179,34 @@ class Gpus:
             if self._backend == EMULATED and group.gpu is not None:
                 for card in parse_gpus(PREFIX + ",".join(one.name for one in self.cards)):
                     card.check_lease(group.name, group.gpu.fraction)
-        if place.place(empty, self._shares(plan, None)) is None:
+        if place.place(empty, [share for _, share in self._shares(plan, None)]) is None:
             pairs = [(group, self._reserved(group)) for group in plan.groups]
             wanted = ", ".join(_needs(group, share) for group, share in pairs if share is not None)
             raise SpecError(
                 f"the replicas of {plan.grain} do not fit together: {wanted}; {self._have(empty)}"
             )
 
+    def has_room(self, plan: Plan, missing: Mapping[str, int]) -> bool:
+        """Whether a plan's replicas that are missing, by group, fit beside what there is."""
+        return place.place(self.rooms(), self._shares(plan, missing)) is not None
+
+    def hold(self, *plans: Plan) -> bool:
+        """Whether all replicas of some plans fit together once our others have gone."""
+        shares = [share for plan in plans for share in self._shares(plan, None)]
+        return place.place(self._without_ours(), shares) is not None
+
     def check_room(self, plan: Plan, missing: Mapping[str, int] | None = None) -> None:
-        """Refuse (RequestError, 409) replicas, all of a plan by default, that do not fit beside what there is."""
-        rooms = self.rooms()
-        if place.place(rooms, self._shares(plan, missing)) is None:
+        """Refuse (RequestError, 409) replicas, all of a plan by default, that do not fit beside what there is.
+
+        Where they fit, but not if each goes where most is free, they are seated as they fit.
+        """
+        rooms, shares = self.rooms(), self._shares(plan, missing)
+        devices = place.place(rooms, [share for _, share in shares])
+        if devices is not None and not place.spreads(rooms, [share for _, share in shares]):
+            self._preferred = {}
+            for (group, _), device in zip(shares, devices, strict=True):
+                self._preferred.setdefault(group, []).append(device)
+        if devices is None:
             held = ", ".join(
                 f"GPU {number}: {_holds(member)}"
                 for number, arbiter in enumerate(self.arbiters)
@@ -202,9 +219,14 @@ class Gpus:
 
     def rooms(self) -> list[Room]:
         """Return what each device has left beside our replicas and those of other apps."""
-        rooms = self._empty()
+        rooms = self._without_ours()
         for device, share, _ in self._seats.values():
             rooms[device] = rooms[device].less(share)
+        return rooms
+
+    def _without_ours(self) -> list[Room]:
+        """Return what each device has left beside the replicas of other apps."""
+        rooms = self._empty()
         for device, arbiter in enumerate(self.arbiters):
             for member in arbiter.status().members:
                 if not member.name.startswith(f"{self._app}/"):
@@ -284,9 +306,10 @@ class Gpus:
         share = structs.replace(share, memory=max(share.memory, sum(declared)))
         return structs.replace(share, floor=1.0, ceiling=1.0) if self._backend == MIG else share
 
-    def _shares(self, plan: Plan, missing: Mapping[str, int] | None) -> list[GpuShare]:
+    def _shares(self, plan: Plan, missing: Mapping[str, int] | None) -> list[tuple[str, GpuShare]]:
+        """Return a share for each replica, with its group's name."""
         return [
-            share
+            (group.name, share)
             for group in plan.groups
             if (share := self._reserved(group)) is not None
             for _ in range(group.replicas if missing is None else missing.get(group.name, 0))

@@ -94,3 +94,14 @@ def _first_fit(rooms: Sequence[Room], shares: Sequence[GpuShare], order: Sequenc
         left[at] = left[at].less(shares[one])
         found[one] = at
     return found
+
+
+def spreads(rooms: Sequence[Room], shares: Sequence[GpuShare]) -> bool:
+    """Whether each of these finds room if one after the other goes where `choose` says."""
+    left = list(rooms)
+    for share in shares:
+        at = choose(left, share)
+        if at is None:
+            return False
+        left[at] = left[at].less(share)
+    return True
