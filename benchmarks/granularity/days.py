@@ -35,7 +35,7 @@ FIRST = 120.0
 REPLAYED = 1000
 """Requests that predictors by replay are given at least."""
 NODES = 100
-"""Plans that a planner may have judged at a time, the same for every policy; 400 by default, which days have no time for."""
+"""Plans that a planner may have judged at a time, for every policy alike; for the usual 400 days have no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def policies(world: World, statics: Statics) -> dict[str, Policy]:
     found: dict[str, Policy] = {}
     for label, plan in statics.plans.items():
         found[f"static-{label}"] = Policy(
-            lambda mind, load, plan=plan: Made(plan), lambda leg, mind, truth: None
+            lambda _mind, _load, plan=plan: Made(plan), lambda _leg, _mind, _truth: None
         )
         found[f"scaled-{label}"] = _scaled(lambda mind, load, plan=plan: mind.scaled(load, plan))
     for grain in grains:
@@ -126,7 +126,7 @@ def run(world: World, policy: Policy, day: int) -> Row:
 
 
 def _scaled(plan: Callable[[Mind, Arrivals], Made]) -> Policy:
-    return Policy(plan, lambda leg, mind, truth: Scaler(mind, lambda load: plan(mind, load).plan))
+    return Policy(plan, lambda _leg, mind, _truth: Scaler(mind, lambda load: plan(mind, load).plan))
 
 
 def _controlled(

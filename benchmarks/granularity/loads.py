@@ -1,4 +1,4 @@
-"""What arrives: the same requests for every policy, drawn by seed; calibration draws for planning, test draws for judging.
+"""What arrives: the same requests for every policy, by seed; calibration draws to plan on, test draws to judge by.
 
 Seeds below the protocol's `seeds.calibration` are of calibration, and what is replayed of a trace there is its first
 part; test seeds replay the rest.

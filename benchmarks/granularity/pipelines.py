@@ -27,7 +27,7 @@ from regrain_watchdog.policy.service import ServiceTime
 
 Times = Mapping[str, ServiceTime]
 VGPU, WIDE = 0.15, 0.95
-"""ESG's one vGPU, about a seventh of a card; and the quantile of the width in the latency that objectives are told in."""
+"""ESG's one vGPU, about a seventh of a card; and the quantile of the width by which objectives are told."""
 LEAST_SHARE, FULL = 0.15, 4
 """The least share, and the batch, at which the node's capacity is told."""
 MEASURED_SEED = 1

@@ -1,4 +1,4 @@
-"""The protocol as a value: what is compared, on what, and what counts as winning; read from protocol.toml and checked."""
+"""The protocol as a value: what is compared, on what, and what counts as winning; from protocol.toml, checked."""
 
 from __future__ import annotations
 

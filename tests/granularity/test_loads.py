@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from benchmarks.granularity import loads
+from benchmarks.granularity import protocol as protocols
+
+PROTOCOL = protocols.read()
+PAGES = PROTOCOL.pipeline_named("pages")
+
+
+@pytest.mark.parametrize("kind", protocols.SYNTHETIC)
+def test_a_cell_has_as_many_requests_as_the_protocol_says_at_about_its_rate(kind):
+    drawn = loads.requests(PROTOCOL, PAGES, kind, 1.0, seed=1000)
+
+    assert len(drawn) == PROTOCOL.cell.requests
+    assert drawn.rate == pytest.approx(1.0, rel=0.15)
+    assert (np.diff(drawn.at) >= 0).all()
+
+
+def test_a_seed_draws_the_same_again():
+    one, same = (loads.requests(PROTOCOL, PAGES, "mmpp", 5.0, seed=7) for _ in range(2))
+
+    assert (one.at == same.at).all()
+    assert (one.widths == same.widths).all()
+
+
+def test_a_day_moves_between_settings_and_fills_its_hours():
+    drawn, stretches = loads.day(PROTOCOL, PAGES, 20.0, seed=1003)
+
+    assert drawn.span == PROTOCOL.days.hours * 3600
+    assert len({one.load for one in stretches}) > 1
+    assert len({one.slo for one in stretches}) > 1
+    for one, after in zip(stretches[:-1], stretches[1:], strict=True):
+        stretch = drawn.between(one.begin, after.begin)
+        if one.arrivals == "poisson" and stretch.span > 60:
+            assert stretch.rate == pytest.approx(PROTOCOL.load.part(one.load) * 20.0, rel=0.5)
+
+
+def test_a_trace_is_cut_in_two_and_stretched(tmp_path):
+    rows = "\n".join(f"{10 * number},{number + 1}" for number in range(1000))
+    (tmp_path / "azure_llm_2023_code.csv").write_text(f"TIMESTAMP,ContextTokens\n{rows}\n", encoding="utf-8")
+
+    calibration, test = (
+        loads.requests(PROTOCOL, PAGES, "azure-code", 4.0, seed=seed, traces=tmp_path) for seed in (1, 1000)
+    )
+
+    assert len(calibration) == 400
+    assert len(test) == 600
+    assert calibration.rate == pytest.approx(4.0)
+    assert test.rate == pytest.approx(4.0)
+    assert test.widths[-1, 0] == max(test.widths[:, 0])  # the longest context is the widest request
+    assert test.widths.min() >= calibration.widths.max()
+
+
+def test_traces_need_a_folder():
+    with pytest.raises(FileNotFoundError, match="--traces"):
+        loads.requests(PROTOCOL, PAGES, "azure-code", 4.0, seed=1)
