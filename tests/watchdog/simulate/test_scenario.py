@@ -47,8 +47,8 @@ def test_a_scenario_is_read_with_its_units(scenario, tmp_path: Path) -> None:
     made = scenario(GOOD)
 
     assert made.duration == 100.0
-    assert [card.name for card in made.node.cards] == ["v100", "v100"]
-    assert made.node.memory == 16 << 30
+    assert [card.name for card in made.nodes[""].node.cards] == ["v100", "v100"]
+    assert made.nodes[""].node.memory == 16 << 30
     assert made.prices.core == 0.05
     app = made.apps["ocr"]
     assert app.slo is not None
@@ -83,6 +83,24 @@ def test_phases_last_the_duration_together(scenario) -> None:
         SpecError, match=r"apps\.ocr\.load must be .* phases that last 100 seconds together; was 90"
     ):
         scenario(GOOD.replace('load = {kind = "poisson", rate = 20.0}', phases.replace("60}", "50}")))
+
+
+def test_several_nodes_have_names_and_apps_say_on_which_they_are(scenario) -> None:
+    head, rest = GOOD.replace("[node]", '[node.small]\ncores = 2\n[node.big]\nplans = "joint"').split(
+        "[apps.ocr]"
+    )
+    made = scenario(
+        f'{head}[apps.ocr]\nnode = "big"\nadapt = true\nperiod = "5s"\nlimits = {{fluid = true}}{rest}'
+    )
+
+    assert {name: shared.plans for name, shared in made.nodes.items()} == {"small": "each", "big": "joint"}
+    assert made.node_of("ocr").cores == 4
+    app = made.apps["ocr"]
+    assert (app.adapt, app.period, app.predictor) == (True, 5.0, "analytic")
+    assert app.limits is not None
+    assert app.limits.fluid
+    with pytest.raises(SpecError, match=r"apps\.ocr\.node must be one of 'small', 'big'; was ''"):
+        scenario(f"{head}[apps.ocr]{rest}")
 
 
 BODIES = (
@@ -124,7 +142,10 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param('"100s"', '"soon"', "duration must be seconds or a duration like", id="duration"),
         pytest.param('"100s"', "0", "duration must be more than 0 seconds", id="no time"),
         pytest.param(
-            "cores = 4", "core = 4", "node has no setting 'core'; it has gpus, cores, memory", id="node"
+            "cores = 4",
+            "core = 4",
+            "node has no setting 'core'; it has gpus, cores, memory, plans",
+            id="node",
         ),
         pytest.param("v100x2", "v9x2", "no GPU type 'v9'", id="card"),
         pytest.param('"16Gi"', '"a lot"', "node.memory must be bytes or a size", id="memory"),
@@ -169,6 +190,39 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
             "widths = [", "bodies = [{file='b'}]\nwidths = [", "bodies bring their own widths", id="both"
         ),
         pytest.param("seed = 3", "seed = ", "is no TOML", id="toml"),
+        pytest.param(
+            'grain = "coarse"', 'period = "5s"', "period is for apps that adapt: adapt = true", id="habit"
+        ),
+        pytest.param(
+            'grain = "coarse"',
+            "adapt = true\nperiod = 0",
+            "ocr.period must be more than 0 seconds, was 0",
+            id="period",
+        ),
+        pytest.param(
+            'grain = "coarse"',
+            'adapt = true\npredictor = "oracle"',
+            "must be one of analytic, simulated",
+            id="predictor",
+        ),
+        pytest.param(
+            'grain = "coarse"',
+            "adapt = true\nlimits = {share = [1]}",
+            "limits has no setting 'share'; it has shares",
+            id="limit",
+        ),
+        pytest.param(
+            'grain = "coarse"',
+            "adapt = true\nlimits = {shares = [0.5, 0.2]}",
+            "ocr.limits: shares must ascend",
+            id="limits",
+        ),
+        pytest.param(
+            'grain = "coarse"', 'node = "big"', r"apps.ocr.node must be one of ''; was 'big'", id="no node"
+        ),
+        pytest.param(
+            "cores = 4", 'plans = "all"', "node.plans must be one of each, joint; was 'all'", id="plans"
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(scenario, old: str, new: str, said: str) -> None:

@@ -117,7 +117,7 @@ def _from_app(scenario: Scenario, name: str, app: AppScenario, url: str, admin_u
         times=load.arrivals.at.tolist(),
         contents=contents(app, name, load),
         slo=app.slo or (SLOSpec(latency=own.latency, attainment=own.attainment) if own is not None else None),
-        meter=Meter(scenario.prices, next(iter(scenario.node.cards), None), profile),
+        meter=Meter(scenario.prices, next(iter(scenario.node_of(name).cards), None), profile),
     )
 
 

@@ -59,11 +59,9 @@ def finish(report: Report, other: Sequence[Report], files: Sequence[Path], fail_
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     for beside in draw.by_app(reports):
-        head, body = draw.rows(beside)
-        table = tables.table(beside[0][1].app, *head[1:])
-        for row in body:
-            table.add_row(*row)
-        tables.show(table)
+        _show(beside[0][1].app, *draw.rows(beside))
+    if len(report.apps) > 1:
+        _show("all apps", *draw.totals(reports))
     for file in files:
         file.write_bytes(WRITERS[file.suffix](reports))
         click.echo(f"wrote {file}", err=True)
@@ -75,3 +73,10 @@ def finish(report: Report, other: Sequence[Report], files: Sequence[Path], fail_
     if report.interrupted:
         return INTERRUPTED
     return FAILED if below else 0
+
+
+def _show(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    table = tables.table(title, *head[1:])
+    for row in body:
+        table.add_row(*row)
+    tables.show(table)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import chain
 
-from regrain_watchdog.load.report import SHARES, AppReport, Bin, Report, gaps
+from regrain_watchdog.load.report import SHARES, AppReport, Bin, Decisions, Report, Total, gaps, total
 from regrain_watchdog.picture.chart import Panel, Point, svg
 from regrain_watchdog.words import duration, share
 
@@ -14,6 +15,11 @@ STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#1f2937;max-width:920px
 h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:1rem 0}
 th,td{text-align:left;padding:.25rem 1.2rem .25rem 0;border-bottom:1px solid #e5e7eb;font-variant-numeric:tabular-nums}
 svg{max-width:100%;height:auto}.note{color:#92400e}"""
+
+SHOWN = 6
+"""Grains that a table names."""
+LINE = 110
+"""Letters that a title may have."""
 
 
 def picture(reports: Sequence[Report]) -> str:
@@ -28,6 +34,8 @@ def page(reports: Sequence[Report]) -> str:
         f"<title>Regrain load</title><style>{STYLE}</style></head><body><h1>{escape(_title(reports))}</h1>",
     ]
     parts += [f'<p class="note">{escape(note)}</p>' for report in reports for note in report.notes]
+    if len(reports[0].apps) > 1:
+        parts += ["<h2>All apps</h2>", _table(*totals(reports))]
     for app in by_app(reports):
         parts.append(f"<h2>{escape(app[0][1].app)}</h2>")
         parts.append(_table(*rows(app)))
@@ -39,12 +47,30 @@ def rows(app: Sequence[tuple[Report, AppReport]]) -> tuple[list[str], list[list[
     """Return head and rows of the table of one app: what each report says, and how far the second is from the first."""
     head = ["", *(report.source for report, _ in app)]
     told = [_facts(one) for _, one in app]
-    made = [[name, *(facts[name] for facts in told)] for name in told[0]]
+    made = [[name, *(facts.get(name, "-") for facts in told)] for name in dict.fromkeys(chain(*told))]
     if len(app) == 2:
         head.append("gap")
         apart = {name: _gap(name, *pair) for name, pair in gaps(app[0][1], app[1][1]).items()}
         made = [[*row, apart.get(row[0], "")] for row in made]
     return head, made
+
+
+def totals(reports: Sequence[Report]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of all apps together."""
+    sums = [total(report) for report in reports]
+    head = ["", *(report.source for report in reports), *(["gap"] if len(reports) == 2 else [])]
+    rows: list[tuple[str, Callable[[Total], float | None], Callable[[float | None], str]]] = [
+        ("hit rate", lambda one: one.hit_rate, share),
+        ("requests", lambda one: one.offered, _count),
+        ("cost", lambda one: one.cost, _dollars),
+        ("cost of 1,000", lambda one: one.per_thousand, _dollars),
+        ("changes of plan", lambda one: one.changes, _count),
+    ]
+    body = []
+    for name, value, text in rows:
+        values = [value(one) for one in sums]
+        body.append([name, *map(text, values), *([_gap(name, *values)] if len(values) == 2 else [])])
+    return head, body
 
 
 def panels(app: Sequence[tuple[Report, AppReport]]) -> list[Panel]:
@@ -71,6 +97,8 @@ def panels(app: Sequence[tuple[Report, AppReport]]) -> list[Panel]:
     ]
     if any(one.cost is not None for _, one in app):
         made.append(over_time(f"{title}: dollars an hour reserved", ("cost", lambda bin_: bin_.cost)))
+    if any(len(one.grains) > 1 for _, one in app):
+        made.append(_grains(f"{title}: grain", names, [one for _, one in app]))
     spread = {
         f"answers{suffix}": [
             (1000 * value, part) for value, part in zip(one.distribution, SHARES, strict=False)
@@ -79,6 +107,24 @@ def panels(app: Sequence[tuple[Report, AppReport]]) -> list[Panel]:
     }
     made.append(Panel(title=f"{title}: share of answers within", lines=spread, unit="ms", least_top=1.0))
     return made
+
+
+def _grains(title: str, names: Sequence[str], apps: Sequence[AppReport]) -> Panel:
+    """Return the grain over time: each that was in force has a number, which the title tells as far as it can."""
+    numbers = {
+        grain: place for place, grain in enumerate(dict.fromkeys(g for a in apps for _, g in a.grains), 1)
+    }
+    lines: dict[str, list[Point]] = {}
+    for suffix, app in zip(names, apps, strict=True):
+        end = max(app.course[-1].begin if app.course else 0.0, app.grains[-1][0] if app.grains else 0.0)
+        ends = [*(at for at, _ in app.grains[1:]), end]
+        lines[f"grain{suffix}"] = [
+            (at, float(numbers[grain]))
+            for (begin, grain), until in zip(app.grains, ends, strict=False)
+            for at in (begin, until)
+        ]
+    told = f"{title}: " + ", ".join(f"{number} = {grain}" for grain, number in numbers.items())
+    return Panel(title=told if len(told) <= LINE else f"{told[: LINE - 1]}…", lines=lines, unit="s")
 
 
 def _names(app: Sequence[tuple[Report, AppReport]]) -> list[str]:
@@ -115,10 +161,36 @@ def _facts(app: AppReport) -> dict[str, str]:
         "not hit": ", ".join(f"{count} {name}" for name, count in missed.items()) or "none",
         **{name: duration(app.latency.get(name)) for name in ("p50", "p95", "p99", "max")},
         "throughput": f"{app.throughput:.1f}/s",
-        "cost of 1,000": "unknown" if cost is None else f"${cost:.4f}",
+        "cost of 1,000": _dollars(cost),
         "generator late": duration(app.lateness.p99) + " (p99)" if app.lateness is not None else "-",
-        "grain": " → ".join(grain for _, grain in app.grains) or "unknown",
+        "grain": _grain(app.grains),
+        **({"decisions": _decided(app.decisions)} if app.decisions is not None else {}),
     }
+
+
+def _grain(grains: Sequence[tuple[float, str]]) -> str:
+    """Say which grains were in force, since when; of many the first and the last ones."""
+    if len(grains) < 2:
+        return grains[0][1] if grains else "unknown"
+    told = [f"{grain} from {at:.0f} s" for at, grain in grains]
+    if len(told) > SHOWN:
+        told = [*told[: SHOWN // 2], f"{len(told) - SHOWN + 1} more", *told[-(SHOWN // 2) + 1 :]]
+    return "; ".join(told)
+
+
+def _decided(decisions: Decisions) -> str:
+    """Say how many decisions there were, and for which reasons."""
+    reasons = sorted(decisions.reasons.items(), key=lambda one: (-one[1], one[0]))
+    told = ", ".join(f"{count} {reason.lower()}" for reason, count in reasons)
+    return f"{decisions.made}, {decisions.changes} for another plan ({told})"
+
+
+def _count(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f}"
+
+
+def _dollars(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:.4f}"
 
 
 def _gap(name: str, one: float | None, other: float | None) -> str:

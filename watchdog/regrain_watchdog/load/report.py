@@ -70,6 +70,14 @@ class Lateness(Struct, frozen=True, kw_only=True):
     most: float
 
 
+class Decisions(Struct, frozen=True, kw_only=True):
+    """What a controller decided: how often, how often for another plan, and how often for which reason."""
+
+    made: int
+    changes: int
+    reasons: dict[str, int]
+
+
 class AppReport(Struct, frozen=True, kw_only=True):
     """What came of one app's load.
 
@@ -84,6 +92,7 @@ class AppReport(Struct, frozen=True, kw_only=True):
         lateness: of the generator; None for what was simulated.
         errors: what requests without an answer ended in, by how often.
         grains: (second, grain) of each grain that was seen in force.
+        decisions: None where the plan was not adapted.
         course: over time.
     """
 
@@ -101,6 +110,7 @@ class AppReport(Struct, frozen=True, kw_only=True):
     lateness: Lateness | None = None
     errors: dict[str, int] = {}
     grains: tuple[tuple[float, str], ...] = ()
+    decisions: Decisions | None = None
     course: tuple[Bin, ...] = ()
 
 
@@ -192,6 +202,7 @@ def summarise(
     attainment: float | None,
     spending: Spending | None = None,
     grains: Sequence[tuple[float, str]] = (),
+    decisions: Decisions | None = None,
     sent: Sequence[Sent] = (),
 ) -> AppReport:
     """Return what came of an app's load.
@@ -204,6 +215,7 @@ def summarise(
         attainment: that is asked for.
         spending: what it reserved, where that is known.
         grains: that were in force.
+        decisions: of a controller.
         sent: the requests as a generator sent them, which tells how late it was and what errors there were.
     """
     counts = np.bincount(found.outcome, minlength=len(OUTCOMES))
@@ -224,6 +236,7 @@ def summarise(
         lateness=_lateness(sent),
         errors=dict(Counter(one.error for one in sent if one.error)),
         grains=tuple(grains),
+        decisions=decisions,
         course=_course(found, duration, spending),
     )
 
@@ -298,6 +311,35 @@ def loads(data: bytes) -> Report:
     if report.version != VERSION:
         raise ReportError(f"the report has version {report.version}; this Regrain reads version {VERSION}")
     return report
+
+
+class Total(Struct, frozen=True, kw_only=True):
+    """All apps of a report taken together; None where something is not known of one of them.
+
+    Attributes:
+        offered: requests. hit_rate: of them. cost: dollars. per_thousand: of them.
+        changes: of plans.
+    """
+
+    offered: int
+    hit_rate: float | None
+    cost: float | None
+    per_thousand: float | None
+    changes: int
+
+
+def total(report: Report) -> Total:
+    """Add the apps of a report up."""
+    offered = sum(app.offered for app in report.apps)
+    costs = [app.cost.total for app in report.apps if app.cost is not None]
+    cost = sum(costs) if len(costs) == len(report.apps) else None
+    return Total(
+        offered=offered,
+        hit_rate=sum(app.outcomes["hit"] for app in report.apps) / offered if offered else None,
+        cost=cost,
+        per_thousand=1000 * cost / offered if cost is not None and offered else None,
+        changes=sum(app.decisions.changes for app in report.apps if app.decisions is not None),
+    )
 
 
 def gaps(one: AppReport, other: AppReport) -> Mapping[str, tuple[float | None, float | None]]:

@@ -1,4 +1,4 @@
-"""One file that says which apps serve which load on which node: the simulator and the load generator read the same.
+"""One file that says which apps serve which load on which nodes: the simulator and the load generator read the same.
 
 So what is simulated can be run live, with the same arrivals, sizes and bodies, and the two be held side by side. Every
 setting is told in docs/load.md.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tomllib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from regrain.manifest import SLOSpec
 from regrain.units import parse_bytes, parse_seconds
 from regrain_watchdog.policy.cost import Node, Prices
 from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.resident import PLAN
+from regrain_watchdog.policy.search.problem import Limits
 from regrain_watchdog.simulate.arrivals import (
     MMPP,
     Diurnal,
@@ -39,7 +42,11 @@ from regrain_watchdog.simulate.trace import Trace
 PROCESSES: tuple[type[Process], ...] = (Poisson, MMPP, OnOff, Diurnal, Replay)
 DISTRIBUTIONS: tuple[type[Distribution], ...] = (Fixed, Lognormal, Geometric, Uniform, Column)
 FILES = ("file", "manifest", "profile", "plan")
-DURATIONS = ("duration", "seconds", "latency")
+DURATIONS = ("duration", "seconds", "latency", "period")
+PREDICTORS = ("analytic", "simulated", "learned")
+WAYS = ("each", "joint")
+HABITS = ("predictor", "period", "limits")
+"""Settings that are for apps whose plan is adapted."""
 
 T = TypeVar("T", bound=Struct)
 
@@ -67,6 +74,10 @@ class AppScenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         profile: a file that `regrain profile` wrote.
         slo: instead of the app's own.
         plan: a file with the plan as JSON. grain, replicas, shares: as `regrain run` takes them, where there is none.
+        node: that it is on, by name, where there are several.
+        resident: which stages its replicas keep loaded, as `regrain run` takes it.
+        adapt: whether the plan is changed by a controller, which begins with the one given. predictor, period: of that.
+        limits: on the plans that it may choose; None for those that a live one has.
         url: where it is served, for the load generator.
         load: a process for the whole duration, or phases one after the other.
         sizes: of requests, in bytes. widths: of each list that the app's flow maps over.
@@ -83,6 +94,12 @@ class AppScenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     grain: str = ""
     replicas: str = ""
     shares: str = ""
+    node: str = ""
+    resident: str = PLAN
+    adapt: bool = False
+    predictor: str = PREDICTORS[0]
+    period: float = 15.0
+    limits: Limits | None = None
     url: str = ""
     load: tuple[Phase, ...]
     sizes: Distribution | None = None
@@ -92,21 +109,37 @@ class AppScenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     content_type: str = "application/json"
 
 
+class Shared(Struct, frozen=True, kw_only=True):
+    """A node.
+
+    Attributes:
+        node: what its apps share.
+        plans: whether each of those that adapt plans for itself ("each"), or one controller for all ("joint").
+    """
+
+    node: Node
+    plans: str = WAYS[0]
+
+
 class Scenario(Struct, frozen=True, kw_only=True):
-    """Apps on one node, and their loads.
+    """Apps on nodes, and their loads.
 
     Attributes:
         seed: equal seeds give equal loads.
         duration: seconds.
-        node: what the apps share. prices: of that.
-        apps: by name.
+        nodes: by name; the only one may have none. prices: of what they have.
+        apps: by name; each is on one of the nodes.
     """
 
     seed: int
     duration: float
-    node: Node
+    nodes: dict[str, Shared]
     prices: Prices
     apps: dict[str, AppScenario]
+
+    def node_of(self, app: str) -> Node:
+        """Return the node that an app is on."""
+        return self.nodes[self.apps[app].node].node
 
 
 class Offered(Struct, frozen=True, eq=False):
@@ -186,32 +219,44 @@ def _scenario(raw: dict[str, object]) -> Scenario:
     seed = raw.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
         raise SpecError(f"seed must be a whole number, 0 or more; was {seed!r}")
+    nodes = _nodes(raw.get("node", {}))
     return Scenario(
         seed=seed,
         duration=float(duration),
-        node=_node(raw.get("node", {})),
+        nodes=nodes,
         prices=_made((Prices,), raw.get("prices", {}), "prices"),
-        apps={name: _app(app, f"apps.{name}", float(duration)) for name, app in apps.items()},
+        apps={name: _app(app, f"apps.{name}", float(duration), nodes) for name, app in apps.items()},
     )
 
 
-def _node(raw: object) -> Node:
+def _nodes(raw: object) -> dict[str, Shared]:
+    """Return nodes by name, of a table for each; or the only one, which needs no name."""
     table = _table(raw, "node")
-    _check_keys(table, ("gpus", "cores", "memory"), "node")
-    gpus, memory = table.pop("gpus", ""), table.pop("memory", None)
+    if table and all(isinstance(value, dict) for value in table.values()):
+        return {name: _shared(value, f"node.{name}") for name, value in table.items()}
+    return {"": _shared(table, "node")}
+
+
+def _shared(raw: object, where: str) -> Shared:
+    table = _table(raw, where)
+    _check_keys(table, ("gpus", "cores", "memory", "plans"), where)
+    gpus, memory, plans = table.pop("gpus", ""), table.pop("memory", None), table.pop("plans", WAYS[0])
     if not isinstance(gpus, str) or not isinstance(memory, str | int | None):
-        raise SpecError(f'node: gpus must be like "emulated:v100x2", memory like "16Gi"; was {raw!r}')
-    node = _made((Node,), table, "node")
+        raise SpecError(f'{where}: gpus must be like "emulated:v100x2", memory like "16Gi"; was {raw!r}')
+    if plans not in WAYS:
+        raise SpecError(f"{where}.plans must be one of {', '.join(WAYS)}; was {plans!r}")
+    node = _made((Node,), table, where)
     cards = parse_gpus(gpus) if gpus else ()
-    return msgspec.structs.replace(
-        node, cards=cards, memory=node.memory if memory is None else parse_bytes(memory, "node.memory")
-    )
+    bytes_ = node.memory if memory is None else parse_bytes(memory, f"{where}.memory")
+    return Shared(node=msgspec.structs.replace(node, cards=cards, memory=bytes_), plans=str(plans))
 
 
-def _app(raw: object, where: str, duration: float) -> AppScenario:
+def _app(raw: object, where: str, duration: float, nodes: Mapping[str, Shared]) -> AppScenario:
     table = _table(raw, where)
     _check_keys(table, AppScenario.__struct_fields__, where)
     made: dict[str, object] = {"load": _phases(table.pop("load", None), f"{where}.load", duration)}
+    if "limits" in table:
+        made["limits"] = _limits(table["limits"], f"{where}.limits")
     if "sizes" in table:
         made["sizes"] = _made(DISTRIBUTIONS, table.pop("sizes"), f"{where}.sizes")
     for key, kinds in (("widths", DISTRIBUTIONS), ("bodies", (Body,))):
@@ -219,9 +264,31 @@ def _app(raw: object, where: str, duration: float) -> AppScenario:
             _made(kinds, entry, f"{where}.{key}[{place}]")
             for place, entry in enumerate(_list(table.pop(key, []), f"{where}.{key}"))
         )
+    node = table.setdefault("node", next(iter(nodes)) if len(nodes) == 1 else "")
+    if node not in nodes:
+        raise SpecError(f"{where}.node must be one of {', '.join(map(repr, nodes))}; was {node!r}")
     app = msgspec.structs.replace(_made((AppScenario,), {**table, "load": []}, where), **made)
     _check_app(app, where)
+    _check_habits(app, [name for name in HABITS if name in table], where)
     return app
+
+
+def _check_habits(app: AppScenario, given: Sequence[str], where: str) -> None:
+    if given and not app.adapt:
+        raise SpecError(f"{where}: {given[0]} is for apps that adapt: adapt = true")
+    if app.predictor not in PREDICTORS:
+        raise SpecError(f"{where}.predictor must be one of {', '.join(PREDICTORS)}; was {app.predictor!r}")
+    if not app.period > 0:
+        raise SpecError(f"{where}.period must be more than 0 seconds, was {app.period:g}")
+
+
+def _limits(raw: object, where: str) -> Limits:
+    table = _table(raw, where)
+    _check_keys(table, tuple(field.name for field in fields(Limits)), where)
+    try:
+        return msgspec.convert(table, Limits)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{where}: {str(error).replace('$.', '')}") from error
 
 
 def _check_app(app: AppScenario, where: str) -> None:

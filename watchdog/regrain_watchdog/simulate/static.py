@@ -1,7 +1,8 @@
-"""An app of a scenario under one plan that stays in force: all that a run of it needs, checked against the node."""
+"""An app of a scenario with its plan and its load: all that a run of it needs, checked against the node."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from regrain.errors import SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
-from regrain_watchdog.policy import cost
+from regrain_watchdog.policy import cost, resident
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Application, Model, lists, make_model
-from regrain_watchdog.policy.service import ServiceTime
+from regrain_watchdog.policy.search.problem import Limits, Problem
 from regrain_watchdog.simulate.scenario import AppScenario, Scenario, offered
 
 
@@ -25,17 +26,22 @@ class Static:
 
     Attributes:
         name: in the scenario.
-        application: what it is, costs and is asked for.
-        plan: in force all the time. model: the same as numbers. rate: dollars a second that it costs.
+        problem: what it is, is asked for, and may reserve of its node at which prices.
+        plan: in force at first. model: the same as numbers. rate: dollars a second that it costs.
         arrivals: its requests.
     """
 
     name: str
-    application: Application
+    problem: Problem
     plan: Plan
     model: Model
     rate: float
     arrivals: Arrivals
+
+    @property
+    def application(self) -> Application:
+        """What it is, costs and is asked for."""
+        return self.problem.app
 
 
 def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
@@ -49,12 +55,12 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
     app = scenario.apps[name]
     application = _application(app, f"apps.{name}", manifest)
     plan = _plan(app, f"apps.{name}", manifest)
-    card = next(iter(scenario.node.cards), None)
-    if card is None and any(group.gpu is not None for group in plan.groups):
+    problem = Problem.of(application, scenario.node_of(name), scenario.prices, limits(app, application))
+    if problem.card is None and any(group.gpu is not None for group in plan.groups):
         raise SpecError(
             f'apps.{name} needs a GPU, and the node has none; name them: gpus = "emulated:v100x1"'
         )
-    times = {stage: ServiceTime.of(stage, profile) for stage, profile in application.profile.stages.items()}
+    resident.check(app.resident, manifest.graph.stages)
     arrivals = offered(scenario, name).arrivals
     if arrivals.widths.shape[1] != len(lists(manifest.graph)):
         raise SpecError(
@@ -63,31 +69,42 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
         )
     return Static(
         name=name,
-        application=application,
+        problem=problem,
         plan=plan,
-        model=make_model(application, plan, times),
-        rate=cost.rate(plan, application.profile, scenario.prices, card),
+        model=make_model(application, plan, problem.times),
+        rate=problem.cost(plan),
         arrivals=arrivals,
     )
 
 
-def overcommitted(scenario: Scenario, apps: list[Static]) -> list[str]:
-    """Say where plans together reserve more than the node has."""
+def limits(app: AppScenario, application: Application) -> Limits:
+    """Return the limits on an app's plans: its own, or those of a live controller: shares and cores as measured."""
+    if app.limits is not None:
+        return app.limits
+    stages = application.profile.stages.values()
+    shares = {point.share for stage in stages if stage.on_gpu for point in stage.points}
+    cores = tuple(sorted({stage.cpu for stage in application.manifest.stages}))
+    return Limits(shares=tuple(sorted(share for share in shares if 0 < share <= 1)) or (1.0,), cores=cores)
+
+
+def overcommitted(scenario: Scenario, apps: Sequence[Static]) -> list[str]:
+    """Say where the plans that apps begin with reserve more than their node has."""
     told = []
-    card = next(iter(scenario.node.cards), None)
-    gpus = sum(
-        cost.reserved(group, app.application.profile, card)
-        for app in apps
-        for group in app.plan.groups
-        if card is not None
-    )
-    cores = sum(group.replicas * group.cpu for app in apps for group in app.plan.groups)
-    for what, wanted, there in (
-        ("GPUs", gpus, len(scenario.node.cards)),
-        ("cores", cores, scenario.node.cores),
-    ):
-        if wanted > there + 1e-9:
-            told.append(f"the plans reserve {wanted:g} {what}, and the node has {there:g}")
+    for name, shared in scenario.nodes.items():
+        here = [app for app in apps if scenario.apps[app.name].node == name]
+        groups = [(group, app.problem) for app in here for group in app.plan.groups]
+        card = next(iter(shared.node.cards), None)
+        gpus = sum(
+            cost.reserved(group, problem.app.profile, card) for group, problem in groups if card is not None
+        )
+        cores = sum(group.replicas * group.cpu for group, _ in groups)
+        for what, wanted, there in (
+            ("GPUs", gpus, len(shared.node.cards)),
+            ("cores", cores, shared.node.cores),
+        ):
+            if wanted > there + 1e-9:
+                which = f"node {name}" if name else "the node"
+                told.append(f"the plans reserve {wanted:g} {what}, and {which} has {there:g}")
     return told
 
 

@@ -61,11 +61,12 @@ def plan_each(
     """
     chosen: list[Candidate] = []
     taken: list[tuple[Plan, Profile]] = []
+    others = tuple(problems[0].beside)
     for problem, load in zip(problems, loads, strict=True):
-        choice = Planner(replace(problem, beside=tuple(taken))).plan(load, predictor, seed=seed)
+        choice = Planner(replace(problem, beside=(*taken, *others))).plan(load, predictor, seed=seed)
         chosen.append(Candidate(plan=choice.plan, prediction=choice.prediction, cost=choice.cost))
         taken.append((choice.plan, problem.app.profile))
-    placement = pack_together(taken, problems[0].node)
+    placement = _placed(problems, [plan for plan, _ in taken])
     if placement is None:
         raise AssertionError("each plan fitted beside those before it, and they do not all fit")
     return _joint(problems, chosen, placement)
@@ -84,7 +85,7 @@ def plan_together(
     They are never worse than what `plan_each` finds.
 
     Args:
-        problems: of each app, all of the same node.
+        problems: of each app, all of the same node and beside the same others.
         loads: of each.
         predictor: that judges.
         presents: plans in force, which are looked at among others.
@@ -195,14 +196,19 @@ def _first_that_fits(
     problems: Sequence[Problem], fronts: Sequence[Sequence[Candidate]], weights: Sequence[Sequence[float]]
 ) -> tuple[tuple[Candidate, ...], Placement] | None:
     """Return the combination of the least weight that fits; None where none of the first many does."""
-    profiles = [problem.app.profile for problem in problems]
     for picks in _ascending(weights):
         chosen = tuple(front[pick] for front, pick in zip(fronts, picks, strict=True))
-        plans = [(one.plan, profile) for one, profile in zip(chosen, profiles, strict=True)]
-        placement = pack_together(plans, problems[0].node)
+        placement = _placed(problems, [one.plan for one in chosen])
         if placement is not None:
             return chosen, placement
     return None
+
+
+def _placed(problems: Sequence[Problem], plans: Sequence[Plan]) -> Placement | None:
+    """Return the GPUs of the apps' groups, beside what is on the node already; None where they do not fit."""
+    taken = [(plan, problem.app.profile) for plan, problem in zip(plans, problems, strict=True)]
+    found = pack_together([*taken, *problems[0].beside], problems[0].node)
+    return found[: sum(len(plan.groups) for plan in plans)] if found is not None else None
 
 
 def _ascending(weights: Sequence[Sequence[float]]) -> Iterator[tuple[int, ...]]:
