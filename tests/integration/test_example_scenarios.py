@@ -29,5 +29,3 @@ def test_an_example_takes_leases_for_its_networks(serve, example, needs, declare
     (card,) = served.status()["gpus"]
     assert card["card"] == "v100"
     assert {one["name"]: one["declared"] for one in card["usage"] if one["grants"]} == declared
-        2 if example == "vision" else 1
-    )

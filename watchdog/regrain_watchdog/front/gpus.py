@@ -188,11 +188,11 @@ class Gpus:
 
     def has_room(self, plan: Plan, missing: Mapping[str, int]) -> bool:
         """Whether a plan's replicas that are missing, by group, fit beside what there is."""
-        return place.place(self.rooms(), self._shares(plan, missing)) is not None
+        return place.place(self.rooms(), [share for _, share in self._shares(plan, missing)]) is not None
 
     def hold(self, *plans: Plan) -> bool:
         """Whether all replicas of some plans fit together once our others have gone."""
-        shares = [share for plan in plans for share in self._shares(plan, None)]
+        shares = [share for plan in plans for _, share in self._shares(plan, None)]
         return place.place(self._without_ours(), shares) is not None
 
     def check_room(self, plan: Plan, missing: Mapping[str, int] | None = None) -> None:
