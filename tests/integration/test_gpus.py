@@ -250,7 +250,8 @@ def test_a_replica_that_keeps_stages_on_a_gpu_has_one_before_it_serves_them(card
     changed = requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60)
     assert changed.status_code == 200, changed.text
     assert served.call(text="a").text == "a1-2"
-    assert books(served)["cards/one+between+two"]["grants"] >= 2  # both of its stages took a lease, for its group
+    grants = books(served)["cards/one+between+two"]["grants"]
+    assert grants >= 2  # both of its stages took a lease, for its group
 
 
 def test_more_replicas_than_the_cards_hold_are_refused_and_the_old_plan_stays(cards):
@@ -287,3 +288,21 @@ def test_a_machine_without_a_gpu_says_so_where_its_own_is_wanted(refused):
         pytest.skip("this machine has a GPU")
 
     assert "gpus was 'green', which does not work here: " in refused("--gpus", "green")
+
+
+def test_plans_that_do_not_fit_on_a_gpu_together_change_over_smaller_ones(cards, until):
+    served = cards("--grain", "fine", "--replicas", "one=2,two=4", gpus="emulated:v100")
+
+    changed = requests.post(
+        f"{served.admin_url}/grain", json={"grain": "coarse", "replicas": "4"}, timeout=60
+    )
+
+    assert changed.status_code == 200, changed.text
+    until(lambda: served.status()["transitions"][0]["state"] == "done", "the old plans have ended")
+    told = [(one["from"].split(" (")[0], one["to"].split(" (")[0]) for one in served.status()["transitions"]]
+    assert told == [
+        ("one+between+two", "one+between+two"),
+        ("one | between | two", "one+between+two"),
+        ("one | between | two", "one | between | two"),
+    ]
+    assert served.call(text="a").text == "a1-2"

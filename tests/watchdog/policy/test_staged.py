@@ -26,7 +26,14 @@ plans = st.one_of(
 
 def way(old, new, free, missing=None):
     wanted = needs(new) if missing is None else missing
-    return path(old, new, missing=wanted, old_needs=needs, new_needs=needs, free=free)
+    room = free + needs(old)
+    return path(
+        old,
+        new,
+        fits=wanted <= free,
+        beside=lambda one, other: needs(one) + needs(other) <= room,
+        alone=lambda one: needs(one) <= room,
+    )
 
 
 @given(plans, plans, st.integers(0, 80))

@@ -227,18 +227,25 @@ class Changes:
             for group in plan.groups
         )
         free = await asyncio.to_thread(free_memory) if needed else 0
+        room, gpus = free + memory_of(old.route.plan, old.manifest, keeps), self._gpus
+
+        def together(before: Plan | None, after: Plan) -> bool:
+            plans = (after,) if before is None else (before, after)
+            held = memory_of(before, old.manifest, keeps) if before is not None else 0
+            fits = held + memory_of(after, release.manifest, keeps) <= room
+            return fits and (gpus is None or gpus.hold(*plans))
+
         legs = path(
             old.route.plan,
             plan,
-            missing=needed,
-            old_needs=lambda one: memory_of(one, old.manifest, keeps),
-            new_needs=lambda one: memory_of(one, release.manifest, keeps),
-            free=free,
+            fits=needed <= free and (gpus is None or gpus.has_room(plan, missing)),
+            beside=together,
+            alone=lambda one: together(None, one),
         )
+        if gpus is not None and len(legs) <= 1:
+            gpus.check_room(plan, missing)
         if not legs:
             raise no_room(needed, free)
-        if self._gpus is not None:
-            self._gpus.check_room(plan, missing)
         return legs
 
     def _crew(self, release: Release) -> Crew:

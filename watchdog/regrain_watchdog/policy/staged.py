@@ -1,4 +1,7 @@
-"""How to get from one plan to the next where both at once do not fit into memory: over smaller ones."""
+"""How to get from one plan to the next where both at once do not fit on the node: over smaller ones.
+
+What fits is up to the caller, who knows of main memory and of GPUs.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ from msgspec import structs
 
 from regrain.plan import Plan
 
-Needs = Callable[[Plan], int]
-"""Bytes that a plan's replicas need."""
-
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -21,25 +21,30 @@ class Leg:
     is_new: bool
 
 
-def path(old: Plan, new: Plan, *, missing: int, old_needs: Needs, new_needs: Needs, free: int) -> list[Leg]:
+def path(
+    old: Plan,
+    new: Plan,
+    *,
+    fits: bool,
+    beside: Callable[[Plan, Plan], bool],
+    alone: Callable[[Plan], bool],
+) -> list[Leg]:
     """Return what to put in force one after the other, at last the new plan; nothing where no way fits.
 
-    Directly where what is missing fits beside the old plan. Else the old one gives up all but one replica of each
-    group, the new one comes with one of each, and gets the rest once the old one has gone.
+    Directly where that fits. Else the old one gives up all but one replica of each group, the new one comes with one of
+    each, and gets the rest once the old one has gone.
 
     Args:
         old: the plan in force.
         new: the plan wanted.
-        missing: bytes of the replicas that no living one can stand for.
-        old_needs: by the stages of the version in force.
-        new_needs: by the stages of the version wanted.
-        free: bytes that are free while the old plan serves.
+        fits: whether the replicas that no living one can stand for fit beside what serves now.
+        beside: whether all replicas of a plan in force and of one that is wanted fit on the node together.
+        alone: whether all replicas of one that is wanted fit on it once the old plan has gone.
     """
-    if missing <= free:
+    if fits:
         return [Leg(new, is_new=True)]
     small_old, small_new = _least(old), _least(new)
-    room = free + old_needs(old)
-    if old_needs(small_old) + new_needs(small_new) > room or new_needs(new) > room:
+    if not beside(small_old, small_new) or not alone(new):
         return []
     legs = [] if small_old == old else [Leg(small_old, is_new=False)]
     legs.append(Leg(small_new, is_new=True))
