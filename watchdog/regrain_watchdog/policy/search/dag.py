@@ -128,6 +128,8 @@ class Search:
                     continue
                 tried.add(masks)
                 groups = tuple(self._number[mask] for mask in masks)
+                if not all(len(self._table.cost[group]) for group in groups):
+                    continue  # one of them is never in time
                 kept = dict(zip(best.groups, best.configs, strict=True))
                 other = self._fitted(
                     groups, [kept.get(group, int(config[group])) for group in groups], deadline
