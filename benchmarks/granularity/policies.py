@@ -86,6 +86,13 @@ class Mind:
                 present = choice.plan
         except NoPlanError as error:
             return Made(None, why=str(error))
+        except (
+            ArithmeticError,
+            AssertionError,
+            LookupError,
+            ValueError,
+        ) as error:  # a cell is not lost with a policy
+            return Made(None, why=f"the planner failed: {type(error).__name__}: {error}")
         if choice is None:
             return Made(None, why="the planner was not asked")
         return Made(choice.plan, choice.prediction.hit_rate, considered=tuple(considered))
