@@ -272,6 +272,7 @@ class Gpus:
         self._seats.pop(replica, None)
 
     def _entitle(self, device: int, group: Group, gpu: GpuShare) -> frames.Entitle:
+        lanes = {lane.stage: lane.fraction for lane in group.fluid.lanes} if group.fluid else {}
         return frames.Entitle(
             path=str(self.arbiters[device].path),
             name=f"{self._app}/{group.name}",
@@ -288,9 +289,7 @@ class Gpus:
             card=self.cards[device].name,
             scenario=self._scenario,
             uuid=self.cards[device].uuid,
-            fractions={lane.stage: lane.fraction for lane in group.fluid.lanes}
-            if group.fluid and self._backend not in WHOLE
-            else {},
+            fractions={} if self._backend in WHOLE else lanes,
         )
 
     def _empty(self) -> list[Room]:
