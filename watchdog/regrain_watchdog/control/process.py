@@ -101,7 +101,7 @@ class Adviser:
             self._controller = Controller(
                 self._problem,
                 self._predictor,
-                begin=seen.now,
+                begin=float(seen.at[0]) if len(seen.at) else seen.now,
                 habits=Habits(period=self._brief.period),
                 refined=self._refined,
             )

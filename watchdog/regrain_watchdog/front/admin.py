@@ -166,7 +166,7 @@ class Admin:
             raise RequestError(
                 HTTPStatus.NOT_FOUND, "nobody but operators changes the plan; `regrain run --adapt` would"
             )
-        return self._adaptation.why
+        return self._adaptation.why()
 
     def _told(self, miss: Miss) -> Told:
         return Told(

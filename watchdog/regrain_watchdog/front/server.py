@@ -310,6 +310,7 @@ class Server:
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
             **({"gpus": self._gpus.status()} if self._gpus is not None else {}),
+            **({"adapting": self._adaptation.status()} if self._adaptation is not None else {}),
         }
 
 

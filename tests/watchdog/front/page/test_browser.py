@@ -127,6 +127,14 @@ def run(tmp_path):
 
 
 @pytest.fixture
+def adapting(tmp_path):
+    tmp_path.chmod(0o700)
+    made = Run(tmp_path, APP, "--adapt", "--adapt-period", "1s")
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def cards(tmp_path):
     tmp_path.chmod(0o700)
     (tmp_path / "scenario.toml").write_text(SCENARIO)
@@ -246,3 +254,26 @@ def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(bro
 
     browser.until(lambda: "trying again" in browser.text("#trouble"), "the page says so")
     assert browser.text("#state") == "draining"
+
+
+def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, adapting):
+    browser.open(adapting.admin)
+
+    def asked_about(text, selector):
+        assert adapting.call("a", "b") == 200
+        return text in browser.text(selector)
+
+    browser.until(lambda: asked_about("rules:", "#adapt .reason"), "the reason is told")
+    browser.until(lambda: asked_about("/s", '[data-tile="Rate expected"] .value'), "the rate is told")
+    assert "check+shout+join" in browser.text("#adapt")
+    assert browser.run("return document.querySelectorAll('#adapt .strip rect').length") > 0
+    assert "check+shout+join" in browser.text("#adapt table")
+    assert not browser.complaints()
+
+
+def test_the_page_of_an_app_that_does_not_adapt_says_nothing_of_it(browser, run):
+    browser.open(run.admin)
+
+    browser.until(lambda: browser.text("#app") == "greeter", "the page shows the app")
+
+    assert browser.run("return document.getElementById('adapt-card').hidden")

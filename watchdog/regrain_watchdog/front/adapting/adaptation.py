@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from regrain import manifest as manifests
 from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Plan
+from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.adapting.mind import Mind
 from regrain_watchdog.front.adapting.tally import Counts, Tally
 from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
@@ -80,17 +79,24 @@ class Adaptation:
         self._adopting: asyncio.Future[None] | None = None
         self._said: deque[str] = deque(maxlen=1)
         self._mind = Mind(brief=self._brief, report=self._report, heard=self._hear)
-        self.why = b"{}"
+        self._course = Course()
 
     @property
     def counts(self) -> Counts:
         """What the metrics tell."""
         return self._mind.counts
 
-    @property
-    def pid(self) -> int:
-        """The controller's process; 0 where there is none at the moment."""
-        return self._mind.pid
+    def why(self) -> bytes:
+        """Return why the plan in force rules, as JSON; an empty object before the first decision."""
+        return self._course.why()
+
+    def status(self) -> dict[str, object]:
+        """Return what the status tells."""
+        return {
+            "number": self._course.number,
+            "pid": self._mind.pid,
+            "predictor": self._config.predictor,
+        }
 
     def start(self) -> None:
         """Begin to note what arrives, and start the controller."""
@@ -154,7 +160,7 @@ class Adaptation:
         if word.warning:
             logger.warning("%s", word.warning)
         if word.decision:
-            self.why = word.decision
+            self._course.add(word.decision, time.time())
             self.counts.predicted = word.predicted
         if word.plan is not None and self._adopting is None and not self._live.held:
             self._adopting = asyncio.ensure_future(self._adopt(word, word.plan))
@@ -226,8 +232,3 @@ def _beside(target: str) -> Path:
     if not module.exists():
         module = Path(target.rpartition(":")[0])
     return (module if module.is_dir() else module.parent) / PROFILE
-
-
-def told(why: bytes) -> object:
-    """Return what was decided last as JSON values."""
-    return msgspec.json.decode(why)

@@ -3,6 +3,7 @@
 import { age, byId, clock, count, draw, duration, el, nothing, number, shape, share, table } from "./parts.js";
 import { spark } from "./charts.js";
 import { gpus } from "./gpus.js";
+import { adapt } from "./adapt.js";
 
 const SPAN = 120; // seconds that a sparkline shows
 const RECENT = 30; // seconds over which batches and stages are averaged
@@ -38,6 +39,7 @@ function show(now) {
   heading(now);
   tiles(now);
   dag(now, recent);
+  adapt(now);
   functions(now, tints, recent.groups);
   gpus(now, earlier(now), tints);
   stages(now, tints, homes, recent.stages);
