@@ -12,7 +12,7 @@ from benchmarks.granularity import run
 def main() -> None:
     protocol = protocols.read()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.granularity", description=__doc__)
-    parser.add_argument("--part", choices=(*run.STEADY, "days", "ablations", "report"), default="core")
+    parser.add_argument("--part", choices=(*run.STEADY, *run.DAYS, "report"), default="core")
     parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="by default all")
     parser.add_argument(
         "--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}"
@@ -32,6 +32,7 @@ def main() -> None:
         traces=given.traces,
         out=given.out,
         workers=given.workers,
+        policies=tuple(given.policy),
     )
     run.run(order)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.granularity import loads
+from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import World
 from benchmarks.granularity.policies import Made, Mind
 from benchmarks.granularity.scaler import Scaler
@@ -30,8 +31,6 @@ Row = dict[str, object]
 BLOCK = 60.0
 FORESIGHT = 120.0
 """Seconds that the oracle sees ahead."""
-FIRST = 120.0
-"""Seconds of the first load that a policy begins with a plan for."""
 REPLAYED = 1000
 """Requests that predictors by replay are given at least."""
 NODES = 100
@@ -107,22 +106,30 @@ def replay() -> Predictor:
 
 def run(world: World, policy: Policy, day: int) -> Row:
     """Return what becomes of a policy on a day, minute by minute."""
-    plan: Plan | None = None
-    courses = []
+    begun = begin(world, policy, day)
+    if begun.plan is None:
+        return {"infeasible": begun.why or "it has no plan to begin with"}
+    plan, courses = begun.plan, []
     for leg in legs(world, day):
-        truth = Truth(_true(world, leg.slo, day), leg)
-        mind = Mind(world.offer(leg.slo))
-        if plan is None:
-            made = policy.begin(mind, leg.arrivals.between(0.0, min(FIRST, leg.arrivals.span)))
-            if made.plan is None:
-                return {"infeasible": made.why or "it has no plan to begin with"}
-            plan = made.plan
-        controller = policy.decides(leg, mind, truth)
-        seed = 1000 * day + leg.number
-        course = drive(controller, Real(problem=truth.problem), leg.arrivals, plan, seed=seed)
+        course = course_of(world, policy, leg, plan, day)
         plan = course.switches[-1].new if course.switches else plan
         courses.append(course)
     return _figures(courses)
+
+
+def begin(world: World, policy: Policy, day: int) -> Made:
+    """Return the plan that a policy begins a day with: for its first setting, on a calibration draw."""
+    first = loads.settings(world.protocol, day)[0]
+    rate = world.protocol.load.part(first.load) * world.capacity()
+    mind = Mind(world.offer(first.slo * world.warm_latency()))
+    return policy.begin(mind, planning(world, first.arrivals, rate))
+
+
+def course_of(world: World, policy: Policy, leg: Leg, plan: Plan, day: int) -> Course:
+    """Return how one leg goes from the plan in force as it begins."""
+    truth = Truth(_true(world, leg.slo, day), leg)
+    controller = policy.decides(leg, Mind(world.offer(leg.slo)), truth)
+    return drive(controller, Real(problem=truth.problem), leg.arrivals, plan, seed=1000 * day + leg.number)
 
 
 def _scaled(plan: Callable[[Mind, Arrivals], Made]) -> Policy:

@@ -7,7 +7,7 @@ The truth is off by a lasting drift of each stage, other for each seed, that no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,15 @@ class Setting:
             load_start=protocol.truth.load_start,
             interference=protocol.truth.interference,
         )
+
+    def ablated(self, protocol: Protocol, changes: Mapping[str, object]) -> Setting:
+        """Return it with one thing changed; `shares` by their name in the protocol."""
+        given = dict(changes)
+        if isinstance(given.get("shares"), str):
+            given["shares"] = protocol.planner.shares[str(given["shares"])]
+        if "batches" in given:
+            given["batches"] = tuple(given["batches"])
+        return replace(self, **given)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

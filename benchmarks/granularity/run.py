@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.granularity import days, statics, steady
 from benchmarks.granularity import protocol as protocols
-from benchmarks.granularity import statics, steady
-from benchmarks.granularity.cells import Cell, cells
+from benchmarks.granularity.cells import Cell, cells, mixed
 from benchmarks.granularity.judge import Judge
 from benchmarks.granularity.pipelines import Setting, World
 from benchmarks.granularity.policies import Mind
@@ -23,12 +23,19 @@ from regrain.plan import Plan
 
 RESULTS = Path(__file__).parent.parent / "results" / "granularity"
 STEADY = ("core", "mig", "capacity", "traces")
+DAYS = ("days", "ablations")
+ABLATED = ("pages", "faces")
+SIMULATED = ("memory", "load_time", "transfer", "batching", "packing")
+"""Ablations that are run; the simulator knows no neighbours that slow each other down."""
 Task = TypeVar("Task")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be run. `seeds` fewer than the protocol's are a reduced run, and its rows say so."""
+    """What is to be run. Fewer seeds or days, pipelines or policies than the protocol has are a reduced run.
+
+    `policies` count on days alone.
+    """
 
     part: str
     only: tuple[str, ...]
@@ -37,15 +44,18 @@ class Order:
     traces: Path | None
     out: Path
     workers: int
+    policies: tuple[str, ...] = ()
 
     def head(self, protocol: Protocol) -> Row:
         """Return the first line of the results."""
-        full = self.seeds == protocol.seeds.test and not self.only
+        most = protocol.days.count if self.part in DAYS else protocol.seeds.test
+        full = self.seeds >= most and not self.only and not self.policies
         return {
             "granularity": protocol.version,
             "part": self.part,
             "seeds": self.seeds,
             "pipelines": list(self.only) or "all",
+            "policies": list(self.policies) or "all",
             "reduced": not full,
         }
 
@@ -67,19 +77,77 @@ class _Steady:
     done: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    pipeline: str
+    ablation: str
+    day: int
+    policy: str
+    static: tuple[tuple[str, Plan | None], ...]
+
+
 def run(order: Order) -> None:
-    """Run a steady part."""
+    """Run a part."""
+    (run_days if order.part in DAYS else run_steady)(order)
+
+
+def run_days(order: Order) -> None:
+    """Run days, each policy of each by itself; ablations are days in another setting."""
     protocol = protocols.read()
     rows = Rows(order.out / f"{order.part}.jsonl")
     rows.begin(resume=order.resume, head=order.head(protocol))
-    todo = list(cells(protocol, order.part, order.only))
+    names = order.only or (
+        ABLATED if order.part == "ablations" else tuple(one.name for one in protocol.pipeline)
+    )
+    cards = protocol.days.cards
+    static = {}  # a plan that was made for another setting says nothing of an ablated one
+    if order.part == "days":
+        static = _statics(order, [(name, "free", cards) for name in names])
+    done = rows.done()
+    tasks = [
+        _Day(name, ablation, day, policy, static.get((name, "free", cards), ()))
+        for day in range(protocol.seeds.first, protocol.seeds.first + order.seeds)
+        for ablation in (SIMULATED if order.part == "ablations" else ("",))
+        for name in names
+        for policy in days.policies(
+            world(name, Setting.of(protocol, cards=cards)),
+            steady.Statics(dict(static.get((name, "free", cards), ()))),
+        )
+        if (not order.policies or policy in order.policies)
+        and policy not in done.get(key(_day_key(order.part, name, ablation, day)), ())
+    ]
+    for made in beside(_run_day, tasks, order.workers, order.part):
+        rows.add(made)
+
+
+def _day_key(part: str, pipeline: str, ablation: str, day: int) -> Row:
+    return {"part": part, "pipeline": pipeline, "day": day, **({"ablation": ablation} if ablation else {})}
+
+
+def _run_day(task: _Day) -> list[Row]:
+    protocol = protocols.read()
+    setting = Setting.of(protocol, cards=protocol.days.cards)
+    if task.ablation:
+        setting = setting.ablated(protocol, protocol.ablations[task.ablation])
+    here = world(task.pipeline, setting)
+    policy = days.policies(here, steady.Statics(dict(task.static)))[task.policy]
+    head = _day_key("ablations" if task.ablation else "days", task.pipeline, task.ablation, task.day)
+    return [{**head, "policy": task.policy, **days.run(here, policy, task.day)}]
+
+
+def run_steady(order: Order) -> None:
+    """Run a part of the grid."""
+    protocol = protocols.read()
+    rows = Rows(order.out / f"{order.part}.jsonl")
+    rows.begin(resume=order.resume, head=order.head(protocol))
+    todo = mixed(protocol, list(cells(protocol, order.part, order.only)))
     if order.part == "traces" and order.traces is None:
         told = [
             {**cell.key, "policy": "none", "infeasible": "not run: no traces (--traces DIR)"} for cell in todo
         ]
         rows.add(row for row in told if "none" not in rows.done().get(key(row), ()))
         return
-    static = _statics(order, todo)
+    static = _statics(order, [(cell.pipeline, cell.shares, cell.cards) for cell in todo])
     done = rows.done()
     tasks = [
         _Steady(
@@ -118,12 +186,12 @@ def world(pipeline: str, setting: Setting) -> World:
 
 
 def _statics(
-    order: Order, todo: Iterable[Cell]
+    order: Order, nodes: Iterable[tuple[str, str, int]]
 ) -> dict[tuple[str, str, int], tuple[tuple[str, Plan | None], ...]]:
     """Return the static plans of each pipeline and node; those found before are read."""
     rows = Rows(order.out / "static.jsonl")
     rows.begin(resume=True, head={"granularity": 1, "part": "static"})
-    wanted = dict.fromkeys((cell.pipeline, cell.shares, cell.cards) for cell in todo)
+    wanted = dict.fromkeys(nodes)
     known = {(*_node(row), row["policy"]) for row in rows.rows if "policy" in row}
     tasks = [
         _Static(*node, label)
