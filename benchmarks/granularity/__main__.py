@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}"
     )
+    parser.add_argument("--policy", action="append", default=[], help="of days; by default all")
     parser.add_argument("--resume", action="store_true", help="keep the rows that there are")
     parser.add_argument("--traces", type=Path, help="folder of the Azure LLM traces")
     parser.add_argument("--out", type=Path, default=run.RESULTS, help="folder of results")
