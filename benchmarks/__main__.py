@@ -31,6 +31,7 @@ BENCHMARKS = (
     "profile",
     "planner",
     "controller",
+    "adapt",
 )
 
 
