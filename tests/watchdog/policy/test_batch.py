@@ -9,6 +9,7 @@ from regrain_watchdog.policy.batch import (
     due,
     may_hold,
     smoothed,
+    timely,
     units_together,
 )
 
@@ -77,3 +78,17 @@ def test_the_first_sample_is_the_mean():
 def test_a_batch_goes_early_enough_for_its_most_urgent_unit():
     assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=10.003) == 10.003 - HASTE
     assert due(3, 10.0, max_size=8, max_wait=0.005, now=10.001, latest=9.0) == 10.001
+
+
+def test_a_batch_is_as_large_as_its_most_urgent_unit_has_time_for():
+    assert timely(8, more=0.005, slack=0.012) == 3
+    assert timely(8, more=0.005, slack=0.1) == 8
+    assert timely(8, more=0.0, slack=-1.0) == 8
+
+
+@given(sizes, st.floats(0, 1), st.floats(-1, 10))
+def test_a_dispatch_holds_a_unit_and_no_more_than_are_in_time(size, more, slack):
+    together = timely(size, more=more, slack=slack)
+
+    assert 1 <= together <= size
+    assert together == 1 or more * (together - 1) <= max(0.0, slack) * 1.000001

@@ -22,6 +22,27 @@ def test_the_worked_example_holds():
     assert estimate.safe == pytest.approx(0.28125)
 
 
+def test_large_batches_do_not_make_small_ones_seem_long():
+    estimate = Estimate()
+    for place in range(200):
+        units = 1 + place % 8
+        estimate.learn(0.010 + 0.005 * (units - 1), float(place), units)
+
+    assert estimate.alone == pytest.approx(0.010, rel=0.02)
+    assert estimate.slope == pytest.approx(0.005, rel=0.02)
+    assert estimate.deviation < 0.001
+
+
+@given(st.lists(st.tuples(seconds, st.integers(1, 64)), min_size=1, max_size=50))
+def test_a_unit_costs_something_alone_and_nothing_less_than_nothing_in_company(values):
+    estimate = Estimate()
+    for place, (value, units) in enumerate(values):
+        estimate.learn(value, float(place), units)
+
+    assert estimate.slope >= 0.0
+    assert estimate.alone >= -1e-9 * max(value for value, _ in values)
+
+
 @given(samples)
 def test_an_estimate_lies_among_its_samples_and_is_safe_above_its_mean(values):
     estimate = learned(values)

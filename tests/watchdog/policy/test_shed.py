@@ -129,3 +129,19 @@ def test_time_makes_no_unit_hopeful_again(deadline, expected, more, firm):
     after = fate(deadline, firm=firm, expected=expected, safe=expected + more, now=2.0)
 
     assert before is Fate.GOES or after is before
+
+
+def test_a_dispatch_is_no_larger_than_lets_the_most_urgent_be_in_time():
+    line = line_of([(101.0, 0, False, False, False)] * 8)
+
+    taken = line.take(8, expected=0.4, safe=0.5, now=NOW, more=0.2)
+
+    assert [unit for unit, _ in taken.units] == [0, 1, 2]
+
+
+def test_the_late_go_in_dispatches_as_large_as_they_may_be():
+    line = line_of([(100.4, 0, False, False, False)] * 8)
+
+    taken = line.take(8, expected=0.4, safe=0.5, now=NOW, more=0.2)
+
+    assert len(taken.units) == 8

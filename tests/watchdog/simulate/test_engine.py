@@ -76,6 +76,20 @@ def test_at_light_load_a_batch_waits_no_longer_than_its_first_can():
     assert run.result().events["due"] == len(at)
 
 
+@pytest.mark.parametrize(("slo", "least"), [(0.012, 0.3), (0.03, 0.5), (0.045, 0.65)])
+def test_batches_that_take_longer_than_the_objective_do_not_come_about(slo, least):
+    """A unit takes 7 ms and eight 44 ms; there come more than full batches could serve."""
+    rows = np.array([[0.0], *[[0.0069 + 0.0053 * more] for more in range(8)]])
+    model = plan(0.0, slo=slo, max_size=8)
+    station = replace(model.stations[0], works=(Work(0, PER_REQUEST, rows, 0.1),))
+    at = np.cumsum(np.random.default_rng(3).exponential(1.0 / 205.0, 4000))
+    run = Run(replace(model, stations=(station,)), arrivals(*at))
+
+    run.advance()
+
+    assert run.result().hit_rate > least
+
+
 def test_what_waits_for_company_while_a_server_is_free_keeps_nobody_out():
     run = Run(plan(0.02, max_size=8, wait=0.05, slo=0.06), arrivals(0.0, 0.005))
 

@@ -53,9 +53,15 @@ class Course:
     def left(self, place: int, now: float) -> tuple[float, float, float]:
         """Return the seconds from the begin of a step to the end of the request.
 
-        As a rule; rarely exceeded; and rarely exceeded if nothing is forgotten, which is what decides how long may be
-        waited for company: to wait too short costs little, and too long the request.
+        As a rule; rarely exceeded; both if it goes alone there. And rarely exceeded in the usual batch if nothing is
+        forgotten, by which it is waited for company: to wait too short costs little, and too long the request.
         """
+        self._look(now)
+        saved = self._functions[place].cost.saved
+        return self._expected[place] - saved, self._safe[place] - saved, self._lasting[place]
+
+    def _look(self, now: float) -> None:
+        """Work out anew what the steps have before them, unless that was done just now."""
         if now - self._looked > REFRESH:
             self._looked = now
             beliefs = [function.cost.belief(now) for function in self._functions]
@@ -65,7 +71,6 @@ class Course:
             self._expected = remaining(expected, self._after)
             self._safe = remaining(safe, self._after)
             self._lasting = remaining([cost.safe for cost in costs], self._after)
-        return self._expected[place], self._safe[place], self._lasting[place]
 
     def refusal(self, call: Call, now: float) -> RequestError | None:
         """Return why a call is not let in; None where it is."""
@@ -76,11 +81,11 @@ class Course:
             waits = waits or len(function) > 0
         if not waits or not call.deadline:
             return None
-        ahead, left = self._ahead(call, now)
+        ahead, left, alone = self._ahead(call, now)
         slack = call.deadline - now
-        if admits(ahead=ahead, left=left, slack=slack, firm=call.firm):
+        if admits(ahead=ahead, left=left, alone=alone, slack=slack, firm=call.firm):
             return None
-        if left > slack:  # nothing to come again for: it takes that long
+        if call.firm and left > slack:  # nothing to come again for: it takes that long
             stage = next((self._functions[place].group.stages[0] for place in self._entries), "")
             detail = f"late: it takes {left:.3g} s and {max(0.0, slack):.3g} s were left, so nothing was run"
             return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
@@ -112,22 +117,29 @@ class Course:
                 return function.group.stages[0]
         return ""
 
-    def _ahead(self, call: Call, now: float) -> tuple[float, float]:
-        """Return the seconds that a call would wait on its way, and those that it takes itself."""
-        expected = [self.left(place, now) for place in range(len(self._functions))]
-        left = max((expected[place][0 if call.firm else 1] for place in self._entries), default=0.0)
+    def _ahead(self, call: Call, now: float) -> tuple[float, float, float]:
+        """Return the seconds that a call would wait on its way, those that it takes, and those if it goes alone."""
+        self._look(now)
+        beliefs = [function.cost.belief(now) for function in self._functions]
+        costs = [function.cost for function in self._functions]
+        least = self._longest([cost.alone * belief for cost, belief in zip(costs, beliefs, strict=True)])
+        left = max(
+            ((self._expected if call.firm else self._safe)[place] for place in self._entries), default=0.0
+        )
         waits = [
             function.ahead(priority=call.priority, deadline=call.deadline) for function in self._functions
         ]
         if not any(waits):
-            return 0.0, left
-        costs = [
-            wait + function.cost.mean * function.cost.belief(now)
-            for wait, function in zip(waits, self._functions, strict=True)
-        ]
-        whole = remaining(costs, self._after)
-        alone = max((expected[place][0] for place in self._entries), default=0.0)
-        return max(0.0, max((whole[place] for place in self._entries), default=0.0) - alone), left
+            return 0.0, left, least
+        means = [cost.mean * belief for cost, belief in zip(costs, beliefs, strict=True)]
+        whole = self._longest([wait + mean for wait, mean in zip(waits, means, strict=True)])
+        usual = max((self._expected[place] for place in self._entries), default=0.0)
+        return max(0.0, whole - usual), left, least
+
+    def _longest(self, costs: Sequence[float]) -> float:
+        """Return the seconds of the longest way through, given those of each step."""
+        left = remaining(costs, self._after)
+        return max((left[place] for place in self._entries), default=0.0)
 
     def _waiting(self) -> Iterator[Job]:
         """Jobs of requests of which nothing runs."""

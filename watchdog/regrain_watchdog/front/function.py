@@ -199,7 +199,7 @@ class Function:
         learned.service = batch.smoothed(learned.service, held)
         learned.unit_service = batch.smoothed(learned.unit_service, service / dispatch.size)
         if dispatch.jobs:
-            self.cost.learn(answered - dispatch.sent, now)
+            self.cost.learn(answered - dispatch.sent, now, dispatch.size)
         nbytes = _placed(done) if dispatch.extents else 0
         learned.room = max(learned.room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
@@ -352,7 +352,7 @@ class Function:
         waits: dict[Flight, float] = {}
         size = self._size()
         expected, safe, _ = self.left(now)
-        taken = self._line.take(size, expected=expected, safe=safe, now=now)
+        taken = self._line.take(size, expected=expected, safe=safe, now=now, more=self.cost.slope)
         for job in taken.shed:
             job.flight.waiting -= 1
             self.owner.refused(job, self._late())

@@ -17,23 +17,25 @@ LONGEST_RETRY = 60
 """Seconds after which a refused caller is asked back at the latest."""
 
 
-def admits(*, ahead: float, left: float, slack: float, firm: bool) -> bool:
+def admits(*, ahead: float, left: float, alone: float, slack: float, firm: bool) -> bool:
     """Whether a request is let in.
 
     Args:
         ahead: seconds until what waits before it will have been served.
         left: seconds that it takes itself, once it is its turn.
+        alone: seconds that it would take if it shared its dispatches with nobody.
         slack: seconds from now to its deadline.
         firm: whether the caller gave the deadline.
 
     With nobody ahead it is let in for a soft deadline even if it will be late: there is no one to give way to. So is
-    one that would be late even alone, since then the objective is out of reach, and refusing helps nobody. A firm
-    deadline that cannot be met is not waited for.
+    one that would be late even alone, since then the objective is out of reach, and refusing helps nobody; that batches
+    have become too long for it is no reason, for they would stay so. A firm deadline that cannot be met is not waited
+    for.
 
     Example: 0.2 s ahead, 0.05 s of its own, 0.3 s slack -> let in; 0.21 s ahead -> refused.
     """
     in_time = ahead * HEADROOM + left <= slack
-    return in_time if firm else in_time or ahead <= 0.0 or left > slack
+    return in_time if firm else in_time or ahead <= 0.0 or alone > slack
 
 
 def wait(waiting: int, together: int, serving: int, service: float) -> float:

@@ -56,6 +56,21 @@ def units_together(service: float, *, max_size: int) -> int:
     return max(max_size, int(min(MAX_PACKED, PACKED_WORK / service)))
 
 
+def timely(size: int, *, more: float, slack: float) -> int:
+    """Return how many of `size` units may go together for the first of them to be in time; at least 1.
+
+    Args:
+        size: units that may go together otherwise.
+        more: seconds by which each unit more makes a dispatch longer.
+        slack: seconds that are left if the first unit goes alone.
+
+    Example: 8 units, each 5 ms more, 12 ms of slack -> 3.
+    """
+    if more * size <= max(0.0, slack):
+        return size
+    return max(1, min(size, 1 + int(slack / more))) if slack > 0.0 else 1
+
+
 def may_hold(service: float) -> int:
     """Return how many dispatches a replica may hold, its mean service time being `service` seconds.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 MEAN_GAIN = 1 / 8
 DEVIATION_GAIN = 1 / 4
+SLOPE_GAIN = 1 / 4
 MARGIN = 2.0
 """Mean deviations that are added where an estimate must rarely be too low."""
 HALF_LIFE = 1.0
@@ -23,12 +24,24 @@ REFRESH = 0.01
 """Seconds that the way from each step is believed before it is looked at again."""
 
 
-def learned(mean: float, deviation: float, sample: float) -> tuple[float, float]:
-    """Return mean and deviation after one more sample; the first is the mean, and half of it the deviation."""
+def learned(
+    mean: float, deviation: float, size: float, slope: float, *, sample: float, units: int
+) -> tuple[float, float, float, float]:
+    """Return mean, deviation, size and slope after one more sample, which is of a dispatch of so many units.
+
+    The four are a line: `mean` seconds at the mean `size`, `slope` seconds for each unit more, and the mean deviation
+    from that. So large batches do not make small ones seem long. The first sample is the mean, and half of it the
+    deviation. The slope moves by normalised least mean squares (Widrow and Hoff 1960; Nagumo and Noda 1967).
+    """
     if mean <= 0.0:
-        return sample, sample / 2
-    error = sample - mean
-    return mean + MEAN_GAIN * error, deviation + DEVIATION_GAIN * (abs(error) - deviation)
+        return sample, sample / 2, float(units), 0.0
+    distance = units - size
+    error = sample - mean - slope * distance
+    mean += MEAN_GAIN * (sample - mean)
+    size += MEAN_GAIN * distance
+    slope += SLOPE_GAIN * error * distance / (1.0 + distance * distance)
+    slope = min(max(0.0, slope), mean / size)
+    return mean, deviation + DEVIATION_GAIN * (abs(error) - deviation), size, slope
 
 
 def belief(seen: float, now: float) -> float:
@@ -41,20 +54,29 @@ def safe(mean: float, deviation: float) -> float:
     return mean + MARGIN * deviation
 
 
+def saved(size: float, slope: float) -> float:
+    """Return the seconds by which a dispatch of one unit is shorter than the mean."""
+    return slope * (size - 1.0)
+
+
 @dataclass(slots=True)
 class Estimate:
-    """A duration that is learned from samples; seconds.
+    """What a dispatch takes, learned from samples; seconds. size, slope: of batches, as in `learned`.
 
-    Example: samples 0.1, 0.1, 0.3 -> mean 0.125, deviation 0.078, safe 0.281.
+    Example: samples 0.1, 0.1, 0.3 of one unit each -> mean 0.125, deviation 0.078, safe 0.281.
     """
 
     mean: float = 0.0
     deviation: float = 0.0
     seen: float = 0.0
+    size: float = 1.0
+    slope: float = 0.0
 
-    def learn(self, sample: float, now: float) -> None:
+    def learn(self, sample: float, now: float, units: int = 1) -> None:
         """Take one more sample, as `learned` does."""
-        self.mean, self.deviation = learned(self.mean, self.deviation, sample)
+        self.mean, self.deviation, self.size, self.slope = learned(
+            self.mean, self.deviation, self.size, self.slope, sample=sample, units=units
+        )
         self.seen = now
 
     def belief(self, now: float) -> float:
@@ -65,6 +87,16 @@ class Estimate:
     def safe(self) -> float:
         """Seconds that are rarely exceeded."""
         return safe(self.mean, self.deviation)
+
+    @property
+    def saved(self) -> float:
+        """Seconds by which a dispatch of one unit is shorter than the mean."""
+        return saved(self.size, self.slope)
+
+    @property
+    def alone(self) -> float:
+        """Seconds of a dispatch of one unit."""
+        return self.mean - self.saved
 
 
 def remaining(costs: Sequence[float], after: Sequence[Sequence[int]]) -> list[float]:

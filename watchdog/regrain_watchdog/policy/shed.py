@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from regrain_watchdog.policy.batch import timely
 from regrain_watchdog.policy.queue import NO_DEADLINE, Queue
 
 T = TypeVar("T")
@@ -140,10 +141,19 @@ class Line(Generic[T]):
             self._queue.pop()
         return shed
 
-    def take(self, size: int, *, expected: float, safe: float, now: float) -> Taken[T]:
-        """Take the next dispatch of up to `size` units; `expected` and `safe` as in `fate`."""
-        taken: Taken[T] = Taken()
-        self._take_timely(taken, size, expected=expected, safe=safe, now=now)
+    def take(self, size: int, *, expected: float, safe: float, now: float, more: float = 0.0) -> Taken[T]:
+        """Take the next dispatch of up to `size` units, and of no more than lets the most urgent one be in time.
+
+        Args:
+            size: units that may go together.
+            expected: as in `fate`, of a dispatch of one unit.
+            safe: as in `fate`, of a dispatch of one unit.
+            now: the time.
+            more: seconds by which each unit more makes a dispatch longer.
+        """
+        taken: Taken[T] = Taken(shed=self.settle(expected=expected, safe=safe, now=now))
+        fitting = timely(size, more=more, slack=self.first_deadline() - now - safe)
+        self._take_timely(taken, fitting, expected=expected, safe=safe, now=now)
         self._expire(taken, now)
         if not taken.units:
             self._take_late(taken, size)

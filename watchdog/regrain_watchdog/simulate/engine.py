@@ -232,7 +232,7 @@ class Run:
             if state.learned[row]["mean"] == 0.0:
                 seconds = mean_seconds(new.model, station, self._arrivals, 0)
                 cost = seconds + station.hop
-                state.learned[row] = (cost, cost / 2, self.now, seconds, seconds)
+                state.learned[row] = (cost, cost / 2, self.now, 1.0, 0.0, seconds, seconds)
 
 
 def mean_seconds(model: Model, station: Station, arrivals: Arrivals, request: int) -> float:

@@ -13,6 +13,7 @@ from regrain_watchdog.simulate.decisions import (
     card_for,
     fill_remaining,
     safe,
+    saved,
     units_together,
     wait,
 )
@@ -51,36 +52,46 @@ def is_let_in(s: Memory, number: int, now: float) -> bool:
         return False
     for row in range(plan.first, plan.last):
         if line.waiting(s, row):
-            ahead, left = _ahead(s, number, now)
-            return admits(ahead, left, plan.slo, False)
+            ahead, left, alone = _ahead(s, number, now)
+            return admits(ahead, left, alone, plan.slo, False)
     return True
 
 
 @compiled
-def _ahead(s: Memory, number: int, now: float) -> tuple[float, float]:
-    """Return the seconds that a request would wait on its way, and those that it takes itself."""
+def _ahead(s: Memory, number: int, now: float) -> tuple[float, float, float]:
+    """Return the seconds that a request would wait on its way, those that it takes, and those if it goes alone."""
     plan = rows.plans(s)[number]
     first, last = plan.first, plan.last
     look(s, number, now)
-    left = alone = 0.0
+    for row in range(first, last):
+        known = rows.learned(s)[rows.stations(s)[row].learned]
+        rows.costs(s)[row] = (known.mean - saved(known.size, known.slope)) * belief(known.seen, now)
+    least = _longest(s, first, last)
+    left = usual = 0.0
     waits = False
     for row in range(first, last):
         if _is_entry(s, row):
             left = max(left, rows.safe(s)[row])
-            alone = max(alone, rows.expected(s)[row])
+            usual = max(usual, rows.expected(s)[row])
         seconds = _wait(s, row)
         waits = waits or seconds > 0.0
         known = rows.learned(s)[rows.stations(s)[row].learned]
         rows.costs(s)[row] = seconds + known.mean * belief(known.seen, now)
     if not waits:
-        return 0.0, left
+        return 0.0, left, least
+    return max(0.0, _longest(s, first, last) - usual), left, least
+
+
+@compiled
+def _longest(s: Memory, first: int, last: int) -> float:
+    """Return the seconds of the longest way through some stations, given their `costs`."""
     whole = rows.whole(s)[first:last]
     fill_remaining(whole, rows.costs(s)[first:last], rows.after(s)[first:last])
     longest = 0.0
     for row in range(first, last):
         if _is_entry(s, row):
             longest = max(longest, whole[row - first])
-    return max(0.0, longest - alone), left
+    return longest
 
 
 @compiled

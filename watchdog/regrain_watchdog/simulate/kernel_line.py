@@ -8,7 +8,7 @@ from __future__ import annotations
 from regrain_watchdog.policy.shed import Fate
 from regrain_watchdog.simulate import rows
 from regrain_watchdog.simulate.compiled import compiled
-from regrain_watchdog.simulate.decisions import fate
+from regrain_watchdog.simulate.decisions import fate, saved, timely
 from regrain_watchdog.simulate.kernel_request import end_request, let_go
 from regrain_watchdog.simulate.rows import Memory
 from regrain_watchdog.simulate.state import ITEMS, ORDER, SHED
@@ -151,6 +151,9 @@ def head(s: Memory, row: int) -> int:
 @compiled
 def settle(s: Memory, row: int, now: float) -> None:
     """Move units from the head of the line to the late ones until one is there that goes."""
+    known = rows.learned(s)[rows.stations(s)[row].learned]
+    shorter = saved(known.size, known.slope)
+    expected, safe = rows.expected(s)[row] - shorter, rows.safe(s)[row] - shorter
     while rows.stations(s)[row].waiting:
         entry = rows.lines(s)[row, 0]
         slot = entry.unit // ITEMS
@@ -158,7 +161,7 @@ def settle(s: Memory, row: int, now: float) -> None:
             _pop(s, row)
             rows.slots(s)[slot].waiting -= 1
             let_go(s, slot)
-        elif fate(entry.deadline, False, rows.expected(s)[row], rows.safe(s)[row], now) == GOES:
+        elif fate(entry.deadline, False, expected, safe, now) == GOES:
             return
         else:
             _be_late(s, row)
@@ -168,8 +171,12 @@ def settle(s: Memory, row: int, now: float) -> None:
 def take(s: Memory, row: int, dispatch: int, size: int, now: float) -> int:
     """Take the next dispatch's units into its row; return how many. What is late by as much as it had is shed."""
     units = rows.units(s)[dispatch]
+    known = rows.learned(s)[rows.stations(s)[row].learned]
     count = 0
-    while count < size:
+    settle(s, row, now)
+    safe = rows.safe(s)[row] - saved(known.size, known.slope)
+    fitting = timely(size, known.slope, first_deadline(s, row) - now - safe)
+    while count < fitting:
         settle(s, row, now)
         if not rows.stations(s)[row].waiting:
             break

@@ -214,7 +214,10 @@ def finish(s: Memory, number: int, now: float) -> None:
     known = rows.learned(s)[station.learned]
     known.service = smoothed(known.service, sent.seconds, 0.1)
     known.unit_service = smoothed(known.unit_service, sent.seconds / sent.count, 0.1)
-    known.mean, known.deviation = learned(known.mean, known.deviation, now - sent.sent + station.hop)
+    took = now - sent.sent + station.hop
+    known.mean, known.deviation, known.size, known.slope = learned(
+        known.mean, known.deviation, known.size, known.slope, took, sent.count
+    )
     known.seen = now
     for place in range(sent.count):
         _unit_back(s, row, rows.units(s)[number, place], now)

@@ -78,7 +78,15 @@ STATIONS = np.dtype(
 )
 WORKS = np.dtype([("stage", "i8"), ("scope", "i8"), ("seconds", "i8"), ("chunk", "i8"), ("cv", "f8")])
 LEARNED = np.dtype(
-    [("mean", "f8"), ("deviation", "f8"), ("seen", "f8"), ("service", "f8"), ("unit_service", "f8")]
+    [
+        ("mean", "f8"),
+        ("deviation", "f8"),
+        ("seen", "f8"),
+        ("size", "f8"),
+        ("slope", "f8"),
+        ("service", "f8"),
+        ("unit_service", "f8"),
+    ]
 )
 POOLS = np.dtype(
     [

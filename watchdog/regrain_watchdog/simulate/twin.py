@@ -162,6 +162,8 @@ class Twin:
         plan.look(self.now)
         entries = plan.entries()
         left = max(plan.safe[place] for place in entries)
+        costs = [stop.known.cost.alone * stop.known.cost.belief(self.now) for stop in plan.stops]
+        alone = max(remaining(costs, plan.after())[place] for place in entries)
         waits = [self._wait(stop) for stop in plan.stops]
         ahead = 0.0
         if any(waits):
@@ -170,9 +172,9 @@ class Twin:
                 for wait, stop in zip(waits, plan.stops, strict=True)
             ]
             whole = remaining(costs, plan.after())
-            alone = max(plan.expected[place] for place in entries)
-            ahead = max(0.0, max(whole[place] for place in entries) - alone)
-        return admit.admits(ahead=ahead, left=left, slack=plan.model.slo, firm=False)
+            usual = max(plan.expected[place] for place in entries)
+            ahead = max(0.0, max(whole[place] for place in entries) - usual)
+        return admit.admits(ahead=ahead, left=left, alone=alone, slack=plan.model.slo, firm=False)
 
     def _wait(self, stop: Stop) -> float:
         serving, take = stop.crew.serving(), stop.station.take
@@ -353,7 +355,9 @@ class Twin:
     def _take(self, stop: Stop) -> list[Unit]:
         """Take the next batch; end the requests of what is shed."""
         expected, safe, _ = stop.left
-        taken = stop.line.take(self._together(stop), expected=expected, safe=safe, now=self.now)
+        taken = stop.line.take(
+            self._together(stop), expected=expected, safe=safe, now=self.now, more=stop.known.cost.slope
+        )
         for request, _ in taken.shed:
             if not request.ended:
                 self._end(request, SHED, self.now)
@@ -384,7 +388,7 @@ class Twin:
         known = stop.known
         known.service = batch.smoothed(known.service, seconds)
         known.unit_service = batch.smoothed(known.unit_service, seconds / len(dispatch.units))
-        known.cost.learn(self.now - dispatch.sent + stop.station.hop, self.now)
+        known.cost.learn(self.now - dispatch.sent + stop.station.hop, self.now, len(dispatch.units))
         for request, item in dispatch.units:
             request.flying -= 1
             if not request.ended:

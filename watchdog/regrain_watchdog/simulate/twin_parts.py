@@ -121,7 +121,8 @@ class Stop:
     @property
     def left(self) -> tuple[float, float, float]:
         """Seconds from here to the end of a request: as Course.left of the front."""
-        return self.plan.expected[self.place], self.plan.safe[self.place], self.plan.lasting[self.place]
+        plan, place, saved = self.plan, self.place, self.known.cost.saved
+        return plan.expected[place] - saved, plan.safe[place] - saved, plan.lasting[place]
 
 
 @dataclass(slots=True, eq=False)
