@@ -1,0 +1,143 @@
+"""How far predictors and the simulator are from live runs, over many cells; it can be ended and gone on with.
+
+A cell is an app on emulated GPUs under a plan and a load, at least 1,500 requests; every tenth is the real OCR app.
+Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
+beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
+long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.cells import ocr
+from benchmarks.cells.draw import REQUESTS, Cell, cell, pipeline_of
+from benchmarks.cells.live import module, observed, profile
+from benchmarks.cells.pipelines import write
+from benchmarks.cells.summary import CELL, SIMULATED, summary
+from benchmarks.record import RESULTS, Record, Results, progress
+from regrain.manifest import Manifest
+from regrain_watchdog.cli.describe import describe
+from regrain_watchdog.control.learned import Learned
+from regrain_watchdog.load.report import AppReport
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.simulate.engine import Run
+from regrain_watchdog.simulate.predictor import Simulated
+
+CELLS = 200
+FOLDER = Path("build/cells")
+
+
+def main() -> int:
+    options = _options()
+    path = options.out or RESULTS / "cells.jsonl"
+    results = Results(path)
+    if path.exists():
+        results.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    begin = time.monotonic()
+    manifests: dict[str, Manifest] = {}
+    predictors: tuple[Predictor, ...] = (Simulated(), Learned(), Analytic())
+    for number in range(options.cells):
+        if results.has(kind=CELL, number=number):
+            continue
+        if time.monotonic() - begin > options.budget:
+            progress(f"the budget of {options.budget:g} s is spent; run it again to go on")
+            break
+        if not results.has(kind="machine", at=(here := _here(results))["at"]):
+            results.add(here)
+        drawn = _drawn(number, options, manifests)
+        results.add(_row(drawn, observed(drawn), predictors))
+    summary(results)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cells", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--cells", type=int, default=CELLS, help=f"default {CELLS}")
+    parser.add_argument(
+        "--budget", type=float, default=3600.0, help="seconds after which no cell is begun, default 3600"
+    )
+    parser.add_argument("--seed", type=int, default=5, help="of cells and loads, default 5")
+    parser.add_argument("--trace", type=Path, help="a trace of timestamps, for every fifth load")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of apps and profiles, default {FOLDER}")
+    parser.add_argument(
+        "--out", type=Path, help="JSON lines, default benchmarks/results/cells.jsonl; it is gone on with"
+    )
+    return parser.parse_args()
+
+
+def _here(results: Results) -> Record:
+    """Return the line of the machine: one for each time that the benchmark is run."""
+    last = [line for line in results.lines if line["kind"] == "machine"]
+    if last and last[-1].get("run") == _RUN:
+        return last[-1]
+    return {"kind": "machine", "benchmark": "cells", "run": _RUN, **machine.describe()}
+
+
+_RUN = time.time()
+
+
+def _drawn(number: int, options: argparse.Namespace, manifests: dict[str, Manifest]) -> Cell:
+    """Return a cell, its app written and profiled."""
+    pipeline = pipeline_of(number)
+    folder = (options.folder / pipeline.name).resolve()
+    if pipeline.name not in manifests:
+        if pipeline.stages:
+            write(pipeline, folder)
+        else:
+            ocr.write(folder)
+        manifests[pipeline.name] = describe(str(module(pipeline, folder)))
+        if not (folder / "profile.json").exists():
+            progress(f"profiling {pipeline.name}")
+            profile(pipeline, folder)
+    trace = options.trace.resolve() if options.trace else None
+    return cell(number, options.seed, folder, manifests[pipeline.name], pipeline=pipeline, trace=trace)
+
+
+def _row(one: Cell, report: AppReport, predictors: tuple[Predictor, ...]) -> Record:
+    load, model = one.static.arrivals, one.static.model
+    if len(load) < REQUESTS or report.hit_rate is None:
+        raise RuntimeError(f"cell {one.number} had {len(load)} requests, of which nothing was observed")
+    run = Run(model, load, seed=one.number)
+    run.advance()
+    replayed = run.result()
+    learned = next(predictor for predictor in predictors if isinstance(predictor, Learned))
+    before = learned.strange
+    told = {predictor.name: round(predictor.predict(model, load).hit_rate, 4) for predictor in predictors}
+    middle = replayed.latency[replayed.latency == replayed.latency]
+    return {
+        "kind": CELL,
+        "number": one.number,
+        "pipeline": one.pipeline.name,
+        "process": one.process,
+        "grain": one.grain,
+        "replicas": one.replicas,
+        "shares": one.shares,
+        "slo_ms": round(1000.0 * one.slo, 1),
+        "use": round(one.use, 3),
+        "rate": round(load.rate, 2),
+        "requests": len(load),
+        "observed": round(report.hit_rate, 4),
+        SIMULATED: round(replayed.hit_rate, 4),
+        **told,
+        "strange": learned.strange > before,
+        "outcomes": report.outcomes,
+        "observed_p50_ms": round(1000.0 * report.latency.get("p50", float("nan")), 2),
+        "replayed_p50_ms": round(1000.0 * float(sorted(middle)[len(middle) // 2]), 2)
+        if len(middle)
+        else None,
+        "late_p99_ms": round(1000.0 * report.lateness.p99, 2) if report.lateness else None,
+        "load": machine.describe()["load"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The learned predictor: boosted trees over what a plan and a load are like, trained on simulated runs.
+
+It takes as long as a look at a few stations, so it suits a search over many plans. Where a plan or a load is unlike all
+that it was trained on, it asks the analytic predictor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from regrain.errors import RegrainError, SpecError
+from regrain_watchdog.control.learned_demand import Asked, alone_by_class, tail, taken
+from regrain_watchdog.control.learned_features import NAMES, Reader
+from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import Model
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Prediction
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+VERSION = 1
+"""Of the features' meaning; what was trained for another is refused."""
+MODEL, CARD = "learned_model.txt", "learned_card.json"
+LEVELS = (0.5, 0.95, 0.99)
+MARGIN = 0.02
+"""Share of a feature's trained range by which a plan may lie outside of it."""
+
+
+class LearnedModelError(RegrainError):
+    """The trained model cannot be used."""
+
+
+class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a trained model is made of.
+
+    Attributes:
+        version: of the features. features: their names, in order.
+        least, most: of each feature in training.
+        told, came: the calibration: where the trees say `told`, `came` of the requests were in time; both ascending.
+        seed, runs, requests: what it was trained on.
+        errors: mean absolute error in points on held-out runs, by what they are of.
+        made: with which version of LightGBM.
+    """
+
+    version: int
+    features: tuple[str, ...]
+    least: tuple[float, ...]
+    most: tuple[float, ...]
+    told: tuple[float, ...]
+    came: tuple[float, ...]
+    seed: int
+    runs: int
+    requests: int
+    errors: dict[str, float]
+    made: str
+
+
+class Learned:
+    """Predicts by trees; what it needs of a load is kept until another is seen.
+
+    Attributes:
+        strange: plans so far that were given to the analytic predictor, being unlike those of the training.
+    """
+
+    name = "learned"
+
+    def __init__(self, text: str = "", card: bytes = b"") -> None:
+        """Take a trained model, by default the one that is shipped.
+
+        Raises:
+            LearnedModelError: LightGBM is not installed, or the model is for other features.
+        """
+        folder = resources.files("regrain_watchdog.control")
+        self.card = read_card(card or folder.joinpath(CARD).read_bytes())
+        self._trees = _booster(text or folder.joinpath(MODEL).read_text())
+        room = (np.array(self.card.most) - np.array(self.card.least)) * MARGIN
+        self._least, self._most = np.array(self.card.least) - room, np.array(self.card.most) + room
+        self._load: Arrivals | None = None
+        self._reader: Reader | None = None
+        self._analytic = Analytic()
+        self.strange = 0
+
+    def predict(self, model: Model, load: Arrivals, *, seed: int = 0) -> Prediction:
+        """Return what is expected of a plan; of no requests, that all are answered at once.
+
+        There is no chance in it, so `seed` is not used.
+
+        Raises:
+            SpecError: the requests have no widths of the lists that the plan maps over.
+        """
+        return self.predict_all([model], load, seed=seed)[0]
+
+    def predict_all(self, models: Sequence[Model], load: Arrivals, *, seed: int = 0) -> list[Prediction]:
+        """Return what is expected of each of many plans under one load: less work than one by one."""
+        del seed
+        for model in models:
+            if load.widths.shape[1] != model.lists:
+                raise SpecError(
+                    f"the plan maps over {model.lists} lists, and requests have widths of {load.widths.shape[1]}"
+                )
+        if not len(load):
+            return [
+                Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(m.pools))
+                for m in models
+            ]
+        reader = self.reader(load)
+        asked = [reader.demands.asked(model) for model in models]
+        rows = np.array([reader.features(model, one) for model, one in zip(models, asked, strict=True)])
+        known = ((rows >= self._least) & (rows <= self._most)).all(axis=1)
+        rates = np.interp(self._scores(rows), self.card.told, self.card.came)
+        found = []
+        for model, one, rate, is_known in zip(models, asked, rates.tolist(), known.tolist(), strict=True):
+            self.strange += not is_known
+            found.append(
+                _prediction(model, one, reader, rate) if is_known else self._analytic.predict(model, load)
+            )
+        return found
+
+    def reader(self, load: Arrivals) -> Reader:
+        """Return what makes features under a load, and keep it until another is seen."""
+        if self._reader is None or load is not self._load:
+            self._load, self._reader = load, Reader(seen(load))
+        return self._reader
+
+    def _scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the trees say, before calibration."""
+        found = self._trees.predict(rows, raw_score=True, num_threads=1, validate_features=False)
+        scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.asarray(found)))
+        return scores
+
+
+def read_card(data: bytes) -> Card:
+    """Read a model's card; LearnedModelError where it is none, or of other features."""
+    try:
+        card = msgspec.json.decode(data, type=Card)
+    except msgspec.MsgspecError as error:
+        raise LearnedModelError(f"this is no card of a learned predictor: {error}") from error
+    if card.version != VERSION or card.features != NAMES:
+        raise LearnedModelError(
+            f"the learned predictor's model is of version {card.version} with {len(card.features)} features; this "
+            f"Regrain needs version {VERSION} with its own {len(NAMES)}: train it again (docs/predictors.md)"
+        )
+    return card
+
+
+def _booster(text: str) -> Booster:
+    try:
+        from lightgbm import Booster  # noqa: PLC0415 - seconds, and only this predictor needs it
+        from lightgbm.basic import LightGBMError  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        raise LearnedModelError(
+            "the learned predictor needs LightGBM: pip install 'regrain[plan]'"
+        ) from error
+    try:
+        return Booster(model_str=text)
+    except LightGBMError as error:
+        raise LearnedModelError(f"this is no model of LightGBM: {error}") from error
+
+
+def _prediction(model: Model, asked: Sequence[Asked], reader: Reader, hit_rate: float) -> Prediction:
+    """Return a hit rate with rough latencies: a request alone, and an exponential wait at the stations."""
+    rate = reader.seen.rate
+    busy = [0.0] * len(model.pools)
+    free, mean = 1.0, 0.0
+    for station, one in zip(model.stations, asked, strict=True):
+        busy[station.pool] += taken(one, rate)
+        likely, wait = tail(one, rate)
+        free *= 1.0 - likely
+        mean += likely * wait
+    alone = sorted(zip(alone_by_class(model, asked), reader.seen.weights, strict=True))
+    waits = 1.0 - free
+    mean /= max(waits, 1e-9)
+    latencies = [
+        _quantile(alone, level) + min(model.slo, mean * math.log(max(1.0, waits / (1.0 - level))))
+        for level in LEVELS
+    ]
+    p50, p95, p99 = latencies
+    busy = [min(1.0, one) for one in busy]
+    return Prediction(hit_rate=hit_rate, p50=p50, p95=p95, p99=p99, busy=tuple(busy))
+
+
+def _quantile(values: Sequence[tuple[float, float]], level: float) -> float:
+    """Return the first of (value, weight), ascending, with which so much of the weight is reached."""
+    passed = 0.0
+    for value, weight in values:
+        passed += weight
+        if passed >= level - 1e-9:
+            return value
+    return values[-1][0]

@@ -1,0 +1,248 @@
+"""What a plan and a load are like, in as many numbers for each plan: what the learned predictor's trees look at.
+
+Nearly all are ratios to the objective or to what the plan bears, so that what was learned of one app holds for others.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from regrain_watchdog.control.learned_demand import (
+    LEAST,
+    Asked,
+    Demands,
+    alone_by_class,
+    balance,
+    longest,
+    tail,
+)
+from regrain_watchdog.control.learned_load import CLASSES, Seen
+from regrain_watchdog.policy.admit import HEADROOM
+from regrain_watchdog.policy.deadline import MARGIN
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
+from regrain_watchdog.policy.predict.demand import DEVIATION
+
+FULLEST = 3
+"""Stations that are told apart, the fullest first."""
+ALONE = tuple(f"alone_{place}" for place in range(CLASSES))
+PATHS = ("path_single", "path_usual", "path_loaded", "path_full", "path_safe", "doubt", "hops", "company")
+STATION = (
+    "use", "use_single", "servers", "batch", "keeps_up", "single", "loaded", "full", "bunch", "wait", "tail",
+    "per_item",
+)  # fmt: skip
+REFUSED = (
+    "refused", "refused_half", "refused_full", "refused_second", "refused_most", "refused_single",
+    "refused_fitting", "fitting",
+)  # fmt: skip
+LOAD = ("count", "burst", "burst_share", "burst_stay", "spread_slo", "spread_long")
+SHAPE = ("stations", "depth", "items", "jitter", "fluid", "fluid_take", "lease", "waits", "passing")
+REACH = ("reach", "reached")
+FLOW = ("flow", "flow_fast", "stay", "stay_fast", "stay_spread", "stay_spread_fast", "room", "room_fast")
+NAMES = (
+    *ALONE,
+    *PATHS,
+    *(f"{name}_{place}" for place in range(FULLEST) for name in STATION),
+    *REFUSED,
+    *LOAD,
+    *SHAPE,
+    *REACH,
+    *FLOW,
+)
+RISING = frozenset({"passing", *REACH, "flow", "flow_fast", "room", "room_fast"})
+"""Features that a hit rate never falls with."""
+FALLING = frozenset(
+    {
+        *ALONE,
+        "path_single",
+        "path_loaded",
+        "path_safe",
+        "hops",
+        *REFUSED,
+        "waits",
+        "use_0",
+        "use_1",
+        "use_2",
+        "stay",
+        "stay_fast",
+    }
+)
+"""Features that it never rises with."""
+
+
+class Reader:
+    """Makes features of plans under one load."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        self.demands = Demands(seen)
+
+    def features(self, model: Model, asked: Sequence[Asked]) -> list[float]:
+        """Return the numbers that NAMES names."""
+        slo, rate = model.slo, self.seen.rate
+        single = longest(model, [one.single for one in asked])
+        usual = longest(model, [one.usual for one in asked])
+        loaded = longest(model, [one.loaded for one in asked])
+        full = longest(model, [one.full for one in asked])
+        doubt = math.sqrt(sum([(one.jitter * one.usual) ** 2 for one in asked]))
+        safe = usual + MARGIN * DEVIATION * doubt
+        hops = (sum([station.hop for station in model.stations]) + model.answer) / slo
+        company = sum([min(station.max_wait, slo) for station in model.stations]) / slo
+        paths = [_log(seconds / slo) for seconds in (single, usual, loaded, full, safe, doubt)]
+        alone = alone_by_class(model, asked)
+        order = sorted(range(len(asked)), key=lambda place: -rate / asked[place].most)
+        patience = max(0.0, slo - min(usual, alone[CLASSES // 2])) / HEADROOM
+        told: list[float] = []
+        for place in order[:FULLEST]:
+            told += _told(model.stations[place], asked[place], rate, slo, patience)
+        told += [0.0] * (len(STATION) * (FULLEST - min(FULLEST, len(order))))
+        return [
+            *(_log(seconds / slo) for seconds in alone),
+            *paths,
+            hops,
+            company,
+            *told,
+            *self._refused(
+                model,
+                asked,
+                order,
+                patience=patience,
+                tight=max(0.0, slo - full),
+                slack=max(LEAST, slo - single),
+            ),
+            *self._load(slo),
+            *_shape(model, asked, rate, slo, patience),
+            *self._reach(asked, slo, alone, max(doubt, 0.01 * slo)),
+            *self._flow(model, asked, alone, doubt),
+        ]
+
+    def _refused(
+        self,
+        model: Model,
+        asked: Sequence[Asked],
+        order: Sequence[int],
+        *,
+        patience: float,
+        tight: float,
+        slack: float,
+    ) -> list[float]:
+        """Return what simple servers in the place of the fullest stations refuse.
+
+        Batches that take more than the slack are of no use, so servers with single units are looked at as well, and
+        with the largest batches that fit.
+        """
+        refused = self.seen.refused
+        first = model.stations[order[0]].scope, asked[order[0]].most
+        most = [
+            refused(model.stations[place].scope, asked[place].most, patience) for place in order[:FULLEST]
+        ]
+        singles = [one.servers / (one.units * one.single) for one in asked]
+        slowest = min(range(len(asked)), key=singles.__getitem__)
+        one = asked[slowest]
+        fits = max(1, bisect_right(one.times, one.single + slack, 1) - 1)
+        bears = one.servers * fits / (one.units * one.times[fits])
+        scope = model.stations[slowest].scope
+        return [
+            most[0],
+            refused(*first, patience / 2.0),
+            refused(*first, tight),
+            most[1] if len(most) > 1 else 0.0,
+            max(most),
+            refused(scope, singles[slowest], slack / HEADROOM),
+            refused(scope, bears, max(LEAST, slack - one.times[fits] + one.single)),
+            min(8.0, self.seen.rate / bears),
+        ]
+
+    def _reach(self, asked: Sequence[Asked], slo: float, alone: Sequence[float], doubt: float) -> list[float]:
+        """Return the share of the requests that are in time alone, and that with the waits of all stations."""
+        reach, reached = 0.0, 0.0
+        waits = [tail(one, self.seen.rate) for one in asked]
+        for weight, seconds in zip(self.seen.weights, alone, strict=True):
+            left = slo - seconds
+            share = weight / (1.0 + math.exp(min(50.0, -2.0 * left / doubt)))
+            reach += share
+            for likely, mean in waits:
+                share *= 1.0 - likely * math.exp(-max(0.0, left) / mean)
+            reached += share
+        return [reach, reached]
+
+    def _flow(
+        self, model: Model, asked: Sequence[Asked], alone: Sequence[float], doubt: float
+    ) -> list[float]:
+        """Return what comes of the requests where each phase of the load is in balance, of all and of the fastest."""
+        slo, process = model.slo, self.seen.traffic.process
+        most = min([one.most for one in asked])
+        passed, found = 0.0, []
+        for rate, share in zip(process.rates, process.weights, strict=True):
+            stays, variance = [], doubt**2 + (0.005 * slo) ** 2
+            for one in asked:
+                seconds, wait, spread = balance(one, rate)
+                stays.append(seconds + wait)
+                variance += spread
+            stay, width = longest(model, stays), math.sqrt(variance)
+            more = stay - alone[CLASSES // 2]
+            here = 0.0
+            for weight, own in zip(self.seen.weights, alone, strict=True):
+                here += weight / (1.0 + math.exp(min(50.0, -1.7 * (slo - own - more) / width)))
+            here *= min(1.0, most / rate)
+            passed += share * here
+            found.append(
+                (rate, here, _log(stay / slo), _log(width / slo), max(-8.0, min(8.0, (slo - stay) / width)))
+            )
+        _, fast, *rest = max(found)
+        _, _, *mean = found[0]
+        return [passed, fast, mean[0], rest[0], mean[1], rest[1], mean[2], rest[2]]
+
+    def _load(self, slo: float) -> list[float]:
+        process = self.seen.traffic.process
+        burst = max(process.rates) / max(process.rate, LEAST)
+        share = process.shares[-1] if len(process.rates) > 1 else 1.0
+        stay = process.stays[-1] / slo if len(process.rates) > 1 else 0.0
+        spread = [_log(process.dispersion(slo * times)) for times in (1.0, 20.0)]
+        return [_log(self.seen.count), _log(burst), share, math.log1p(stay), *spread]
+
+
+def _told(station: Station, one: Asked, rate: float, slo: float, patience: float) -> list[float]:
+    likely, mean = tail(one, rate)
+    return [
+        rate / one.most,
+        rate * one.units * one.single / one.servers,
+        _log(one.servers),
+        _log(one.batch),
+        one.keeps_up / one.batch,
+        _log(one.single / slo),
+        _log(one.loaded / slo),
+        _log(one.full / slo),
+        _log(one.bunch),
+        _log(mean / slo),
+        likely * math.exp(-patience / max(mean, LEAST)),
+        float(station.scope != PER_REQUEST),
+    ]
+
+
+def _shape(model: Model, asked: Sequence[Asked], rate: float, slo: float, patience: float) -> list[float]:
+    depths: list[int] = []
+    for station in model.stations:
+        depths.append(1 + max([depths[other] for other in station.after], default=0))
+    fluid = len(asked) - len(model.pools)
+    waits, passing = 0.0, 1.0
+    for one in asked:
+        likely, mean = tail(one, rate)
+        waits += likely * mean
+        passing *= 1.0 - likely * math.exp(-patience / max(mean, LEAST))
+    return [
+        float(len(asked)),
+        float(max(depths)),
+        float(sum([station.scope != PER_REQUEST for station in model.stations])),
+        max([one.jitter for one in asked]),
+        float(fluid),
+        max([station.take for station in model.stations]) if fluid else 0.0,
+        max([pool.lease for pool in model.pools]) / slo,
+        min(10.0, waits / slo),
+        passing,
+    ]
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, LEAST))
