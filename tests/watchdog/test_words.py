@@ -1,6 +1,7 @@
 import pytest
 
-from regrain_watchdog.words import age, cores, duration, share, size
+from regrain.plan import Fluid, GpuShare, Group, Plan
+from regrain_watchdog.words import age, configured, cores, duration, share, size
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,16 @@ def test_shares_and_cores_read_as_people_say_them():
     assert share(0.975) == "97.5 %"
     assert share(None) == "-"
     assert [cores(1), cores(0.5), cores(2)] == ["1 core", "0.5 cores", "2 cores"]
+
+
+def test_a_plan_is_told_with_what_its_groups_are_given():
+    share = GpuShare(fraction=0.5)
+    plan = Plan(
+        (
+            Group(stages=("read",), replicas=2, max_size=8, gpu=share),
+            Group(stages=("look", "say"), replicas=3, gpu=share, fluid=Fluid(share=1.5, lanes=())),
+            Group(stages=("end",)),
+        )
+    )
+
+    assert configured(plan) == "read (2 x 0.5 GPU, ≤ 8) | ~look+say (3 sharing 1.5 GPU) | end (1 x 1 core)"

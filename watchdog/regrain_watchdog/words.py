@@ -1,6 +1,8 @@
-"""Quantities as a reader wants them: durations, sizes, shares and ages with the right unit and digits."""
+"""Quantities as a reader wants them: durations, sizes, shares and ages with the right unit and digits; and plans."""
 
 from __future__ import annotations
+
+from regrain.plan import Group, Plan
 
 
 def duration(seconds: float | None) -> str:
@@ -45,3 +47,19 @@ def cores(value: float) -> str:
 def _brief(value: float) -> str:
     """Two digits at least, and no ".0"."""
     return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
+
+
+def configured(plan: Plan) -> str:
+    """Return a plan with each group's replicas, its share of a GPU or cores, and units of a dispatch at most.
+
+    Example: "read (2 x 0.5 GPU, ≤ 8) | say (1 x 1 core)".
+    """
+    return " | ".join(f"{group.name} ({_given(group)})" for group in plan.groups)
+
+
+def _given(group: Group) -> str:
+    batch = f", ≤ {group.max_size}" if group.max_size > 1 else ""
+    if group.fluid is not None:
+        return f"{group.replicas} sharing {group.fluid.share:g} GPU"
+    level = f"{group.gpu.fraction:g} GPU" if group.gpu is not None else cores(group.cpu)
+    return f"{group.replicas} x {level}{batch}"

@@ -8,10 +8,9 @@ from msgspec import Struct
 from rich.markup import escape
 from rich.table import Table
 
-from regrain.plan import Group, Plan
 from regrain_watchdog.cli import tables
 from regrain_watchdog.control.decision import Decision, Told
-from regrain_watchdog.words import duration, share
+from regrain_watchdog.words import configured, duration, share
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -29,7 +28,7 @@ def lines(why: Why) -> Iterator[str]:
         return
     rules = "is to rule" if told.plan is not None else "rules"
     plan = told.plan or told.present.plan
-    yield f"{plan.grain} {rules}: {told.sentence}"
+    yield f"{configured(plan)} {rules}: {told.sentence}"
     if told.detail:
         yield f"detail   {told.detail}"
     if told.rate is not None and told.dwell is not None:
@@ -57,7 +56,7 @@ def _row(table: Table, standing: str, told: Told) -> None:
     way = f"{duration(told.seconds)}, ${told.charge:.2g}" if told.seconds else ""
     table.add_row(
         standing,
-        escape(_plan(told.plan)),
+        escape(configured(told.plan)),
         share(told.hit_rate),
         duration(told.p95),
         f"{told.cost:.3g}",
@@ -65,16 +64,3 @@ def _row(table: Table, standing: str, told: Told) -> None:
         way,
         told.verdict.lower(),
     )
-
-
-def _plan(plan: Plan) -> str:
-    """Return a plan with its groups' configurations: replicas, share of a GPU or cores, units of a dispatch."""
-    return " | ".join(f"{group.name} {_configured(group)}" for group in plan.groups)
-
-
-def _configured(group: Group) -> str:
-    if group.fluid is not None:
-        return f"({group.replicas} sharing {group.fluid.share:g} GPU)"
-    level = f"{group.gpu.fraction:g} GPU" if group.gpu is not None else f"{group.cpu:g} cores"
-    batch = f", ≤ {group.max_size} at once" if group.max_size > 1 else ""
-    return f"({group.replicas} x {level}{batch})"

@@ -77,7 +77,18 @@ class Decision(Struct, frozen=True, kw_only=True):
         more = (
             [f"another plan for more: {self.bears:.3g} requests a second"] if self.bears is not None else []
         )
-        return (*more, *(_needs(told, self.dwell) for told in self.candidates if told.verdict))
+        return (*more, *(self._takes(told) for told in self.candidates if told.verdict))
+
+    def _takes(self, told: Told) -> str:
+        """Return what it would take for one plan."""
+        if told.verdict == Reason.CHARGE.name and told.needs is not None:
+            expected = f"{self.dwell or 0.0:.0f} s are expected"
+            return f"{told.grain}: the load would have to last {told.needs:.0f} s; {expected}"
+        if told.verdict == Reason.BEST.name and told.hit_rate is not None:
+            saved = 1 - told.cost / self.present.cost
+            dearer = f"would cost {-saved:.0%} more" if saved <= 0 else f"would cost {saved:.0%} less"
+            return f"{told.grain}: {dearer}, with {told.hit_rate:.1%} in time"
+        return f"{told.grain}: {Reason[told.verdict].value}"
 
 
 def finite(value: float) -> float | None:
@@ -88,11 +99,3 @@ def finite(value: float) -> float | None:
 def words(verdict: Verdict) -> str:
     """Return the name of a verdict's reason."""
     return verdict.reason.name
-
-
-def _needs(told: Told, dwell: float | None) -> str:
-    if told.verdict == Reason.CHARGE.name and told.needs is not None:
-        return (
-            f"{told.grain}: the load would have to last {told.needs:.0f} s; {dwell or 0.0:.0f} s are expected"
-        )
-    return f"{told.grain}: {Reason[told.verdict].value}"

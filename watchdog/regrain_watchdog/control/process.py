@@ -17,6 +17,7 @@ from msgspec import structs
 
 from regrain import manifest as manifests
 from regrain.cards import CARDS, Card
+from regrain.errors import RegrainError
 from regrain.manifest import Manifest, StageSpec
 from regrain.plan import Group, Plan
 from regrain_watchdog.control.controller import Controller, Habits
@@ -26,13 +27,15 @@ from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Word, decode_report, encode
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import Node
-from regrain_watchdog.policy.model import Application
+from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.model import Application, lists
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.profile import Profile, StageProfile
 from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.search.fastest import fastest
 from regrain_watchdog.policy.search.packing import pack
-from regrain_watchdog.policy.search.problem import Limits, Problem
+from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem
 from regrain_watchdog.policy.switch import Reason
 
 logger = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ def serve(sock: socket.socket) -> None:
             message = decode_report(body)
             if isinstance(message, Brief):
                 mind = Adviser(message)
-                sock.sendall(encode(Word()))
+                sock.sendall(encode(Word(warning=mind.warning)))
             elif mind is not None:
                 sock.sendall(encode(mind.advise(message)))
 
@@ -67,7 +70,8 @@ class Adviser:
         self._node = Node(
             cards=tuple(_card(device) for device in brief.devices), cores=brief.cores, memory=brief.memory
         )
-        self._predictor = predictor(brief.predictor)
+        self.warning = ""
+        self._predictor = self._made(brief.predictor)
         self._controller: Controller | None = None
         self._problem: Problem | None = None
         self._log = Log(Path(brief.log)) if brief.log else None
@@ -82,9 +86,16 @@ class Adviser:
         decision = controller.observe(seen)
         if self._log is not None:
             self._log.follow(seen, decision)
-        if decision is None:
-            return Word()
-        return self._word(decision)
+        warning, self.warning = self.warning, ""
+        return self._word(decision, warning) if decision is not None else Word(warning=warning)
+
+    def _made(self, name: str) -> Predictor:
+        """Return the predictor that is wanted; the analytic one, and a warning, where it cannot be had."""
+        try:
+            return predictor(name)
+        except (RegrainError, ImportError) as error:
+            self.warning = f"predictor {name} cannot be had, analytic stands in: {error}"
+            return Analytic()
 
     def _ready(self, seen: Observation) -> Controller | None:
         """Return the controller, once something is known of every stage."""
@@ -105,11 +116,11 @@ class Adviser:
                 habits=Habits(period=self._brief.period),
                 refined=self._refined,
             )
+            self.warning = too_fast(self._problem)
         return self._controller
 
-    def _word(self, decision: Decision) -> Word:
+    def _word(self, decision: Decision, warning: str) -> Word:
         told = msgspec.json.encode(Explained.of(decision))
-        warning = ""
         if decision.reason in (Reason.FAILED.name, Reason.NONE.name) and decision.reason not in self._warned:
             self._warned.add(decision.reason)
             warning = f"{decision.sentence}, the plan stays as it is: {decision.detail}"
@@ -127,6 +138,7 @@ class Adviser:
                 if seats and group.fluid is None
             },
             sentence=decision.sentence,
+            warning=warning,
         )
 
 
@@ -184,9 +196,27 @@ def unmeasured(manifest: Manifest, devices: tuple[Device, ...]) -> Profile:
     )
 
 
+def too_fast(problem: Problem) -> str:
+    """Return what is to be said of an objective that no plan can meet; "" where one might."""
+    one = np.ones((1, len(lists(problem.app.graph))), np.int32)
+    request = Arrivals(np.zeros(1), np.zeros(1), one, 1.0)
+    try:
+        least = fastest(problem, request)
+    except NoPlanError as error:
+        return str(error)
+    wanted = problem.app.slo.latency
+    if wanted > least:
+        return ""
+    return f"no plan can answer within {wanted:g} s: the lightest request takes {least:.3g} s at least, under any"
+
+
 def predictor(name: str) -> Predictor:
     """Return a predictor by its name; what it needs is imported only now."""
-    made: dict[str, Callable[[], Predictor]] = {"analytic": Analytic, "simulated": _simulated}
+    made: dict[str, Callable[[], Predictor]] = {
+        "analytic": Analytic,
+        "simulated": _simulated,
+        "learned": _learned,
+    }
     return made[name]()
 
 
@@ -194,6 +224,12 @@ def _simulated() -> Predictor:
     from regrain_watchdog.simulate.predictor import Simulated  # noqa: PLC0415  # compiles for seconds
 
     return Simulated()
+
+
+def _learned() -> Predictor:
+    from regrain_watchdog.control.learned import Learned  # noqa: PLC0415  # imports LightGBM
+
+    return Learned()
 
 
 def _unmeasured(stage: StageSpec, has_gpus: bool) -> StageProfile:

@@ -178,6 +178,8 @@ class Server:
             self._grpc.follow(door.ingress.inference)
         if self._admin is not None:
             self._admin.manifest = app.manifest
+        if self._adaptation is not None:
+            self._adaptation.follow()
 
     async def _open_grpc(self, inference: Inference, measure: Measure) -> None:
         """Open the port of gRPC, while the replicas start: its library takes a while to import."""

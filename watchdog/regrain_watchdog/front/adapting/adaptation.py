@@ -33,6 +33,7 @@ from regrain_watchdog.front.standing import ATTAINMENT
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.profile import ProfileError
 from regrain_watchdog.policy.resident import Living
+from regrain_watchdog.words import configured
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Adaptation:
         self._measure = measure
         self._config = config
         self._gpus = gpus
+        self._target = target
         self._slo = objective(config, live.manifest)
         self._profile = find_profile(config, target, live.manifest)
         self._tally = Tally()
@@ -104,6 +106,16 @@ class Adaptation:
         self._measure.adapting = self.counts
         self._count()
         self._mind.start()
+
+    def follow(self) -> None:
+        """Another version of the app is in force: begin anew with that, and with a profile if there is one of it."""
+        try:
+            self._slo = objective(self._config, self._live.manifest)
+            self._profile = find_profile(self._config, self._target, self._live.manifest)
+        except SpecError as error:
+            logger.warning("the version in force is adapted without a profile: %s", error)
+            self._profile = b""
+        self._mind.renew()
 
     async def stop(self) -> None:
         """End the controller."""
@@ -168,9 +180,9 @@ class Adaptation:
     async def _adopt(self, word: Word, plan: Plan) -> None:
         """Put a plan in force; one that cannot be leaves all as it was, and the controller sees it."""
         try:
-            change = await self._changes.adopt(plan, word.placement)
+            await self._changes.adopt(plan, word.placement)
             self.counts.adopted += 1
-            logger.info("%s since %s", change.new, word.sentence)
+            logger.info("adapted to %s: %s", configured(plan), word.sentence)
         except RegrainError as error:
             self.counts.refused += 1
             if str(error) not in self._said:

@@ -77,6 +77,16 @@ class Mind:
         self._flush()
         self._timer = self._loop.call_later(TICK, self._tick)
 
+    def renew(self) -> None:
+        """Start another one, which is told anew what it decides for; not where none was started yet."""
+        process = self._process
+        if self._is_stopping or process is None:
+            return
+        self._let_go()
+        process.kill()
+        self._loop.run_in_executor(None, process.wait)
+        self.start()
+
     async def stop(self) -> None:
         """End it."""
         self._is_stopping = True

@@ -1,0 +1,139 @@
+"""Reports in, words out: what the controller's process makes of both."""
+
+import json
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from regrain import manifest as manifests
+from regrain.manifest import SLOSpec
+from regrain_watchdog.control.log import Log
+from regrain_watchdog.control.observation import living_of
+from regrain_watchdog.control.process import Adviser, incoming, outgoing
+from regrain_watchdog.front.adapting.words import Brief, Device, Report
+from regrain_watchdog.policy import profile as profiles
+from regrain_watchdog.policy.cost import GIB
+from regrain_watchdog.policy.refine import Seen
+
+
+@pytest.fixture
+def brief(problem):
+    app = problem().app
+
+    def make(**changed):
+        return structs.replace(
+            Brief(
+                manifest=manifests.dumps(app.manifest),
+                slo=app.slo,
+                profile=profiles.dumps(app.profile),
+                devices=(Device("v100", 80, 16 * GIB),) * 2,
+                cores=32,
+                memory=64 * GIB,
+                predictor="analytic",
+                period=15.0,
+                log="",
+                now=0.0,
+            ),
+            **changed,
+        )
+
+    return make
+
+
+@pytest.fixture
+def reports(arriving):
+    def make(rate, plan, seconds, seen=()):
+        load = arriving((rate, float(seconds)))
+        for now in range(1, seconds + 1):
+            first, last = np.searchsorted(load.at, (now - 1.0, float(now)))
+            yield Report(
+                now=float(now),
+                at=load.at[first:last].tobytes(),
+                size=load.size[first:last].tobytes(),
+                first=int(first),
+                widened=b"",
+                hits=int(last - first),
+                misses=0,
+                plan=plan,
+                living=living_of(plan),
+                is_changing=False,
+                is_held=False,
+                seen=seen,
+            )
+
+    return make
+
+
+def told(adviser, reports):
+    return [word for word in map(adviser.advise, reports) if word.decision or word.warning]
+
+
+def test_a_plan_that_is_too_small_is_answered_with_one_to_put_in_force_and_where_its_replicas_go(
+    brief, reports, planned
+):
+    words = told(Adviser(brief()), reports(40.0, outgoing(planned(4.0)), 20))
+
+    wanted = next(word for word in words if word.plan is not None)
+    assert wanted.sentence == "it meets the objective and the present plan does not"
+    assert wanted.predicted > 0.95
+    assert {group.name for group in wanted.plan.groups} == set(wanted.placement)
+    assert all(len(wanted.placement[group.name]) == group.replicas for group in wanted.plan.groups)
+    assert {group.gpu.floor for group in wanted.plan.groups} == {0.0}
+    assert outgoing(incoming(wanted.plan)) == wanted.plan
+    explained = json.loads(wanted.decision)
+    assert explained["decision"]["reason"] == "MEETS"
+
+
+def test_an_objective_that_no_plan_can_meet_is_told_with_the_least_there_is(brief, reports, planned):
+    adviser = Adviser(brief(slo=SLOSpec(latency=0.01, attainment=0.95)))
+
+    words = told(adviser, reports(4.0, planned(4.0), 40))
+
+    assert "no plan can answer within 0.01 s: the lightest request takes" in words[0].warning
+    assert not [word for word in words if word.plan is not None]
+    assert [word.warning for word in words[1:] if word.warning][1:] == []
+
+
+def test_an_app_that_nobody_measured_is_adapted_once_something_is_known_of_every_stage(
+    brief, reports, planned
+):
+    first = outgoing(planned(4.0))
+    seen = tuple(
+        Seen(stage=stage, share=first.groups[0].gpu.fraction, units=20, calls=10, seconds=0.5)
+        for stage in first.groups[0].stages
+    )
+    adviser = Adviser(brief(profile=b""))
+
+    assert told(adviser, reports(4.0, first, 20)) == []
+    assert told(adviser, reports(4.0, first, 20, seen))
+
+
+def test_a_predictor_that_cannot_be_had_is_stood_in_for(brief, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "regrain_watchdog.control.learned", None)
+
+    adviser = Adviser(brief(predictor="learned"))
+
+    assert "predictor learned cannot be had, analytic stands in" in adviser.warning
+
+
+def test_the_log_tells_each_decision_and_what_came_of_the_one_before_and_is_bounded(
+    brief, reports, planned, tmp_path
+):
+    path = tmp_path / "log.jsonl"
+    adviser = Adviser(brief(log=str(path)))
+    told(adviser, reports(40.0, planned(42.0), 50))
+
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+
+    kinds = [entry["kind"] for entry in entries]
+    assert kinds[:3] == ["decision", "observed", "decision"]
+    assert [entry["number"] for entry in entries if entry["kind"] == "observed"] == list(
+        range(1, kinds.count("observed") + 1)
+    )
+    assert entries[1]["hit_rate"] == 1.0
+
+    small = Log(path, most=1)
+    small._write({"kind": "decision"})
+    assert path.read_text() == '{"kind":"decision"}\n'
+    assert len(path.with_name("log.jsonl.1").read_text().splitlines()) == len(entries)

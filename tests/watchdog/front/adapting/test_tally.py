@@ -1,0 +1,54 @@
+import numpy as np
+
+from regrain.wire.frames import Timing
+from regrain_watchdog.front.adapting import tally as tallies
+from regrain_watchdog.front.adapting.tally import Tally
+
+
+def floats(data):
+    return np.frombuffer(data).tolist()
+
+
+def test_requests_are_numbered_through_and_told_once():
+    tally = Tally()
+    assert [tally.note(10.0, 1.0), tally.note(30.0, 2.0)] == [0, 1]
+    tally.widen(1, 0, 7)
+
+    first = tally.take()
+    assert tally.note(5.0, 3.0) == 2
+    second = tally.take()
+
+    assert (floats(first.at), floats(first.size), first.first, first.mean_size) == (
+        [1.0, 2.0],
+        [10.0, 30.0],
+        0,
+        20.0,
+    )
+    assert np.frombuffer(first.widened, np.int64).tolist() == [1, 0, 7]
+    assert (floats(second.at), second.first, second.widened) == ([3.0], 2, b"")
+
+
+def test_what_nobody_takes_does_not_grow_for_ever(monkeypatch):
+    monkeypatch.setattr(tallies, "MOST", 3)
+    tally = Tally()
+    for number in range(5):
+        tally.note(1.0, float(number))
+        tally.widen(number, 0, 1)
+
+    taken = tally.take()
+
+    assert floats(taken.at) == [0.0, 1.0, 2.0]
+    assert len(taken.widened) == 3 * 3 * 8
+    assert tally.note(1.0, 9.0) == 5
+    assert tally.take().first == 5
+
+
+def test_calls_of_stages_are_added_up_by_group_and_told_with_the_share_they_had():
+    tally = Tally()
+    tally.ran("a+b", [Timing("a", 0.1, 4, 1), Timing("b", 0.3, 8, 2)])
+    tally.ran("a+b", [Timing("a", 0.2, 2, 1)])
+
+    (one,) = tally.take().seen({("a+b", "a"): 0.5})
+
+    assert (one.stage, one.share, one.units, one.calls, round(one.seconds, 9)) == ("a", 0.5, 6, 2, 0.3)
+    assert one.batch == 3.0
