@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.granularity import protocol as protocols
-from benchmarks.granularity import run
+from benchmarks.granularity import report, run
 
 
 def main() -> None:
@@ -25,6 +25,9 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.only:
         protocol.pipeline_named(name)
+    if given.part == "report":
+        print(report.write(given.out))
+        return
     order = run.Order(
         part=given.part,
         only=tuple(given.only),

@@ -97,9 +97,9 @@ class Mind:
             return Made(None, why="the planner was not asked")
         return Made(choice.plan, choice.prediction.hit_rate, considered=tuple(considered))
 
-    def simulated(self, load: Arrivals, *, fluid: bool = False) -> Made:
+    def simulated(self, load: Arrivals, *, grain: str = "", fluid: bool = False) -> Made:
         """Return the planner's plan by replay."""
-        return self.planned(load, fluid=fluid, predictor=Simulated())
+        return self.planned(load, grain=grain, fluid=fluid, predictor=Simulated())
 
     def scaled(self, load: Arrivals, static: Plan | None) -> Made:
         """Return a static plan with as many replicas as the load needs."""

@@ -19,9 +19,13 @@ Floats = NDArray[np.float64]
 REPLANNED = "replanned-"
 ADAPTIVE = ("adaptive-analytic", "adaptive-simulated", "adaptive-learned", "adaptive-fluid")
 OPPONENTS = ("replanned-coarse", "replanned-fine", "static-fine", "static-coarse", "infless", "esg")
+REPLAYED = ("adaptive-simulated", "adaptive-fluid")
+"""Policies that plan by replay."""
 LEVEL = (2.5, 97.5)
 POINTS, DEARER = 0.01, 0.03
 """Bar b: by how much lower a hit rate and dearer a plan may be than the best re-planned grain's."""
+TELLING = 0.2
+"""Hit rate below which a relative gain over it tells nothing."""
 FLUID_SAVES = 0.15
 """Bar b2."""
 REGRET_POINTS, REGRET_COST = 0.05, 0.10
@@ -170,6 +174,13 @@ class Verdict:
     told: str
 
 
+def opponents(one: str, cells: Mapping[tuple[object, ...], Mapping[str, Row]]) -> tuple[str, ...]:
+    """Return whom a policy is held against; re-planned ones also by the predictor that it has, where they were run."""
+    every = {name for policies in cells.values() for name in policies}
+    same = [f"{name}@simulated" for name in OPPONENTS if one in REPLAYED and f"{name}@simulated" in every]
+    return tuple(name for name in (*same, *OPPONENTS) if name in every)
+
+
 def bar_a(
     cells: Mapping[tuple[object, ...], Mapping[str, Row]], one: str, other: str, protocol: Protocol
 ) -> tuple[Verdict, Verdict]:
@@ -177,7 +188,11 @@ def bar_a(
     found = against(cells, one, other, protocol)
     hits = [cell for cell, each in found.items() if beats_hits(each, protocol)]
     costs = [cell for cell, each in found.items() if beats_cost(each, protocol)]
-    gains = [each.gain.value for each in found.values() if each.saving.low >= -1e-9]
+    gains = [
+        each.gain.value
+        for cell, each in found.items()
+        if each.saving.low >= -1e-9 and _hit_rate(cells[cell][other]) >= TELLING
+    ]
     savings = [each.saving.value for each in found.values() if each.points.low >= -1e-9]
     return (
         Verdict(
@@ -185,7 +200,7 @@ def bar_a(
             bool(hits),
             len(hits),
             len(found),
-            _best(gains, "higher at no more cost"),
+            _best(gains, f"higher at no more cost where the other has {TELLING:g} or more"),
         ),
         Verdict(
             f"a, cost, {one} against {other}",
@@ -255,6 +270,11 @@ def medians(found: Sequence[Comparison]) -> str:
         f"median {_median(points):+.1f} points ({min(points):+.1f} to {max(points):+.1f}), "
         f"saving {_median(savings):+.1f} % ({min(savings):+.1f} to {max(savings):+.1f})"
     )
+
+
+def _hit_rate(row: Row) -> float:
+    figures = Figures.of(row)
+    return figures.hit_rate if figures is not None else 0.0
 
 
 def _best(values: Sequence[float], what: str) -> str:

@@ -54,6 +54,8 @@ def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[
     found["esg"] = lambda: mind.esg(load)
     found["adaptive-analytic"] = lambda: mind.planned(load)
     found["adaptive-simulated"] = lambda: mind.simulated(load)
+    for label, grain in (("coarse", coarse), ("fine", fine)):
+        found[f"replanned-{label}@simulated"] = lambda grain=grain: mind.simulated(load, grain=grain)
     found["adaptive-fluid"] = lambda: mind.simulated(load, fluid=True)
     return found
 
