@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
@@ -39,7 +40,8 @@ CORES = 64
 """Cores that the stepped app's plans may count on; its stages sleep."""
 EVERY = 1.0
 """Seconds between two looks at the transitions."""
-REFUSED = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+MISSED = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT)
+"""What is answered to a request that is not let in, or could not be in time any more: a miss, no failure."""
 BAR = 0.95
 
 
@@ -139,13 +141,14 @@ def _step(profile: Path, log: Path, seconds: tuple[float, float], seed: str) -> 
     begin = statistics.median(one.ended - one.latency - one.at for one in sent)
     step = begin + before + time.time() - time.monotonic()
     late = [one for one in sent if one.at >= before]
-    statuses = [one.status for one in sent]
+    statuses = Counter(int(one.status) for one in sent)
+    fine = {int(HTTPStatus.OK), *map(int, MISSED)}
     return {
         **_followed(step, _decided(log), seen.in_force()),
         "switches": len(_decided(log)),
         "requests": len(sent),
-        "refused": sum(status in REFUSED for status in statuses),
-        "failed": sum(status != HTTPStatus.OK and status not in REFUSED for status in statuses),
+        "statuses": {str(status): count for status, count in statuses.items()},
+        "failed": sum(count for status, count in statuses.items() if status not in fine),
         "hit_rate": round(
             sum(one.status == HTTPStatus.OK and one.latency <= 0.3 for one in late) / len(late), 4
         ),
