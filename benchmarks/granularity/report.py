@@ -42,9 +42,9 @@ def write(folder: Path) -> Path:
 def _scope() -> list[str]:
     return [
         "Simulated, by `python -m benchmarks.granularity` under `protocol.toml`, with the front's own policies of",
-        "queue, batch, door and shed. Policies see a profile and what has arrived; the truth is off by a drift of up to",
-        "10 % a stage that no profile saw, other for each seed. A bar holds where the 95 % interval of the paired difference",
-        "clears it. Re-planned grains and `adaptive-analytic` have the same planner and predictor;",
+        "queue, batch, door and shed. Policies see a profile and what has arrived. The truth is off by a drift of up",
+        "to 10 % a stage that no profile saw, other for each seed. A bar holds where the 95 % interval of the paired",
+        "difference clears it. Re-planned grains and `adaptive-analytic` have the same planner and predictor;",
         "`...@simulated` are re-planned by replay, as `adaptive-simulated` and `adaptive-fluid` are.",
         "",
     ]
