@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from regrain.errors import RegrainError
+from regrain_watchdog.control.learned import Learned
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 from regrain_watchdog.policy.predict.analytic import Analytic
@@ -16,7 +17,7 @@ RUN = 0.02
 NOTABLE = 0.03
 """Of hit rate; less is noise of a replay."""
 
-PREDICTORS = {"analytic": Analytic, "simulated": Simulated}
+PREDICTORS = {"analytic": Analytic, "learned": Learned, "simulated": Simulated}
 
 
 @pytest.fixture(params=PREDICTORS.values(), ids=PREDICTORS)

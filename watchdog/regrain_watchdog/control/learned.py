@@ -109,22 +109,17 @@ class Learned:
                     f"the plan maps over {model.lists} lists, and requests have widths of {load.widths.shape[1]}"
                 )
         if not len(load):
-            return [
-                Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(m.pools))
-                for m in models
-            ]
+            return [_nothing(model) for model in models]
         reader = self.reader(load)
         asked = [reader.demands.asked(model) for model in models]
         rows = np.array([reader.features(model, one) for model, one in zip(models, asked, strict=True)])
-        known = ((rows >= self._least) & (rows <= self._most)).all(axis=1)
-        rates = np.interp(self._scores(rows), self.card.told, self.card.came)
-        found = []
-        for model, one, rate, is_known in zip(models, asked, rates.tolist(), known.tolist(), strict=True):
-            self.strange += not is_known
-            found.append(
-                _prediction(model, one, reader, rate) if is_known else self._analytic.predict(model, load)
-            )
-        return found
+        known = ((rows >= self._least) & (rows <= self._most)).all(axis=1).tolist()
+        rates = np.interp(self._scores(rows), self.card.told, self.card.came).tolist()
+        self.strange += known.count(False)
+        return [
+            _prediction(model, one, reader, rate) if is_known else self._analytic.predict(model, load)
+            for model, one, rate, is_known in zip(models, asked, rates, known, strict=True)
+        ]
 
     def reader(self, load: Arrivals) -> Reader:
         """Return what makes features under a load, and keep it until another is seen."""
@@ -165,6 +160,10 @@ def _booster(text: str) -> Booster:
         return Booster(model_str=text)
     except LightGBMError as error:
         raise LearnedModelError(f"this is no model of LightGBM: {error}") from error
+
+
+def _nothing(model: Model) -> Prediction:
+    return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
 
 
 def _prediction(model: Model, asked: Sequence[Asked], reader: Reader, hit_rate: float) -> Prediction:

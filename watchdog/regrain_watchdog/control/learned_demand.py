@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from regrain_watchdog.control.learned_load import CLASSES, Seen
+from regrain_watchdog.control.learned_load import Seen
 from regrain_watchdog.policy.fluid import at_once
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Station, Work
 
@@ -114,7 +114,7 @@ class Demands:
         times = (0.0, *[seconds(count) for count in range(1, batch + 1)])
         keeps_up = next((count for count in range(1, batch) if count >= needed * times[count]), batch)
         alone, drain = [], []
-        for place in seen.levels:
+        for place in range(len(seen.weights)):
             width = seen.widths[scope][place]
             alone.append(seconds(min(float(batch), width), place) if width > 0.0 else 0.0)
             rounds = math.ceil(math.ceil(width / batch - 1e-9) / servers) - 1
@@ -142,7 +142,7 @@ def alone_by_class(model: Model, asked: Sequence[Asked]) -> list[float]:
     """Return the seconds that a request of each class takes with nobody else there."""
     found = []
     stations = model.stations
-    for place in range(CLASSES):
+    for place in range(len(asked[0].alone)):
         ends: list[float] = []
         leads: list[float] = []
         for station, one in zip(stations, asked, strict=True):
@@ -229,6 +229,8 @@ def _table(work: Work, model: Model, seen: Seen) -> list[list[float]]:
 def _calls(table: Sequence[float], count: float) -> float:
     """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
     chunk = len(table) - 1
+    if count <= chunk and count == int(count):
+        return table[int(count)]
     full, rest = divmod(count, chunk)
     low = int(rest)
     part = table[low] + (rest - low) * (table[low + 1] - table[low]) if rest > low else table[low]

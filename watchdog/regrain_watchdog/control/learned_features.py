@@ -36,6 +36,8 @@ REFUSED = (
     "refused", "refused_half", "refused_full", "refused_second", "refused_most", "refused_single",
     "refused_fitting", "fitting",
 )  # fmt: skip
+Wait = tuple[float, float]
+"""How likely a station has a request wait, and the mean seconds of those that do."""
 LOAD = ("count", "burst", "burst_share", "burst_stay", "spread_slo", "spread_long")
 SHAPE = ("stations", "depth", "items", "jitter", "fluid", "fluid_take", "lease", "waits", "passing")
 REACH = ("reach", "reached")
@@ -77,6 +79,7 @@ class Reader:
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         self.demands = Demands(seen)
+        self._loads: dict[float, list[float]] = {}
 
     def features(self, model: Model, asked: Sequence[Asked]) -> list[float]:
         """Return the numbers that NAMES names."""
@@ -91,14 +94,16 @@ class Reader:
         company = sum([min(station.max_wait, slo) for station in model.stations]) / slo
         paths = [_log(seconds / slo) for seconds in (single, usual, loaded, full, safe, doubt)]
         alone = alone_by_class(model, asked)
+        usually = alone[self.seen.levels[CLASSES // 2]]
+        waits = [tail(one, rate) for one in asked]
         order = sorted(range(len(asked)), key=lambda place: -rate / asked[place].most)
-        patience = max(0.0, slo - min(usual, alone[CLASSES // 2])) / HEADROOM
+        patience = max(0.0, slo - min(usual, usually)) / HEADROOM
         told: list[float] = []
         for place in order[:FULLEST]:
-            told += _told(model.stations[place], asked[place], rate, slo, patience)
+            told += _told(model.stations[place], asked[place], waits[place], (rate, slo, patience))
         told += [0.0] * (len(STATION) * (FULLEST - min(FULLEST, len(order))))
         return [
-            *(_log(seconds / slo) for seconds in alone),
+            *(_log(alone[level] / slo) for level in self.seen.levels),
             *paths,
             hops,
             company,
@@ -112,9 +117,9 @@ class Reader:
                 slack=max(LEAST, slo - single),
             ),
             *self._load(slo),
-            *_shape(model, asked, rate, slo, patience),
-            *self._reach(asked, slo, alone, max(doubt, 0.01 * slo)),
-            *self._flow(model, asked, alone, doubt),
+            *_shape(model, asked, waits, patience),
+            *self._reach(waits, slo, alone, max(doubt, 0.01 * slo)),
+            *self._flow(model, asked, alone, usually=usually, doubt=doubt),
         ]
 
     def _refused(
@@ -154,10 +159,9 @@ class Reader:
             min(8.0, self.seen.rate / bears),
         ]
 
-    def _reach(self, asked: Sequence[Asked], slo: float, alone: Sequence[float], doubt: float) -> list[float]:
+    def _reach(self, waits: Sequence[Wait], slo: float, alone: Sequence[float], doubt: float) -> list[float]:
         """Return the share of the requests that are in time alone, and that with the waits of all stations."""
         reach, reached = 0.0, 0.0
-        waits = [tail(one, self.seen.rate) for one in asked]
         for weight, seconds in zip(self.seen.weights, alone, strict=True):
             left = slo - seconds
             share = weight / (1.0 + math.exp(min(50.0, -2.0 * left / doubt)))
@@ -168,20 +172,20 @@ class Reader:
         return [reach, reached]
 
     def _flow(
-        self, model: Model, asked: Sequence[Asked], alone: Sequence[float], doubt: float
+        self, model: Model, asked: Sequence[Asked], alone: Sequence[float], *, usually: float, doubt: float
     ) -> list[float]:
         """Return what comes of the requests where each phase of the load is in balance, of all and of the fastest."""
-        slo, process = model.slo, self.seen.traffic.process
+        slo = model.slo
         most = min([one.most for one in asked])
         passed, found = 0.0, []
-        for rate, share in zip(process.rates, process.weights, strict=True):
+        for rate, share in self.seen.phases:
             stays, variance = [], doubt**2 + (0.005 * slo) ** 2
             for one in asked:
                 seconds, wait, spread = balance(one, rate)
                 stays.append(seconds + wait)
                 variance += spread
             stay, width = longest(model, stays), math.sqrt(variance)
-            more = stay - alone[CLASSES // 2]
+            more = stay - usually
             here = 0.0
             for weight, own in zip(self.seen.weights, alone, strict=True):
                 here += weight / (1.0 + math.exp(min(50.0, -1.7 * (slo - own - more) / width)))
@@ -190,21 +194,27 @@ class Reader:
             found.append(
                 (rate, here, _log(stay / slo), _log(width / slo), max(-8.0, min(8.0, (slo - stay) / width)))
             )
-        _, fast, *rest = max(found)
-        _, _, *mean = found[0]
-        return [passed, fast, mean[0], rest[0], mean[1], rest[1], mean[2], rest[2]]
+        _, fast, *fastest = max(found)
+        _, _, *slowest = min(found)
+        return [passed, fast, *(value for pair in zip(slowest, fastest, strict=True) for value in pair)]
 
     def _load(self, slo: float) -> list[float]:
+        """Return what the load is like, against the objective."""
+        if slo in self._loads:
+            return self._loads[slo]
         process = self.seen.traffic.process
         burst = max(process.rates) / max(process.rate, LEAST)
         share = process.shares[-1] if len(process.rates) > 1 else 1.0
         stay = process.stays[-1] / slo if len(process.rates) > 1 else 0.0
         spread = [_log(process.dispersion(slo * times)) for times in (1.0, 20.0)]
-        return [_log(self.seen.count), _log(burst), share, math.log1p(stay), *spread]
+        found = self._loads[slo] = [_log(self.seen.count), _log(burst), share, math.log1p(stay), *spread]
+        return found
 
 
-def _told(station: Station, one: Asked, rate: float, slo: float, patience: float) -> list[float]:
-    likely, mean = tail(one, rate)
+def _told(station: Station, one: Asked, waits: Wait, scale: tuple[float, float, float]) -> list[float]:
+    """Return what one of the fullest stations is like; `scale`: requests a second, the objective, the patience."""
+    rate, slo, patience = scale
+    likely, mean = waits
     return [
         rate / one.most,
         rate * one.units * one.single / one.servers,
@@ -221,15 +231,15 @@ def _told(station: Station, one: Asked, rate: float, slo: float, patience: float
     ]
 
 
-def _shape(model: Model, asked: Sequence[Asked], rate: float, slo: float, patience: float) -> list[float]:
+def _shape(model: Model, asked: Sequence[Asked], waits: Sequence[Wait], patience: float) -> list[float]:
+    """Return what the plan is like, and what its stations' waits come to."""
     depths: list[int] = []
     for station in model.stations:
         depths.append(1 + max([depths[other] for other in station.after], default=0))
     fluid = len(asked) - len(model.pools)
-    waits, passing = 0.0, 1.0
-    for one in asked:
-        likely, mean = tail(one, rate)
-        waits += likely * mean
+    whole, passing = 0.0, 1.0
+    for likely, mean in waits:
+        whole += likely * mean
         passing *= 1.0 - likely * math.exp(-patience / max(mean, LEAST))
     return [
         float(len(asked)),
@@ -238,8 +248,8 @@ def _shape(model: Model, asked: Sequence[Asked], rate: float, slo: float, patien
         max([one.jitter for one in asked]),
         float(fluid),
         max([station.take for station in model.stations]) if fluid else 0.0,
-        max([pool.lease for pool in model.pools]) / slo,
-        min(10.0, waits / slo),
+        max([pool.lease for pool in model.pools]) / model.slo,
+        min(10.0, whole / model.slo),
         passing,
     ]
 

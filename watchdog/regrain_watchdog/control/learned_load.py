@@ -40,8 +40,9 @@ class Seen:
         count: requests of the window.
         rate: of them a second.
         traffic: its process, and its classes of requests.
+        phases: requests a second in each phase of the process, and the share of the requests that come in it.
+        weights: share of the requests in each class, from the lightest on.
         levels: CLASSES places among the classes, some the same where there are fewer.
-        weights: (CLASSES,) share of the requests at each of `levels`.
         widths: by scope (once per request is the last, all 1), the mean units of a request of each class, then of all.
         sizes: mean size of the requests of each class, then of all.
         lost: by scope (once per request is the last), the (CAPACITIES, PATIENCES) share of the requests that a server
@@ -51,8 +52,9 @@ class Seen:
     count: int
     rate: float
     traffic: Traffic
-    levels: tuple[int, ...]
+    phases: tuple[tuple[float, float], ...]
     weights: tuple[float, ...]
+    levels: tuple[int, ...]
     widths: tuple[list[float], ...]
     sizes: Floats
     lost: tuple[list[list[float]], ...] = field(repr=False)
@@ -77,13 +79,13 @@ def seen(load: Arrivals) -> Seen:
     found = traffic(load)
     classes = len(found.weights)
     widths = [np.append(column, found.weights @ column).tolist() for column in found.widths.T]
-    levels = [min(place * classes // CLASSES, classes - 1) for place in range(CLASSES)]
     return Seen(
         count=len(load),
         rate=load.rate,
         traffic=found,
-        levels=tuple(levels),
-        weights=tuple(float(found.weights[place]) / levels.count(place) for place in levels),
+        phases=tuple(zip(found.process.rates, found.process.weights, strict=True)),
+        weights=tuple(found.weights.tolist()),
+        levels=tuple(min(place * classes // CLASSES, classes - 1) for place in range(CLASSES)),
         widths=(*widths, [1.0] * (classes + 1)),
         sizes=np.append(found.sizes, found.weights @ found.sizes),
         lost=tuple(
