@@ -58,6 +58,23 @@ def test_requests_are_served_one_after_the_other():
     assert run.result().events == {"arrivals": 3, "ready": 3, "dispatches": 3, "ends": 3, "due": 0}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "ends"),
+    [
+        pytest.param(0.1, [0.11, 0.22], id="the next is sent when it is back"),
+        pytest.param(0.0009, [0.0109, 0.0118], id="behind a short one the next waits at the replica"),
+    ],
+)
+def test_a_hop_holds_the_server(seconds, ends):
+    model = plan(seconds)
+    station = replace(model.stations[0], hop=0.01)
+    run = Run(replace(model, stations=(station,)), arrivals(0.0, 0.0))
+
+    run.advance()
+
+    assert run.result().finish == pytest.approx(ends)
+
+
 def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured():
     run = Run(plan(0.1, max_size=4, wait=0.02), arrivals(0.0, 0.01, 0.5))
 

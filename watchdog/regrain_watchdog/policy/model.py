@@ -66,7 +66,7 @@ class Station:
         max_wait: seconds that the first unit waits for others at most.
         pool: that serves it.
         take: what a dispatch holds of its pool's shares.
-        hop: seconds until a unit that is ready has come here.
+        hop: seconds that a dispatch takes beside its work, on the way to its replica and back; it holds the replica.
     """
 
     stages: tuple[str, ...]

@@ -169,7 +169,7 @@ class Run:
                 case kernel.MORE_SLOTS:
                     self._hold(room.with_slots(self._state))
                 case kernel.MORE_LINES:
-                    self._hold(room.with_lines(self._state, max(self._widest, default=1)))
+                    self._hold(room.with_lines(self._state))
 
     def _hold(self, state: State) -> None:
         """Go on with a state, and keep where its arrays are."""

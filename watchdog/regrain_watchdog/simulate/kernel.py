@@ -23,12 +23,10 @@ from regrain_watchdog.simulate import (
 from regrain_watchdog.simulate.compiled import entry
 from regrain_watchdog.simulate.kernel_course import is_let_in
 from regrain_watchdog.simulate.kernel_events import drop_first
-from regrain_watchdog.simulate.kernel_line import push, waiting
-from regrain_watchdog.simulate.kernel_request import begin, let_go, station_done, width
-from regrain_watchdog.simulate.kernel_serve import finish, pump
+from regrain_watchdog.simulate.kernel_request import begin, is_entry, let_go, station_done
+from regrain_watchdog.simulate.kernel_serve import finish, pump, pump_following
 from regrain_watchdog.simulate.rows import Memory
 from regrain_watchdog.simulate.state import (
-    ALL,
     ARRIVED,
     CHANGED,
     DONE,
@@ -37,10 +35,11 @@ from regrain_watchdog.simulate.state import (
     FREE_SLOTS,
     ITEMS,
     KINDS,
+    LINE_MARGIN,
+    LONGEST,
     MARGIN,
     NEXT,
     PLAN,
-    READIED,
     READY,
     SHED,
     TIMED,
@@ -65,26 +64,13 @@ MODULES = (
 
 
 @compiled.compiled
-def _ready(s: Memory, row: int, unit: int, now: float) -> None:
-    """Units of a request have come to a station."""
-    slot, item = unit // ITEMS, unit % ITEMS
-    request = rows.slots(s)[slot]
-    request.coming -= 1
-    if request.ended:
-        let_go(s, slot)
-        return
-    units = width(s, slot, row) if item == ALL else 1
-    if units == 0:
+def _pass(s: Memory, row: int, slot: int, now: float) -> None:
+    """A request comes to a station that has nothing to do of it."""
+    rows.slots(s)[slot].coming -= 1
+    if not rows.slots(s)[slot].ended:
         station_done(s, slot, row, now)
-        let_go(s, slot)
-        return
-    request.waiting += units
-    if item != ALL:
-        push(s, row, unit, now)
-    else:
-        for place in range(units):
-            push(s, row, slot * ITEMS + place, now)
-    pump(s, rows.stations(s)[row].pool, now)
+        pump_following(s, row, now)
+    let_go(s, slot)
 
 
 @compiled.compiled
@@ -97,8 +83,7 @@ def _happens(s: Memory, what: int, unit: int, now: float) -> None:
         finish(s, row, now)
         pump(s, pool, now)
     elif kind == READY:
-        rows.counts(s)[READIED] += 1
-        _ready(s, row, unit, now)
+        _pass(s, row, unit // ITEMS, now)
     elif kind == TIMER and rows.stations(s)[row].timer == now:
         rows.counts(s)[TIMED] += 1
         rows.stations(s)[row].timer = INFINITE
@@ -113,20 +98,13 @@ def _arrive(s: Memory, now: float) -> None:
     rows.counts(s)[ARRIVED] += 1
     if is_let_in(s, rows.counts(s)[PLAN], now):
         begin(s, request, now)
+        plan = rows.plans(s)[rows.counts(s)[PLAN]]
+        for row in range(plan.first, plan.last):
+            if is_entry(s, row):
+                pump(s, rows.stations(s)[row].pool, now)
     else:
         rows.outcome(s)[request] = SHED
         rows.finish(s)[request] = now
-
-
-@compiled.compiled
-def _has_line(s: Memory) -> bool:
-    """Whether there is room for the units that come next, if that is what happens next."""
-    event = rows.events(s)[0]
-    if event.what % KINDS != READY:
-        return True
-    row, item = event.what // KINDS, event.unit % ITEMS
-    units = width(s, event.unit // ITEMS, row) if item == ALL else 1
-    return bool(waiting(s, row) + units < rows.lines(s).shape[1])
 
 
 @compiled.compiled
@@ -144,6 +122,8 @@ def _step(s: Memory, until: float) -> int:
     """Let the next thing happen if it does before a time; return GOES_ON, or as `advance` does."""
     if rows.counts(s)[EVENTS] + rows.counts(s)[MARGIN] > len(rows.events(s)):
         return MORE_EVENTS
+    if rows.counts(s)[LONGEST] + rows.counts(s)[LINE_MARGIN] >= rows.lines(s).shape[1]:
+        return MORE_LINES
     _begin(s)
     coming = rows.at(s)[rows.counts(s)[NEXT]] if rows.counts(s)[NEXT] < len(rows.at(s)) else INFINITE
     is_event = rows.counts(s)[EVENTS] > 0 and rows.events(s)[0].time <= coming
@@ -156,8 +136,6 @@ def _step(s: Memory, until: float) -> int:
         rows.clock(s)[0] = now
         _arrive(s, now)
         return GOES_ON
-    if not _has_line(s):
-        return MORE_LINES
     what, unit = rows.events(s)[0].what, rows.events(s)[0].unit
     drop_first(s)
     rows.clock(s)[0] = now

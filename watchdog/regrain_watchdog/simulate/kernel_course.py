@@ -17,6 +17,7 @@ from regrain_watchdog.simulate.decisions import (
     units_together,
     wait,
 )
+from regrain_watchdog.simulate.kernel_request import is_entry
 from regrain_watchdog.simulate.rows import Memory
 from regrain_watchdog.simulate.state import MAX_QUEUE
 
@@ -70,7 +71,7 @@ def _ahead(s: Memory, number: int, now: float) -> tuple[float, float, float]:
     left = usual = 0.0
     waits = False
     for row in range(first, last):
-        if _is_entry(s, row):
+        if is_entry(s, row):
             left = max(left, rows.safe(s)[row])
             usual = max(usual, rows.expected(s)[row])
         seconds = _wait(s, row)
@@ -89,14 +90,9 @@ def _longest(s: Memory, first: int, last: int) -> float:
     fill_remaining(whole, rows.costs(s)[first:last], rows.after(s)[first:last])
     longest = 0.0
     for row in range(first, last):
-        if _is_entry(s, row):
+        if is_entry(s, row):
             longest = max(longest, whole[row - first])
     return longest
-
-
-@compiled
-def _is_entry(s: Memory, row: int) -> bool:
-    return bool(rows.stations(s)[row].wholes + rows.stations(s)[row].eaches == 0)
 
 
 @compiled

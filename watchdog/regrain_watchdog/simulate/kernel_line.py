@@ -11,31 +11,10 @@ from regrain_watchdog.simulate.compiled import compiled
 from regrain_watchdog.simulate.decisions import fate, saved, timely
 from regrain_watchdog.simulate.kernel_request import end_request, let_go
 from regrain_watchdog.simulate.rows import Memory
-from regrain_watchdog.simulate.state import ITEMS, ORDER, SHED
+from regrain_watchdog.simulate.state import ITEMS, SHED
 
 GOES = Fate.GOES
 INFINITE = float("inf")
-
-
-@compiled
-def push(s: Memory, row: int, unit: int, now: float) -> None:
-    """Let a unit wait."""
-    deadline = rows.slots(s)[unit // ITEMS].deadline
-    order = rows.counts(s)[ORDER]
-    rows.counts(s)[ORDER] = order + 1
-    heap = rows.lines(s)[row]
-    place = rows.stations(s)[row].waiting
-    rows.stations(s)[row].waiting = place + 1
-    while place > 0:
-        above = (place - 1) >> 1
-        if heap[above].deadline <= deadline:  # of equal ones the older goes first
-            break
-        heap[place] = heap[above]
-        place = above
-    heap[place].deadline = deadline
-    heap[place].order = order
-    heap[place].since = now
-    heap[place].unit = unit
 
 
 @compiled

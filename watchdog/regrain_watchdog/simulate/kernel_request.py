@@ -14,7 +14,10 @@ from regrain_watchdog.simulate.state import (
     ITEMS,
     KINDS,
     LATE,
+    LONGEST,
+    ORDER,
     PLAN,
+    READIED,
     READY,
 )
 
@@ -55,6 +58,12 @@ def width(s: Memory, slot: int, row: int) -> int:
 
 
 @compiled
+def is_entry(s: Memory, row: int) -> bool:
+    """Whether a station takes the request itself."""
+    return bool(rows.stations(s)[row].wholes + rows.stations(s)[row].eaches == 0)
+
+
+@compiled
 def begin(s: Memory, request: int, now: float) -> None:
     """Let a request in, under the plan in force."""
     rows.counts(s)[FREE_SLOTS] -= 1
@@ -75,7 +84,7 @@ def begin(s: Memory, request: int, now: float) -> None:
     for row in range(plan.first, plan.last):
         _enter(s, slot, row, row - plan.first)
     for row in range(plan.first, plan.last):
-        if rows.stations(s)[row].wholes + rows.stations(s)[row].eaches == 0:
+        if is_entry(s, row):
             _come(s, slot, row, ALL, now)
 
 
@@ -91,10 +100,41 @@ def _enter(s: Memory, slot: int, row: int, place: int) -> None:
 
 @compiled
 def _come(s: Memory, slot: int, row: int, item: int, now: float) -> None:
-    """Units of a request are ready for a station: they come to it after a hop, or at once where there are none."""
-    hop = rows.stations(s)[row].hop if item != ALL or width(s, slot, row) else 0.0
-    rows.slots(s)[slot].coming += 1
-    plan_event(s, now + hop, row * KINDS + READY, slot * ITEMS + item)
+    """Units of a request wait for a station from now on; where there are none, it has nothing to do."""
+    units = width(s, slot, row) if item == ALL else 1
+    rows.counts(s)[READIED] += 1
+    if units == 0:
+        rows.slots(s)[slot].coming += 1
+        plan_event(s, now, row * KINDS + READY, slot * ITEMS)
+        return
+    rows.slots(s)[slot].waiting += units
+    if item != ALL:
+        _push(s, row, slot * ITEMS + item, now)
+    else:
+        for place in range(units):
+            _push(s, row, slot * ITEMS + place, now)
+
+
+@compiled
+def _push(s: Memory, row: int, unit: int, now: float) -> None:
+    """Let a unit wait."""
+    deadline = rows.slots(s)[unit // ITEMS].deadline
+    order = rows.counts(s)[ORDER]
+    rows.counts(s)[ORDER] = order + 1
+    heap = rows.lines(s)[row]
+    place = rows.stations(s)[row].waiting
+    rows.stations(s)[row].waiting = place + 1
+    rows.counts(s)[LONGEST] = max(rows.counts(s)[LONGEST], place + 1 + rows.stations(s)[row].late)
+    while place > 0:
+        above = (place - 1) >> 1
+        if heap[above].deadline <= deadline:  # of equal ones the older goes first
+            break
+        heap[place] = heap[above]
+        place = above
+    heap[place].deadline = deadline
+    heap[place].order = order
+    heap[place].since = now
+    heap[place].unit = unit
 
 
 @compiled

@@ -45,6 +45,13 @@ def pump(s: Memory, pool: int, now: float) -> None:
 
 
 @compiled
+def pump_following(s: Memory, row: int, now: float) -> None:
+    """Hand out what a station's results let go."""
+    for place in range(rows.stations(s)[row].following, rows.stations(s)[row].following_end):
+        pump(s, rows.stations(s)[rows.following(s)[place] >> 1].pool, now)
+
+
+@compiled
 def _pump_shared(s: Memory, pool: int, now: float) -> None:
     """As pump, for a pool of several stations."""
     while True:
@@ -169,7 +176,7 @@ def _dispatch(s: Memory, row: int, server: int, card: int, now: float) -> None:
     if one.held == 0:
         rows.pools(s)[station.pool].idle -= 1
     one.held += 1
-    one.free_at = max(now, one.free_at) + seconds
+    one.free_at = max(now + station.hop, one.free_at) + seconds
     sent = rows.dispatches(s)[number]
     sent.station = row
     sent.server = server
@@ -214,13 +221,13 @@ def finish(s: Memory, number: int, now: float) -> None:
     known = rows.learned(s)[station.learned]
     known.service = smoothed(known.service, sent.seconds, 0.1)
     known.unit_service = smoothed(known.unit_service, sent.seconds / sent.count, 0.1)
-    took = now - sent.sent + station.hop
     known.mean, known.deviation, known.size, known.slope = learned(
-        known.mean, known.deviation, known.size, known.slope, took, sent.count
+        known.mean, known.deviation, known.size, known.slope, now - sent.sent, sent.count
     )
     known.seen = now
     for place in range(sent.count):
         _unit_back(s, row, rows.units(s)[number, place], now)
+        pump_following(s, row, now)
     rows.free_dispatches(s)[rows.counts(s)[FREE_DISPATCHES]] = number
     rows.counts(s)[FREE_DISPATCHES] += 1
 

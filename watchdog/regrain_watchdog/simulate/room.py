@@ -17,6 +17,7 @@ from regrain_watchdog.simulate.state import (
     FREE_DISPATCHES,
     FREE_SLOTS,
     LEARNED,
+    LINE_MARGIN,
     MARGIN,
     MAX_QUEUE,
     PLANS,
@@ -149,6 +150,7 @@ def with_dispatches(state: State, widest: int) -> State:
         state.counts[FREE_DISPATCHES] += held - before
         state = state._replace(dispatches=grown(state.dispatches, held), free_dispatches=spare)
     followers = state.after.shape[1] * (widest if state.seen.shape[1] else 1)
+    state.counts[LINE_MARGIN] = units * max(1, widest)
     state.counts[MARGIN] = units * followers + held + len(state.stations) + 4
     return state._replace(units=grown(state.units, held, units))
 
@@ -184,14 +186,14 @@ def free_slots(state: State, slots: NDArray[np.int64]) -> None:
     state.counts[FREE_SLOTS] += len(slots)
 
 
-def with_lines(state: State, at_least: int) -> State:
+def with_lines(state: State) -> State:
     """Return the state with room for more units to wait."""
     room = state.lines.shape[1]
     late = state.late.copy()
     for row, first in enumerate(state.stations["late_first"]):
         late[row] = np.roll(late[row], -first)
     state.stations["late_first"] = 0
-    count = 2 * room + at_least
+    count = 2 * room + int(state.counts[LINE_MARGIN])
     return state._replace(lines=grown(state.lines, 0, count), late=grown(late, 0, count))
 
 

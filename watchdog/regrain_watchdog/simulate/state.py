@@ -24,7 +24,7 @@ UNFINISHED, IN_TIME, LATE, SHED = 0, 1, 2, 3
 """What became of a request."""
 
 READY, DONE, TIMER = 0, 1, 2
-"""Kinds of events in the heap: units come to a station; a dispatch is over; a batch is due."""
+"""Kinds of events in the heap: a station has nothing to do of a request; a dispatch is over; a batch is due."""
 KINDS: Final = 4
 """An event's `what` is row * KINDS + kind; a dispatch's row where it is over, else a station's."""
 
@@ -33,8 +33,9 @@ NEXT, ORDER, EVENTS, FREE_SLOTS, FREE_DISPATCHES, PLAN, MAX_QUEUE = 0, 1, 2, 3, 
 of free rows; the plan in force; requests of a plan that may wait for a replica at once."""
 ARRIVED, READIED, DISPATCHED, FINISHED, TIMED = 8, 9, 10, 11, 12
 """Places in `counts` of how many events of each kind there were."""
-MARGIN, CHANGED = 7, 13
-"""Places in `counts`: events that one step may add at most; whether a plan has just come into force."""
+MARGIN, CHANGED, LONGEST, LINE_MARGIN = 7, 13, 14, 15
+"""Places in `counts`: events that one step may add at most; whether a plan has just come into force; units
+that have waited in a line at most; units that one step may add to a line at most."""
 COUNTS: Final = 16
 
 PLANS = np.dtype(
@@ -111,7 +112,7 @@ SLOTS = np.dtype(
         ("ended", "b1"),
         ("flying", "i8"),  # units at a replica
         ("waiting", "i8"),  # units in a line
-        ("coming", "i8"),  # events on their way to a station
+        ("coming", "i8"),  # stations that have nothing to do of it, and are to hear so
         ("open", "i8"),  # ends of the plan that are not done
     ]
 )

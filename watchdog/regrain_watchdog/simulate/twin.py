@@ -153,6 +153,8 @@ class Twin:
             request.seen.append([0] * units)
         for place in plan.entries():
             self._come(request, plan.stops[place], ALL)
+        for place in plan.entries():
+            self._pump(plan.stops[place].crew)
 
     def _is_let_in(self, plan: Plan) -> bool:
         if plan.in_flight >= self._max_queue and plan.resting >= self._max_queue:
@@ -196,25 +198,26 @@ class Twin:
         return 1 if scope == PER_REQUEST else int(self.arrivals.widths[request.number, scope])
 
     def _come(self, request: Request, stop: Stop, item: int) -> None:
-        """Units are ready for a station: they come to it after a hop, or at once where there are none."""
-        hop = stop.station.hop if item != ALL or self._width(request, stop) else 0.0
-        request.coming += 1
-        self._at(self.now + hop, lambda: self._ready(request, stop, item))
-
-    def _ready(self, request: Request, stop: Stop, item: int) -> None:
+        """Units of a request wait for a station from now on; where there are none, it has nothing to do."""
         self.events["ready"] += 1
+        items: Sequence[int] = range(self._width(request, stop)) if item == ALL else (item,)
+        if not items:
+            request.coming += 1
+            self._at(self.now, lambda: self._pass(request, stop))
+        deadline, budget = request.deadline, stop.plan.model.slo
+        for one in items:
+            stop.line.push(Entry(unit=(request, one), since=self.now, deadline=deadline, budget=budget))
+
+    def _pass(self, request: Request, stop: Stop) -> None:
+        """A request comes to a station that has nothing to do of it."""
         request.coming -= 1
-        units = self._width(request, stop)
-        items: Sequence[int] = range(units) if item == ALL else (item,)
-        if not request.ended and not items:
+        if not request.ended:
             self._stop_done(request, stop)
-        elif not request.ended:
-            budget = stop.plan.model.slo
-            for one in items:
-                stop.line.push(
-                    Entry(unit=(request, one), since=self.now, deadline=request.deadline, budget=budget)
-                )
-            self._pump(stop.crew)
+            self._pump_following(stop)
+
+    def _pump_following(self, stop: Stop) -> None:
+        for follower in stop.followers():
+            self._pump(follower.crew)
 
     def _unit_done(self, stop: Stop, unit: Unit) -> None:
         request, item = unit
@@ -230,13 +233,12 @@ class Twin:
 
     def _stop_done(self, request: Request, stop: Stop) -> None:
         """A station has done all that it has of a request."""
-        followers = [other for other in stop.plan.stops if other in stop.wholes or other in stop.eaches]
-        for follower in followers:
+        for follower in stop.followers():
             if follower in stop.wholes or not self._width(request, follower):
                 request.missing[follower.place] -= 1
                 if not request.missing[follower.place]:
                     self._whole_came(request, follower)
-        if not followers:
+        if not stop.followers():
             request.open -= 1
             if not request.open:
                 at = self.now + stop.plan.model.answer
@@ -348,7 +350,7 @@ class Twin:
         if card >= 0:
             seconds += self._lease(stop, server, card, units[0][0].number)
         server.held += 1
-        server.free_at = max(self.now, server.free_at) + seconds
+        server.free_at = max(self.now + stop.station.hop, server.free_at) + seconds
         dispatch = Dispatch(stop, server, card, units, self.now, seconds)
         self._at(server.free_at, lambda: self._back(dispatch))
 
@@ -388,10 +390,11 @@ class Twin:
         known = stop.known
         known.service = batch.smoothed(known.service, seconds)
         known.unit_service = batch.smoothed(known.unit_service, seconds / len(dispatch.units))
-        known.cost.learn(self.now - dispatch.sent + stop.station.hop, self.now, len(dispatch.units))
+        known.cost.learn(self.now - dispatch.sent, self.now, len(dispatch.units))
         for request, item in dispatch.units:
             request.flying -= 1
             if not request.ended:
                 request.plan.resting += not request.flying
                 self._unit_done(stop, (request, item))
+            self._pump_following(stop)
         self._pump(stop.crew)

@@ -118,6 +118,10 @@ class Stop:
     takes_eaches: int = 0
     timer: float = math.inf
 
+    def followers(self) -> list[Stop]:
+        """The stations that take its results."""
+        return [other for other in self.plan.stops if other in self.wholes or other in self.eaches]
+
     @property
     def left(self) -> tuple[float, float, float]:
         """Seconds from here to the end of a request: as Course.left of the front."""

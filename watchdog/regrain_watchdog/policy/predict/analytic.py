@@ -160,7 +160,7 @@ class Analytic:
 def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door]:
     """Return how the front lets requests in, and for what share of the time each."""
     usual = [one.usual(max(process.rates) * one.units) for one in asked]
-    costs = [station.hop + seconds for station, (seconds, _) in zip(model.stations, usual, strict=True)]
+    costs = [seconds for seconds, _ in usual]
     after = [
         [other for other, station in enumerate(model.stations) if place in station.after]
         for place in range(len(asked))
@@ -229,8 +229,7 @@ def _judged(
     grid = Grid(laws[0].step, SPAN * CELLS)
     here = grid.transform(np.array([law.sojourn for law in laws]))
     here *= grid.blur(np.array([law.variance for law in laws]))
-    hops = np.array([station.hop for station in model.stations])
-    longer = np.array([law.own for law in laws]) + (hops[:, None, None] + grid.step / 2.0)
+    longer = np.array([law.own for law in laws]) + grid.step / 2.0
     own = here[:, :, None] * grid.shift(longer)
     whole = compose(grid, list(own), [station.after for station in model.stations], model.last)
     chances = np.maximum(grid.chances(whole * grid.shift(np.array(model.answer))), 0.0)

@@ -30,7 +30,7 @@ class Demand:
         units: mean of a request.
         bunch: E[w^2] / E[w] of a request's units, so 1 where each brings one.
         widths: (classes,) mean units of a request of each class.
-        seconds: (max_size + 1,) mean of a dispatch of so many units; the first is 0.
+        seconds: (max_size + 1,) that a dispatch of so many units holds a server on average; the first is 0.
         own: (classes,) seconds by which a dispatch with a unit of that class is longer than the mean.
         scatter: squared coefficient of variation of a unit's own seconds between requests.
         cv: standard deviation of a dispatch's jitter over its mean.
@@ -117,7 +117,8 @@ def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand
         0.0 * counts,
     )
     seconds[1] = mean
-    seconds[1:] += pool.lease
+    beside = pool.lease + station.hop
+    seconds[1:] += beside
     jitter = sum(
         (work.cv * float(share @ _alone(work, station, columns, load))) ** 2 for work in station.works
     )
@@ -128,7 +129,7 @@ def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand
         seconds=seconds,
         own=alone - mean,
         scatter=float(share @ (alone - mean) ** 2) / mean**2 if mean > 0.0 else 0.0,
-        cv=float(np.sqrt(jitter)) / mean if mean > 0.0 else 0.0,
+        cv=float(np.sqrt(jitter)) / (mean + beside) if mean > 0.0 else 0.0,
         max_size=max_size,
         max_wait=station.max_wait,
         servers=float(at_once(pool.servers, pool.cards, station.take)),
@@ -170,7 +171,7 @@ def streamed(asked: Demand, before: Demand) -> Demand:
 def key(station: Station, pool: Pool, sizes: Floats) -> object:
     """Return the numbers of a station and its pool; equal ones ask the same of requests."""
     works = tuple((work.scope, work.seconds.tobytes(), work.cv) for work in station.works)
-    shape = station.scope, station.max_size, station.max_wait, station.take
+    shape = station.scope, station.max_size, station.max_wait, station.take, station.hop
     return shape, works, pool.servers, pool.cards, pool.lease, sizes.tobytes()
 
 
