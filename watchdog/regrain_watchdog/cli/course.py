@@ -17,6 +17,7 @@ from regrain.units import parse_seconds
 from regrain_watchdog.cli import admin, request, runfile
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.invoke import addresses, sample_of
+from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.load.body import Content, contents
 from regrain_watchdog.load.client import Target
 from regrain_watchdog.load.drive import Job, Sent
@@ -52,7 +53,9 @@ class Course:
         times: seconds of its requests. contents: what each sends.
         slo: None where any answer is a hit.
         meter: of what it reserves.
+        adapts: whether a scenario says that its plan is adapted.
         sent: requests that are over.
+        decided: what its controller was seen to decide, by number. is_asked: whether it is asked for that.
     """
 
     name: str
@@ -62,7 +65,10 @@ class Course:
     contents: Sequence[Content]
     slo: SLOSpec | None
     meter: Meter
+    adapts: bool = False
     sent: list[Sent] = field(default_factory=list)
+    decided: dict[int, Decision] = field(default_factory=dict)
+    is_asked: bool = True
 
     def jobs(self, place: int) -> Iterator[Job]:
         """Yield its requests, to go to the target of this place."""
@@ -118,6 +124,7 @@ def _from_app(scenario: Scenario, name: str, app: AppScenario, url: str, admin_u
         contents=contents(app, name, load),
         slo=app.slo or (SLOSpec(latency=own.latency, attainment=own.attainment) if own is not None else None),
         meter=Meter(scenario.prices, next(iter(scenario.node_of(name).cards), None), profile),
+        adapts=app.adapt,
     )
 
 

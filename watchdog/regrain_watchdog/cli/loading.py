@@ -15,8 +15,9 @@ from regrain_watchdog.cli import admin
 from regrain_watchdog.cli.admin import GroupStatus, Status
 from regrain_watchdog.cli.course import Course
 from regrain_watchdog.cli.loadline import LoadLine
+from regrain_watchdog.cli.why import Why
 from regrain_watchdog.load.drive import Limits, Sent, run
-from regrain_watchdog.load.report import AppReport, Report, judge, results, summarise
+from regrain_watchdog.load.report import AppReport, Decisions, Report, judge, results, summarise
 from regrain_watchdog.load.spend import Held
 from regrain_watchdog.words import duration
 
@@ -99,7 +100,20 @@ def _told(course: Course, seconds: float) -> AppReport:
         attainment=course.slo.attainment if course.slo is not None else None,
         spending=course.meter.spending,
         grains=course.meter.grains,
+        decisions=_decisions(course),
         sent=course.sent,
+    )
+
+
+def _decisions(course: Course) -> Decisions | None:
+    """Return what a controller was seen to decide; None where there is none."""
+    seen = course.decided
+    if not seen:
+        return None
+    return Decisions(
+        made=max(seen) - min(seen) + 1,
+        changes=sum(one.plan is not None for one in seen.values()),
+        reasons=dict(Counter(one.reason for one in seen.values())),
     )
 
 
@@ -120,6 +134,12 @@ def _remarks(courses: Sequence[Course]) -> list[str]:
     remarks = [
         f"{course.name}: cost unknown: {course.meter.lacking}" for course in courses if course.meter.lacking
     ]
+    remarks += [
+        f"{course.name}: the scenario says that it adapts, and the app that runs was not seen to: "
+        "regrain run --adapt"
+        for course in courses
+        if course.adapts and not course.decided
+    ]
     late = sorted(sent.late for course in courses for sent in course.sent)
     if late and late[len(late) * 99 // 100] > BEHIND:
         behind = duration(late[len(late) * 99 // 100])
@@ -136,6 +156,15 @@ def _look(course: Course, start: float) -> None:
     except admin.AdminError:
         return
     course.meter.take(time.monotonic() - start, status.grain, [_held(group) for group in status.groups])
+    if not course.is_asked:
+        return
+    try:
+        told = admin.get(course.base, "/why", Why).decision
+    except admin.AdminError:  # its plan is not adapted
+        course.is_asked = False
+        return
+    if told is not None:
+        course.decided[told.number] = told
 
 
 def _held(group: GroupStatus) -> Held:
