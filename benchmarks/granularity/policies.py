@@ -22,7 +22,7 @@ from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.search.packing import pack
 from regrain_watchdog.policy.search.partition import Dag, partitions
 from regrain_watchdog.policy.search.planner import Planner
-from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
+from regrain_watchdog.policy.search.problem import Choice, Limits, NoPlanError, Problem
 from regrain_watchdog.simulate.predictor import Simulated
 
 COARSE, FINE = "coarse", "fine"
@@ -31,7 +31,9 @@ MANY = 40
 WINDOW = 10_000
 """Requests that the replaying predictor is given at most."""
 CONVERGED = 2
-"""Times that a planner is asked at most, each time with its plan so far as the present one."""
+"""Times that a planner is asked at most, each time with its plan so far as the present one; by replay once."""
+REPLAYED = 100
+"""Plans that are judged by replay at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Mind:
         self.problem = Problem.of(offer.app, offer.node, offer.prices, offer.limits)
         self._dag = Dag.of(offer.app.graph)
         self._analytic = Analytic()
-        self._planners: dict[tuple[str, bool], Planner] = {}
+        self._planners: dict[Limits, Planner] = {}
 
     def grains(self) -> tuple[str, ...]:
         """Return the grains that are frozen, as notation: coarse first, fine second."""
@@ -68,14 +70,15 @@ class Mind:
         self, load: Arrivals, *, grain: str = "", fluid: bool = False, predictor: Predictor | None = None
     ) -> Made:
         """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
-        planner = self._planner(grain, fluid=fluid)
         judged = predictor or self._analytic
-        seen = load if judged is self._analytic else first(load)
+        is_quick = judged is self._analytic
+        planner = self._planner(grain, fluid=fluid, nodes=self.offer.limits.nodes if is_quick else REPLAYED)
+        seen = load if is_quick else first(load)
         present: Plan | None = None
         choice: Choice | None = None
         considered: dict[Plan, None] = {}
         try:
-            for _ in range(CONVERGED if not grain else 1):
+            for _ in range(CONVERGED if is_quick and not grain else 1):
                 choice = planner.plan(seen, judged, present=present)
                 attainment = self.offer.app.slo.attainment
                 considered |= {
@@ -132,11 +135,11 @@ class Mind:
         """Whether a plan fits on the node."""
         return pack(plan, self.offer.app.profile, self.offer.node) is not None
 
-    def _planner(self, grain: str, *, fluid: bool) -> Planner:
-        if (grain, fluid) not in self._planners:
-            limits = replace(self.offer.limits, grain=grain, fluid=fluid)
-            self._planners[grain, fluid] = Planner(replace(self.problem, limits=limits))
-        return self._planners[grain, fluid]
+    def _planner(self, grain: str, *, fluid: bool, nodes: int) -> Planner:
+        limits = replace(self.offer.limits, grain=grain, fluid=fluid, nodes=nodes)
+        if limits not in self._planners:
+            self._planners[limits] = Planner(replace(self.problem, limits=limits))
+        return self._planners[limits]
 
     def _notation(self, masks: Iterable[int]) -> str:
         return " | ".join("+".join(self._dag.names(mask)) for mask in masks)

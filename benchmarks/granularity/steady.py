@@ -11,7 +11,7 @@ from regrain.plan import Plan
 
 Row = dict[str, object]
 ORACLE = "oracle-free"
-LOOKED_AT, FEW = 150, 8
+LOOKED_AT, FEW = 60, 8
 """Plans that the oracle looks at, at most; and in every seed, where none meets the objective."""
 ENOUGH, FAR = 0.95, 0.04
 """The protocol's attainment, and how far below it a plan may be in the first seed to be tried in the others."""

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from benchmarks.granularity import loads
@@ -29,7 +31,7 @@ def test_a_day_moves_between_settings_and_fills_its_hours():
     assert drawn.span == PROTOCOL.days.hours * 3600
     assert len({one.load for one in stretches}) > 1
     assert len({one.slo for one in stretches}) > 1
-    for one, after in zip(stretches[:-1], stretches[1:], strict=True):
+    for one, after in pairwise(stretches):
         stretch = drawn.between(one.begin, after.begin)
         if one.arrivals == "poisson" and stretch.span > 60:
             assert stretch.rate == pytest.approx(PROTOCOL.load.part(one.load) * 20.0, rel=0.5)

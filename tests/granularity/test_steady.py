@@ -1,0 +1,68 @@
+import pytest
+from benchmarks.granularity import cells, judge, policies, steady
+from benchmarks.granularity import protocol as protocols
+from benchmarks.granularity.pipelines import Setting, World
+
+PROTOCOL = protocols.read()
+
+
+@pytest.fixture(scope="module")
+def place():
+    """The judge and the mind of a light cell."""
+    world = World(PROTOCOL, "faces", Setting.of(PROTOCOL))
+    cell = next(
+        one
+        for one in cells.cells(PROTOCOL, "core", ("faces",))
+        if (one.slo, one.load, one.arrivals) == (1.5, "light", "poisson")
+    )
+    found = judge.Judge(world, cell, (1000, 1001))
+    return found, policies.Mind(world.offer(found.slo))
+
+
+def test_a_cell_that_is_resumed_makes_what_it_lacks_and_nothing_else(place):
+    every = set(steady._policies(*place, steady.Statics({})))
+
+    found = list(
+        steady.rows(*place, steady.Statics({}), (every | {steady.ORACLE}) - {"infless", "replanned-fine"})
+    )
+
+    assert [row["policy"] for row in found] == ["replanned-fine", "infless"]
+    for row in found:
+        assert row["pipeline"] == "faces"
+        assert len(row["hit_rate"]) == len(row["cost"]) == 2
+        assert all(0 <= hit <= 1 for hit in row["hit_rate"])
+
+
+def test_a_plan_has_the_same_score_whoever_made_it(place):
+    found, mind = place
+    made = mind.planned(found.calibration, grain=mind.grains()[1])
+
+    other = judge.Judge(found.world, found.cell, found.seeds)
+
+    assert found.scores(made.plan) == other.scores(made.plan)
+
+
+def test_the_oracle_is_never_dearer_than_a_plan_that_meets_the_objective(place):
+    found, mind = place
+    plans = [mind.planned(found.calibration, grain=grain).plan for grain in mind.grains()]
+
+    row = steady._oracle(found, mind, plans)
+
+    for number, seed in enumerate(found.seeds):
+        met = [found.score(plan, seed) for plan in plans if found.score(plan, seed).hit_rate >= 0.95]
+        if met:
+            assert row["hit_rate"][number] >= 0.95
+            assert row["cost"][number] <= min(1e6 * one.cost for one in met) * 1.001
+
+
+def test_a_static_plan_is_scaled_to_the_load(place):
+    found, mind = place
+    static = mind.planned(found.calibration, grain=mind.grains()[0]).plan
+    heavier = found.calibration.scaled(4 * found.calibration.rate)
+
+    light, heavy = mind.scaled(found.calibration, static), mind.scaled(heavier, static)
+
+    assert sum(group.replicas for group in heavy.plan.groups) > sum(
+        group.replicas for group in light.plan.groups
+    )
+    assert {group.max_size for group in heavy.plan.groups} == {group.max_size for group in static.groups}
