@@ -163,7 +163,7 @@ class App:
             if timer is not None:
                 timer.cancel()
             flight.ended = True
-            if tally is not None and number >= 0:
+            if tally is not None and number >= 0 and self.route.lists:
                 notice(tally, flight)
             if flight.waiting:
                 self._course.forget()
@@ -222,7 +222,7 @@ class App:
         """A batch came back: count its values in, and go on with its calls."""
         dispatch.function.finished(dispatch, done, time.monotonic())
         self._values.commit(dispatch, done)
-        if self.measure.tally is not None and not dispatch.step.per_item:
+        if self.measure.tally is not None and self.route.lists and not dispatch.step.per_item:
             notice_inside(self.measure.tally, dispatch, done)
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
