@@ -156,7 +156,7 @@ def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):
 
 def test_a_profile_of_other_code_is_refused_by_name(attempt, tmp_path):
     profile = tmp_path / "other.json"
-    profile.write_text('{"app": "busy", "stages": {"spread": {"digest": "x", "points": []}}}')
+    profile.write_text('{"app": "busy", "stages": {"spread": {"digest": "x", "points": [[1, 0, 1, 0.01]]}}}')
 
     refused = attempt("busy.py", "--adapt", "--profile", str(profile))
 
