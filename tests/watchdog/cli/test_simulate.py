@@ -54,6 +54,49 @@ def test_a_scenario_is_simulated_and_the_same_again(regrain, scenario: Path, tmp
     assert app["grains"] == [[0.0, app["grains"][0][1]]]
 
 
+ADAPTED = SCENARIO.replace(
+    "node = {cores = 16}",
+    """
+[node.small]
+cores = 16
+memory = "8Gi"
+plans = "joint"
+[node.large]
+cores = 24
+memory = "8Gi"
+""",
+).replace(
+    "[apps.ocr]",
+    '[apps.ocr]\nnode = "small"\nadapt = true\nperiod = "5s"\nlimits = {cores = [1], nodes = 40}',
+)
+
+
+def test_apps_that_adapt_are_told_of_with_their_decisions(regrain, scenario: Path, tmp_path: Path) -> None:
+    other = ADAPTED.partition("[apps.ocr]")[2]
+    still = "\n".join(
+        line for line in other.splitlines() if not line.startswith(("adapt", "period", "limits"))
+    )
+    tables = f"[apps.also]{other}[apps.still]{still.replace('small', 'large')}"
+    scenario.write_text(ADAPTED + tables)
+    files = [(tmp_path / f"{name}.json", tmp_path / f"{name}.jsonl") for name in ("one", "other")]
+
+    for report, log in files:
+        told = regrain("simulate", str(scenario), "-o", str(report), "--log", str(log))
+        assert told.code == 0
+
+    first, second = (json.loads(report.read_text())["apps"] for report, _ in files)
+    assert first == second
+    assert [app["app"] for app in first] == ["ocr", "also", "still"]
+    assert [app["decisions"] is None for app in first] == [False, False, True]
+    assert all(app["decisions"]["made"] == sum(app["decisions"]["reasons"].values()) for app in first[:2])
+    lines = [json.loads(line) for line in files[0][1].read_text().splitlines()]
+    assert files[0][1].read_bytes() == files[1][1].read_bytes()
+    assert {line["app"] for line in lines} == {"ocr", "also"}
+    assert len(lines) == sum(app["decisions"]["made"] for app in first[:2])
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
+    assert {"all", "apps", "changes", "decisions"} <= set(told.out.split())
+
+
 def test_two_reports_are_held_side_by_side(regrain, scenario: Path, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     regrain("simulate", str(scenario), "-o", str(before))
