@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from regrain_watchdog.load.drive import Sent
 from regrain_watchdog.load.report import (
     OUTCOMES,
     AppReport,
+    Decisions,
     Report,
     ReportError,
     Results,
@@ -203,3 +205,53 @@ def test_counts_add_up_whatever_came(requests: list[tuple[float, float, int]], d
     assert sum(
         bin_.rate * (end - bin_.begin) for bin_, end in zip(told.course, ends, strict=True)
     ) == pytest.approx(told.offered)
+
+
+def test_what_was_decided_and_the_grain_over_time_stand_side_by_side() -> None:
+    decisions = Decisions(made=4, changes=1, reasons={"BEST": 3, "CHEAPER": 1})
+    grains = [(0.0, "a | b"), (6.0, "a+b")]
+    sent = [one(at, 0.1) for at in range(10)]
+    live = report("live", summed(sent, grains=grains, decisions=decisions))
+    simulated = report("simulated", summed(sent, grains=[(0.0, "a | b")]))
+
+    _, rows = draw.rows(next(draw.by_app([live, simulated])))
+
+    told = {row[0]: row[1:] for row in rows}
+    assert told["grain"] == ["a | b from 0 s; a+b from 6 s", "a | b", ""]
+    assert told["decisions"] == ["4, 1 for another plan (3 best, 1 cheaper)", "-", ""]
+    picture = draw.picture([live, simulated])
+    assert "app: grain: 1 = a | b, 2 = a+b" in picture
+    assert {"grain, live", "grain, simulated"} <= set(re.findall(">(grain[^<]*)<", picture))
+
+
+def test_of_many_grains_the_first_and_the_last_are_named() -> None:
+    grains = [(float(at), f"g{at}") for at in range(9)]
+
+    _, rows = draw.rows(next(draw.by_app([report("live", summed([one(0, 0.1)], grains=grains))])))
+
+    told = dict(rows)["grain"]
+    assert told == "g0 from 0 s; g1 from 1 s; g2 from 2 s; 4 more; g7 from 7 s; g8 from 8 s"
+
+
+def test_several_apps_are_told_of_together() -> None:
+    spending = Spending(at=[0.0], rate=[0.01], request=0.0)
+    apps = (
+        summed([one(at, 0.1) for at in range(8)], spending=spending),
+        summed(
+            [one(9, 0.9)] * 2, spending=spending, decisions=Decisions(made=2, changes=1, reasons={"HITS": 2})
+        ),
+    )
+    live = msgspec.structs.replace(report("live", apps[0]), apps=apps)
+    unknown = msgspec.structs.replace(live, apps=(apps[0], msgspec.structs.replace(apps[1], cost=None)))
+
+    head, rows = draw.totals([live, unknown])
+
+    assert head == ["", "live", "live", "gap"]
+    assert {row[0]: row[1:] for row in rows} == {
+        "hit rate": ["80.0 %", "80.0 %", "+0.0 points"],
+        "requests": ["10", "10", "+0.0 %"],
+        "cost": ["$0.2000", "unknown", ""],
+        "cost of 1,000": ["$20.0000", "unknown", ""],
+        "changes of plan": ["1", "1", "+0.0 %"],
+    }
+    assert "All apps" in draw.page([live])
