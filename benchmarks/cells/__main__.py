@@ -3,7 +3,8 @@
 A cell is an app on emulated GPUs under a plan and a load, at least 1,500 requests; every tenth is the real OCR app.
 Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
-long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours.
+long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell during which
+the load generator itself was late tells of the machine alone: it is kept as disturbed, and run again the next time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from regrain_watchdog.simulate.engine import Run
 from regrain_watchdog.simulate.predictor import Simulated
 
 CELLS = 200
+DISTURBED = "disturbed"
+LATEST = 20.0
+"""Milliseconds by which the generator may take requests up late, at the 99th percentile."""
 FOLDER = Path("build/cells")
 
 
@@ -52,7 +56,10 @@ def main() -> int:
         if not results.has(kind="machine", at=(here := _here(results))["at"]):
             results.add(here)
         drawn = _drawn(number, options, manifests)
-        results.add(_row(drawn, observed(drawn), predictors))
+        busy, since = machine.busy_seconds(), time.monotonic()
+        row = _row(drawn, observed(drawn), predictors)
+        cores = (machine.busy_seconds() - busy) / (time.monotonic() - since)
+        results.add({**row, "busy_cores": round(cores, 2)})
     summary(results)
     return 0
 
@@ -113,8 +120,9 @@ def _row(one: Cell, report: AppReport, predictors: tuple[Predictor, ...]) -> Rec
     before = learned.strange
     told = {predictor.name: round(predictor.predict(model, load).hit_rate, 4) for predictor in predictors}
     middle = replayed.latency[replayed.latency == replayed.latency]
+    late = 1000.0 * report.lateness.p99 if report.lateness else 0.0
     return {
-        "kind": CELL,
+        "kind": CELL if late <= LATEST else DISTURBED,
         "number": one.number,
         "pipeline": one.pipeline.name,
         "process": one.process,
@@ -134,8 +142,7 @@ def _row(one: Cell, report: AppReport, predictors: tuple[Predictor, ...]) -> Rec
         "replayed_p50_ms": round(1000.0 * float(sorted(middle)[len(middle) // 2]), 2)
         if len(middle)
         else None,
-        "late_p99_ms": round(1000.0 * report.lateness.p99, 2) if report.lateness else None,
-        "load": machine.describe()["load"],
+        "late_p99_ms": round(late, 2),
     }
 
 

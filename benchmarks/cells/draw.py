@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cells import ocr
-from benchmarks.cells.pipelines import OCR, PIPELINES, Pipeline
+from benchmarks.cells.pipelines import FLUID, OCR, PIPELINES, Pipeline
 from benchmarks.learned.draw import capacity
 from regrain import grain as grains
 from regrain.manifest import Manifest
@@ -53,7 +53,9 @@ class Cell:
 
     @property
     def cards(self) -> int:
-        """Emulated GPUs that hold all shares, whatever lies beside what."""
+        """Emulated GPUs that hold all shares, whatever lies beside what; a fluid group has one."""
+        if self.grain == FLUID:
+            return 1
         wanted = sum(group.gpu.fraction * group.replicas for group in self.static.plan.groups if group.gpu)
         return min(64, 1 + math.ceil(1.4 * wanted))
 
@@ -94,8 +96,12 @@ def _tries(
         groups = grains.parse(grain, manifest.graph)
         replicas = ", ".join(f"{group[0]}={int(rng.integers(1, pipeline.replicas + 1))}" for group in groups)
         emulated = {stage.name for stage in pipeline.stages if stage.model}
-        on_gpu = [next((stage for stage in group if stage in emulated), "") for group in groups]
-        shares = ", ".join(f"{stage}={float(rng.choice(SHARES))}" for stage in on_gpu if stage)
+        on_gpu = [
+            stage
+            for group in groups
+            for stage in [stage for stage in group if stage in emulated][: None if grain == FLUID else 1]
+        ]
+        shares = ", ".join(f"{stage}={float(rng.choice(SHARES))}" for stage in on_gpu)
         head = _Head(pipeline, folder, grain, replicas, shares)
         light = head.prepared(manifest, "light", slo=LONG, load=LIGHT, seconds=1000.0, seed=1)
         alone = Analytic().predict(light.model, light.arrivals).p95

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-CPU, GPU = "cpu", "gpu"
+FLUID = "fluid"
+"""The grain of one fluid group."""
 MEMORY = "1Gi"
 """That a replica declares; the emulated models are told to be small, since memory is not the matter here."""
 
@@ -78,7 +79,7 @@ PIPELINES = (
             Stage(name="match", time=0.003, takes=("embed",)),
         ),
         widths='{kind = "geometric", mean = 5.0}',
-        grains=("fine", "coarse", "find | embed+match"),
+        grains=("fine", "coarse", "find | embed+match", FLUID),
     ),
     Pipeline(
         name="frames",
@@ -89,7 +90,7 @@ PIPELINES = (
             Stage(name="sum", time=0.002, takes=("tag",)),
         ),
         widths='{kind = "uniform", low = 1, high = 12}',
-        grains=("fine", "coarse", "split | look+tag | sum"),
+        grains=("fine", "coarse", "split | look+tag | sum", FLUID),
     ),
     Pipeline(
         name="parted",
@@ -99,7 +100,7 @@ PIPELINES = (
             Stage(name="right", model="resnet34", batch=8, takes=("read",)),
             Stage(name="join", time=0.002, takes=("left", "right")),
         ),
-        grains=("fine", "coarse", "read | left | right+join"),
+        grains=("fine", "coarse", "read | left | right+join", FLUID),
     ),
     Pipeline(
         name="five",

@@ -26,7 +26,7 @@ TRAINED = ("chain", "diamond", "map", "inner", "sizes", "fluid", "random")
 UNSEEN = ("fan", "two lists", "fluid map")
 """Shapes of pipelines that are never trained on."""
 PROCESSES = ("poisson", "mmpp", "onoff", "wander", "gamma")
-FEWEST, MOST = 600, 4000
+FEWEST, MOST = 600, 2500
 """Requests of a window."""
 STRETCH = 16
 """Units of a batch at most."""
