@@ -85,6 +85,7 @@ class Learned:
         self._trees = _booster(text or folder.joinpath(MODEL).read_text())
         room = (np.array(self.card.most) - np.array(self.card.least)) * MARGIN
         self._least, self._most = np.array(self.card.least) - room, np.array(self.card.most) + room
+        self._told, self._came = np.array(self.card.told), np.array(self.card.came)
         self._load: Arrivals | None = None
         self._reader: Reader | None = None
         self._analytic = Analytic()
@@ -114,7 +115,7 @@ class Learned:
         asked = [reader.demands.asked(model) for model in models]
         rows = np.array([reader.features(model, one) for model, one in zip(models, asked, strict=True)])
         known = ((rows >= self._least) & (rows <= self._most)).all(axis=1).tolist()
-        rates = np.interp(self._scores(rows), self.card.told, self.card.came).tolist()
+        rates = np.interp(self._scores(rows), self._told, self._came).tolist()
         self.strange += known.count(False)
         return [
             _prediction(model, one, reader, rate) if is_known else self._analytic.predict(model, load)

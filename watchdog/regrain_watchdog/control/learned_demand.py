@@ -140,28 +140,33 @@ class Demands:
 
 def alone_by_class(model: Model, asked: Sequence[Asked]) -> list[float]:
     """Return the seconds that a request of each class takes with nobody else there."""
-    found = []
-    stations = model.stations
-    for place in range(len(asked[0].alone)):
-        ends: list[float] = []
-        leads: list[float] = []
-        for station, one in zip(stations, asked, strict=True):
-            begin, lead = 0.0, 0.0
-            for other in station.after:
-                begin = max(begin, ends[other])
-                if station.scope != PER_REQUEST and stations[other].scope == station.scope:
-                    lead = max(lead, leads[other])
-            ends.append(begin + station.hop + one.alone[place] + max(0.0, one.drain[place] - lead))
-            leads.append(max(lead, one.drain[place]))
-        found.append(max(ends) + model.answer)
-    return found
+    return [_alone(model, asked, place) for place in range(len(asked[0].alone))]
+
+
+def _alone(model: Model, asked: Sequence[Asked], place: int) -> float:
+    if not any(one.drain[place] for one in asked):
+        return longest(model, [one.alone[place] for one in asked])
+    own: list[float] = []
+    leads: list[float] = []
+    for station, one in zip(model.stations, asked, strict=True):
+        drain, lead = one.drain[place], 0.0
+        if station.scope != PER_REQUEST:  # what hands items on one by one leaves only the rest to wait for
+            lead = max(
+                [leads[other] for other in station.after if model.stations[other].scope == station.scope],
+                default=0.0,
+            )
+        own.append(one.alone[place] + max(0.0, drain - lead))
+        leads.append(max(lead, drain))
+    return longest(model, own)
 
 
 def longest(model: Model, seconds: Sequence[float]) -> float:
     """Return the seconds of the longest way through stations that take so many each, hops among them."""
     ends: list[float] = []
     for station, own in zip(model.stations, seconds, strict=True):
-        ends.append(max([ends[other] for other in station.after], default=0.0) + station.hop + own)
+        after = station.after
+        begin = ends[after[0]] if len(after) == 1 else max([ends[other] for other in after], default=0.0)
+        ends.append(begin + station.hop + own)
     return max(ends) + model.answer
 
 
