@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from regrain.errors import SpecError
 from regrain_watchdog.policy.admit import HEADROOM
+from regrain_watchdog.policy.batch import HASTE
 from regrain_watchdog.policy.deadline import remaining
 from regrain_watchdog.policy.fluid import at_once
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
-from regrain_watchdog.policy.predict.demand import Demand, demand, key, pooled, streamed
+from regrain_watchdog.policy.predict.demand import UNSURE, Demand, demand, key, pooled, streamed
 from regrain_watchdog.policy.predict.mmpp import Process
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.policy.predict.queueing import CELLS, StationLaw, station_law
@@ -34,6 +35,9 @@ SPAN = 3
 """How many times the grid of a law that of a whole request is, since times add up."""
 SPARE = 8.0
 """How soon, as a station fills, requests that others' lines keep out are not missed there: to the power of its use."""
+ROOM = 0.5
+"""Share of a request's slack by which company makes a dispatch longer at most, on average: the most urgent has waited
+for some of it. Where items come in bunches, the first of a bunch has not."""
 NEGLIGIBLE = 0.02
 """Share of the time below which a way of the door is not looked at."""
 KEPT = 4096
@@ -85,7 +89,7 @@ class Analytic:
         if not len(load):
             return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
         seen = self.seen(load)
-        asked = self._asked(model, seen)
+        asked = _timely(model, self._asked(model, seen))
         return mixed(
             [
                 (door.share, _judged(model, seen, self._all_laws(model, asked, seen, door), door, asked))
@@ -129,7 +133,7 @@ class Analytic:
         rates, stays = np.array(seen.process.rates), np.array(seen.process.stays)
         weights = np.array(seen.process.weights)
         most = [one.most for one in asked]
-        windows = _windows(model, door.slack)
+        windows = _windows(model, asked, door.slack, float(rates.max()))
         laws: dict[int, StationLaw] = {}
         patience = door.patience
         order = sorted(range(len(asked)), key=lambda place: (-most[place], place))
@@ -159,28 +163,42 @@ class Analytic:
 
 def _doors(model: Model, asked: Sequence[Demand], process: Process) -> list[Door]:
     """Return how the front lets requests in, and for what share of the time each."""
-    usual = [one.usual(max(process.rates) * one.units) for one in asked]
-    costs = [seconds for seconds, _ in usual]
-    after = [
-        [other for other, station in enumerate(model.stations) if place in station.after]
-        for place in range(len(asked))
-    ]
-    left = remaining(costs, after)
-    slack = model.slo - max(left[place] for place, station in enumerate(model.stations) if not station.after)
-    unsure = max(1e-9, math.hypot(*(one for _, one in usual)))
-    share = 0.5 * math.erfc(slack / unsure / math.sqrt(2.0))
-    slack = max(0.0, slack)
+    batches = [(one.batch(max(process.rates) * one.units) + 1) // 2 for one in asked]
+    usual = [one.usual(batch) for one, batch in zip(asked, batches, strict=True)]
+    slack = max(0.0, model.slo - _longest(model, usual))
+    spare = model.slo - _longest(model, [float(one.seconds[1]) for one in asked])
+    unsure = max(1e-9, UNSURE * math.hypot(*(one.deviation(1) for one in asked)))
+    share = 0.5 * math.erfc(spare / unsure / math.sqrt(2.0))
     ways = Door(1.0 - share, slack / HEADROOM, slack, True), Door(share, 2.0 * model.slo, 0.0, False)
     return [way for way in ways if way.share > NEGLIGIBLE]
 
 
-def _windows(model: Model, slack: float) -> list[float]:
-    """Return for how long a station's units wait for company at most; what one takes of the slack the next lack."""
+def _timely(model: Model, asked: Sequence[Demand]) -> list[Demand]:
+    """Return what is asked of stations whose batches are as large as the objective lets them be."""
+    slack = model.slo - _longest(model, [one.usual(1) for one in asked])
+    return [one.timely(slack if one.bunch > 1.0 else ROOM * slack) for one in asked]
+
+
+def _longest(model: Model, seconds: Sequence[float]) -> float:
+    """Return the seconds of the longest way through a plan, given those of each station."""
+    after = [
+        [other for other, station in enumerate(model.stations) if place in station.after]
+        for place in range(len(seconds))
+    ]
+    left = remaining(seconds, after)
+    return max(left[place] for place, station in enumerate(model.stations) if not station.after)
+
+
+def _windows(model: Model, asked: Sequence[Demand], slack: float, rate: float) -> list[float]:
+    """Return for how long a station's units wait for company at most; what one takes of the slack the next lack.
+
+    A batch goes HASTE before its most urgent unit would be late, and company makes it longer.
+    """
     windows: list[float] = []
     used: list[float] = []
-    for station in model.stations:
+    for station, one in zip(model.stations, asked, strict=True):
         before = max((used[place] for place in station.after), default=0.0)
-        windows.append(min(station.max_wait, max(0.0, slack - before)))
+        windows.append(one.window(slack - before - HASTE, rate))
         used.append(before + windows[-1])
     return windows
 

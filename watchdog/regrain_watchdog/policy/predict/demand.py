@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ Floats = NDArray[np.float64]
 
 DEVIATION = 0.8
 """Mean absolute deviation over standard deviation, of a normal: sqrt(2 / pi)."""
+STEPS = 9
+"""Waits for company that are looked at."""
 UNSURE = 0.5
 """Standard deviation of what the front has learned (the mean and MARGIN mean deviations) over that of its samples."""
 
@@ -78,23 +81,39 @@ class Demand:
         seconds: Floats = rounds * self.seconds[-1] / self.servers
         return seconds
 
-    def usual(self, rate: float) -> tuple[float, float]:
-        """Return the seconds that the front takes a dispatch to last, rarely more, and by how much it is unsure.
+    def usual(self, batch: int) -> float:
+        """Return the seconds that the front takes a dispatch of so many units to last, and rarely more."""
+        return float(self.seconds[batch]) + MARGIN * DEVIATION * self.deviation(batch)
+
+    def deviation(self, batch: int) -> float:
+        """Return the standard deviation of the seconds of a dispatch of so many units."""
+        return float(self.seconds[batch]) * math.sqrt(self.cv**2 + self.scatter / batch)
+
+    def window(self, slack: float, rate: float) -> float:
+        """Return for how long a unit waits for company, if that and what company costs it are to fit into a slack.
 
         Args:
-            rate: units a second.
-
-        Batches are half-way between single units and what it takes to keep up: where those are too long, one that has
-        come about by chance stays. The front adds MARGIN mean deviations to what it has learned, and both move as it
-        learns (exponential smoothing with gain g has a variance of g / (2 - g) of its samples').
+            slack: seconds that a unit which goes alone has to spare.
+            rate: requests a second.
         """
-        most = self.batch(rate)
-        batch = (most + 1) // 2
-        deviation = float(self.seconds[batch]) * float(np.sqrt(self.cv**2 + self.scatter / batch))
-        drift = float(self.seconds[most] - self.seconds[1]) / 4.0
-        return (
-            float(self.seconds[batch]) + MARGIN * DEVIATION * deviation,
-            float(np.hypot(UNSURE * deviation, drift)),
+        if self.max_wait <= 0.0 or slack <= 0.0:
+            return 0.0
+        waits = np.linspace(0.0, min(self.max_wait, slack), STEPS)
+        joined = np.minimum(1.0 + waits * rate * self.units, float(self.max_size))
+        longer = np.interp(joined, np.arange(len(self.seconds)), self.seconds) - self.seconds[1]
+        return float(np.interp(slack, waits + longer, waits))
+
+    def timely(self, slack: float) -> Demand:
+        """Return the same with batches no larger than lets the most urgent unit be in time.
+
+        Args:
+            slack: seconds that a request has beside what it takes alone.
+        """
+        fitting = max(1, int(np.count_nonzero(self.seconds[1:] - self.seconds[1] <= slack)))
+        if fitting >= self.max_size:
+            return self
+        return replace(
+            self, max_size=fitting, seconds=self.seconds[: fitting + 1], mark=(self.mark, "timely", fitting)
         )
 
 

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 SEGMENTS = 16
 """Pieces into which the line is cut; shorter lines are looked at unit by unit."""
-CELLS = 192
+CELLS = 128
 """Cells of a law's time grid, which covers twice the objective."""
 
 STRAIGHT = np.linspace(0.0, 1.0, SEGMENTS + 1)
@@ -97,10 +97,7 @@ class _Line:
         bunch = min(most, max(1.0, asked.bunch))
         whole = float(asked.seconds[-1])
         self._counts = np.arange(len(asked.seconds))
-        # who comes while others wait for company is refused where the front takes that for a line
-        self.alone = patience < float(asked.seconds[min(2, asked.max_size)]) * (0.5 + 1.0 / self.servers)
-        joining = 0.0 if self.alone else self.rates * self.window
-        self.first = np.minimum(most, bunch + joining) + 0.0 * self.rates
+        self.first = np.minimum(most, bunch + self.rates * self.window) + 0.0 * self.rates
         variation = asked.scatter + most * asked.cv**2
         self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
         turns = max(0.0, patience / max(whole, 1e-9) * pace - self.servers / 2.0)
@@ -202,16 +199,12 @@ class _Line:
         return lost
 
     def _ahead(self, given: Floats, run: Floats, step: float) -> Floats:
-        """Return the law of the wait as the front tells it, also for units that wait for company; see StationLaw."""
+        """Return the law of the wait as the front tells it; see StationLaw."""
         busy, line = given[:, self.servers : self.servers + 1], given[:, self.servers + 1 :]
         free = given[:, : self.servers].sum(axis=1, keepdims=True)
-        company = free * self._company()[:, None]
         turns = np.ceil(self.waiting / self.asked.max_size) / self.servers + 0.5
-        waits = np.concatenate(
-            (np.zeros_like(turns[:, :1]), 0.0 * busy + 0.5, turns, 0.0 * busy + 0.5 + 1.0 / self.servers),
-            axis=1,
-        )
-        chances = np.concatenate((free - company, busy, line, company), axis=1)
+        waits = np.concatenate((np.zeros_like(turns[:, :1]), 0.0 * busy + 0.5, turns), axis=1)
+        chances = np.concatenate((free, busy, line), axis=1)
         places = np.minimum(waits * run[:, None] / step + 0.5, CELLS - 1.0).astype(np.int64)
         rows = np.arange(len(given))[:, None] * CELLS
         nobody = chances.copy()
@@ -222,12 +215,6 @@ class _Line:
         for row, one in enumerate((chances, nobody)):
             laws[row] = np.bincount(flat, one.ravel(), count)
         return laws.reshape(2, len(given), CELLS)
-
-    def _company(self) -> Floats:
-        """Return (phases,) the share of the time in which a unit waits for company while servers are free."""
-        joining = self.window * self.rates[:, 0]
-        share: Floats = joining / (1.0 + joining)
-        return share
 
     def _windowed(self, times: Floats) -> Floats:
         """Return the chance that a unit which finds a free server is off within so many seconds."""
