@@ -18,7 +18,7 @@ from regrain_watchdog.control.learned_features import FALLING, NAMES, RISING
 
 Floats = NDArray[np.float64]
 
-ROUNDS, LEAVES, RATE = 200, 48, 0.07
+ROUNDS, LEAVES, RATE = 230, 48, 0.07
 HELD_OUT = 0.15
 """Share of the runs that calibrate and are judged on."""
 KNOTS = 25
@@ -110,12 +110,12 @@ def pooled(values: Sequence[float], weights: Sequence[float]) -> Floats:
 
 
 def stripped(text: str) -> str:
-    """Return a model's text with what is needed to ask it, numbers at nine digits."""
+    """Return a model's text with what is needed to ask it, numbers at seven digits."""
     kept = []
     for line in text.split("\n\nfeature_importances:", maxsplit=1)[0].splitlines():
         key, equals, rest = line.partition("=")
         if key in {"threshold", "leaf_value"}:
-            rest = " ".join(f"{float(number):.9g}" for number in rest.split())
+            rest = " ".join(f"{float(number):.7g}" for number in rest.split())
         if line.startswith("Tree=") or not equals or key in KEPT or not kept or "Tree=0" not in kept:
             if key not in {"tree_sizes", "monotone_constraints"}:
                 kept.append(key + equals + rest)
