@@ -1,7 +1,8 @@
 """How far predictors are from the engine, hit rate for hit rate, on random plans and loads.
 
 The engine replays the very policies in force, so what is measured here is what a predictor leaves out of them. How far
-the engine is from the live system is measured elsewhere. Both are given the same arrivals.
+the engine is from the live system is measured elsewhere. `analytic` is given the arrivals that it is judged by; beside
+it, `unseen`, each predictor has the first half of a window alone and is judged by the hit rate of the second.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from benchmarks import machine
 from benchmarks.predictors.cells import PROCESSES, SHAPES, Cell, cells
 from benchmarks.record import RESULTS, Record, Results, progress
 from regrain_watchdog.policy.predict.analytic import Analytic
-from regrain_watchdog.simulate.engine import Run
+from regrain_watchdog.simulate.engine import IN_TIME, Run
+from regrain_watchdog.simulate.predictor import Simulated
 
 BARS = {"poisson": 6.0, "bursty": 10.0}
 """Points of mean absolute error."""
@@ -52,7 +54,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--cells", type=int, default=600, help="plans and loads, default 600")
     parser.add_argument(
-        "--seed", type=int, default=2, help="of all of them, default 2; the constants were chosen on 1"
+        "--seed", type=int, default=3, help="of all of them, default 3; the constants were chosen on 1"
     )
     parser.add_argument("--short", action="store_true", help="60 cells, not recorded")
     return parser.parse_args()
@@ -61,6 +63,9 @@ def _options() -> argparse.Namespace:
 def _measured(cell: Cell, seed: int) -> Record:
     run = Run(cell.model, cell.load, seed=seed)
     run.advance()
+    observed = run.result()
+    half = len(cell.load) // 2
+    first = cell.load.between(0.0, float(cell.load.at[half]))
     spent = []
     for _ in range(REPEATS):
         predictor = Analytic()
@@ -75,8 +80,11 @@ def _measured(cell: Cell, seed: int) -> Record:
         "process": cell.process,
         "use": round(cell.use, 3),
         "stations": len(cell.model.stations),
-        "observed": round(run.result().hit_rate, 4),
+        "observed": round(observed.hit_rate, 4),
         "analytic": round(predicted.hit_rate, 4),
+        "second_half": round(float((observed.outcome[half:] == IN_TIME).mean()), 4),
+        "unseen_analytic": round(Analytic().predict(cell.model, first).hit_rate, 4),
+        "unseen_simulated": round(Simulated().predict(cell.model, first, seed=seed + 1).hit_rate, 4),
         "milliseconds": round(statistics.median(spent), 3),
     }
 
@@ -88,16 +96,25 @@ def _summary(results: Results) -> None:
         _errors(results, process, here)
         for shape in SHAPES:
             _errors(results, f"{process}, {shape}", [line for line in here if line["shape"] == shape])
-        error = statistics.fmean(abs(one) for one in _misses(here))
+        for told in ("unseen_analytic", "unseen_simulated"):
+            _errors(results, f"{process}, {told}", here, told=told, observed="second_half")
+        error = statistics.fmean(abs(one) for one in _misses(here, "analytic", "observed"))
         results.bar(f"mean absolute error, {process}, points", error, at_most=BARS[process])
     four = [float(str(line["milliseconds"])) for line in found if line["stations"] == 4]
     results.bar("median milliseconds, four stations", statistics.median(four), at_most=FASTEST)
 
 
-def _errors(results: Results, name: str, lines: Sequence[Record]) -> None:
-    misses = _misses(lines)
-    observed = np.array([float(str(line["observed"])) for line in lines])
-    told = (INFORMATIVE[0] <= observed) & (observed <= INFORMATIVE[1])
+def _errors(
+    results: Results,
+    name: str,
+    lines: Sequence[Record],
+    *,
+    told: str = "analytic",
+    observed: str = "observed",
+) -> None:
+    misses = _misses(lines, told, observed)
+    seen = np.array([float(str(line[observed])) for line in lines])
+    telling = (INFORMATIVE[0] <= seen) & (seen <= INFORMATIVE[1])
     results.add(
         {
             "kind": "errors",
@@ -106,16 +123,16 @@ def _errors(results: Results, name: str, lines: Sequence[Record]) -> None:
             "mae": round(float(np.abs(misses).mean()), 2),
             "bias": round(float(misses.mean()), 2),
             "p90": round(float(np.quantile(np.abs(misses), 0.9)), 2),
-            "informative": int(told.sum()),
-            "informative_mae": round(float(np.abs(misses[told]).mean()), 2) if told.any() else None,
-            "mean_baseline_mae": round(float(100.0 * np.abs(observed - observed.mean()).mean()), 2),
+            "informative": int(telling.sum()),
+            "informative_mae": round(float(np.abs(misses[telling]).mean()), 2) if telling.any() else None,
+            "mean_baseline_mae": round(float(100.0 * np.abs(seen - seen.mean()).mean()), 2),
         }
     )
 
 
-def _misses(lines: Sequence[Record]) -> np.ndarray:
+def _misses(lines: Sequence[Record], told: str, observed: str) -> np.ndarray:
     """Return (lines,) predicted less observed, in points."""
-    return np.array([100.0 * (float(str(line["analytic"])) - float(str(line["observed"]))) for line in lines])
+    return np.array([100.0 * (float(str(line[told])) - float(str(line[observed]))) for line in lines])
 
 
 if __name__ == "__main__":
