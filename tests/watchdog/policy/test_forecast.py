@@ -28,6 +28,16 @@ def test_a_steady_load_is_forecast_with_the_margin_of_its_noise() -> None:
     assert 0.9 < told.coverage <= 1.0
 
 
+@pytest.mark.parametrize("seconds", [30, 60, 75])
+def test_before_any_memory_has_proved_best_all_that_was_seen_counts(seconds: int) -> None:
+    off = [
+        after(np.random.default_rng(seed).poisson(10, seconds).tolist()).forecast(60.0).rate - 10
+        for seed in range(40)
+    ]
+
+    assert np.sqrt(np.mean(np.square(off))) < 1.3 * math.sqrt(10 / seconds)
+
+
 def test_a_forecast_follows_a_load_that_has_changed() -> None:
     counts = np.random.default_rng(1).poisson([5] * 600 + [50] * 120).tolist()
 
