@@ -19,10 +19,11 @@ from regrain_watchdog.control.controller import PERIOD, Habits
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.control.outlook import Expected, Outlook
-from regrain_watchdog.control.standings import Weighed
+from regrain_watchdog.control.standings import FULL, Weighed
 from regrain_watchdog.control.trial import Bucket
+from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import lists, make_model
-from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
 from regrain_watchdog.policy.profile import OutOfRangeError
 from regrain_watchdog.policy.search.joint import plan_together
 from regrain_watchdog.policy.search.packing import pack_together
@@ -139,9 +140,7 @@ class Together:
 
     def _weighed(self, mind: Mind, plan: Plan, load: Expected, seen: Observation) -> Weighed:
         problem = mind.problem
-        told = self._minds[0].predictor.predict(
-            make_model(problem.app, plan, problem.times), load.load, seed=self._seed
-        )
+        told = self._predict(mind, plan, load.load)
         way = switch(seen.living, plan, problem)
         return Weighed(
             plan=plan,
@@ -152,6 +151,11 @@ class Together:
             charge=way.dollars,
             seconds=way.seconds,
         )
+
+    def _predict(self, mind: Mind, plan: Plan, load: Arrivals) -> Prediction:
+        problem = mind.problem
+        model = make_model(problem.app, plan, problem.times)
+        return self._minds[0].predictor.predict(model, load, seed=self._seed)
 
     def _choose(self, apps: Sequence[_Outlooked], now: float) -> tuple[list[bool], list[Verdict]]:
         """Return who goes over to the plan found for it, and why or why not."""
@@ -177,13 +181,29 @@ class Together:
         terms = Terms(attainment=1.0, points=habits.points, saving=habits.saving, margin=habits.margin)
         now = Standing(_met(apps, minds, found=False), sum(app.present.cost for app in apps))
         other = Standing(_met(apps, minds, found=True), sum(app.found.cost for app in apps))
-        return judge(
+        verdict = judge(
             now,
             other,
             charge=sum(app.found.charge for app in apps) + habits.risk * now.cost,
             dwell=min(app.expected.dwell for app in apps),
             terms=terms,
         )
+        if verdict.reason is not Reason.CHEAPER or not verdict.goes:
+            return verdict
+        if not all(app.expected.is_settled for app in apps):
+            return Verdict(False, Reason.EARLY)
+        bears = all(self._bears_peak(app, mind) for app, mind in zip(apps, minds, strict=True))
+        return verdict if bears else Verdict(False, Reason.PEAK)
+
+    def _bears_peak(self, app: _Outlooked, mind: Mind) -> bool:
+        """Whether the plan found can do what comes at the peak, or as much of it as the one in force can."""
+        load = app.expected.load
+        if app.expected.peak > load.rate:
+            load = load.scaled(app.expected.peak)
+        found, present = (
+            max(self._predict(mind, one.plan, load).busy, default=0.0) for one in (app.found, app.present)
+        )
+        return found <= FULL or found <= present
 
     def _fits(self, apps: Sequence[_Outlooked], goes: Sequence[bool]) -> bool:
         problem = self._minds[0].problem
