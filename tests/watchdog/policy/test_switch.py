@@ -58,3 +58,12 @@ def test_dwell_is_learned_from_what_loads_have_lasted():
     assert expected_dwell([60.0] * 99, 0.0) == pytest.approx(65.4)
     assert expected_dwell([60.0], 7200.0) > 3000
     assert math.isfinite(expected_dwell([], 1e9))
+
+
+def test_a_plan_in_force_that_misses_by_little_is_left_where_there_is_slack():
+    near, other = Standing(0.94, 1.0), Standing(0.96, 1.2)
+    strict, lenient = Terms(attainment=0.95), Terms(attainment=0.95, slack=0.02)
+
+    assert judge(near, other, charge=0.0, dwell=1e9, terms=strict).reason is Reason.MEETS
+    assert not judge(near, other, charge=0.0, dwell=1e9, terms=lenient).goes
+    assert judge(Standing(0.92, 1.0), other, charge=0.0, dwell=1e9, terms=lenient).goes

@@ -53,7 +53,7 @@ class Habits:
         lean: how far from the rate that is expected to the one that is rarely exceeded is planned for, in [0, 1].
         an_hour, burst: changes an hour while the objective is met, and how many of them may follow each other.
         urgent_an_hour, urgent_burst: likewise while it is missed.
-        points, saving, margin: as in policy.switch.Terms.
+        slack, points, saving, margin: as in policy.switch.Terms.
         risk: seconds of the present plan's cost that any change for a cheaper one is charged, so that none is made for
             next to nothing.
     """
@@ -65,6 +65,7 @@ class Habits:
     burst: int = 3
     urgent_an_hour: float = 60.0
     urgent_burst: int = 6
+    slack: float = 0.02
     points: float = 0.005
     saving: float = 0.03
     margin: float = 0.5
@@ -125,6 +126,7 @@ class Controller:
         self._refined = refined
         terms = Terms(
             attainment=problem.app.slo.attainment,
+            slack=habits.slack,
             points=habits.points,
             saving=habits.saving,
             margin=habits.margin,
@@ -204,7 +206,7 @@ class Controller:
     def _decide(self, seen: Observation) -> _Outcome:
         expected = self._expected(seen.now)
         if expected is None:
-            return _Outcome(Reason.UNKNOWN, detail="too few requests have come")
+            return _Outcome(Reason.UNKNOWN, detail="too few requests have come, or for too short a time")
         if self._refined is not None:
             self._standings.learn(self._refined)
         trial = self._trial or Trial(seen.plan)

@@ -31,6 +31,8 @@ PEAK = 10.0
 """Seconds over which a peak is counted."""
 ENOUGH, LEAST = 50, 20
 """Requests since a change that make a window of their own; requests below which nothing is planned."""
+WATCHED = 10.0
+"""Seconds before anything is said of the load."""
 LONGEST = 600.0
 KEPT = 20
 """Loads whose lasting the dwell is told from."""
@@ -70,7 +72,7 @@ class Outlook:
         self._lists = lists
         self._window = window
         self._lean = lean
-        self._now = self._changed = begin
+        self._now = self._changed = self._begin = begin
         self._since = 0
         self._after = math.nan
         self._lasted: deque[float] = deque(maxlen=KEPT)
@@ -97,7 +99,7 @@ class Outlook:
     def expected(self) -> Expected | None:
         """Return what load is to be planned for; None where too few requests have been seen."""
         shape = self._shape()
-        if len(shape) < LEAST:
+        if len(shape) < LEAST or self._now - self._begin < WATCHED:
             return None
         rate, high = self._rates()
         least = 1.0 / LONGEST

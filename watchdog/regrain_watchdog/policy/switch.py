@@ -50,12 +50,15 @@ class Terms:
 
     Attributes:
         attainment: the share of requests that is to be in time.
+        slack: of hit rate by which the present plan may be expected to miss the objective, since that is told from a
+            sample of the load and changing on a guess costs.
         points: of hit rate by which a plan must be better to count as better.
         saving: part of the present cost that a plan must save to count as cheaper.
         margin: what a switch must earn beyond its charge, as a part of that.
     """
 
     attainment: float
+    slack: float = 0.0
     points: float = 0.005
     saving: float = 0.03
     margin: float = 0.5
@@ -86,7 +89,7 @@ def judge(now: Standing, other: Standing, *, charge: float, dwell: float, terms:
 
     Example: at $1 and $0.8 a second, a charge of $30 and a margin of a half, the other plan pays after 225 s.
     """
-    meets, met = other.hit_rate >= terms.attainment, now.hit_rate >= terms.attainment
+    meets, met = other.hit_rate >= terms.attainment, now.hit_rate >= terms.attainment - terms.slack
     if met:
         return _cheaper(now, other, charge, dwell, terms) if meets else Verdict(False, Reason.BEST)
     gain = other.hit_rate - now.hit_rate
