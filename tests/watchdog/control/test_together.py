@@ -1,0 +1,79 @@
+"""The joint controller: it wakes as one, says why it leaves all as it is, and saves where all can bear it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+
+from regrain_watchdog.control.controller import Habits
+from regrain_watchdog.control.together import Mind, Together
+from regrain_watchdog.policy.predict.analytic import Analytic
+
+
+@pytest.fixture
+def decided(problem, arriving, seeing, planned):
+    """Let two apps see a load each under a plan for some rate; return every decision as a pair."""
+
+    def decide(seconds, *, rates=(5, 5), planned_for=(5, 5), **standing):
+        minds = [Mind(problem=problem(), predictor=Analytic(), habits=Habits(period=10.0))] * 2
+        together = Together(minds)
+        views = [
+            seeing(arriving((rate, float(seconds)), seed=seed), planned(plan), **standing)
+            for seed, (rate, plan) in enumerate(zip(rates, planned_for, strict=True))
+        ]
+        return [made for seen in zip(*views, strict=True) if (made := together.observe(seen))]
+
+    return decide
+
+
+def test_all_are_decided_for_at_each_wake(decided) -> None:
+    made = decided(35)
+
+    assert [[one.at for one in pair] for pair in made] == [[at, at] for at in (1.0, 11.0, 21.0, 31.0)]
+    numbers = [one.number for pair in made for one in pair]
+    assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize(("standing", "reason"), [("is_held", "HELD"), ("is_changing", "BUSY")])
+def test_an_app_that_is_held_or_changes_leaves_all_as_it_is(decided, standing, reason) -> None:
+    made = decided(30, **{standing: True})
+
+    assert {(one.reason, one.plan) for pair in made for one in pair} == {(reason, None)}
+
+
+def test_before_each_app_has_seen_requests_nothing_is_decided(decided) -> None:
+    made = decided(30, rates=(5, 0))
+
+    assert {one.reason for pair in made for one in pair} == {"UNKNOWN"}
+    assert "too few requests" in made[-1][0].detail
+
+
+def test_that_no_plans_fit_together_is_told(problem, arriving, seeing, planned) -> None:
+    tiny = problem()
+    tiny = replace(tiny, node=structs.replace(tiny.node, cores=1.0))
+    together = Together([Mind(problem=tiny, predictor=Analytic())] * 2)
+    views = [seeing(arriving((5, 40.0), seed=seed), planned(5)) for seed in (1, 2)]
+
+    made = [pair for seen in zip(*views, strict=True) if (pair := together.observe(seen))]
+
+    assert made[-1][0].reason == "NONE"
+    assert "fit on the node together" in made[-1][0].detail
+
+
+def test_plans_that_are_too_large_for_their_loads_are_made_smaller(decided) -> None:
+    made = decided(90, rates=(4, 4), planned_for=(40, 40))
+
+    saved = [one for pair in made for one in pair if one.plan is not None]
+    assert saved
+    assert {one.reason for one in saved} == {"CHEAPER"}
+    assert all(one.candidates[0].cost < one.present.cost for one in saved)
+
+
+def test_plans_that_are_too_small_are_made_larger_at_once(decided) -> None:
+    made = decided(30, rates=(40, 4), planned_for=(4, 4))
+
+    grown = [(place, one) for pair in made for place, one in enumerate(pair) if one.plan is not None]
+    assert grown
+    assert {(place, one.reason) for place, one in grown} == {(0, "MEETS")}
