@@ -46,8 +46,8 @@ PERIODS = (20.0, 60.0, 200.0, 600.0, 1200.0)
 LOW, HIGH = 0.05, 0.5
 FOE, GLANCE = 1200.0, 60.0
 """Seconds of the load that turns against the controller, and by which it is looked ahead for the next change."""
-FEW = 3
-"""Seeds of waves and foes: what bounds their switches is no matter of luck."""
+SEEDS = {"step": 5, "wave": 3, "foe": 3}
+"""How many at most; of hours and days as many as are asked for. What bounds switches is no matter of luck."""
 DAY, HOUR = 86400.0, 3600.0
 SWING, NOISE = 0.8, 0.1
 AT_MOST, ENOUGH = 1, 0.95
@@ -102,14 +102,15 @@ class Case:
 def main() -> None:
     parser = arguments("controller", __doc__ or "", rounds=20, seconds=HOUR)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
+    parser.add_argument("--days", type=int, default=20, help="simulated, default 20")
     parser.add_argument("--pipelines", nargs="+", choices=PIPELINES, default=PIPELINES, help="default: all")
     options = parser.parse_args()
     results = Results.open("controller", options)
-    seconds = 120.0 if options.short else options.seconds
+    seconds, options.days = (120.0, 1) if options.short else (options.seconds, options.days)
     rules = protocol.read()
     cases = {name: Case.of(rules, name) for name in options.pipelines}
     for part in options.parts:
-        for key in _keys(part, tuple(cases), options.rounds):
+        for key in _keys(part, tuple(cases), options.days if part == "day" else options.rounds):
             if results.has(**key):
                 continue
             progress(" ".join(str(value) for value in key.values()))
@@ -121,7 +122,7 @@ def main() -> None:
 
 def _keys(part: str, pipelines: Sequence[str], rounds: int) -> Iterator[Record]:
     """Yield what identifies each row of a part: all cells of one seed before those of the next."""
-    for number in range(rounds):
+    for number in range(min(rounds, SEEDS.get(part, rounds))):
         seed = FIRST + number
         if part == "day":
             yield {"kind": part, "pipeline": pipelines[number % len(pipelines)], "seed": seed}
@@ -137,9 +138,9 @@ def _keys(part: str, pipelines: Sequence[str], rounds: int) -> Iterator[Record]:
                     )
             elif part == "hour":
                 yield from ({**key, "arrivals": kind, "load": load} for kind in KINDS for load in LOADS)
-            elif part == "wave" and number < FEW:
+            elif part == "wave":
                 yield from ({**key, "period": period} for period in PERIODS)
-            elif part == "foe" and number < FEW:
+            elif part == "foe":
                 yield key
 
 
