@@ -38,6 +38,14 @@ def test_before_any_memory_has_proved_best_all_that_was_seen_counts(seconds: int
     assert np.sqrt(np.mean(np.square(off))) < 1.3 * math.sqrt(10 / seconds)
 
 
+def test_forecasts_from_the_first_seconds_do_not_widen_the_margin() -> None:
+    counts = [0, 0, 0, *np.random.default_rng(1).poisson(1, 90).tolist()]
+
+    told = after(counts).forecast(60.0)
+
+    assert told.high < 2 * told.rate
+
+
 def test_a_forecast_follows_a_load_that_has_changed() -> None:
     counts = np.random.default_rng(1).poisson([5] * 600 + [50] * 120).tolist()
 

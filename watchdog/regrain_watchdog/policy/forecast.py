@@ -18,6 +18,8 @@ MEMORIES = (5.0, 20.0, 80.0, 320.0)
 """Seconds."""
 HORIZONS = (10.0, 30.0, 60.0)
 """Seconds ahead over which the mean rate is forecast."""
+YOUNG = 10
+"""Seconds of counts before which forecasts are not judged: one made of a second without a request was off by far."""
 JUDGED = 600
 """Forecasts that the errors are told from."""
 LEAST_JUDGED = 20
@@ -119,7 +121,8 @@ class _Track:
         self._seen.append(rate)
         if len(self._open) > self.horizon - 1 and len(self._seen) == self.horizon:
             self._judge(*self._open.popleft(), sum(self._seen) / self.horizon)
-        self._open.append((means, self.forecast(means)))
+        if len(self._seen) >= YOUNG:
+            self._open.append((means, self.forecast(means)))
 
     def restart(self) -> None:
         """Judge none of the forecasts that were made so far."""
