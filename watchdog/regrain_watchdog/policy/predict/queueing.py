@@ -15,9 +15,9 @@ from regrain_watchdog.policy.predict.demand import Demand
 
 Floats = NDArray[np.float64]
 
-SEGMENTS = 16
+SEGMENTS = 12
 """Pieces into which the line is cut; shorter lines are looked at unit by unit."""
-CELLS = 128
+CELLS = 96
 """Cells of a law's time grid, which covers twice the objective."""
 
 STRAIGHT = np.linspace(0.0, 1.0, SEGMENTS + 1)
@@ -175,7 +175,7 @@ class _Line:
         wide = 2.0 * self.residual * runs / servers
         step = 2.0 * slo / CELLS
         passed = _ramps(queued, (low + runs) / step, wide / step)
-        passed += free * self._windowed(np.arange(1, CELLS + 1) * step - alone)
+        passed += free * self._windowed(np.arange(1, CELLS + 1) * step - alone, step)
         sojourn = passed.copy()
         sojourn[:, 1:] -= passed[:, :-1]
         mean_run = (free * alone)[:, 0] + (queued * runs).sum(axis=1)
@@ -216,10 +216,10 @@ class _Line:
             laws[row] = np.bincount(flat, one.ravel(), count)
         return laws.reshape(2, len(given), CELLS)
 
-    def _windowed(self, times: Floats) -> Floats:
-        """Return the chance that a unit which finds a free server is off within so many seconds."""
-        if self.window <= 0.0:
-            return (times >= 0.0).astype(np.float64)
+    def _windowed(self, times: Floats, step: float) -> Floats:
+        """Return the chance that a unit which finds a free server is off within so many seconds, a cell's width apart."""
+        if self.window <= 0.0:  # what lies between two cells is shared by them
+            return np.clip(times / step + 0.5, 0.0, 1.0)
         most = np.minimum(self.window, np.maximum(self.first - 1.0, 0.0) / np.maximum(self.rates, 1e-9))
         most = np.where(self.first < self.asked.max_size, self.window, most)
         leader = 1.0 / self.first
