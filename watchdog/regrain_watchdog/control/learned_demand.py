@@ -87,14 +87,16 @@ class Demands:
     def _ask(self, station: Station, model: Model) -> Asked:
         pool = model.pools[station.pool]
         servers = at_once(pool.servers, pool.cards, station.take)
-        key = station.works, station.scope, station.max_size, servers, pool.lease
+        beside = pool.lease + station.hop
+        key = station.works, station.scope, station.max_size, servers, beside
         if key not in self._asks:
             if len(self._asks) > KEPT:
                 self._asks.clear()
-            self._asks[key] = self._new(station, model, servers, pool.lease)
+            self._asks[key] = self._new(station, model, servers, beside)
         return self._asks[key]
 
-    def _new(self, station: Station, model: Model, servers: int, lease: float) -> Asked:
+    def _new(self, station: Station, model: Model, servers: int, beside: float) -> Asked:
+        """Work out what a station is asked for; `beside`: seconds of a dispatch beside its stages."""
         seen, scope, batch = self.seen, station.scope, station.max_size
         tables = [_table(work, model, seen) for work in station.works]
         inner = [
@@ -104,7 +106,7 @@ class Demands:
 
         def seconds(count: float, place: int = -1) -> float:
             """Return the seconds of a dispatch of so many units of a class, by default of the mean of all."""
-            whole = lease
+            whole = beside
             for table, widths in zip(tables, inner, strict=True):
                 whole += _calls(table[place], count * widths[place])
             return whole
@@ -161,12 +163,12 @@ def _alone(model: Model, asked: Sequence[Asked], place: int) -> float:
 
 
 def longest(model: Model, seconds: Sequence[float]) -> float:
-    """Return the seconds of the longest way through stations that take so many each, hops among them."""
+    """Return the seconds of the longest way through stations that take so many each, until the answer."""
     ends: list[float] = []
     for station, own in zip(model.stations, seconds, strict=True):
         after = station.after
         begin = ends[after[0]] if len(after) == 1 else max([ends[other] for other in after], default=0.0)
-        ends.append(begin + station.hop + own)
+        ends.append(begin + own)
     return max(ends) + model.answer
 
 
