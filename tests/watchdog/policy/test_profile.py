@@ -37,3 +37,26 @@ def test_what_is_no_profile_is_refused(data):
 def test_a_profile_of_another_version_is_refused():
     with pytest.raises(ProfileError, match="version 2; this Regrain reads version 1"):
         loads(dumps(PROFILE).replace(b'"version": 1', b'"version": 2'))
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        pytest.param(b"0.02", b"-0.02", r"Expected `float` >= 0.0 .*points", id="seconds"),
+        pytest.param(b"0.5", b"0", r"Expected `float` > 0.0 .*points", id="share"),
+        pytest.param(b'"load": 0.1', b'"load": -1', r"`float` >= 0.0 .*load", id="load"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(was, becomes, said):
+    changed = dumps(PROFILE).replace(was, becomes)
+
+    assert changed != dumps(PROFILE)
+    with pytest.raises(ProfileError, match=said):
+        loads(changed)
+
+
+def test_a_profile_of_a_stage_without_points_is_refused():
+    bare = Profile(app="ocr", stages={"crop": StageProfile(digest="", points=())})
+
+    with pytest.raises(ProfileError, match="no points of crop; run `regrain profile` again"):
+        loads(dumps(bare))

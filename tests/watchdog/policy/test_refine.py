@@ -151,3 +151,17 @@ def test_what_says_nothing_is_left_alone():
     refined.take(Seen(stage="other", share=0.5, units=1, calls=1, seconds=1.0))
 
     assert refined.profile() == unknown()
+
+
+def test_batches_that_a_profile_does_not_reach_take_longer_as_they_are_larger_until_they_are_seen():
+    points = tuple(Point(batch, 100.0, 0.5, truth(batch, 0.5), 0.1, 20) for batch in (2, 4))
+    partly = Profile(app="a", stages={"read": StageProfile(digest="", on_gpu=True, points=points)})
+    refined = Refined(partly, {"read": 8})
+    before = times(refined)
+
+    serve(refined, np.random.default_rng(1), 100, batches=(8,))
+
+    assert before.call(8, 0.5)[0] == pytest.approx(2 * truth(4, 0.5))
+    assert before.call(1, 0.5)[0] == pytest.approx(truth(2, 0.5))
+    assert times(refined).call(8, 0.5)[0] == pytest.approx(truth(8, 0.5), rel=0.05)
+    assert [point.batch for point in refined.profile().stages["read"].points if not point.count] == [1]

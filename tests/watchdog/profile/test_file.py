@@ -28,3 +28,13 @@ def test_a_profile_that_cannot_be_written_leaves_the_old_one(tmp_path):
 def test_a_folder_is_no_profile(tmp_path):
     with pytest.raises(ProfileError, match="no profile that can be read: Is a directory"):
         file.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none/profile.json", "."])
+def test_where_nothing_can_be_written_is_said_with_the_name_of_the_file(tmp_path, name):
+    with pytest.raises(ProfileError, match=r"no profile can be written there: (No such file|Is a directory)"):
+        file.check_writable(tmp_path / name)
+    with pytest.raises(ProfileError, match="no profile can be written there"):
+        file.write(tmp_path / name, PROFILE)
+
+    assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,7 @@ def measure(
         error=_within(error, "--error"),
         batches=tuple(int(number) for number in _numbers(texts["batches"], "--batches", whole=True)),
         shares=_numbers(texts["shares"], "--shares", most=1.0),
-        cores=_numbers(texts["cores"], "--cores"),
+        cores=_numbers(texts["cores"], "--cores", most=len(os.sched_getaffinity(0))),
     )
     gpu = {name: text for name in ("gpus", "scenario", "gpu_folder") if (text := texts[name])}
     config = Config.from_env(os.environ, gpu)
@@ -120,7 +120,8 @@ def measure(
                 )
             )
         except KeyboardInterrupt:
-            click.echo(f"regrain: interrupted; what was measured is in {out}", err=True)
+            kept = f"what was measured is in {out}" if out.exists() else "nothing was measured yet"
+            click.echo(f"regrain: interrupted; {kept}", err=True)
             return INTERRUPTED
     _show(taken.profile)
     for note in (*taken.notes, *warnings(taken.profile)):

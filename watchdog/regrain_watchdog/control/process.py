@@ -106,8 +106,7 @@ class Adviser:
             if not all(stage.points for stage in known.stages.values()):
                 return None
             app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo)
-            cores = tuple(sorted({stage.cpu for stage in self._manifest.stages}))
-            limits = Limits(shares=_shares(known), cores=cores, fluid=bool(self._node.cards))
+            limits = Limits(shares=_shares(known), fluid=bool(self._node.cards))
             self._problem = Problem.of(app, self._node, limits=limits)
             self._controller = Controller(
                 self._problem,

@@ -7,13 +7,16 @@ Predictors know nothing else of an app's costs. Nothing is read beyond what was 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from regrain.errors import RegrainError
 
 VERSION = 1
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]
 
 
 class OutOfRangeError(RegrainError):
@@ -37,12 +40,12 @@ class Point(Struct, frozen=True, array_like=True):
             (policy/refine.py).
     """
 
-    batch: int
-    size: float
-    share: float
-    seconds: float
-    cv: float = 0.0
-    count: int = 1
+    batch: Annotated[int, Meta(ge=1)]
+    size: Amount
+    share: Annotated[float, Meta(gt=0)]
+    seconds: Amount
+    cv: Amount = 0.0
+    count: Count = 1
 
 
 class StageProfile(Struct, frozen=True, kw_only=True):
@@ -61,17 +64,17 @@ class StageProfile(Struct, frozen=True, kw_only=True):
     digest: str
     on_gpu: bool = False
     points: tuple[Point, ...]
-    load: float = 0.0
-    weights: int = 0
-    activation: int = 0
-    out_bytes: float = 0.0
+    load: Amount = 0.0
+    weights: Count = 0
+    activation: Count = 0
+    out_bytes: Amount = 0.0
 
 
 class Hop(Struct, frozen=True):
     """What it takes to hand a unit to another group: seconds, and seconds for each byte."""
 
-    seconds: float
-    per_byte: float = 0.0
+    seconds: Amount
+    per_byte: Amount = 0.0
 
 
 class Profile(Struct, frozen=True, kw_only=True):
@@ -95,10 +98,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     stages: dict[str, StageProfile]
     hop: Hop = Hop(0.0002)
     remote: Hop = Hop(0.001)
-    context: int = 0
-    resident: int = 0
-    start: float = 0.05
-    lease: float = 0.0002
+    context: Count = 0
+    resident: Count = 0
+    start: Amount = 0.05
+    lease: Amount = 0.0002
     fused: float | None = None
     version: int = VERSION
 
@@ -135,4 +138,7 @@ def loads(data: bytes) -> Profile:
         raise ProfileError(f"this is no profile: {error}") from error
     if profile.version != VERSION:
         raise ProfileError(f"the profile has version {profile.version}; this Regrain reads version {VERSION}")
+    bare = [name for name, stage in profile.stages.items() if not stage.points]
+    if bare:
+        raise ProfileError(f"the profile has no points of {', '.join(bare)}; run `regrain profile` again")
     return profile

@@ -122,7 +122,7 @@ class Refined:
         return (*factors, *(mean.value for live in self._live.values() for mean in live.cells.values()))
 
     def profile(self) -> Profile:
-        """Return the profile as it is known now; of stages never measured, assumed points have a count of 0."""
+        """Return the profile as it is known now; points that are assumed have a count of 0."""
         stages = {name: self._stage(name, stage) for name, stage in self._profile.stages.items()}
         return structs.replace(self._profile, stages=stages)
 
@@ -144,7 +144,8 @@ class Refined:
             for size in sorted(sizes)
         ]
         whole = 1.0 if stage.on_gpu else math.inf
-        assumed = () if known else around(met, self._most.get(name, 1), whole)
+        most = self._most.get(name, 1)
+        assumed = reaching([*known, *met], most) if known else around(met, most, whole)
         points = sorted((*known, *met, *assumed), key=lambda point: (point.share, point.size, point.batch))
         return structs.replace(stage, points=tuple(points))
 
@@ -174,6 +175,20 @@ def around(seen: Iterable[Point], most: int, whole: float) -> Iterator[Point]:
     yield from (_moved(point, share=least / STEP) for point in rows[least])
     if largest < whole:
         yield from (_moved(point, share=min(whole, largest * STEP)) for point in rows[largest])
+
+
+def reaching(points: Iterable[Point], most: int) -> Iterator[Point]:
+    """Yield points for the batches of 1 and of `most` where those that were measured do not reach them, as `around`."""
+    rows: dict[tuple[float, float], list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.batch):
+        rows.setdefault((point.share, point.size), []).append(point)
+    least = min(row[0].batch for row in rows.values())
+    largest = max(row[-1].batch for row in rows.values())
+    for row in rows.values():
+        if row[0].batch == least > 1:
+            yield _moved(row[0], batch=1)
+        if row[-1].batch == largest < most:
+            yield _moved(row[-1], batch=most)
 
 
 def _moved(point: Point, *, batch: int = 0, share: float = 0.0) -> Point:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
 from pathlib import Path
 
 from regrain_watchdog.policy.profile import Profile, ProfileError, dumps, loads
@@ -20,12 +20,36 @@ def read(path: Path) -> Profile:
 
 
 def write(path: Path, profile: Profile) -> None:
-    """Write a profile so that whoever reads the file finds the old one or all of the new one."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    """Write a profile so that whoever reads the file finds the old one or all of the new one.
+
+    Raises:
+        ProfileError: names the file, and says why it cannot be written.
+    """
+    draft = _draft(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(dumps(profile))
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+        draft.write_bytes(dumps(profile))
+        draft.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ProfileError where a profile could not be written, before anything is measured for it."""
+    draft = _draft(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        draft.touch()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    draft.unlink()
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}-{os.getpid()}")
+
+
+def _unwritable(path: Path, error: OSError) -> ProfileError:
+    return ProfileError(f"{path}: no profile can be written there: {error.strerror}")

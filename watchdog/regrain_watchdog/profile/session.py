@@ -98,7 +98,7 @@ class Session:
         walked = await self._walk()
         await self._points({stage.name: self._axes(stage, walked) for stage in self.manifest.stages}, until)
         self._check_all(walked)
-        await self._chain(walked)
+        await self._chain(walked, until)
         self.save(self.profile())
         return self.profile()
 
@@ -260,18 +260,22 @@ class Session:
         self._share = share
         return self._held(seated.device)
 
-    async def _chain(self, walked: measuring.Walked) -> None:
-        """Measure the whole flow fused, and hold it against the sum of its stages."""
+    async def _chain(self, walked: measuring.Walked, until: float) -> None:
+        """Measure the whole flow fused, and hold it against the sum of its stages; one request even after the time."""
         times = {name: ServiceTime.of(name, stage) for name, stage in self._stages.items()}
         for stage in self.manifest.stages:
             await self._have(stage.name, stage.cpu)
-        off = []
+        off: list[float] = []
         for place, body in enumerate(self.bodies):
+            left = until - self.clock()
+            if off and left <= 0:
+                break
             self.told(Progress(1, 1, "the whole flow"))
+            limit = min(LONGEST, max(SHORTEST, left / (len(self.bodies) - place)))
             try:
                 expected = sum(self._expected(walked, place, body.size, times))
-                ask = measuring.Chain(place, LONGEST, self.effort.error)
-                timed = await self.bench.ask(ask, measuring.Timed, within=LONGEST)
+                ask = measuring.Chain(place, limit, self.effort.error)
+                timed = await self.bench.ask(ask, measuring.Timed, within=limit)
             except (OutOfRangeError, RefusedError):
                 continue
             off.append(timed.seconds - expected)

@@ -10,7 +10,7 @@ from pathlib import Path
 from regrain.errors import RegrainError
 from regrain.manifest import Manifest
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.policy.profile import Hop, Profile
+from regrain_watchdog.policy.profile import Hop, Profile, ProfileError
 from regrain_watchdog.profile import file, hop
 from regrain_watchdog.profile.bench import Bench
 from regrain_watchdog.profile.inputs import bodies
@@ -55,7 +55,8 @@ async def take(
         RegrainError: it cannot be measured; says why.
     """
     requests = bodies(manifest, inputs)
-    before = file.read(out) if resume and out.exists() else None
+    before = _before(manifest, out) if resume and out.exists() else None
+    file.check_writable(out)
     told(Progress(0, 0, "measuring what a hop takes"))
     async with seats(manifest, config) as seat, Bench(module) as bench:
         session = Session(
@@ -71,6 +72,16 @@ async def take(
         )
         profile = await session.run()
     return Taken(profile, tuple(session.notes))
+
+
+def _before(manifest: Manifest, out: Path) -> Profile:
+    """Return an earlier profile of the app; ProfileError where the file is none, or another app's."""
+    before = file.read(out)
+    if before.app != manifest.app:
+        raise ProfileError(
+            f"{out} is the profile of app {before.app!r}; name another file by --out, or write over it by --fresh"
+        )
+    return before
 
 
 async def _hop() -> Hop | None:

@@ -78,13 +78,12 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
 
 
 def limits(app: AppScenario, application: Application) -> Limits:
-    """Return the limits on an app's plans: its own, or those of a live controller: shares and cores as measured."""
+    """Return the limits on an app's plans: its own, or a live controller's: shares as measured, cores as declared."""
     if app.limits is not None:
         return app.limits
     stages = application.profile.stages.values()
     shares = {point.share for stage in stages if stage.on_gpu for point in stage.points}
-    cores = tuple(sorted({stage.cpu for stage in application.manifest.stages}))
-    return Limits(shares=tuple(sorted(share for share in shares if 0 < share <= 1)) or (1.0,), cores=cores)
+    return Limits(shares=tuple(sorted(share for share in shares if 0 < share <= 1)) or (1.0,))
 
 
 def overcommitted(scenario: Scenario, apps: Sequence[Static]) -> list[str]:

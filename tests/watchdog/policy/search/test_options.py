@@ -1,10 +1,13 @@
 """What a group may be configured as."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from msgspec import structs
 
 from regrain_watchdog.policy.cost import gpu_memory, gpu_weights
 from regrain_watchdog.policy.model import PER_REQUEST
@@ -69,3 +72,33 @@ def test_every_configuration_is_listed_once(limits, count, make, machine):
     found = list(configurations(kind, range(1, 4)))
 
     assert len(found) == len(set(found)) == 3 * count
+
+
+def test_a_group_has_the_cores_that_its_stages_declare_unless_plans_may_give_it_others(make, machine):
+    app = make([[], [0]], [0.01] * 2, [0.2] * 2, slo=1.0, gpu=[False, False])
+    first, second = app.manifest.stages
+    stages = (structs.replace(first, cpu=1.0), structs.replace(second, cpu=2.0))
+    wide = replace(
+        app, manifest=structs.replace(app.manifest, stages=stages), profile=_with_cores(app.profile)
+    )
+
+    as_declared = Space(Problem.of(wide, machine()))
+    given = Space(Problem.of(wide, machine(), limits=Limits(cores=(1.0, 2.0))))
+
+    assert [as_declared.kind(mask).levels for mask in (0b01, 0b10, 0b11)] == [(1.0,), (2.0,), (2.0,)]
+    assert [given.kind(mask).levels for mask in (0b01, 0b10, 0b11)] == [(1.0, 2.0)] * 3
+
+
+def _with_cores(profile):
+    return structs.replace(
+        profile,
+        stages={
+            name: structs.replace(
+                stage,
+                points=tuple(
+                    structs.replace(point, share=cores) for cores in (1.0, 2.0) for point in stage.points
+                ),
+            )
+            for name, stage in profile.stages.items()
+        },
+    )

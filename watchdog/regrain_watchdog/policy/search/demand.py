@@ -58,7 +58,6 @@ def calls(space: Space) -> tuple[list[Calls], list[Calls]]:
         chunk = spec.max_size if spec.batched else 1
         own = min(max(spec.cpu, float(time.shares[0])), float(time.shares[-1]))
         shares = problem.limits.shares if space.on_gpu(stage) else (own,) * len(problem.limits.shares)
-        cores = problem.limits.cores
 
         def table(levels: tuple[float, ...], name: str = name, chunk: int = chunk) -> Calls:
             time = problem.times[name]
@@ -66,7 +65,7 @@ def calls(space: Space) -> tuple[list[Calls], list[Calls]]:
             return Calls(np.array(rows), time.sizes, time.cv)
 
         beside.append(table(shares))
-        alone.append(table(cores))
+        alone.append(table(problem.cores))
     return beside, alone
 
 

@@ -30,13 +30,15 @@ from regrain_watchdog.policy.search.problem import Candidate
 Floats = NDArray[np.float64]
 BUDGETS = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
 """Parts of the objective that a request's stages may take together without any waiting."""
-FULL = 0.9
+FULL = 0.97
 """Of the reserved share, that work may take at first."""
 STEP = 0.05
 """Of a GPU: the reserved share is a multiple of it."""
 RAISE = 1.15
 """Times the reserved share, when it was too little."""
-RAISES = 10
+RAISES = 14
+AHEAD = 1.15
+"""Times the cost of the best plan, up to which the share is raised: the small steps that follow may save as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +185,19 @@ def _asked(leases: Sequence[_Lease]) -> tuple[float, float]:
 def _raised(
     space: Space, mask: int, rest: tuple[Group, ...], leases: tuple[_Lease, ...], judge: Judge
 ) -> Candidate | None:
-    """Raise the reserved share until the objective is met, for as long as that is cheaper than the best plan."""
+    """Raise the reserved share until the objective is met, while that is not much dearer than the best plan."""
     share = math.ceil(max(_asked(leases)[0], sum(lease.work for lease in leases) / FULL) / STEP - 1e-9) * STEP
     busy = sum(lease.busy for lease in leases)
+    most = AHEAD * judge.best.cost if judge.has_met and judge.best is not None else math.inf
     for _ in range(RAISES):
-        replicas = max(2, math.ceil(busy + 2 * math.sqrt(busy)))
+        replicas = max(2, math.ceil(busy + math.sqrt(busy)))
         plan = _plan(space, rest, _group(space, mask, round(share, 2), leases, replicas))
-        if judge.has_met and judge.best is not None and judge.cost(plan) >= judge.best.cost:
+        if judge.cost(plan) >= most:
             return None
         candidate = judge.judge(plan)
         if candidate is None or judge.meets(candidate):
             return candidate
-        share = max(share + STEP, math.ceil(share * RAISE / STEP) * STEP)
+        share = max(share + STEP, math.floor(share * RAISE / STEP) * STEP)
         busy *= RAISE
     return None
 

@@ -131,8 +131,9 @@ class Space:
         on_gpu = any(self.on_gpu(stage) for stage in members)
         if on_gpu and not self.problem.node.cards:
             return None
-        cpu = self._cores(members, max(spec.cpu for spec in specs))
-        able = self.problem.limits.shares if on_gpu else self.problem.limits.cores
+        declared = max(spec.cpu for spec in specs)
+        cpu = self._cores(members, declared)
+        able = self.problem.limits.shares if on_gpu else self.problem.limits.cores or (declared,)
         levels = tuple(
             level for level in able if all(self._suits(stage, level, on_gpu=on_gpu) for stage in members)
         )

@@ -19,7 +19,6 @@ from regrain_watchdog.policy.service import ServiceTime
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Of a GPU: those that models were measured on (related-systems' V100 profile)."""
-CORES = (1.0, 2.0, 4.0)
 SIZES = (1, 2, 4, 8, 16, 32)
 STABLE = 0.97
 """Of its capacity, that a group may be given to do; beyond it queues grow for as long as anybody watches."""
@@ -35,7 +34,8 @@ class Limits:
 
     Attributes:
         shares: of a GPU, ascending.
-        cores: of a replica that needs no GPU, ascending.
+        cores: of a replica that needs no GPU, ascending; empty for the most that any of its stages declares,
+            which is what a live replica has.
         sizes: of a batch, ascending from 1; never more than the stages declare.
         waits: seconds for which a batch may wait to fill, ascending from 0.
         replicas: of a group, at most.
@@ -45,7 +45,7 @@ class Limits:
     """
 
     shares: tuple[float, ...] = SHARES
-    cores: tuple[float, ...] = CORES
+    cores: tuple[float, ...] = ()
     sizes: tuple[int, ...] = SIZES
     waits: tuple[float, ...] = (0.0,)
     replicas: int = 64
@@ -55,7 +55,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         _check("shares", self.shares, 0.0, 1.0)
-        _check("cores", self.cores, 0.0, math.inf)
+        if self.cores:
+            _check("cores", self.cores, 0.0, math.inf)
         _check("sizes", self.sizes, 0.0, math.inf)
         _check("waits", self.waits, -1e-12, math.inf)
         if self.sizes[0] != 1 or self.waits[0] != 0.0:
@@ -97,6 +98,11 @@ class Problem:
         app.profile.check({stage.name: stage.digest for stage in app.manifest.stages})
         times = {name: ServiceTime.of(name, app.profile.stages[name]) for name in app.graph.stages}
         return cls(app=app, node=node, prices=prices or Prices(), limits=limits or Limits(), times=times)
+
+    @property
+    def cores(self) -> tuple[float, ...]:
+        """Cores that any replica without a GPU may have, ascending."""
+        return self.limits.cores or tuple(sorted({stage.cpu for stage in self.app.manifest.stages}))
 
     def cost(self, plan: Plan) -> float:
         """Return the dollars a second of a plan."""

@@ -59,7 +59,7 @@ def _refuse_unmeasured(space: Space, stage: int) -> None:
         raise NoPlanError(f"stage {name} needs a GPU, the node has none")
     measured = space.problem.times[name].shares
     limits = space.problem.limits
-    allowed = limits.shares if space.on_gpu(stage) else limits.cores
+    allowed = limits.shares if space.on_gpu(stage) else limits.cores or (space.spec(stage).cpu,)
     what = "shares of a GPU" if space.on_gpu(stage) else "cores"
     raise NoPlanError(
         f"stage {name} was measured with {measured[0]:g} to {measured[-1]:g} {what}; plans may give it "

@@ -95,8 +95,8 @@ class Surrogate:
 
     def levels(self, place: int) -> tuple[float, ...]:
         """Return what the levels of a group are places in."""
-        limits = self.space.problem.limits
-        return limits.shares if self._on_gpu[place] else limits.cores
+        problem = self.space.problem
+        return problem.limits.shares if self._on_gpu[place] else problem.cores
 
     def option(self, options: Options, at: int) -> tuple[int, Option]:
         """Return one of some configurations, with its group's mask."""
@@ -214,7 +214,7 @@ class Surrogate:
             able = [level in kind.levels for level in self.levels(place)]
             self._allowed[place, : len(able)] = np.array(able)[:, None, None]
             self._allowed[place] &= np.array([size in kind.sizes for size in self.sizes])[None, :, None]
-            self._cpu[place, : len(able)] = kind.cpu if kind.on_gpu else limits.cores
+            self._cpu[place, : len(able)] = kind.cpu if kind.on_gpu else self.space.problem.cores
         self._allowed[:, :, 0, 1:] = False
 
     def _share(self, options: Options) -> Floats:
