@@ -101,9 +101,10 @@ class Outlook:
         shape = self._shape()
         if len(shape) < LEAST or self._now - self._begin < WATCHED:
             return None
-        rate, high = self._rates()
+        rate, margin = self._rates(shape)
         least = 1.0 / LONGEST
-        planned = max(rate + self._lean * (high - rate), least)
+        swing = max(0.0, _busiest(shape, HORIZON) * rate / shape.rate - rate)  # is among the requests already
+        planned = max(rate + max(0.0, self._lean * margin - swing), least)
         return Expected(
             load=shape.scaled(planned),
             rate=max(rate, least),
@@ -130,23 +131,30 @@ class Outlook:
                 return found
         return self._recent.arrivals(now=self._now)
 
-    def _rates(self) -> tuple[float, float]:
-        """Return the rate to come, and the one that it stays below with probability 0.95."""
+    def _rates(self, shape: Arrivals) -> tuple[float, float]:
+        """Return the rate to come, and by how much it may be more, which it is with a probability of 0.05.
+
+        A load that swings without changing is taken to go on swinging: what is forecast below its mean is no saving.
+        """
         lasted = self._now - self._changed
         if math.isnan(self._after) or lasted >= SETTLING:
             told = self._forecaster.forecast(HORIZON)
             sure = 1.0 if math.isnan(told.coverage) else min(1.0, told.coverage / QUANTILE)
-            return told.rate, told.rate + sure * (told.high - told.rate)
+            return max(told.rate, shape.rate), sure * (told.high - told.rate)
         known = BELIEF + lasted
         rate = (self._after * BELIEF + self._since) / known
-        return rate, rate + NORMAL * math.sqrt(max(rate, 1.0 / known) / known)
+        return rate, NORMAL * math.sqrt(max(rate, 1.0 / known) / known)
 
     def _peak(self) -> float:
         """Return the highest mean rate over PEAK seconds since the change, of late."""
         lasted = min(self._now - self._changed, self._window)
         if lasted < PEAK:
             return 0.0
-        at = self._recent.arrivals(now=self._now, seconds=lasted).at
-        if not len(at):
-            return 0.0
-        return float((np.searchsorted(at, at + PEAK) - np.arange(len(at))).max()) / PEAK
+        return _busiest(self._recent.arrivals(now=self._now, seconds=lasted), PEAK)
+
+
+def _busiest(load: Arrivals, seconds: float) -> float:
+    """Return the highest mean rate over so many seconds of a load; 0.0 where it is shorter."""
+    if not len(load) or load.span < seconds:
+        return 0.0
+    return float((np.searchsorted(load.at, load.at + seconds) - np.arange(len(load))).max()) / seconds
