@@ -217,7 +217,7 @@ class _Line:
         return laws.reshape(2, len(given), CELLS)
 
     def _windowed(self, times: Floats, step: float) -> Floats:
-        """Return the chance that a unit which finds a free server is off within so many seconds, a cell's width apart."""
+        """Return the chance that a unit which finds a free server is off within so many seconds."""
         if self.window <= 0.0:  # what lies between two cells is shared by them
             return np.clip(times / step + 0.5, 0.0, 1.0)
         most = np.minimum(self.window, np.maximum(self.first - 1.0, 0.0) / np.maximum(self.rates, 1e-9))
