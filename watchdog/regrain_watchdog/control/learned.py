@@ -32,7 +32,7 @@ VERSION = 1
 """Of the features' meaning; what was trained for another is refused."""
 MODEL, CARD = "learned_model.txt", "learned_card.json"
 LEVELS = (0.5, 0.95, 0.99)
-MARGIN = 0.02
+MARGIN = 0.15
 """Share of a feature's trained range by which a plan may lie outside of it."""
 
 
