@@ -66,3 +66,14 @@ def test_a_static_plan_is_scaled_to_the_load(place):
         group.replicas for group in light.plan.groups
     )
     assert {group.max_size for group in heavy.plan.groups} == {group.max_size for group in static.groups}
+
+
+def test_the_planner_misses_no_cheaper_plan_of_a_grain_whose_plans_can_be_counted():
+    world = World(PROTOCOL, "depth-recognition", Setting.of(PROTOCOL))
+    mind = policies.Mind(world.offer(1.2 * world.warm_latency()))
+    load = judge.planning(world, "mmpp", PROTOCOL.load.light * world.capacity())
+
+    any_grain, coarse = mind.planned(load), mind.planned(load, grain=mind.grains()[0])
+
+    assert any_grain.expected >= 0.95
+    assert mind.cost(any_grain.plan) <= mind.cost(coarse.plan)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +19,29 @@ MOST = 200_000
 """Plans that are counted at most."""
 
 
-def cheaper_plans(proposer: Proposer, below: float) -> Iterator[Sketch] | None:
-    """Return every plan that costs less than a bound, those with the fewest ticks first; None where they are too many.
+def cheaper_plans(proposer: Proposer, below: float) -> tuple[Iterator[Sketch], bool]:
+    """Return plans that cost less than a bound, those with the fewest ticks first, and whether they are all there are.
 
-    With a finite bound there are plans that meet the objective, and so those that cannot bear the load are left out.
+    They are those of the grains that have fewest, as many grains as can be counted. With a finite bound there are plans
+    that meet the objective, and so those that cannot bear the load are left out.
     """
     if any(len(way.steps) != len(way.groups) for way in proposer.ways):
-        return None
-    groups = _Groups(proposer, busy=STABLE if np.isfinite(below) else np.inf)
-    if sum(groups.count(way) for way in proposer.ways) > MOST:
-        return None
-    return groups.cheapest(below)
+        return iter(()), False
+    groups = _Groups(proposer, below)
+    counts = [groups.count(way) for way in proposer.ways]
+    order = sorted(range(len(counts)), key=counts.__getitem__)
+    sums = accumulate(counts[place] for place in order)
+    able = [place for place, so_far in zip(order, sums, strict=True) if so_far <= MOST]
+    return groups.cheapest([proposer.ways[place] for place in able], below), len(able) == len(order)
 
 
 class _Groups:
-    """The configurations of each group that are not too busy, with what they cost and take."""
+    """The configurations of each group that cost less than a bound and, where it is finite, are not too busy."""
 
-    def __init__(self, proposer: Proposer, *, busy: float) -> None:
+    def __init__(self, proposer: Proposer, below: float) -> None:
         self._proposer = proposer
         space, surrogate = proposer.space, proposer.surrogate
+        busy = STABLE if np.isfinite(below) else np.inf
         replicas = range(1, space.problem.limits.replicas + 1)
         kinds = [(mask, space.kind(mask)) for mask in surrogate.groups]
         self._keys = [
@@ -47,10 +52,10 @@ class _Groups:
         self._ticks: list[Floats] = []
         for place, keys in enumerate(self._keys):
             estimate = surrogate.estimate(surrogate.flat(keys))
-            stable = np.flatnonzero(estimate.busy <= busy)
-            self._keys[place] = [keys[at] for at in stable]
-            self._cost.append(estimate.cost[stable])
-            self._ticks.append(estimate.latency[proposer.level][stable] / proposer.tick)
+            able = np.flatnonzero((estimate.busy <= busy) & (estimate.cost < below))
+            self._keys[place] = [keys[at] for at in able]
+            self._cost.append(estimate.cost[able])
+            self._ticks.append(estimate.latency[proposer.level][able] / proposer.tick)
 
     def count(self, way: Lattice) -> int:
         """Return how many plans there are of one grain."""
@@ -59,15 +64,15 @@ class _Groups:
             total *= len(self._keys[self._proposer.surrogate.number[mask]])
         return total
 
-    def cheapest(self, below: float) -> Iterator[Sketch]:
-        """Return the plans of all grains that cost less than a bound, those with the fewest ticks first."""
+    def cheapest(self, ways: Sequence[Lattice], below: float) -> Iterator[Sketch]:
+        """Return the plans of some grains that cost less than a bound, those with the fewest ticks first."""
         rows: list[tuple[float, int, int]] = []
-        for number, way in enumerate(self._proposer.ways):
+        for number, way in enumerate(ways):
             cost, ticks = self._tabulated(way)
             able = np.flatnonzero(cost < below * (1 - 1e-9))
             rows += [(float(ticks[at]), number, int(at)) for at in able]
         for _, number, at in sorted(rows):
-            way = self._proposer.ways[number]
+            way = ways[number]
             places = [self._proposer.surrogate.number[mask] for mask in way.groups]
             picks = np.unravel_index(at, [len(self._keys[place]) for place in places])
             yield tuple(self._keys[place][int(pick)] for place, pick in zip(places, picks, strict=True))

@@ -152,12 +152,10 @@ class Planner:
                 return
 
     def _look_through(self, proposer: Proposer, judge: Judge) -> bool:
-        """Judge all plans that would be better, where they can be counted; return whether all were."""
+        """Judge plans that would be better, of grains where they can be counted; return whether these were all."""
         below = judge.best.cost if judge.best is not None and judge.has_met else float("inf")
-        every = cheaper_plans(proposer, below)
-        if every is None:
-            return False
-        for sketch in every:
+        found, are_all = cheaper_plans(proposer, below)
+        for sketch in found:
             plan = build(self.space, sketch)
             if judge.place(plan) is None or (
                 judge.has_met and judge.best and judge.cost(plan) >= judge.best.cost
@@ -165,7 +163,7 @@ class Planner:
                 continue
             if judge.judge(plan) is None:
                 return False
-        return True
+        return are_all
 
     def _answer(self, judge: Judge, *, proven: bool) -> Choice:
         best = judge.best
