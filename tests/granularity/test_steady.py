@@ -46,7 +46,7 @@ def test_the_oracle_is_never_dearer_than_a_plan_that_meets_the_objective(place):
     found, mind = place
     plans = [mind.planned(found.calibration, grain=grain).plan for grain in mind.grains()]
 
-    row = steady._oracle(found, mind, plans)
+    row = steady._oracle(found, mind, plans, [])
 
     for number, seed in enumerate(found.seeds):
         met = [found.score(plan, seed) for plan in plans if found.score(plan, seed).hit_rate >= 0.95]
