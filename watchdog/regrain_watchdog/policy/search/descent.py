@@ -6,7 +6,7 @@ What lies near is ranked by P1 (fewest ticks first), and only the first few are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, islice, product
 from typing import TypeVar
 
 import numpy as np
@@ -75,28 +75,45 @@ class Descent:
             + list(sketch)
             + [key for cut in cuts for key in cut]
         )
-        near = [
-            other
-            for other in [*self._changed(sketch, changes), *cuts]
-            if (below == np.inf or all(self._stable[key] for key in other))
-            and sum(self._cost[key] for key in other) < below * (1 - 1e-9)
+        recut = [
+            cut
+            for cut in cuts
+            if (below == np.inf or all(self._stable[key] for key in cut))
+            and self._price(cut) < below * (1 - 1e-9)
         ]
+        near = [*self._changed(sketch, changes, below), *recut]
         return sorted(near, key=lambda other: (self._proposer.ticks(other, self._ticks), self._price(other)))
 
     def _price(self, sketch: Iterable[Key]) -> float:
         return sum(self._cost[key] for key in sketch)
 
-    def _changed(self, sketch: Sketch, changes: dict[int, list[Key]]) -> Iterator[Sketch]:
-        """Return a plan with one group changed, then with two."""
-        for place, keys in changes.items():
-            for key in keys:
-                yield (*sketch[:place], key, *sketch[place + 1 :])
-        for one, other in combinations(changes, 2):
-            saving = [(a, b) for a in changes[one] for b in changes[other]]
-            for first, second in saving[:PAIRS]:
-                changed = list(sketch)
-                changed[one], changed[other] = first, second
-                yield tuple(changed)
+    def _changed(self, sketch: Sketch, changes: dict[int, list[Key]], below: float) -> Iterator[Sketch]:
+        """Return a plan with one group changed, then with two, as far as it costs less than a bound.
+
+        There are tens of thousands on a flow of twelve stages, so each is priced by what it differs in.
+        """
+        busy = {place for place, key in enumerate(sketch) if below < np.inf and not self._stable[key]}
+        limit = below * (1 - 1e-9) - self._price(sketch)
+        more = {
+            place: [(key, self._dearer(key, sketch[place], below)) for key in keys]
+            for place, keys in changes.items()
+        }
+        for place, keys in more.items():
+            for key, dearer in keys if busy <= {place} else ():
+                if dearer < limit:
+                    yield (*sketch[:place], key, *sketch[place + 1 :])
+        for one, other in combinations(more, 2):
+            both = islice(product(more[one], more[other]), PAIRS) if busy <= {one, other} else ()
+            for (first, a), (second, b) in both:
+                if a + b < limit:
+                    changed = list(sketch)
+                    changed[one], changed[other] = first, second
+                    yield tuple(changed)
+
+    def _dearer(self, key: Key, now: Key, below: float) -> float:
+        """Return what a group costs more in another configuration; all there is, where a bound bars it as too busy."""
+        able = below == np.inf or self._stable[key]
+        return self._cost[key] - self._cost[now] if able else np.inf
 
     def _changes(self, mask: int, option: Option) -> list[Key]:
         """Return the configurations next to one: a step of each setting, or of level and replicas at once."""
