@@ -152,6 +152,7 @@ def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):
 
     assert refused.ended() == 2
     assert "the app has no objective to adapt to" in refused.output
+    assert "App(slo=SLO(latency=0.3)) or --slo 300ms" in refused.output
 
 
 def test_a_profile_of_other_code_is_refused_by_name(attempt, tmp_path):

@@ -118,6 +118,13 @@ def test_a_grain_is_held_if_wanted_and_left_to_the_controller_again(admin, recor
     assert (answer.json, recorder.held) == ({"held": False, "controller": False}, False)
 
 
+def test_who_leaves_the_grain_to_the_controller_is_told_that_one_runs(listen, app_of, recorder):
+    operations = Operations(recorder, is_adapted=True)
+    admin = listen(Admin(app_of(), Measure(), lambda: {"app": "echo"}, operations=operations))
+
+    assert admin.post(b"", path="/auto").json == {"held": False, "controller": True}
+
+
 def test_what_replicas_keep_is_asked_for_and_told_with_what_they_gave_back(admin, recorder):
     answer = admin.post(b'{"stages": "all"}', path="/resident")
 

@@ -121,7 +121,7 @@ def drive(
         plan: in force at first, its replicas warm.
         seed: of the jitter of service times.
     """
-    loop = _Loop(world, arrivals, plan, seed)
+    loop = Loop(world, arrivals, plan, seed)
     if controller is not None:
         for now in np.arange(world.step, arrivals.span + 1e-9, world.step).tolist():
             loop.advance(now, controller)
@@ -153,7 +153,7 @@ class _Change:
     extra: float
 
 
-class _Loop:
+class Loop:
     """Carries decisions out in the simulator, and keeps account."""
 
     def __init__(self, world: World, arrivals: Arrivals, plan: Plan, seed: int) -> None:

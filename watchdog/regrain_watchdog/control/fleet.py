@@ -17,7 +17,7 @@ from typing import Literal
 from msgspec import structs
 
 from regrain.plan import Plan
-from regrain_watchdog.control.closed import Course, World, _Loop
+from regrain_watchdog.control.closed import Course, Loop, World
 from regrain_watchdog.control.controller import Controller
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.observation import Observation
@@ -93,7 +93,7 @@ class Fleet:
         return tuple(house.close() for house in self._houses)
 
 
-class _House(_Loop):
+class _House(Loop):
     """An app in its loop, and what it holds of the node."""
 
     def __init__(self, tenant: Tenant, seed: int) -> None:

@@ -22,6 +22,7 @@ from regrain_watchdog.policy.resident import Living
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Candidate, Problem
 from regrain_watchdog.policy.search.switching import switch
+from regrain_watchdog.policy.service import ServiceTime
 from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
 
 MOVED = 0.08
@@ -102,7 +103,8 @@ class Standings:
             profile = refined.profile()
             app = self.problem.app
             known = Application(manifest=app.manifest, profile=profile, slo=app.slo)
-            self.problem = Problem.of(known, self.problem.node, self.problem.prices, self.problem.limits)
+            times = {name: ServiceTime.of(name, profile.stages[name]) for name in known.graph.stages}
+            self.problem = replace(self.problem, app=known, times=times)
             self._maker = Maker(known, self.problem.times)
             self._factors, self._planner = factors, None
 

@@ -53,10 +53,10 @@ class Kept(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """What POST /auto answers: whether only operators may change the grain, and who else does."""
+    """What POST /auto answers: whether only operators may change the grain, and whether a controller runs that does."""
 
     held: bool
-    controller: bool = False
+    controller: bool
 
 
 class Scale(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,10 +74,14 @@ Told = Change | Kept | Held
 
 
 class Operations:
-    """Carries out what operators ask for."""
+    """Carries out what operators ask for.
 
-    def __init__(self, changes: Changes) -> None:
+    is_adapted: whether a controller is kept running, which changes the grain too.
+    """
+
+    def __init__(self, changes: Changes, *, is_adapted: bool = False) -> None:
         self._changes = changes
+        self._is_adapted = is_adapted
         self._paths: dict[str, Callable[[bytes], Coroutine[None, None, Told]]] = {
             "/grain": self._grain,
             "/auto": self._auto,
@@ -113,7 +117,7 @@ class Operations:
     async def _auto(self, sent: bytes) -> Held:
         msgspec.json.decode(sent, type=Nothing)
         self._changes.hold(held=False)
-        return Held(held=False)
+        return Held(held=False, controller=self._is_adapted)
 
     async def _resident(self, sent: bytes) -> Kept:
         wanted = msgspec.json.decode(sent, type=Keep)

@@ -154,7 +154,7 @@ class Server:
         self._listeners.append(http)
         metrics = await open_metrics(measure, config)
         self._listeners.append(metrics)
-        operations = Operations(self._changes)
+        operations = Operations(self._changes, is_adapted=self._adaptation is not None)
         self._admin, admin = await open_admin(
             manifest, measure, self.status, config, operations, adaptation=self._adaptation
         )

@@ -50,6 +50,14 @@ def test_invoke_takes_and_gives_a_body_and_tells_the_call_id(grpc_serve):
     assert told["x-call-id"] == served.service.calls[0].id
 
 
+def test_the_size_of_a_request_is_that_of_its_message(grpc_serve):
+    served = grpc_serve()
+
+    invoked(served, body=bytes(1000))
+
+    assert served.service.calls[0].size == len(InvokeRequest(body=bytes(1000)).SerializeToString())
+
+
 def test_invoke_takes_parameters_each_by_its_own_type(grpc_serve, app_of):
     served = grpc_serve(app_of(*TEXTS))
 

@@ -198,7 +198,7 @@ def objective(config: Config, manifest: Manifest) -> SLOSpec:
     if latency is None:
         raise SpecError(
             "REGRAIN_ADAPT (--adapt): the app has no objective to adapt to; "
-            'give it one, such as App(slo=SLO("300ms")) or --slo 300ms'
+            "give it one, such as App(slo=SLO(latency=0.3)) or --slo 300ms"
         )
     attainment = manifest.slo.attainment if manifest.slo is not None else ATTAINMENT
     return SLOSpec(latency=latency, attainment=attainment)

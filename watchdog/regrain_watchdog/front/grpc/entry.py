@@ -79,7 +79,7 @@ class Entry:
         self, path: str, work: Work, data: bytes, context: Context
     ) -> tuple[bytes, Call, RequestError | None]:
         """Run a call and count it; return its answer or its error."""
-        call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
+        call = self._call(data)
         status, answer, error = CANCELLED, b"", None
         self._measure.arrived()
         self._inside += 1
@@ -109,7 +109,7 @@ class Entry:
 
         It is counted by its first message, and by how it ended.
         """
-        call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
+        call = self._call(data)
         status, sent, first = CANCELLED, 0, 0.0
         error: RequestError | None = None
         self._measure.arrived()
@@ -154,6 +154,10 @@ class Entry:
                 await context.abort(code(error.status), sentence(error), trailers(error))
 
         return grpc.unary_unary_rpc_method_handler(answered)
+
+    def _call(self, data: bytes) -> Call:
+        """Return a call that comes now, its message as it came."""
+        return Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic(), size=len(data))
 
     def _admit(self, call: Call, context: Context) -> Headers:
         """Give a call what its metadata and its deadline say; return the metadata as headers."""

@@ -1,0 +1,68 @@
+"""What the controller makes plans of, as it learns how long the stages take."""
+
+import pytest
+
+from regrain_watchdog.control.standings import Standings
+from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.refine import Refined, Seen
+from regrain_watchdog.policy.search.problem import Problem
+from regrain_watchdog.policy.service import at
+from regrain_watchdog.policy.switch import Terms
+
+
+@pytest.fixture
+def refined(problem):
+    """Return what was learned where calls of "look" take so many times what the profile says."""
+
+    def learn(times):
+        profile = problem().app.profile
+        learned = Refined(profile, {"read": 4, "look": 4, "say": 4})
+        for _ in range(400):
+            learned.take(Seen(stage="look", share=0.3, units=1, calls=1, seconds=times * 0.05))
+        return learned
+
+    return learn
+
+
+@pytest.fixture
+def standings():
+    def make(asked):
+        return Standings(asked, Analytic(), Terms(attainment=0.95), risk=20.0, seed=0)
+
+    return make
+
+
+def test_plans_are_made_of_what_was_learned_and_of_nothing_else_that_is_new(
+    problem, planned, refined, standings
+):
+    asked = problem(nodes=7)
+    beside = [(planned(5.0), asked.app.profile)]
+    asked = Problem(
+        app=asked.app,
+        node=asked.node,
+        prices=asked.prices,
+        limits=asked.limits,
+        times=asked.times,
+        beside=beside,
+    )
+    made = standings(asked)
+
+    made.learn(refined(2.0))
+
+    before, after = (at(one.times["look"], 1, 0.0, 0.3) for one in (asked, made.problem))
+    assert after == pytest.approx(2 * before, rel=0.1)
+    unchanged = [at(one.times["read"], 1, 0.0, 0.3) for one in (asked, made.problem)]
+    assert unchanged[0] == unchanged[1]
+    assert made.problem.beside is beside
+    assert (made.problem.node, made.problem.limits) == (asked.node, asked.limits)
+
+
+def test_a_stage_that_takes_as_long_as_its_profile_says_changes_nothing(problem, refined, standings):
+    asked = problem()
+    made = standings(asked)
+    made.learn(refined(1.0))
+    once = made.problem
+
+    made.learn(refined(1.0))
+
+    assert made.problem is once
