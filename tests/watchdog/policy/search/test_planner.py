@@ -190,3 +190,15 @@ def test_apps_without_requests_are_planned_at_the_least_cost(make, machine, arri
 
     assert choice.plan.grain == "s0+s1"
     assert choice.plan.groups[0].replicas == 1
+
+
+def test_plans_of_a_flow_with_too_many_grains_to_count_are_not_looked_through(make, machine, arriving, rough):
+    stages = 8
+    app = make(
+        [[place - 1] if place else [] for place in range(stages)], [0.01] * stages, [0.2] * stages, slo=1.0
+    )
+
+    choice = Planner(Problem.of(app, machine(cards=4), limits=Limits(nodes=60))).plan(arriving(20), rough)
+
+    assert choice.prediction.hit_rate >= app.slo.attainment
+    assert not choice.proven

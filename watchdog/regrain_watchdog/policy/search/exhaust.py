@@ -25,14 +25,15 @@ def cheaper_plans(proposer: Proposer, below: float) -> tuple[Iterator[Sketch], b
     They are those of the grains that have fewest, as many grains as can be counted. With a finite bound there are plans
     that meet the objective, and so those that cannot bear the load are left out.
     """
-    if any(len(way.steps) != len(way.groups) for way in proposer.ways):
+    if any(len(way.steps) != way.ideals - 1 for way in proposer.ways):  # a way of many grains
         return iter(()), False
     groups = _Groups(proposer, below)
     counts = [groups.count(way) for way in proposer.ways]
     order = sorted(range(len(counts)), key=counts.__getitem__)
     sums = accumulate(counts[place] for place in order)
     able = [place for place, so_far in zip(order, sums, strict=True) if so_far <= MOST]
-    return groups.cheapest([proposer.ways[place] for place in able], below), len(able) == len(order)
+    some = [proposer.ways[place] for place in able if counts[place]]
+    return groups.cheapest(some, below), len(able) == len(order)
 
 
 class _Groups:
