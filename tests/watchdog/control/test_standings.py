@@ -2,6 +2,7 @@
 
 import pytest
 
+from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.standings import Standings
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.refine import Refined, Seen
@@ -66,3 +67,21 @@ def test_a_stage_that_takes_as_long_as_its_profile_says_changes_nothing(problem,
     made.learn(refined(1.0))
 
     assert made.problem is once
+
+
+def test_all_plans_are_sought_anew_once_stages_turn_out_to_take_longer(
+    problem, arriving, planned, refined, standings
+):
+    """What was found before is the cheapest for times that were too short: none of it need be in time."""
+    asked, load = problem(), arriving((10.0, 120.0))
+    expected = Expected(load=load, rate=load.rate, peak=load.rate, dwell=600.0)
+    present = planned(10.0)
+    made = standings(asked)
+    made.look(expected, present, living=(), now=0.0, anew=True)
+    made.learn(refined(2.0))
+
+    looks = made.look(expected, present, living=(), now=15.0, anew=False)
+
+    fresh = standings(made.problem).look(expected, present, living=(), now=15.0, anew=True)
+    assert max(one.hit_rate for one in looks) >= 0.95 > looks[0].hit_rate
+    assert {one.plan for one in looks} == {one.plan for one in fresh}

@@ -1,7 +1,8 @@
 """How the plan in force and others stand under the load that is expected: hit rate, cost, and the way there.
 
-All plans are sought when the load has moved or the last search is old. In between the best of that search are judged
-anew, which takes a handful of predictions instead of hundreds.
+All plans are sought when the load has moved, when stages turn out to take another time than was known, or when the last
+search is old. In between the best of that search are judged anew, which takes a handful of predictions instead of
+hundreds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ MOST_TIMES, HALVINGS = 16.0, 6
 """Times the rate up to which it is sought what a plan bears, and how closely: to a 23rd."""
 FULL = 0.97
 """Of its capacity, that a plan may be given to do at the peak."""
+_NEVER = (math.nan, -math.inf)
+"""For what rate and when plans were sought: not yet, or for times that are not believed any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Standings:
         self._most: tuple[Plan, float] | None = None
         self._factors: tuple[float, ...] = ()
         self._found: tuple[Plan, ...] = ()
-        self._sought = (math.nan, -math.inf)
+        self._sought = _NEVER
         self._pressed = False
 
     def learn(self, refined: Refined) -> None:
@@ -107,6 +110,7 @@ class Standings:
             self.problem = replace(self.problem, app=known, times=times)
             self._maker = Maker(known, self.problem.times)
             self._factors, self._planner = factors, None
+            self._sought = _NEVER
 
     def look(
         self, expected: Expected, present: Plan, *, living: Sequence[Living], now: float, anew: bool
