@@ -11,7 +11,7 @@ from regrain_watchdog.policy.load import Arrivals
 
 PROTOCOL = protocols.read()
 DAY = 1000
-SPAN, CUT = 80.0, 40.0
+SPAN, CUT = 50.0, 25.0
 
 
 @pytest.fixture(scope="module")
