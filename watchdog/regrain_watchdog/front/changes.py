@@ -18,6 +18,7 @@ from regrain.errors import GrainError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
+from regrain_watchdog.front.adapting.seats import seats
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.gpus import Gpus
@@ -81,7 +82,10 @@ class Changes:
             return await self._carry(self.release, plan)
 
     async def adopt(self, plan: Plan, placement: Mapping[str, Sequence[int]]) -> Change:
-        """Put a plan of the controller's in force, whose replicas go to these GPUs by group as far as they can.
+        """Put a plan of the controller's in force.
+
+        Replicas that it lacks go to GPUs beside those that stay, or if they do not fit so to these by group, as far as
+        there is room.
 
         Raises:
             RequestError: as `Live.change`, or (409) an operator holds the plan.
@@ -92,7 +96,9 @@ class Changes:
         with self._live.turn():
             if self._gpus is not None:
                 self._gpus.check(plan)
-                self._gpus.prefer(placement)
+                cast = self._live.current.crew.cast(plan.groups)
+                found = seats(plan, cast, self._gpus.without_ours(), self._gpus.device)
+                self._gpus.prefer(placement if found is None else found)
             return await self._carry(self.release, plan)
 
     async def scale(self, group: str, replicas: int) -> Change:

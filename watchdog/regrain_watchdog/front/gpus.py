@@ -193,7 +193,7 @@ class Gpus:
     def hold(self, *plans: Plan) -> bool:
         """Whether all replicas of some plans fit together once our others have gone."""
         shares = [share for plan in plans for _, share in self._shares(plan, None)]
-        return place.place(self._without_ours(), shares) is not None
+        return place.place(self.without_ours(), shares) is not None
 
     def check_room(self, plan: Plan, missing: Mapping[str, int] | None = None) -> None:
         """Refuse (RequestError, 409) replicas, all of a plan by default, that do not fit beside what there is.
@@ -219,12 +219,12 @@ class Gpus:
 
     def rooms(self) -> list[Room]:
         """Return what each device has left beside our replicas and those of other apps."""
-        rooms = self._without_ours()
+        rooms = self.without_ours()
         for device, share, _ in self._seats.values():
             rooms[device] = rooms[device].less(share)
         return rooms
 
-    def _without_ours(self) -> list[Room]:
+    def without_ours(self) -> list[Room]:
         """Return what each device has left beside the replicas of other apps."""
         rooms = self._empty()
         for device, arbiter in enumerate(self.arbiters):
