@@ -1,9 +1,13 @@
 """Where the replicas go that a plan of the controller's lacks."""
 
+import asyncio
+
 import pytest
 
 from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.front.adapting.seats import seats
+from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.survey import Found
 from regrain_watchdog.policy.place import Room
 from regrain_watchdog.policy.resident import Cast
 
@@ -24,7 +28,6 @@ def rooms():
 
 
 def test_a_replica_goes_where_its_share_is_free_beside_those_that_stay(rooms):
-    """On empty GPUs the large group would be placed first: then the small one is alone on the first."""
     plan = Plan((group("find", 0.2), group("embed", 0.85)))
 
     assert seats(plan, cast({7: "embed"}, {"find": 1}), rooms, {7: 0}.get) == {"find": [1]}
@@ -61,3 +64,23 @@ def test_groups_without_a_gpu_and_fluid_ones_are_seated_otherwise(rooms):
 
     assert seats(Plan((cpu,)), cast({}, {"read": 1}), rooms, {}.get) == {}
     assert seats(Plan((cpu, fluid)), cast({}, {"read": 1, "find": 1}), rooms, {}.get) is None
+
+
+def test_a_new_replica_is_seated_there_though_the_one_that_stays_has_the_whole_gpu_until_then():
+    """The controller would have both on the first of two empty GPUs."""
+    cards = [Found(uuid="", name="v100", sms=80, memory=16 * GIB)] * 2
+    gpus = Gpus("app", cards, folder="", backend="emulated")
+    before = Group(stages=("find", "embed"), gpu=GpuShare(fraction=1.0, memory=GIB))
+    plan = Plan((group("find", 0.2), group("embed", 0.85)))
+
+    async def run():
+        await gpus.start()
+        try:
+            gpus.seat(1, before)
+            stays = cast({1: "embed"}, {"find": 1})
+            gpus.prefer(seats(plan, stays, gpus.without_ours(), gpus.device))
+            return gpus.device(1), gpus.seat(2, plan.groups[0]).device
+        finally:
+            gpus.stop()
+
+    assert asyncio.run(run()) == (0, 1)
