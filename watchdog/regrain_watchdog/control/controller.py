@@ -36,6 +36,8 @@ ANOTHER = 0.2
 CAREFUL, MOST_CAREFUL, FORGETTING = 1.1, 2.0, 7200.0
 """How many times more load is planned for each time that a plan does worse than it should, at most, and seconds after
 which that is forgotten but for 1/e."""
+AGAIN, YOUNG = 2.5, "the rate since the change is another than was planned for"
+"""Seconds after a look before another one while the rate after a change is vague, and why."""
 GUARDED = 12
 """Candidates that are looked at, the best first, until one may be taken."""
 
@@ -69,7 +71,7 @@ class Habits:
     points: float = 0.005
     saving: float = 0.03
     margin: float = 0.5
-    risk: float = 20.0
+    risk: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Controller:
         self._trial: Trial | None = None
         self._asked: _Asked | None = None
         self._woken: list[str] = []
-        self._next = self._now = self._at = begin
+        self._next = self._now = self._at = self._looked = begin
         self._caution = 1.0
         self._attainment = terms.attainment
         self._rate = math.nan
@@ -160,14 +162,23 @@ class Controller:
         if changes and self._trial is not None:
             self._trial.begin()
         is_busy = seen.is_changing or self._asked is not None
+        if not self._woken and not is_busy and self._is_off(seen.now):
+            self._woken.append(YOUNG)
         if (not self._woken or is_busy) and seen.now < self._next:
             return None
-        self._next = seen.now + self._habits.period
+        self._next, self._looked = seen.now + self._habits.period, seen.now
         outcome = self._outcome(seen)
         decision = self._decision(outcome, seen)
         if outcome.reason is not Reason.BUSY:
             self._woken = []
         return decision
+
+    def _is_off(self, now: float) -> bool:
+        """Whether a change was planned for too early: the rate since then has moved on."""
+        if self._foresight is not None or now - self._looked < AGAIN:
+            return False
+        young = self._outlook.young
+        return young is not None and abs(young / self._rate - 1) > ANOTHER
 
     def _follow(self, seen: Observation, seconds: float) -> None:
         """Hold the plan in force against its prediction, and see what became of one that was asked for."""
@@ -211,13 +222,14 @@ class Controller:
             self._standings.learn(self._refined)
         trial = self._trial or Trial(seen.plan)
         if not abs(expected.rate / self._rate - 1) <= ANOTHER:
-            trial.begin()
+            if not expected.is_bursty:
+                trial.begin()
             self._rate = expected.rate
         looks = self._standings.look(
             expected, seen.plan, living=seen.living, now=seen.now, anew=bool(self._woken)
         )
         predicted = looks[0]
-        present = _measured(predicted, trial)
+        present = self._doubted(_measured(predicted, trial), trial, expected)
         if trial.failed:
             self._distrust.add(seen.plan, seen.now)
             self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
@@ -245,7 +257,29 @@ class Controller:
         if expected is None or self._caution == 1.0:
             return expected
         load = expected.load.scaled(expected.load.rate * self._caution)
-        return replace(expected, load=load, peak=max(expected.peak, load.rate))
+        return replace(
+            expected,
+            load=load,
+            peak=max(expected.peak, load.rate),
+            low=expected.low * self._caution,
+            least=expected.least * self._caution,
+        )
+
+    def _doubted(self, present: Weighed, trial: Trial, expected: Expected) -> Weighed:
+        """Return the plan in force as meeting the objective where it may: what is told of the load is off by some.
+
+        It may where it was not measured to fall short, and where the requests that are sure to come would be in time or
+        those of a bursty load were.
+        """
+        enough = self._attainment - self._habits.slack
+        if present.hit_rate is None or present.hit_rate >= enough or trial.failed:
+            return present
+        if trial.bounds()[1] < self._attainment:
+            return present
+        may = expected.is_bursty and trial.is_known and trial.measured >= enough
+        if not may and expected.low < expected.load.rate:
+            may = self._standings.hits(present.plan, expected.load.scaled(expected.low)) >= enough
+        return replace(present, hit_rate=enough) if may else present
 
     def _back(
         self, trial: Trial, present: Weighed, looks: Sequence[Weighed], seen: Observation
@@ -273,14 +307,23 @@ class Controller:
             if one.verdict.reason is Reason.CHEAPER and not expected.is_settled:
                 reason = Reason.EARLY
                 continue
-            if not self._standings.bears_peak(one, present, expected):
+            is_cheaper = one.verdict.reason is Reason.CHEAPER
+            if not self._standings.bears_peak(one, present, expected) or (
+                is_cheaper and not self._bears_least(one.plan, expected)
+            ):
                 reason = Reason.PEAK
                 continue
-            bucket = self._calm if one.verdict.reason is Reason.CHEAPER else self._urgent
+            bucket = self._calm if is_cheaper else self._urgent
             if not bucket.has(seen.now):
                 return _Outcome(Reason.RATE, None, judged, expected)
             return self._go(one.verdict.reason, one, seen, judged, expected)
         return _Outcome(reason, None, judged, expected)
+
+    def _bears_least(self, plan: Plan, expected: Expected) -> bool:
+        """Whether a cheaper plan is expected to meet the objective under all that it must bear."""
+        if expected.least <= expected.load.rate or math.isinf(expected.least):
+            return math.isfinite(expected.least)
+        return self._standings.hits(plan, expected.load.scaled(expected.least)) >= self._attainment
 
     def _go(
         self,

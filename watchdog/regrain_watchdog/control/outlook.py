@@ -2,6 +2,10 @@
 
 After a change point what came before it says nothing of the rate, so that the rate is that since then until the
 forecast has had time to learn; and a window of requests from before it is at most stretched to the new rate.
+
+A rate that turns within minutes to one that was seen just before is no change: the load is bursty, and all of it since
+before it turned first is the load to plan for, until it has not turned for as long. So the controller neither forgets
+the bursts in a lull nor wakes on each of them.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy as np
 from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.policy.change import Change, ChangeDetector
 from regrain_watchdog.policy.forecast import NORMAL, QUANTILE, Forecaster
-from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.load import SCALES, Arrivals, counts, dispersion
 from regrain_watchdog.policy.switch import expected_dwell
 from regrain_watchdog.policy.window import RecentArrivals
 
@@ -34,6 +38,17 @@ ENOUGH, LEAST = 50, 20
 WATCHED = 10.0
 """Seconds before anything is said of the load."""
 LONGEST = 600.0
+BURSTY, ALIKE = 300.0, 1.25
+"""Seconds within which a rate that turns again is that of a bursty load, where it is not further than so many times
+beyond what it was over PEAK seconds before."""
+LULL, FAR = 30.0, 2.0
+"""Seconds over which a lull is counted, and times by which a bursty load must go beyond what it was to be another."""
+SWINGING = 2.0
+"""Index of dispersion of the counts over PEAK seconds, above which a load still swings."""
+LISTENING = 120.0
+"""Seconds, from the begin, in which it is not told yet how low the rate is."""
+HELD = 300.0
+"""Seconds for which a rate that was planned for counts on."""
 KEPT = 20
 """Loads whose lasting the dwell is told from."""
 
@@ -48,6 +63,10 @@ class Expected:
         peak: the highest mean rate over PEAK seconds of late.
         dwell: seconds that this load is expected to last.
         is_settled: whether it has lasted for long enough to be taken for less than the one before.
+        is_bursty: whether its rate turns again and again.
+        low: requests a second of which it is sure that they come; infinite where the load is known.
+        least: requests a second that a plan must bear to be taken because it is cheaper: the most that this load was
+            planned for of late, infinite where too little of it was seen.
     """
 
     load: Arrivals
@@ -55,6 +74,9 @@ class Expected:
     peak: float
     dwell: float
     is_settled: bool = True
+    is_bursty: bool = False
+    low: float = math.inf
+    least: float = 0.0
 
 
 class Outlook:
@@ -76,10 +98,12 @@ class Outlook:
         self._since = 0
         self._after = math.nan
         self._lasted: deque[float] = deque(maxlen=KEPT)
+        self._turned = self._swung = -math.inf
+        self._planned: deque[tuple[float, float]] = deque()
         self._offset = self._regime = 0
 
     def take(self, seen: Observation) -> tuple[Change, ...]:
-        """Take in what arrived; return what has changed."""
+        """Take in what arrived; return what has changed, but for the swings of a bursty load."""
         self._note(seen)
         seconds, self._now = seen.now - self._now, seen.now
         if seconds <= 0:
@@ -88,13 +112,34 @@ class Outlook:
         changes = self._detector.update(seconds, len(seen.at), seen.size.tolist(), widths)
         self._forecaster.update(seconds, len(seen.at))
         self._since += len(seen.at)
-        if changes:
-            self._lasted.append(seen.now - self._changed)
-            self._changed, self._since = seen.now, 0
-            self._after = next((one.after for one in changes if one.what == "rate"), math.nan)
-        if not math.isnan(self._after) and changes:
+        rate = next((one for one in changes if one.what == "rate"), None)
+        if rate is not None:
             self._forecaster = Forecaster()  # what it was off by at the change is no error to come
+            if self._is_swing(rate):
+                self._swing()
+                changes = tuple(one for one in changes if one is not rate)
+                rate = None
+            self._turned = seen.now
+        if self.is_bursty and rate is None:
+            rate = self._beyond()
+            changes += () if rate is None else (rate,)
+        if self.is_bursty and seen.now - self._swung > BURSTY:
+            self._settle()
+        if changes:
+            self._begin_anew(rate)
         return changes
+
+    @property
+    def is_bursty(self) -> bool:
+        """Whether the rate turns again and again."""
+        return self._swung > -math.inf
+
+    @property
+    def young(self) -> float | None:
+        """The rate since a change while that is vague, requests a second; None once it is settled."""
+        if math.isnan(self._after) or self._now - self._changed >= SETTLING or self.is_bursty:
+            return None
+        return self._since_change()[0]
 
     def expected(self) -> Expected | None:
         """Return what load is to be planned for; None where too few requests have been seen."""
@@ -102,6 +147,7 @@ class Outlook:
         if len(shape) < LEAST or self._now - self._begin < WATCHED:
             return None
         rate, margin = self._rates(shape)
+        error = math.sqrt(rate * _spread(shape) / max(shape.span, 1.0))
         least = 1.0 / LONGEST
         swing = max(0.0, _busiest(shape, HORIZON) * rate / shape.rate - rate)  # is among the requests already
         planned = max(rate + max(0.0, self._lean * margin - swing), least)
@@ -111,7 +157,63 @@ class Outlook:
             peak=max(self._peak(), planned),
             dwell=expected_dwell(tuple(self._lasted), self._now - self._changed),
             is_settled=self._now - self._changed >= SETTLED,
+            is_bursty=self.is_bursty,
+            low=max(rate - error, least) if self.young is None else math.inf,
+            least=self._least(planned),
         )
+
+    def _begin_anew(self, rate: Change | None) -> None:
+        """Have another load from now on."""
+        self._lasted.append(self._now - self._changed)
+        self._changed, self._since = self._now, 0
+        self._after = rate.after if rate is not None else math.nan
+        self._planned.clear()
+        if rate is not None:
+            self._swung = -math.inf
+
+    def _is_swing(self, change: Change) -> bool:
+        """Whether the rate turned lately, too, and turns to what it was before."""
+        if self._now - self._turned > BURSTY:
+            return False
+        past = self._recent.arrivals(now=self._now - change.seconds, seconds=BURSTY)
+        if change.after > change.before:
+            return change.after <= ALIKE * _busiest(past, PEAK)
+        return change.after >= _quietest(past, PEAK) / ALIKE
+
+    def _beyond(self) -> Change | None:
+        """Return the change of a bursty load to a rate that it never had, which the detector is slow to find there."""
+        for seconds, is_up in ((PEAK, True), (LULL, False)):
+            past = self._recent.arrivals(now=self._now - seconds, seconds=BURSTY)
+            rate = self._recent.arrivals(now=self._now, seconds=seconds).rate
+            if rate > FAR * _busiest(past, PEAK) if is_up else FAR * rate < _quietest(past, LULL):
+                return Change(what="rate", before=past.rate, after=rate, seconds=seconds)
+        return None
+
+    def _swing(self) -> None:
+        """Take what came before the rate turned for the same load."""
+        if not self.is_bursty:
+            if self._lasted:
+                self._lasted.pop()
+            self._changed = max(self._begin, min(self._changed, self._turned - BURSTY))
+        self._swung = self._now
+
+    def _settle(self) -> None:
+        """See whether the load still swings, which the detector misses once it knows it to; else it is a new one."""
+        found = dispersion(counts(self._recent.arrivals(now=self._now, seconds=BURSTY), PEAK))
+        if found > SWINGING:  # NaN is not
+            self._swung = self._now - BURSTY / 2
+        else:
+            self._changed, self._swung, self._after = self._swung, -math.inf, math.nan
+
+    def _least(self, planned: float) -> float:
+        """Return what a cheaper plan must bear, and remember what is planned for now if that is known."""
+        if not self._lasted and self._now - self._begin < LISTENING:
+            return math.inf
+        if self.young is None:
+            self._planned.append((self._now, planned))
+        while self._planned and self._planned[0][0] < self._now - HELD:
+            self._planned.popleft()
+        return max([planned, *(rate for _, rate in self._planned)])
 
     def _note(self, seen: Observation) -> None:
         offset = seen.first - self._recent.count
@@ -125,7 +227,8 @@ class Outlook:
     def _shape(self) -> Arrivals:
         """Return requests of late: since the change if there are enough, else those before it, too."""
         lasted = self._now - self._changed
-        for seconds in (min(lasted, self._window), self._window):
+        window = LONGEST if self.is_bursty else self._window
+        for seconds in (min(lasted, window), window):
             found = self._recent.arrivals(now=self._now, seconds=max(seconds, 1.0))
             if len(found) >= ENOUGH:
                 return found
@@ -137,11 +240,17 @@ class Outlook:
         A load that swings without changing is taken to go on swinging: what is forecast below its mean is no saving.
         """
         lasted = self._now - self._changed
+        if self.is_bursty:
+            return shape.rate, 0.0
         if math.isnan(self._after) or lasted >= SETTLING:
             told = self._forecaster.forecast(HORIZON)
             sure = 1.0 if math.isnan(told.coverage) else min(1.0, told.coverage / QUANTILE)
-            return max(told.rate, shape.rate), sure * (told.high - told.rate)
-        known = BELIEF + lasted
+            mean = shape.rate if shape.span <= lasted + 1.0 else 0.0  # is not of this load else
+            return max(told.rate, mean), sure * (told.high - told.rate)
+        return self._since_change()
+
+    def _since_change(self) -> tuple[float, float]:
+        known = BELIEF + self._now - self._changed
         rate = (self._after * BELIEF + self._since) / known
         return rate, NORMAL * math.sqrt(max(rate, 1.0 / known) / known)
 
@@ -151,6 +260,22 @@ class Outlook:
         if lasted < PEAK:
             return 0.0
         return _busiest(self._recent.arrivals(now=self._now, seconds=lasted), PEAK)
+
+
+def _spread(load: Arrivals) -> float:
+    """Return the index of dispersion of the counts over some seconds, 1 at least and where it cannot be told."""
+    told = [dispersion(counts(load, scale)) for scale in SCALES]
+    return max([1.0, *(one for one in told if math.isfinite(one))])
+
+
+def _quietest(load: Arrivals, seconds: float) -> float:
+    """Return the lowest mean rate over so many seconds that begin with a request; 0.0 where it is shorter."""
+    begin = load.at[load.at + seconds <= load.span]
+    if not len(begin):
+        return 0.0
+    return (
+        float((np.searchsorted(load.at, begin + seconds) - np.searchsorted(load.at, begin)).min()) / seconds
+    )
 
 
 def _busiest(load: Arrivals, seconds: float) -> float:

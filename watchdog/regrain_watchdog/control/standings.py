@@ -158,6 +158,10 @@ class Standings:
         busy = max(self._predict(one.plan, load).busy, default=0.0)
         return busy <= FULL or busy <= max(self._predict(present.plan, load).busy, default=0.0)
 
+    def hits(self, plan: Plan, load: Arrivals) -> float:
+        """Return the hit rate that a plan is expected to have under some load."""
+        return self._predict(plan, load).hit_rate
+
     def bears(self, present: Weighed, load: Arrivals) -> float | None:
         """Return up to what rate the plan in force is expected to meet the objective; None where it does not now.
 

@@ -71,14 +71,19 @@ class Trial:
         hits, ended = self._counts()
         return hits / ended if ended else math.nan
 
+    @property
+    def is_known(self) -> bool:
+        """Whether enough was measured to say something."""
+        return self._counts()[1] >= MANY and len(self._blocks) >= BLOCKS
+
     def bounds(self) -> tuple[float, float]:
         """Return between which hit rates the plan is for certain; 0 and 1 where too little was measured to say.
 
         The standard error is that of the blocks' rates, or of independent requests if that is more.
         """
-        hits, ended = self._counts()
-        if ended < MANY or len(self._blocks) < BLOCKS:
+        if not self.is_known:
             return 0.0, 1.0
+        hits, ended = self._counts()
         rate = hits / ended
         spread = sum((in_time - rate * (in_time + missed)) ** 2 for in_time, missed in self._blocks)
         error = math.sqrt(max(rate * (1 - rate) * ended, spread, 1.0)) / ended

@@ -44,11 +44,15 @@ LEAST_SPREAD = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What changed: "rate", "size" or "width 0" and so on, from what to what (means; of size and widths geometric)."""
+    """What changed: "rate", "size" or "width 0" and so on, from what to what (means; of size and widths geometric).
+
+    `seconds` is how long `after` was seen, of a rate.
+    """
 
     what: str
     before: float
     after: float
+    seconds: float = 0.0
 
 
 class ChangeDetector:
@@ -118,7 +122,8 @@ class _Rate:
         alarm = next((one for one in (self._up, self._down, self._burst) if one.value > threshold), None)
         if alarm is None:
             return None
-        change = Change(what="rate", before=self._rate, after=alarm.count / alarm.seconds)
+        after = alarm.count / alarm.seconds
+        change = Change(what="rate", before=self._rate, after=after, seconds=alarm.seconds)
         self._patience = LEARN if self._since_change >= HISTORY else min(2 * self._patience, HISTORY)
         self._since_change = 0
         self._counts.clear()
