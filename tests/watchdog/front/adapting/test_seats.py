@@ -67,7 +67,7 @@ def test_groups_without_a_gpu_and_fluid_ones_are_seated_otherwise(rooms):
 
 
 def test_a_new_replica_is_seated_there_though_the_one_that_stays_has_the_whole_gpu_until_then():
-    """The controller would have both on the first of two empty GPUs."""
+    """On empty GPUs the large group would be the first to be placed, so on that very GPU."""
     cards = [Found(uuid="", name="v100", sms=80, memory=16 * GIB)] * 2
     gpus = Gpus("app", cards, folder="", backend="emulated")
     before = Group(stages=("find", "embed"), gpu=GpuShare(fraction=1.0, memory=GIB))
@@ -77,9 +77,9 @@ def test_a_new_replica_is_seated_there_though_the_one_that_stays_has_the_whole_g
         await gpus.start()
         try:
             gpus.seat(1, before)
-            stays = cast({1: "embed"}, {"find": 1})
+            stays = cast({1: "find"}, {"embed": 1})
             gpus.prefer(seats(plan, stays, gpus.without_ours(), gpus.device))
-            return gpus.device(1), gpus.seat(2, plan.groups[0]).device
+            return gpus.device(1), gpus.seat(2, plan.groups[1]).device
         finally:
             gpus.stop()
 
