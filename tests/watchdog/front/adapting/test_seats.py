@@ -35,10 +35,19 @@ def test_a_replica_goes_where_its_share_is_free_beside_those_that_stay(rooms):
     assert seats(plan, cast({}, {"find": 1, "embed": 1}), rooms, {}.get) == {"embed": [0], "find": [1]}
 
 
-def test_shares_that_fit_on_one_gpu_may_share_it(rooms):
+def test_replicas_have_a_gpu_each_while_there_are_as_many(rooms):
     plan = Plan((group("find", 0.15), group("embed", 0.8)))
 
-    assert seats(plan, cast({7: "embed"}, {"find": 1}), rooms, {7: 0}.get) == {"find": [0]}
+    assert seats(plan, cast({7: "embed"}, {"find": 1}), rooms, {7: 0}.get) == {"find": [1]}
+    assert seats(plan, cast({7: "embed"}, {"find": 1}), rooms[:1], {7: 0}.get) == {"find": [0]}
+
+
+def test_they_are_packed_where_spreading_them_leaves_one_without_room(rooms):
+    plan = Plan((group("find", 0.5, replicas=2), group("embed", 0.4, memory=16 * GIB)))
+
+    found = seats(plan, cast({}, {"find": 2, "embed": 1}), rooms, {}.get)
+
+    assert found == {"find": [1, 1], "embed": [0]}
 
 
 def test_what_other_apps_have_reserved_is_left_to_them():

@@ -1,7 +1,8 @@
 """On which GPUs the replicas go that a plan lacks.
 
 The controller places a plan as on empty GPUs. Live, some replicas stay where they are and have the shares of their next
-groups there; the others go beside them, so that no GPU is given to more than it can do while another has room.
+groups there; the others go beside them, so that no GPU is given to more than it can do while another has room. Replicas
+on one GPU slow each other, so each goes where most is free, unless that leaves one without room.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from regrain.plan import Plan
-from regrain_watchdog.policy.place import Room, place
+from regrain.plan import GpuShare, Plan
+from regrain_watchdog.policy.place import Room, choose, place
 from regrain_watchdog.policy.resident import Cast
 
 
@@ -37,10 +38,24 @@ def seats(
         if name in shares:
             left[device(number)] = left[device(number)].less(shares[name])
     lacking = [name for name, count in cast.missing.items() if name in shares for _ in range(count)]
-    found = place(left, [shares[name] for name in lacking])
+    lacking.sort(key=lambda name: -shares[name].fraction)
+    wanted = [shares[name] for name in lacking]
+    found = _spread(left, wanted) or place(left, wanted)
     if found is None:
         return None
     given: dict[str, list[int]] = {}
     for name, at in zip(lacking, found, strict=True):
         given.setdefault(name, []).append(at)
     return given
+
+
+def _spread(rooms: Sequence[Room], shares: Sequence[GpuShare]) -> list[int] | None:
+    """Return a GPU for each share, one after the other where most is free; None where that leaves one without room."""
+    left, found = list(rooms), []
+    for share in shares:
+        at = choose(left, share)
+        if at is None:
+            return None
+        left[at] = left[at].less(share)
+        found.append(at)
+    return found
