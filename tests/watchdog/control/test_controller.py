@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from regrain.plan import Plan
-from regrain_watchdog.control.controller import Controller, Habits
+from regrain_watchdog.control.controller import AGAIN, YOUNG, Controller, Habits
 from regrain_watchdog.control.observation import living_of
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
@@ -69,9 +69,25 @@ def test_a_load_ten_times_as_high_is_answered_at_once(problem, arriving, seeing,
 
     made = changes(run(Controller(problem(), Linear()), seeing(load, slow)))
 
-    assert 100.0 < made[-1].at <= 102.0
-    assert made[-1].reason == Reason.MEETS.name
-    assert made[-1].woken.startswith("rate")
+    first, *more = [one for one in made if one.at > 100.0]
+    assert first.at <= 102.0
+    assert first.reason == Reason.MEETS.name
+    assert first.woken.startswith("rate")
+    assert all(one.woken == YOUNG for one in more)
+
+
+def test_a_plan_for_a_load_that_has_just_changed_is_corrected_soon_and_no_more_than_that(
+    problem, arriving, seeing, slow
+):
+    load = arriving((4.0, 100.0), (40.0, 60.0))
+
+    made = run(Controller(problem(), Linear()), seeing(load, slow))
+
+    again = [one.at for one in made if YOUNG in one.woken]
+    assert again
+    assert all(102.0 <= at <= 132.0 for at in again)
+    assert np.diff(again).min(initial=AGAIN) >= AGAIN
+    assert len(changes(made)) <= 4
 
 
 @pytest.mark.parametrize("standing", [{"is_held": True}, {"is_changing": True}])

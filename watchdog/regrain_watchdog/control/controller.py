@@ -36,8 +36,9 @@ ANOTHER = 0.2
 CAREFUL, MOST_CAREFUL, FORGETTING = 1.1, 2.0, 7200.0
 """How many times more load is planned for each time that a plan does worse than it should, at most, and seconds after
 which that is forgotten but for 1/e."""
-AGAIN, YOUNG = 2.5, "the rate since the change is another than was planned for"
-"""Seconds after a look before another one while the rate after a change is vague, and why."""
+AGAIN, OFF, YOUNG = 2.5, 0.1, "the rate since the change is another than was planned for"
+"""Seconds after a look before another one while the rate after a change is vague, by how much it must be off, and what
+such a look is for."""
 GUARDED = 12
 """Candidates that are looked at, the best first, until one may be taken."""
 
@@ -71,7 +72,7 @@ class Habits:
     points: float = 0.005
     saving: float = 0.03
     margin: float = 0.5
-    risk: float = 40.0
+    risk: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Controller:
         self._next = self._now = self._at = self._looked = begin
         self._caution = 1.0
         self._attainment = terms.attainment
-        self._rate = math.nan
+        self._rate = self._looked_for = math.nan
         self._number = 0
 
     def observe(self, seen: Observation) -> Decision | None:
@@ -178,7 +179,7 @@ class Controller:
         if self._foresight is not None or now - self._looked < AGAIN:
             return False
         young = self._outlook.young
-        return young is not None and abs(young / self._rate - 1) > ANOTHER
+        return young is not None and abs(young / self._looked_for - 1) > OFF
 
     def _follow(self, seen: Observation, seconds: float) -> None:
         """Hold the plan in force against its prediction, and see what became of one that was asked for."""
@@ -220,6 +221,7 @@ class Controller:
             return _Outcome(Reason.UNKNOWN, detail="too few requests have come, or for too short a time")
         if self._refined is not None:
             self._standings.learn(self._refined)
+        self._looked_for = expected.rate
         trial = self._trial or Trial(seen.plan)
         if not abs(expected.rate / self._rate - 1) <= ANOTHER:
             if not expected.is_bursty:

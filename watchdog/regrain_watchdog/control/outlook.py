@@ -28,23 +28,26 @@ HORIZON = 60.0
 SETTLING = 30.0
 """Seconds after a change of the rate during which the rate since then is taken and no forecast."""
 SETTLED = 15.0
-"""Seconds after a change before which the rate is too vague to save on."""
-BELIEF = 5.0
+"""Seconds after a change before which the rate is too vague to save on; after a rise it is SETTLING."""
+BELIEF = 2.0
 """Seconds of requests for which the rate that the change point found counts."""
 PEAK = 10.0
 """Seconds over which a peak is counted."""
-ENOUGH, LEAST = 50, 20
-"""Requests since a change that make a window of their own; requests below which nothing is planned."""
+ENOUGH, YOUNG, LEAST = 50, 200, 20
+"""Requests since a change that make a window of their own, and while it is vague, for so few may look like a burst;
+requests below which nothing is planned."""
 WATCHED = 10.0
 """Seconds before anything is said of the load."""
 LONGEST = 600.0
 BURSTY, ALIKE = 300.0, 1.25
-"""Seconds within which a rate that turns again is that of a bursty load, where it is not further than so many times
-beyond what it was over PEAK seconds before."""
+"""Seconds within which a rate that turns again is that of a bursty load, where it rises to no more than so many times
+what it was over PEAK seconds before; a few seconds of a lull say less, so that FAR counts there."""
 LULL, FAR = 30.0, 2.0
 """Seconds over which a lull is counted, and times by which a bursty load must go beyond what it was to be another."""
 SWINGING = 2.0
 """Index of dispersion of the counts over PEAK seconds, above which a load still swings."""
+DOUBTED = 60.0
+"""Seconds after a change until when what is told of the rate is acted on at once, though it may be off."""
 LISTENING = 120.0
 """Seconds, from the begin, in which it is not told yet how low the rate is."""
 HELD = 300.0
@@ -99,6 +102,7 @@ class Outlook:
         self._after = math.nan
         self._lasted: deque[float] = deque(maxlen=KEPT)
         self._turned = self._swung = -math.inf
+        self._onset, self._rose = begin, False
         self._planned: deque[tuple[float, float]] = deque()
         self._offset = self._regime = 0
 
@@ -156,20 +160,23 @@ class Outlook:
             rate=max(rate, least),
             peak=max(self._peak(), planned),
             dwell=expected_dwell(tuple(self._lasted), self._now - self._changed),
-            is_settled=self._now - self._changed >= SETTLED,
+            is_settled=self._now - self._changed >= (SETTLING if self._rose else SETTLED),
             is_bursty=self.is_bursty,
-            low=max(rate - error, least) if self.young is None else math.inf,
-            least=self._least(planned),
+            low=max(rate - error, least) if self._now - self._turned >= DOUBTED else math.inf,
+            least=self._least(planned, rate + NORMAL * error if self.is_bursty else 0.0),
         )
 
     def _begin_anew(self, rate: Change | None) -> None:
         """Have another load from now on."""
         self._lasted.append(self._now - self._changed)
         self._changed, self._since = self._now, 0
-        self._after = rate.after if rate is not None else math.nan
-        self._planned.clear()
+        self._after, self._onset = math.nan, self._now
         if rate is not None:
+            self._after, self._onset = rate.after, self._now - rate.seconds
             self._swung = -math.inf
+        self._rose = rate is not None and rate.after > rate.before
+        if not self._rose:
+            self._planned.clear()
 
     def _is_swing(self, change: Change) -> bool:
         """Whether the rate turned lately, too, and turns to what it was before."""
@@ -178,7 +185,7 @@ class Outlook:
         past = self._recent.arrivals(now=self._now - change.seconds, seconds=BURSTY)
         if change.after > change.before:
             return change.after <= ALIKE * _busiest(past, PEAK)
-        return change.after >= _quietest(past, PEAK) / ALIKE
+        return change.after >= _quietest(past, PEAK) / FAR
 
     def _beyond(self) -> Change | None:
         """Return the change of a bursty load to a rate that it never had, which the detector is slow to find there."""
@@ -199,21 +206,21 @@ class Outlook:
 
     def _settle(self) -> None:
         """See whether the load still swings, which the detector misses once it knows it to; else it is a new one."""
-        found = dispersion(counts(self._recent.arrivals(now=self._now, seconds=BURSTY), PEAK))
+        found = dispersion(counts(self._recent.arrivals(now=self._now, seconds=LONGEST), PEAK))
         if found > SWINGING:  # NaN is not
             self._swung = self._now - BURSTY / 2
         else:
             self._changed, self._swung, self._after = self._swung, -math.inf, math.nan
 
-    def _least(self, planned: float) -> float:
-        """Return what a cheaper plan must bear, and remember what is planned for now if that is known."""
-        if not self._lasted and self._now - self._begin < LISTENING:
+    def _least(self, planned: float, high: float) -> float:
+        """Return what a cheaper plan must bear, `high` at least, and remember what is planned for if that is known."""
+        if self._now - self._begin < LISTENING:
             return math.inf
         if self.young is None:
             self._planned.append((self._now, planned))
         while self._planned and self._planned[0][0] < self._now - HELD:
             self._planned.popleft()
-        return max([planned, *(rate for _, rate in self._planned)])
+        return max([planned, high, *(rate for _, rate in self._planned)])
 
     def _note(self, seen: Observation) -> None:
         offset = seen.first - self._recent.count
@@ -225,12 +232,17 @@ class Outlook:
                 self._recent.widen(number - offset, place, width)
 
     def _shape(self) -> Arrivals:
-        """Return requests of late: since the change if there are enough, else those before it, too."""
-        lasted = self._now - self._changed
+        """Return requests of late: since the change if there are enough, else those before it, too.
+
+        Where nothing but the rate has changed those before it are as good, without those since: both would be a burst.
+        """
         window = LONGEST if self.is_bursty else self._window
-        for seconds in (min(lasted, window), window):
-            found = self._recent.arrivals(now=self._now, seconds=max(seconds, 1.0))
-            if len(found) >= ENOUGH:
+        lasted = max(1.0, min(self._now - self._changed, window))
+        enough = ENOUGH if self.young is None else YOUNG
+        before = () if math.isnan(self._after) else ((self._onset, window, ENOUGH),)
+        for end, seconds, least in ((self._now, lasted, enough), *before, (self._now, window, ENOUGH)):
+            found = self._recent.arrivals(now=end, seconds=seconds)
+            if len(found) >= least:
                 return found
         return self._recent.arrivals(now=self._now)
 

@@ -1,0 +1,83 @@
+"""What load is expected, and what counts as another one."""
+
+import math
+
+import pytest
+
+from regrain_watchdog.control.outlook import BURSTY, LISTENING, Outlook
+
+
+@pytest.fixture
+def told(arriving, seeing):
+    """Tell an outlook of Poisson phases; return it, and (second, what changed) of each change."""
+
+    def tell(*phases, seed=1):
+        outlook, found = Outlook(0, begin=0.0, window=300.0, lean=0.5), []
+        for seen in seeing(arriving(*phases, seed=seed), None):
+            found += [(seen.now, one.what) for one in outlook.take(seen)]
+        return outlook, found
+
+    return tell
+
+
+def test_a_lone_step_is_another_load(told):
+    outlook, found = told((4.0, 200.0), (40.0, 40.0))
+
+    assert [what for _, what in found] == ["rate"]
+    assert not outlook.is_bursty
+    assert outlook.expected().rate == pytest.approx(40.0, rel=0.2)
+
+
+def test_a_load_that_turns_to_and_fro_is_one_bursty_load(told):
+    outlook, found = told((4.0, 100.0), *[(40.0, 20.0), (4.0, 40.0)] * 4)
+
+    expected = outlook.expected()
+    assert len(found) == 1
+    assert expected.is_bursty
+    assert 6.0 < expected.rate < 25.0
+    assert expected.peak > 30.0
+    assert expected.low < expected.rate < expected.least
+
+
+def test_a_bursty_load_that_swings_for_long_stays_one(told):
+    outlook, found = told(*[(4.0, 40.0), (40.0, 20.0)] * 30)
+
+    assert len(found) == 1
+    assert outlook.is_bursty
+
+
+@pytest.mark.parametrize(("rate", "within"), [(200.0, 12.0), (0.2, 40.0)])
+def test_a_bursty_load_that_goes_where_it_never_was_is_another_one(told, rate, within):
+    swings = [(4.0, 40.0), (40.0, 20.0)] * 5
+    _, found = told(*swings, (4.0, 40.0), (rate, 60.0))
+
+    assert 340.0 < found[-1][0] <= 340.0 + within
+
+
+def test_a_load_that_has_calmed_down_is_bursty_no_more(told):
+    swings = [(4.0, 40.0), (40.0, 20.0)] * 5
+    calm, _ = told(*swings, (4.0, 3 * BURSTY))
+
+    assert not calm.is_bursty
+    assert calm.expected().rate == pytest.approx(4.0, rel=0.2)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 10.0), (10.0, 1.0)])
+def test_right_after_a_step_the_requests_before_it_show_how_they_come(told, before, after):
+    """With those since then they would look like a burst."""
+    outlook, _ = told((before, 300.0), (after, 10.0))
+
+    load = outlook.expected().load
+    halves = [len(load.between(0.0, load.span / 2)), len(load.between(load.span / 2, load.span))]
+    assert max(halves) < 1.4 * min(halves)
+
+
+def test_at_the_begin_no_plan_is_cheap_enough_to_be_trusted(told):
+    assert told((10.0, LISTENING - 1.0))[0].expected().least == math.inf
+    assert told((10.0, LISTENING + 1.0))[0].expected().least < 20.0
+
+
+def test_a_change_of_the_rate_is_vague_for_a_while(told):
+    assert told((4.0, 100.0))[0].young is None
+    assert told((4.0, 100.0), (40.0, 10.0))[0].young == pytest.approx(40.0, rel=0.2)
+    assert told((4.0, 100.0), (40.0, 60.0))[0].young is None
