@@ -206,3 +206,26 @@ def test_it_is_said_what_it_would_take_to_change_the_plan(problem, arriving, see
     assert last.present.cost > last.candidates[0].cost
     assert last.needs[0].startswith("another plan for more: ")
     assert isinstance(dear, Plan)
+
+
+def test_a_bursty_load_is_planned_for_once_and_left_alone(problem, arriving, seeing, slow):
+    rng = np.random.default_rng(3)
+    phases = [
+        phase for _ in range(24) for phase in ((8.0, rng.exponential(40.0)), (48.0, rng.exponential(10.0)))
+    ]
+
+    made = changes(run(Controller(problem(), Analytic()), seeing(arriving(*phases), slow)))
+
+    assert made
+    assert not [one for one in made if one.at > 400.0]
+    assert len(made) <= 5
+
+
+def test_a_plan_that_keeps_the_objective_is_not_left_for_what_the_noise_of_the_rate_says(
+    problem, arriving, seeing, planned
+):
+    for seed in range(3):
+        load = arriving((20.0, 900.0), seed=seed)
+        near = planned(19.0)
+        made = changes(run(Controller(problem(), Analytic()), seeing(load, near)))
+        assert not [one for one in made if one.at > 60.0]
