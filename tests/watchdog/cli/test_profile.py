@@ -138,6 +138,8 @@ from regrain import App
 
 app = App("slow", sample={"text": "a"})
 
+calls = []
+
 
 @app.batched(max_size=64)
 def first(text: list[str]) -> list[str]:
@@ -147,7 +149,8 @@ def first(text: list[str]) -> list[str]:
 
 @app.stage()
 def second(text: str) -> str:
-    time.sleep(0.02)
+    calls.append(text)
+    time.sleep(30.0 if len(calls) > 3 else 0.02)
     return text
 
 
