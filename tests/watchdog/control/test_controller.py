@@ -11,6 +11,7 @@ from msgspec import structs
 from regrain.plan import Plan
 from regrain_watchdog.control.controller import AGAIN, YOUNG, Controller, Habits
 from regrain_watchdog.control.observation import living_of
+from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.policy.switch import Reason
@@ -221,11 +222,29 @@ def test_a_bursty_load_is_planned_for_once_and_left_alone(problem, arriving, see
     assert len(made) <= 5
 
 
-def test_a_plan_that_keeps_the_objective_is_not_left_for_what_the_noise_of_the_rate_says(
-    problem, arriving, seeing, planned
+class Brink(Linear):
+    """No plan that has to do more than so many times what it can does well."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def predict(self, model, load, *, seed=0):
+        told = super().predict(model, load, seed=seed)
+        return replace(told, hit_rate=0.99 if max(told.busy) <= self.most else 0.9)
+
+
+@pytest.mark.parametrize(
+    ("brink", "missing", "stays"), [(19.9, 0.0, True), (19.9, 0.2, False), (15.0, 0.0, False)]
+)
+def test_a_plan_is_not_left_for_what_may_be_noise_of_the_rate_but_for_misses_and_for_what_is_sure(
+    problem, arriving, seeing, planned, *, brink, missing, stays
 ):
-    for seed in range(3):
-        load = arriving((20.0, 900.0), seed=seed)
-        near = planned(19.0)
-        made = changes(run(Controller(problem(), Analytic()), seeing(load, near)))
-        assert not [one for one in made if one.at > 60.0]
+    """At 20 requests a second; the plan in force is predicted to keep up with fewer than the brink."""
+    asked, near = problem(), planned(20.0)
+    model = make_model(asked.app, near, asked.times)
+    most = Linear().predict(model, arriving((20.0, 60.0)).scaled(brink)).busy
+    mind = Controller(asked, Brink(max(most)))
+
+    made = run(mind, seeing(arriving((20.0, 300.0)), near, missing=missing))
+
+    assert (not changes(made)) is stays
