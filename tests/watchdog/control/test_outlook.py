@@ -81,3 +81,8 @@ def test_a_change_of_the_rate_is_vague_for_a_while(told):
     assert told((4.0, 100.0))[0].young is None
     assert told((4.0, 100.0), (40.0, 10.0))[0].young == pytest.approx(40.0, rel=0.2)
     assert told((4.0, 100.0), (40.0, 60.0))[0].young is None
+
+
+def test_a_rise_that_may_have_been_a_burst_is_not_saved_on_soon(told):
+    assert told((4.0, 100.0), (40.0, 40.0))[0].expected().is_settled
+    assert not told((4.0, 100.0), (40.0, 10.0), (4.0, 30.0))[0].expected().is_settled

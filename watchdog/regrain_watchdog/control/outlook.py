@@ -49,7 +49,7 @@ SWINGING = 2.0
 DOUBTED = 60.0
 """Seconds after a change until when what is told of the rate is acted on at once, though it may be off."""
 LISTENING = 120.0
-"""Seconds, from the begin, in which it is not told yet how low the rate is."""
+"""Seconds, from the begin or a rise to what may be a burst, in which it is not told yet how low the rate is."""
 HELD = 300.0
 """Seconds for which a rate that was planned for counts on."""
 KEPT = 20
@@ -160,11 +160,19 @@ class Outlook:
             rate=max(rate, least),
             peak=max(self._peak(), planned),
             dwell=expected_dwell(tuple(self._lasted), self._now - self._changed),
-            is_settled=self._now - self._changed >= (SETTLING if self._rose else SETTLED),
+            is_settled=self._is_settled(),
             is_bursty=self.is_bursty,
             low=max(rate - error, least) if self._now - self._turned >= DOUBTED else math.inf,
             least=self._least(planned, rate + NORMAL * error if self.is_bursty else 0.0),
         )
+
+    def _is_settled(self) -> bool:
+        """Whether a load may be saved on: one that rose not before it is clear that it was not for a burst."""
+        lasted = self._now - self._changed
+        if not self._rose or self.is_bursty or lasted >= LISTENING:
+            return lasted >= SETTLED
+        since = self._recent.arrivals(now=self._now, seconds=max(lasted, 1.0))
+        return lasted >= SETTLING and dispersion(counts(since, 1.0)) <= SWINGING
 
     def _begin_anew(self, rate: Change | None) -> None:
         """Have another load from now on."""
