@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from regrain.plan import Plan
 from regrain_watchdog.control.decision import Decision, finite
 from regrain_watchdog.control.observation import Observation
-from regrain_watchdog.control.outlook import Expected, Outlook
+from regrain_watchdog.control.outlook import WATCHED, Expected, Outlook
 from regrain_watchdog.control.standings import Standings, Weighed
 from regrain_watchdog.control.trial import Bucket, Distrust, Trial
 from regrain_watchdog.policy.change import Change
@@ -141,7 +141,8 @@ class Controller:
         self._trial: Trial | None = None
         self._asked: _Asked | None = None
         self._woken: list[str] = []
-        self._next = self._now = self._at = self._looked = begin
+        self._now = self._at = self._looked = begin
+        self._next = begin + (WATCHED if foresight is None else 0.0)
         self._caution = 1.0
         self._attainment = terms.attainment
         self._rate = self._looked_for = math.nan
