@@ -55,6 +55,10 @@ def why(served):
     return requests.get(f"{served.admin_url}/why", timeout=60).json()
 
 
+def logged(log):
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
 def replicas(served):
     return sum(len(group["replicas"]) for group in served.status()["groups"])
 
@@ -71,6 +75,11 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
         )
         until(lambda: replicas(served) > 1, "it has more replicas")
         until(lambda: why(served)["decision"]["rate"], "it is known what arrives", 60.0)
+        until(
+            lambda: {entry["kind"] for entry in logged(log)} == {"decision", "observed"},
+            "what came of a decision is logged",
+            60.0,
+        )
 
     assert set(callers.statuses) <= {200, 503, 504}
     assert callers.statuses[200] > 0
@@ -79,10 +88,10 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
     assert told.returncode == 0, told.stderr
     assert "in force" in told.stdout
     assert "requests/s expected" in told.stdout
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {entry["kind"] for entry in entries} == {"decision", "observed"}
     taken = [
-        entry["decision"] for entry in entries if entry["kind"] == "decision" and entry["decision"]["plan"]
+        entry["decision"]
+        for entry in logged(log)
+        if entry["kind"] == "decision" and entry["decision"]["plan"]
     ]
     assert taken[0]["reason"] in ("MEETS", "HITS")
     assert served.metric("regrain_adapting") == 1
