@@ -22,6 +22,7 @@ from regrain.manifest import Manifest, Parameter, SLOSpec
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.flight import leaves
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.live import Live
@@ -221,6 +222,13 @@ class Stand:
         return Callers(ask, count)
 
 
+def pinned(crew):
+    """Return the bytes that the samples hold which later replicas are warmed up with."""
+    samples = [parts for learned in crew._learned.values() for unit in learned.sample for parts in unit]
+    held = {leaf.generation for parts in samples for leaf in leaves(parts.values)}
+    return sum(crew.pool._lives[generation].extent.nbytes for generation in held)
+
+
 @pytest.fixture
 def standing(tmp_path):
     """Stand an app up for a block's length, from its code; afterwards nothing of a call must be left."""
@@ -240,7 +248,9 @@ def standing(tmp_path):
             stand.live = Live(app, patience=patience, sample=lambda _: {"text": sample})
             await asyncio.wait_for(app.start({"text": sample}), START)
             yield stand
-            assert stand.crew.pool.in_use <= 1 << 20
+            assert (
+                stand.crew.pool.in_use - pinned(stand.crew) <= 1 << 19
+            )  # what a warm-up holds that runs now
         finally:
             if stand is not None and stand.live is not None:
                 await asyncio.wait_for(stand.live.stop(), START)

@@ -142,7 +142,7 @@ class Controller:
         self._asked: _Asked | None = None
         self._woken: list[str] = []
         self._now = self._at = self._looked = begin
-        self._next = begin + (WATCHED if foresight is None else 0.0)
+        self._next = begin + (min(habits.period, WATCHED) if foresight is None else 0.0)
         self._caution = 1.0
         self._attainment = terms.attainment
         self._rate = self._looked_for = math.nan
