@@ -1,5 +1,6 @@
 """Run the command in this process."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,3 +33,17 @@ def regrain(capsys: pytest.CaptureFixture[str], tmp_path_factory, monkeypatch: p
         return Outcome(ended.value.code, captured.out, captured.err)
 
     return run
+
+
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # children of background jobs ignore it
+from regrain_watchdog.cli.main import main
+main()
+"""
+
+
+@pytest.fixture
+def interruptible() -> list[str]:
+    """How to start the command so that SIGINT reaches it wherever the tests run."""
+    return [sys.executable, "-c", INTERRUPTIBLE]

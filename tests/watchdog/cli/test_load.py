@@ -148,12 +148,10 @@ def test_an_objective_that_is_not_met_fails_if_asked_to(load) -> None:
     assert "hello: hit rate 0.0 %, asked for 50.0 %" in said
 
 
-def test_ctrl_c_reports_what_was_done_until_then(runtime, tmp_path: Path) -> None:
+def test_ctrl_c_reports_what_was_done_until_then(runtime, interruptible, tmp_path: Path) -> None:
     """A line of progress comes after ten seconds, so what says that it runs is the app's own count."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        pytest.skip("these tests run where Ctrl-C is ignored, and so would what they start")
     file = tmp_path / "report.json"
-    command = [sys.executable, "-m", "regrain_watchdog.cli", "load", runtime[1], "--sample", "--rate", "200"]
+    command = [*interruptible, "load", runtime[1], "--sample", "--rate", "200"]
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(runtime[0])}
     run_file = json.loads(next((runtime[0] / "regrain").glob("*.json")).read_text())
 

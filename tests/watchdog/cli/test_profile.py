@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -160,22 +159,12 @@ def flow(text: str) -> str:
 """
 
 
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # children of background jobs ignore it
-from regrain_watchdog.cli.main import main
-main()
-"""
-
-
 @pytest.mark.process
-def test_an_interrupt_keeps_what_was_measured(tmp_path):
+def test_an_interrupt_keeps_what_was_measured(interruptible, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     out = tmp_path / "profile.json"
     command = ["profile", str(tmp_path / "slow.py"), "--out", str(out), "--time", "60s", "--error", "0.0001"]
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *command], stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*interruptible, *command], stderr=subprocess.PIPE, text=True) as process:
         said = iter(process.stderr)
         begun = next(line for line in said if line == "regrain: second\n")
         process.send_signal(signal.SIGINT)
