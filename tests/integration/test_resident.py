@@ -169,6 +169,9 @@ def test_sigterm_while_replicas_take_stages_in_ends_everything_and_loses_no_requ
         until((source.parent / "loads").exists, "a replica takes a stage in")
         refused = operate(served, "/grain", grain="coarse")
         asked = pool.submit(served.call, text="a")
+        until(
+            lambda: served.metric("http_requests_in_flight") == 1 or asked.done(), "the request is accepted"
+        )
         served.signal()
         (source.parent / "held").unlink()
         assert asked.result().json()[0] == "a"
