@@ -1,7 +1,7 @@
 """How far predictors and the simulator are from live runs, over many cells; it can be ended and gone on with.
 
-A cell is an app on emulated GPUs under a plan and a load, at least 1,500 requests; every tenth is the real OCR app.
-Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
+A cell is an app on emulated GPUs under a plan and a load, at least 1,500 requests; the last twenty are the real OCR
+app. Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
 long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell during which
 the load generator itself was late tells of the machine alone: it is kept as disturbed, and run again the next time.

@@ -31,8 +31,8 @@ TOLD = 0.75
 LIGHT = '{kind = "poisson", rate = 0.5}'
 LONG = 10.0
 """Seconds of an objective that is never missed, to see how long a request takes alone."""
-TURN = 10
-"""Cells of which one is of the real app."""
+EMULATED = 180
+"""Cells that come first; those after them are of the real app, which wants both cores for itself."""
 KINDS = ("poisson", "mmpp", "trace", "poisson", "onoff")
 
 
@@ -80,16 +80,15 @@ def cell(
 
 
 def pipeline_of(number: int) -> Pipeline:
-    """Return the pipeline of a cell: every tenth is the real app's, the others take turns."""
-    turn, place = divmod(number, TURN)
-    return OCR if place == TURN - 1 else PIPELINES[((TURN - 1) * turn + place) % len(PIPELINES)]
+    """Return the pipeline of a cell: they take turns, and the real app's come last."""
+    return PIPELINES[number % len(PIPELINES)] if number < EMULATED else OCR
 
 
 def _tries(
     number: int, seed: int, folder: Path, manifest: Manifest, *, pipeline: Pipeline, trace: Path | None
 ) -> Iterator[Cell]:
     kinds = [kind for kind in KINDS if kind != "trace" or trace is not None]
-    process = kinds[(number // TURN + number) % len(kinds)]
+    process = kinds[(number // len(PIPELINES) + number) % len(kinds)]
     for turn in range(TRIES):
         rng = np.random.default_rng((seed, number, turn))
         grain = str(rng.choice(pipeline.grains))

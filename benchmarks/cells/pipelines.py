@@ -51,7 +51,7 @@ class Pipeline:
     widths: str = ""
     grains: tuple[str, ...] = ("fine", "coarse")
     replicas: int = 6
-    rates: tuple[float, float] = (12.0, 90.0)
+    rates: tuple[float, float] = (25.0, 180.0)
 
 
 PIPELINES = (
