@@ -59,6 +59,12 @@ def logged(log):
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+def decisions(log, *, number):
+    """The decisions of this number: one of each controller that came so far."""
+    made = [entry["decision"] for entry in logged(log) if entry["kind"] == "decision"]
+    return [one for one in made if one["number"] == number]
+
+
 def replicas(served):
     return sum(len(group["replicas"]) for group in served.status()["groups"])
 
@@ -110,6 +116,23 @@ def test_the_controllers_end_leaves_the_plan_and_another_one_is_started(serve, u
     assert second.pid != first.pid
     assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
     assert "the controller is started again" in served.output
+
+
+def test_a_controller_that_is_killed_under_load_is_followed_by_one_that_knows_it(serve, until, tmp_path):
+    log = tmp_path / "decisions.jsonl"
+    served = serve("busy.py", *ADAPTS, "--decision-log", str(log))
+
+    with Callers(served, 2) as callers:
+        until(lambda: why(served).get("decision", {}).get("rate"), "the load is known", 60.0)
+        mind(served).kill()
+        until(lambda: decisions(log, number=1)[1:], "the next one decides", 60.0)
+
+    first = decisions(log, number=1)[1]
+    assert first["rate"] > 0
+    assert first["reason"] != "UNKNOWN"
+    assert served.metric("regrain_controller_ends_total") == 1
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert not callers.wrong
 
 
 def test_a_controller_that_hangs_holds_nothing_up(serve, until):

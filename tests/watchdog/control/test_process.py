@@ -109,6 +109,37 @@ def test_an_app_that_nobody_measured_is_adapted_once_something_is_known_of_every
     assert told(adviser, reports(4.0, first, 20, seen))
 
 
+def test_one_that_starts_anew_plans_at_its_first_report_for_the_load_that_was_before(brief, reports, planned):
+    plan = planned(4.0)
+    *past, report = reports(40.0, plan, 60)
+    forgetful = Adviser(brief())
+    assert not forgetful.advise(report).decision
+
+    word = Adviser(brief(past=tuple(past))).advise(report)
+
+    decision = json.loads(word.decision)["decision"]
+    assert decision["rate"] == pytest.approx(40.0, rel=0.2)
+    assert decision["reason"] == "MEETS"
+    assert word.plan is not None
+
+
+def test_an_app_that_nobody_measured_is_planned_for_the_load_that_was_before_something_was_known(
+    brief, reports, planned
+):
+    first = outgoing(planned(4.0))
+    seen = tuple(
+        Seen(stage=stage, share=first.groups[0].gpu.fraction, units=20, calls=10, seconds=0.5)
+        for stage in first.groups[0].stages
+    )
+    *past, last, report = reports(4.0, first, 60)
+    adviser = Adviser(brief(profile=b"", past=tuple(past)))
+    assert not adviser.advise(structs.replace(last, seen=seen)).decision
+
+    word = adviser.advise(report)
+
+    assert json.loads(word.decision)["decision"]["rate"] == pytest.approx(4.0, rel=0.5)
+
+
 def test_a_predictor_that_cannot_be_had_is_stood_in_for(brief, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "regrain_watchdog.control.learned", None)
 

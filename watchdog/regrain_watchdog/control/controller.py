@@ -154,15 +154,7 @@ class Controller:
         A decision's plan is to be put in force; without one the plan in force stays. That planning fails is a decision
         too: the plan stays, and `failures` counts it.
         """
-        seconds, self._now = seen.now - self._now, seen.now
-        changes = self._outlook.take(seen)
-        if self._refined is not None:
-            for calls in seen.seen:
-                self._refined.take(calls)
-        self._follow(seen, seconds)
-        self._woken += [_told(change) for change in changes]
-        if changes and self._trial is not None:
-            self._trial.begin()
+        self._woken += [_told(change) for change in self._learn(seen)]
         is_busy = seen.is_changing or self._asked is not None
         if not self._woken and not is_busy and self._is_off(seen.now):
             self._woken.append(YOUNG)
@@ -174,6 +166,23 @@ class Controller:
         if outcome.reason is not Reason.BUSY:
             self._woken = []
         return decision
+
+    def recall(self, seen: Observation) -> None:
+        """Learn from what happened before it began to decide; the next observation is then decided on at once."""
+        self._learn(seen)
+        self._woken, self._next = [], seen.now
+
+    def _learn(self, seen: Observation) -> tuple[Change, ...]:
+        """Take in what happened; return what of the load has changed."""
+        seconds, self._now = seen.now - self._now, seen.now
+        changes = self._outlook.take(seen)
+        if self._refined is not None:
+            for calls in seen.seen:
+                self._refined.take(calls)
+        self._follow(seen, seconds)
+        if changes and self._trial is not None:
+            self._trial.begin()
+        return changes
 
     def _is_off(self, now: float) -> bool:
         """Whether a change was planned for too early: the rate since then has moved on."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import socket
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -41,6 +43,8 @@ from regrain_watchdog.policy.switch import Reason
 logger = logging.getLogger(__name__)
 
 RECEIVE = 1 << 20
+RECALLED = 600
+"""Reports that are kept until something is known of every stage: as far back as a controller looks."""
 LOADS = 1.0
 """Seconds that the stages of an app that nobody measured are taken to load."""
 
@@ -76,6 +80,9 @@ class Adviser:
         self._problem: Problem | None = None
         self._log = Log(Path(brief.log)) if brief.log else None
         self._warned: set[str] = set()
+        self._before: deque[Observation] = deque(maxlen=RECALLED)
+        for report in brief.past:
+            self._note(observation(report))
 
     def advise(self, report: Report) -> Word:
         """Take in a report; say what is to be done."""
@@ -100,23 +107,32 @@ class Adviser:
     def _ready(self, seen: Observation) -> Controller | None:
         """Return the controller, once something is known of every stage."""
         if self._controller is None:
-            for calls in seen.seen:
-                self._refined.take(calls)
             known = self._refined.profile()
             if not all(stage.points for stage in known.stages.values()):
+                self._note(seen)
                 return None
             app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo)
             limits = Limits(shares=_shares(known), fluid=bool(self._node.cards))
             self._problem = Problem.of(app, self._node, limits=limits)
+            first = self._before[0] if self._before else seen
             self._controller = Controller(
                 self._problem,
                 self._predictor,
-                begin=float(seen.at[0]) if len(seen.at) else seen.now,
+                begin=float(first.at[0]) if len(first.at) else first.now,
                 habits=Habits(period=self._brief.period),
                 refined=self._refined,
             )
+            for one in self._before:
+                self._controller.recall(one)
+            self._before.clear()
             self.warning = too_fast(self._problem)
         return self._controller
+
+    def _note(self, seen: Observation) -> None:
+        """Learn what stages take, and keep the rest until there is a controller to be told."""
+        for calls in seen.seen:
+            self._refined.take(calls)
+        self._before.append(replace(seen, seen=()))
 
     def _word(self, decision: Decision, warning: str) -> Word:
         told = msgspec.json.encode(Explained.of(decision))

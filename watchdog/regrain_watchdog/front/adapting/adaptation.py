@@ -21,6 +21,7 @@ from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Plan
 from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.adapting.mind import Mind
+from regrain_watchdog.front.adapting.past import Past
 from regrain_watchdog.front.adapting.tally import Counts, Tally
 from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
 from regrain_watchdog.front.changes import Changes
@@ -77,6 +78,7 @@ class Adaptation:
         self._slo = objective(config, live.manifest)
         self._profile = find_profile(config, target, live.manifest)
         self._tally = Tally()
+        self._past = Past()
         self._counted = _Counted(0, 0)
         self._adopting: asyncio.Future[None] | None = None
         self._said: deque[str] = deque(maxlen=1)
@@ -115,6 +117,7 @@ class Adaptation:
         except SpecError as error:
             logger.warning("the version in force is adapted without a profile: %s", error)
             self._profile = b""
+        self._past.forget()
         self._mind.renew()
 
     async def stop(self) -> None:
@@ -137,6 +140,7 @@ class Adaptation:
             period=self._config.adapt_period,
             log=self._config.decision_log,
             now=time.monotonic(),
+            past=self._past.told(),
         )
 
     def _report(self) -> Report:
@@ -144,7 +148,7 @@ class Adaptation:
         before, after = self._counted, self._count()
         app = self._live.current
         is_changing = self._live.is_changing or self._adopting is not None
-        return Report(
+        report = Report(
             now=time.monotonic(),
             at=taken.at,
             size=taken.size,
@@ -162,6 +166,8 @@ class Adaptation:
             is_held=self._live.held,
             seen=() if is_changing else taken.seen(shares(app.route.plan, app.manifest)),
         )
+        self._past.add(report)
+        return report
 
     def _count(self) -> _Counted:
         self._counted = _Counted(*self._measure.ended())

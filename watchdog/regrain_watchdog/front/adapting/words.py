@@ -33,10 +33,10 @@ class Brief(Struct, frozen=True, kw_only=True, tag=True):
         manifest: the app as JSON. slo: its objective.
         profile: what its stages cost, as JSON; b"" where nobody measured them.
         devices, cores, memory: of the node.
-        emulated: whether its GPUs are.
         predictor: by name. period: seconds between two wakes.
         log: file of the decision log, or "".
         now: the time on the clock of the reports.
+        past: reports to controllers before this one, the oldest first.
     """
 
     manifest: bytes
@@ -49,6 +49,7 @@ class Brief(Struct, frozen=True, kw_only=True, tag=True):
     period: float
     log: str
     now: float
+    past: tuple[Report, ...] = ()
 
 
 class Report(Struct, frozen=True, kw_only=True, tag=True):
