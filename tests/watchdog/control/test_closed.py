@@ -8,6 +8,7 @@ from regrain_watchdog.control.closed import World, drive, foreseeing
 from regrain_watchdog.control.controller import Controller
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.simulate.predictor import Simulated
 
 
@@ -99,3 +100,14 @@ def test_stages_that_are_slower_than_believed_lead_to_a_plan_with_more_room(prob
 
     assert (kept.outcome[late:] == 1).mean() < 0.9
     assert (course.outcome[late:] == 1).mean() > 0.94
+
+
+def test_a_controller_that_refines_its_profile_learns_what_stages_take_in_truth(problem, arriving, planned):
+    believed = problem()
+    stages = believed.app.manifest.stages
+    refined = Refined(believed.app.profile, {stage.name: stage.max_size for stage in stages})
+    controller = Controller(believed, Analytic(), refined=refined)
+
+    drive(controller, World(problem=problem(slower=1.3)), arriving((20.0, 120.0)), planned(20.0))
+
+    assert [refined.factor(stage.name) for stage in stages] == pytest.approx([1.3] * len(stages), rel=0.03)

@@ -168,6 +168,21 @@ def test_servers_that_are_added_take_what_waits_and_those_that_go_end_what_they_
     assert len(run.result().busy) == 1
 
 
+def test_the_calls_of_stages_are_told_once_each_with_the_plan_that_they_are_of():
+    run = Run(first := plan(0.2, max_size=2), arrivals(0.0, 0.05, 0.1, 0.4))
+    run.change(second := plan(0.03, stage="other"), at=0.3)
+
+    run.advance(0.15)
+    early = run.worked()
+    run.advance()
+    late = run.worked()
+
+    assert [(one.model, one.units, one.calls) for one in early] == [(first, 1, 1)]
+    assert [(one.model, one.units, one.calls) for one in late] == [(first, 2, 1), (second, 1, 1)]
+    assert sum(one.seconds for one in (*early, *late)) == pytest.approx(sum(run.result().busy))
+    assert not run.worked()
+
+
 def test_many_changes_leave_no_rows_behind():
     run = Run(plan(0.01), arrivals(*np.arange(0.0, 20.0, 0.05)))
 

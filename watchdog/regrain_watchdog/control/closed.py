@@ -3,8 +3,9 @@
     course = drive(Controller(believed, Analytic()), World(problem=true), arrivals, plan)
     course.hit_rate, course.dollars, course.periods
 
-What the controller believes and what is true may differ: each has a problem, and so a profile, of its own. Without a
-controller the plan stays as it is. A frozen grain is the controller's `Limits.grain`, an oracle its `foresight`.
+What the controller believes and what is true may differ: each has a problem, and so a profile, of its own. It is told
+of the calls of stages as the front tells of them, so that one that refines its profile learns. Without a controller the
+plan stays as it is. A frozen grain is the controller's `Limits.grain`, an oracle its `foresight`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from regrain_watchdog.control.outlook import PEAK, Expected
 from regrain_watchdog.policy import resident
 from regrain_watchdog.policy.load import Arrivals, counts
 from regrain_watchdog.policy.model import Model, make_model
+from regrain_watchdog.policy.refine import Seen
 from regrain_watchdog.policy.resident import Living
 from regrain_watchdog.policy.search.problem import Problem
 from regrain_watchdog.policy.search.switching import switch
-from regrain_watchdog.simulate.engine import IN_TIME, UNFINISHED, Run
+from regrain_watchdog.simulate.engine import IN_TIME, UNFINISHED, Run, Worked
 
 Floats = NDArray[np.float64]
 
@@ -164,6 +166,8 @@ class Loop:
         self.changes: list[_Change] = []
         self._hits = self._ended = self._counted = 0
         self._settled = self._settled_hits = 0
+        self._shares: dict[int, tuple[Model, dict[str, float]]] = {}
+        self._worked: tuple[Worked, ...] = ()
         self._run = Run(self._model(plan), arrivals, seed=seed)
 
     def advance(self, now: float, controller: Controller) -> None:
@@ -206,7 +210,9 @@ class Loop:
 
     def _model(self, plan: Plan) -> Model:
         problem = self.world.problem
-        return make_model(problem.app, plan, problem.times)
+        model = make_model(problem.app, plan, problem.times)
+        self._shares[id(model)] = model, _shares(plan, problem)
+        return model
 
     def _living(self, plan: Plan) -> tuple[Living, ...]:
         order = self.world.problem.app.graph.stages
@@ -237,13 +243,14 @@ class Loop:
     def _observation(self, now: float) -> Observation:
         at = self.arrivals.at
         first, self._counted = self._counted, int(np.searchsorted(at, now, side="right"))
+        size = self.arrivals.size[first : self._counted]
         hits, ended = self._outcomes()
         fresh_hits, fresh = hits - self._hits, ended - self._ended
         self._hits, self._ended = hits, ended
         return Observation(
             now=now,
             at=at[first : self._counted],
-            size=self.arrivals.size[first : self._counted],
+            size=size,
             first=first,
             widened=widened(self.arrivals.widths[first : self._counted], first),
             hits=fresh_hits,
@@ -251,6 +258,23 @@ class Loop:
             plan=self.plan,
             living=self._living(self.plan),
             is_changing=self._is_changing(now),
+            seen=self._seen(float(size.mean()) if len(size) else 0.0),
+        )
+
+    def _seen(self, size: float) -> tuple[Seen, ...]:
+        """Return the calls that were handed out before the last look, by now at their end."""
+        calls, self._worked = self._worked, self._run.worked()
+        stages = self.world.problem.app.graph.stages
+        return tuple(
+            Seen(
+                stage=stages[one.stage],
+                share=self._shares[id(one.model)][1][stages[one.stage]],
+                units=one.units,
+                calls=one.calls,
+                seconds=one.seconds,
+                size=size,
+            )
+            for one in calls
         )
 
     def _outcomes(self) -> tuple[int, int]:
@@ -285,3 +309,14 @@ class Loop:
             spent = spent + change.extra * np.clip(times - one.decided, 0.0, one.at - one.decided)
             spent = spent + change.surplus * np.clip(times - one.at, 0.0, one.drained - one.at)
         return np.asarray(spent, dtype=np.float64)
+
+
+def _shares(plan: Plan, problem: Problem) -> dict[str, float]:
+    """Return, by stage, the share of a GPU that its calls have, or the cores of a stage without one."""
+    stages = problem.app.profile.stages
+    return {
+        name: queue.gpu.fraction if queue.gpu is not None and stages[name].on_gpu else queue.cpu
+        for group in plan.groups
+        for queue in group.queues
+        for name in queue.stages
+    }

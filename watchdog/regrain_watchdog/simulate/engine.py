@@ -42,7 +42,7 @@ from regrain_watchdog.simulate.state import (
     State,
 )
 
-__all__ = ["IN_TIME", "LATE", "SHED", "UNFINISHED", "Result", "Run"]
+__all__ = ["IN_TIME", "LATE", "SHED", "UNFINISHED", "Result", "Run", "Worked"]
 
 MAX_QUEUE = 1024
 """Requests that may wait for a replica at once, as the front has it by default."""
@@ -80,6 +80,21 @@ class Result:
         return float((self.outcome == IN_TIME).mean()) if len(self.outcome) else 1.0
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Worked:
+    """Calls of one stage: units in all of them, how many, and the seconds that they take together.
+
+    Attributes:
+        model: the plan that they are of. stage: its place in the app's graph.
+    """
+
+    model: Model
+    stage: int
+    units: int
+    calls: int
+    seconds: float
+
+
 class Run:
     """Requests on their way through a plan.
 
@@ -106,6 +121,7 @@ class Run:
         self._changes = 0
         self._busy: list[float] = []
         self._pool_rows: dict[int, int] = {}
+        self._worked: list[Worked] = []
         self._state = room.with_slots(room.make_state(arrivals, seed=seed, max_queue=max_queue))
         self._memory = addresses(self._state)
         self._employ(model)
@@ -160,6 +176,34 @@ class Run:
             events={name: int(counts[place]) for name, place in KINDS_OF_EVENTS.items()},
         )
 
+    def worked(self) -> tuple[Worked, ...]:
+        """Return the calls of stages that were handed out since this was asked last."""
+        found = (*self._worked, *self._calls())
+        self._worked = []
+        for name in ("units", "calls", "took"):
+            self._state.works[name] = 0
+        return found
+
+    def _calls(self) -> list[Worked]:
+        """Return the calls that the rows of works count."""
+        works = [
+            (one.model, work)
+            for one in self._laid
+            for station in one.model.stations
+            for work in station.works
+        ]
+        return [
+            Worked(
+                model=model,
+                stage=work.stage,
+                units=int(row["units"]),
+                calls=int(row["calls"]),
+                seconds=float(row["took"]),
+            )
+            for (model, work), row in zip(works, self._state.works, strict=True)
+            if row["calls"]
+        ]
+
     def _through(self, until: float) -> None:
         """Let the kernel run to a time, and make room where it asks for it."""
         while (status := kernel.advance(self._memory, until)) != kernel.THROUGH:
@@ -178,6 +222,7 @@ class Run:
 
     def _employ(self, model: Model) -> None:
         """Bring a plan into force now."""
+        self._worked += self._calls()
         kept = self._kept()
         before = kept[-1] if kept else None
         new = Laid(

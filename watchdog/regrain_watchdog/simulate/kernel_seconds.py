@@ -42,7 +42,7 @@ def jitter(seed: np.uint64, request: int, stage: int, item: int, cv: float) -> f
 
 @compiled
 def dispatch_seconds(s: Memory, row: int, units: list[int], count: int) -> float:
-    """Return how long the first `count` of some units take together."""
+    """Return how long the first `count` of some units take together, and count the calls of their stages."""
     station = rows.stations(s)[row]
     place, rest = _between_sizes(s, row, units, count)
     n_sizes = rows.plans(s)[station.plan].n_sizes
@@ -65,9 +65,12 @@ def dispatch_seconds(s: Memory, row: int, units: list[int], count: int) -> float
         if rest > 0.0:
             beyond = full * rows.seconds(s)[whole + 1] + rows.seconds(s)[other + 1]
             mean += rest * (beyond - mean)
+        calls = full + (1 if part else 0)
         if work.cv > 0.0:
-            calls = full + (1 if part else 0)
             mean *= jitter(rows.seed(s)[0], first, work.stage, item, work.cv / math.sqrt(calls))
+        work.units += todo
+        work.calls += calls
+        work.took += mean
         seconds += mean
     return seconds
 

@@ -77,7 +77,21 @@ STATIONS = np.dtype(
         ("late_first", "i8"),
     ]
 )
-WORKS = np.dtype([("stage", "i8"), ("scope", "i8"), ("seconds", "i8"), ("chunk", "i8"), ("cv", "f8")])
+WORKS = np.dtype(
+    [
+        ("stage", "i8"),
+        ("scope", "i8"),
+        ("seconds", "i8"),
+        ("chunk", "i8"),
+        ("cv", "f8"),
+        (
+            "units",
+            "i8",
+        ),  # that it had since somebody asked, in how many calls, and how long they take together
+        ("calls", "i8"),
+        ("took", "f8"),
+    ]
+)
 LEARNED = np.dtype(
     [
         ("mean", "f8"),
