@@ -77,7 +77,7 @@ def search(
             if (better := _raised(space, mask, rest, leases, judge)) is not None
         ]
         for candidate in sorted(found, key=lambda one: one.cost)[:2]:
-            _descend(space, candidate, judge)
+            descend(space, candidate, judge)
 
 
 def _pools(space: Space) -> Iterator[int]:
@@ -238,7 +238,7 @@ def _plan(space: Space, rest: tuple[Group, ...], group: Group) -> Plan:
     return Plan(tuple(given[mask] for mask in order))
 
 
-def _descend(space: Space, candidate: Candidate, judge: Judge) -> None:
+def descend(space: Space, candidate: Candidate, judge: Judge) -> None:
     """Take small steps for as long as they are cheaper and meet the objective, the largest saving first."""
     here = candidate
     while True:
