@@ -74,6 +74,12 @@ CARDS: Mapping[str, Card] = {
 }
 
 
+def card_of(name: str, *, sms: int, memory: int) -> Card:
+    """Return a GPU with its price: that of the type whose name its own holds ("NVIDIA H200"), 0 where there is none."""
+    price = next((card.price for kind, card in CARDS.items() if kind in name.lower()), 0.0)
+    return Card(name=name, sms=sms, memory=memory, price=price)
+
+
 def parse_gpus(text: str) -> tuple[Card, ...]:
     """Return the cards of an emulated node: "emulated:v100x2" is two of them, "emulated:v100x2,a10" three.
 

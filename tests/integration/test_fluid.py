@@ -1,5 +1,6 @@
 """Fluid groups: stages that queue apart and share replicas, on a running app."""
 
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from regrain.cards import CARDS
 from regrain_watchdog.gpu.operate import recall
 
 APP = """
@@ -141,6 +143,30 @@ def test_replicas_are_scaled_as_those_of_any_group(serve, source, until):
     )
     assert answer.status_code == 200, answer.text
     until(lambda: len(served.replicas()) == 4, "three replicas beside the one that reads")
+
+
+def test_a_load_costs_what_the_cards_that_the_app_tells_of_do(cards, run_cli, tmp_path):
+    cards("--gpus", "emulated:v100", "--grain", "read | look | tell", "--replicas", "1")
+
+    told = run_cli(
+        "load",
+        "--param",
+        'words=["a"]',
+        "--rate",
+        "20",
+        "--duration",
+        "2s",
+        "-o",
+        str(tmp_path / "report.json"),
+    )
+
+    assert told.returncode == 0, told.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    (app,) = report["apps"]
+    assert not [note for note in report["notes"] if "cost" in note]
+    assert (
+        app["cost"]["total"] > 2.0 * 2 * 0.4 * CARDS["v100"].price / 3600
+    )  # two groups of 0.4 each, for 2 s
 
 
 def test_dispatches_hold_no_more_than_the_share_of_their_pool(cards):

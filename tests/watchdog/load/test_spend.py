@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from regrain.cards import CARDS
-from regrain.plan import GpuShare, Group, Plan
+import pytest
+from msgspec import structs
+
+from regrain.cards import CARDS, Card, card_of
+from regrain.plan import GpuShare, Group, Lane, Plan
 from regrain_watchdog.load.spend import Held, Meter
 from regrain_watchdog.policy import cost
 from regrain_watchdog.policy.cost import GIB, HOUR, Prices
@@ -50,6 +53,29 @@ def test_without_a_profile_memory_is_what_replicas_hold() -> None:
     assert meter.spending.rate == [pytest.approx((2 * 2.0 * 1.0 + 3 * 2.0) / HOUR)]
 
 
+def test_replicas_of_a_fluid_group_have_their_share_together() -> None:
+    profile = structs.replace(
+        PROFILE, context=1, stages={"see": structs.replace(PROFILE.stages["see"], weights=1)}
+    )
+    meter = Meter(Prices(core=0.0, memory=0.0), CARDS["v100"], profile)
+    lanes = (Lane(stage="see", fraction=0.2),)
+
+    meter.take(0.0, "~see", [replace(held("see", replicas=3, gpu=0.5), lanes=lanes)])
+
+    assert meter.spending is not None
+    assert meter.spending.rate == [pytest.approx(0.5 * CARDS["v100"].price / HOUR)]
+
+
+def test_a_price_that_a_scenario_says_counts_for_a_card_of_no_known_type() -> None:
+    card = card_of("NVIDIA Unheard-of", sms=80, memory=16 * GIB)
+    meter = Meter(Prices(core=0.0, memory=0.0, gpu=2.0), card, None)
+
+    meter.take(0.0, "see", [held("see", gpu=0.5)])
+
+    assert meter.spending is not None
+    assert meter.spending.rate == [pytest.approx(1.0 / HOUR)]
+
+
 def test_each_grain_that_is_seen_is_kept_with_its_time() -> None:
     meter = Meter(PRICES, None, None)
 
@@ -60,14 +86,22 @@ def test_each_grain_that_is_seen_is_kept_with_its_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "group", "said"),
+    ("card", "profile", "group", "said"),
     [
-        (None, held("see", gpu=0.5), "price of its GPUs is not known"),
-        (PROFILE, held("other"), "the profile lacks stage other"),
+        (None, None, held("see", gpu=0.5), "price of its GPUs is not known"),
+        (
+            card_of("NVIDIA Unheard-of", sms=80, memory=GIB),
+            None,
+            held("see", gpu=0.5),
+            "price of its GPUs (NVIDIA Unheard-of) is not known: say it in a scenario, as gpu under [prices]",
+        ),
+        (None, PROFILE, held("other"), "the profile lacks stage other"),
     ],
 )
-def test_what_cannot_be_priced_is_said(profile: Profile | None, group: Held, said: str) -> None:
-    meter = Meter(PRICES, None, profile)
+def test_what_cannot_be_priced_is_said(
+    card: Card | None, profile: Profile | None, group: Held, said: str
+) -> None:
+    meter = Meter(PRICES, card, profile)
     assert "no running app told" in meter.lacking
 
     meter.take(0.0, "grain", [group])

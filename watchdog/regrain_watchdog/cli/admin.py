@@ -74,6 +74,14 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
     lanes: list[Lane] = []
 
 
+class GpuStatus(Struct, frozen=True, kw_only=True):
+    """A GPU that the app's replicas have shares of: its type, SMs and bytes of memory."""
+
+    card: str
+    sms: int
+    memory: int
+
+
 class LoadStatus(Struct, frozen=True, kw_only=True):
     """What arrived in the last `window` seconds; latencies in seconds, None while nothing was measured."""
 
@@ -115,6 +123,7 @@ class Status(Struct, frozen=True, kw_only=True):
     uptime: float = 0.0
     ports: dict[str, int | None] = {}
     groups: list[GroupStatus] = []
+    gpus: list[GpuStatus] = []
     load: LoadStatus = LoadStatus()
     slo: Objective | None = None
     warnings: list[str] = []

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from regrain.cards import Card, card_of
 from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
 from regrain.units import parse_seconds
@@ -99,7 +100,7 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
         times=times,
         contents=[lambda: (sent.data, sent.content_type)] * len(times),
         slo=slo if slo.latency else None,
-        meter=Meter(Prices(), None, None),
+        meter=Meter(Prices(), _card(status), None),
     )
 
 
@@ -123,7 +124,7 @@ def _from_app(scenario: Scenario, name: str, app: AppScenario, url: str, admin_u
         times=load.arrivals.at.tolist(),
         contents=contents(app, name, load),
         slo=app.slo or (SLOSpec(latency=own.latency, attainment=own.attainment) if own is not None else None),
-        meter=Meter(scenario.prices, next(iter(scenario.node_of(name).cards), None), profile),
+        meter=Meter(scenario.prices, next(iter(scenario.node_of(name).cards), _card(status)), profile),
         adapts=app.adapt,
     )
 
@@ -153,6 +154,14 @@ def _content(base: str, wanted: Wanted) -> request.Body:
             "--sample asks the app for it, and no app of this user runs there: give --url as well"
         )
     return sample_of(base)
+
+
+def _card(status: Status | None) -> Card | None:
+    """Return the type of the GPUs that an app tells of; None where it has none."""
+    if status is None or not status.gpus:
+        return None
+    first = status.gpus[0]
+    return card_of(first.card, sms=first.sms, memory=first.memory)
 
 
 def _status(base: str) -> Status | None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from regrain.errors import RegrainError
+from regrain.plan import Lane
 from regrain_watchdog.cli import admin
 from regrain_watchdog.cli.admin import GroupStatus, Status
 from regrain_watchdog.cli.course import Course
@@ -176,4 +177,5 @@ def _held(group: GroupStatus) -> Held:
         cpu=group.cpu,
         gpu=group.gpu,
         memory=sum(replica.memory for replica in own),
+        lanes=tuple(Lane(stage=one.stage, fraction=one.gpu, max_size=one.max_size) for one in group.lanes),
     )

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import structs
 
 from regrain import manifest as manifests
-from regrain.cards import CARDS, Card
+from regrain.cards import card_of
 from regrain.errors import RegrainError
 from regrain.manifest import Manifest, StageSpec
 from regrain.plan import Group, Plan
@@ -72,7 +72,9 @@ class Adviser:
         found = profiles.loads(brief.profile) if brief.profile else unmeasured(self._manifest, brief.devices)
         self._refined = Refined(found, {stage.name: stage.max_size for stage in self._manifest.stages})
         self._node = Node(
-            cards=tuple(_card(device) for device in brief.devices), cores=brief.cores, memory=brief.memory
+            cards=tuple(card_of(one.name, sms=one.sms, memory=one.memory) for one in brief.devices),
+            cores=brief.cores,
+            memory=brief.memory,
         )
         self.warning = ""
         self._predictor = self._made(brief.predictor)
@@ -257,13 +259,6 @@ def _floored(group: Group, floor: float) -> Group:
     if group.gpu is None:
         return group
     return structs.replace(group, gpu=structs.replace(group.gpu, floor=floor))
-
-
-def _card(device: Device) -> Card:
-    """Return a GPU with its price, which is that of the type whose name its own holds; 0 where none is known."""
-    known = next((card for name, card in CARDS.items() if name in device.name.lower()), None)
-    price = known.price if known is not None else 0.0
-    return Card(name=device.name, sms=device.sms, memory=device.memory, price=price)
 
 
 def _shares(profile: Profile) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from regrain.cards import Card
-from regrain.plan import GpuShare, Group, Plan
+from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.load.report import Spending
 from regrain_watchdog.policy import cost
 from regrain_watchdog.policy.cost import Prices
@@ -21,6 +21,7 @@ class Held:
         stages: of it. max_size: units of a dispatch at most.
         replicas: that it has, those that start or end included.
         cpu: cores of each. gpu: share of each, 0 without one. memory: bytes that they hold together.
+        lanes: of a fluid group, whose replicas have the share together.
     """
 
     stages: tuple[str, ...]
@@ -29,6 +30,7 @@ class Held:
     cpu: float
     gpu: float
     memory: int
+    lanes: tuple[Lane, ...] = ()
 
 
 @dataclass(slots=True)
@@ -64,8 +66,11 @@ class Meter:
         ]
         if unknown:
             self.lacking = f"the profile lacks stage {unknown[0]}"
-        elif self.card is None and any(group.gpu for group in groups):
-            self.lacking = "the price of its GPUs is not known: name them in a scenario"
+        elif not self._has_price and any(group.gpu for group in groups):
+            kind = f" ({self.card.name})" if self.card is not None else ""
+            self.lacking = (
+                f"the price of its GPUs{kind} is not known: say it in a scenario, as gpu under [prices]"
+            )
         else:
             self.lacking = ""
             self.at.append(at if self.at else 0.0)
@@ -76,6 +81,10 @@ class Meter:
         """What was reserved over time; None where it is not known for all of it."""
         return None if self.lacking else Spending(at=self.at, rate=self.rates, request=self.prices.request)
 
+    @property
+    def _has_price(self) -> bool:
+        return self.card is not None and (self.prices.gpu or self.card.price) > 0
+
     def _rate(self, held: Held) -> float:
         if not held.replicas:
             return 0.0
@@ -85,6 +94,7 @@ class Meter:
             max_size=held.max_size,
             cpu=held.cpu,
             gpu=GpuShare(fraction=held.gpu) if held.gpu else None,
+            fluid=Fluid(share=held.gpu, lanes=held.lanes) if held.lanes else None,
         )
         profile = self.profile or Profile(
             app="",
