@@ -88,15 +88,33 @@ class Deployment(Wire, frozen=True):
         return replace(self, namespace=namespace)
 
 
+class Image(Wire, frozen=True):
+    """What a function runs.
+
+    name: as `image_name` gives it. folder: where its files are, "" for a built-in one.
+    environment: the folder of its virtual environment, "" for the gateway's own.
+    digest: of its files and its environment. built: when, in seconds since 1970.
+    """
+
+    name: str
+    kind: Kind
+    folder: str = ""
+    environment: str = ""
+    digest: str = ""
+    built: float = 0.0
+
+
 class Function(Wire, frozen=True):
     """A function as the gateway keeps it.
 
+    image: what its image's name stood for when it was deployed.
     created: when it was first deployed, in seconds since 1970.
-    generation: how often it has been deployed.
+    generation: how often it has been deployed since.
     replicas: how many are wanted.
     """
 
     deployment: Deployment
+    image: Image
     created: float
     generation: int = 1
     replicas: int = 1
@@ -178,22 +196,6 @@ class Standing(Wire, frozen=True):
     cpu: float = 0.0
     memory: int = 0
     detail: str = ""
-
-
-class Image(Wire, frozen=True):
-    """What a function runs.
-
-    name: as `image_name` gives it. folder: where its files are, "" for a built-in one.
-    environment: the folder of its virtual environment, "" for the gateway's own.
-    digest: of its files and its environment. built: when, in seconds since 1970.
-    """
-
-    name: str
-    kind: Kind
-    folder: str = ""
-    environment: str = ""
-    digest: str = ""
-    built: float = 0.0
 
 
 def loads(data: bytes, kind: type[Read]) -> Read:
