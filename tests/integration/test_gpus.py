@@ -254,6 +254,45 @@ def test_a_replica_that_keeps_stages_on_a_gpu_has_one_before_it_serves_them(card
     assert grants >= 2  # both of its stages took a lease, for its group
 
 
+def test_what_living_replicas_keep_from_now_on_is_booked_and_given_back(cards, until):
+    served = cards("--grain", "fine")
+
+    def put(stages):
+        answer = requests.post(f"{served.admin_url}/resident", json={"stages": stages}, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    def booked():
+        return {name: one["share"]["memory"] >> 30 for name, one in members(served).items()}
+
+    assert booked() == {"cards/one": 1, "cards/two": 2}
+
+    put("all")
+    assert booked() == {"cards/one": 3, "cards/between": 3, "cards/two": 3}
+    put("two")
+    until(lambda: booked() == {"cards/one": 3, "cards/between": 2, "cards/two": 2}, "one is dropped")
+    put("plan")
+    until(
+        lambda: booked() == {"cards/one": 1, "cards/between": 0, "cards/two": 2}, "what was more is dropped"
+    )
+
+    assert served.call(text="a").text == "a1-2"
+    changed = requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60)
+    assert changed.status_code == 200, changed.text
+    assert served.call(text="a").text == "a1-2"
+
+
+def test_stages_that_the_cards_have_no_room_to_keep_are_refused(cards):
+    served = cards("--grain", "fine", "--replicas", "2")
+
+    answer = requests.post(f"{served.admin_url}/resident", json={"stages": "all"}, timeout=60)
+
+    assert answer.status_code == 409, answer.text
+    assert "needs 3072 MiB of a GPU to keep these stages" in answer.json()["detail"]
+    assert served.status()["resident"] == "plan"
+    assert {one["share"]["memory"] >> 30 for one in members(served).values()} == {1, 2}
+    assert served.call(text="a").text == "a1-2"
+
+
 def test_more_replicas_than_the_cards_hold_are_refused_and_the_old_plan_stays(cards):
     served = cards("--grain", "coarse")
 

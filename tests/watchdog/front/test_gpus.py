@@ -16,7 +16,8 @@ from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import LeaseError
 from regrain_runtime.gpu.client import Client
-from regrain_watchdog.front.gpus import Gpus, ending
+from regrain_watchdog.front.arbiters import ending
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.survey import Found, Instance
 from regrain_watchdog.gpu.ending import Terminator, kill
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from regrain.errors import SpecError
 from regrain.wire.lease import Share, Status
 from regrain_watchdog.cli import admin, tables
-from regrain_watchdog.front.gpus import servers
+from regrain_watchdog.front.arbiters import servers
 from regrain_watchdog.front.survey import devices
 from regrain_watchdog.gpu import timeline as drawing
 from regrain_watchdog.gpu.operate import adjust, look, recall

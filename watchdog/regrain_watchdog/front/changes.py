@@ -22,7 +22,7 @@ from regrain_watchdog.front.adapting.seats import seats
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.gpus import Gpus
-from regrain_watchdog.front.keeping import keep, needed
+from regrain_watchdog.front.keeping import keep, loads, needed
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
@@ -116,14 +116,22 @@ class Changes:
         return await self.regrain(current.grain, _replicas(Plan(wanted)))
 
     async def keep(self, setting: str) -> int:
-        """Have replicas keep other stages loaded; return the bytes given back. Errors of `keep`, `Live.turn`."""
+        """Have replicas keep other stages loaded; return the bytes given back. Errors of `keep`, `Live.turn`.
+
+        RequestError (409) also where main memory or the replicas' GPUs have no room for them.
+        """
         with self._live.turn():
             crew = self._live.current.crew
             more = needed(crew, setting)
             free = await asyncio.to_thread(free_memory) if more else 0
             if more > free:
                 raise no_room(more, free)
-            return await keep(crew, setting, self._config.start_timeout)
+            if self._gpus is not None:
+                self._gpus.check_loads(loads(crew, setting))
+            freed = await keep(crew, setting, self._config.start_timeout)
+            if self._gpus is not None:
+                self._gpus.keeps = setting
+            return freed
 
     def hold(self, *, held: bool) -> None:
         """Say whether only operators may change the grain from here on."""

@@ -136,7 +136,8 @@ class Crew:
         for number, name in homes.items():
             replica = self._supervisor.replicas.get(number)
             if replica is not None and replica in by_name[name].replicas:
-                self._rehome(replica, by_name[name])
+                replica.home = by_name[name]
+                self.book(replica)
         for function in self._functions:
             function.wanted = 0
         for function in functions:
@@ -152,11 +153,11 @@ class Crew:
         """Return what each GPU's arbiter has in its books; none where nobody shares them out."""
         return [arbiter.status() for arbiter in self._gpus.arbiters] if self._gpus is not None else []
 
-    def _rehome(self, replica: Replica, function: Function) -> None:
-        """Have a replica count for another function."""
-        replica.home = function
-        entitled = self._gpus.move(replica.number, function.seat) if self._gpus is not None else None
-        if entitled is not None:
+    def book(self, replica: Replica, more: Collection[str] = ()) -> None:
+        """Entitle a replica to what its group and all stages need of a GPU that it has, or is to load."""
+        gpus, stages = self._gpus, replica.wanted.union(more)
+        if gpus is not None and (entitled := gpus.move(replica.number, replica.home.seat, stages)):
+            replica.end = gpus.end
             replica.entitle(entitled)
 
     async def leave(self, functions: Sequence[Function]) -> None:
@@ -224,6 +225,7 @@ class Crew:
                 spare = tuple(name for name in self._order if name in replica.resident and name not in kept)
                 if spare:
                     replica.unload(spare)
+                    self.book(replica)
                     told.append(replica)
         return told
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
 
 from msgspec import structs
 
@@ -17,14 +15,11 @@ from regrain.errors import RequestError, SpecError
 from regrain.manifest import Manifest
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
-from regrain.wire.lease import LeaseError, Member, Share, Status
+from regrain.wire.lease import Member, Share, Status
+from regrain_watchdog.front.arbiters import Arbiter, Far, ending, servers
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, named
-from regrain_watchdog.gpu.ending import End, Terminator, kill
-from regrain_watchdog.gpu.limits import Device
-from regrain_watchdog.gpu.nvml import observers
-from regrain_watchdog.gpu.operate import look
-from regrain_watchdog.gpu.server import Server
+from regrain_watchdog.gpu.ending import End
 from regrain_watchdog.policy import place
 from regrain_watchdog.policy.place import Room
 from regrain_watchdog.policy.resident import PLAN, kept
@@ -32,63 +27,8 @@ from regrain_watchdog.policy.resident import PLAN, kept
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
-MPS = "mps"
 WHOLE = (LEASE, MIG)
 """Backends whose every lease is for a whole device."""
-LOOK = 1.0
-"""Seconds between two looks at the books of an arbiter that another process serves."""
-NOTHING = Status(epoch=0, sms=0, free_sms=0, memory=0, free_memory=0, members=(), usage=())
-
-
-class Arbiter(Protocol):
-    """An arbiter as the front needs it: where it serves, and its books."""
-
-    @property
-    def path(self) -> Path:
-        """Return where it serves."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def status(self) -> Status:
-        """Return its books."""
-
-
-class Far:
-    """An arbiter that another process serves; its books are read every LOOK seconds, off the event loop."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._books = NOTHING
-        self._looking: asyncio.Task[None] | None = None
-
-    async def begin(self) -> None:
-        """Find it; LeaseError where none serves."""
-        self._books = await asyncio.to_thread(look, self.path)
-        self._looking = asyncio.ensure_future(self._look())
-
-    def start(self) -> None:
-        """Do nothing: it serves already."""
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
-    def status(self) -> Status:
-        """Return its books as they were when it last answered."""
-        return self._books
-
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                self._books = await asyncio.to_thread(look, self.path)
-            except LeaseError as error:
-                logger.warning("%s", error)
 
 
 class Gpus:
@@ -97,11 +37,14 @@ class Gpus:
     app: its name, before that of a function in the arbiter's books. backend: how leases are carried out.
     folder: where arbiters serve already, several fronts share; "" to serve our own.
     scenario: the file that says what stages stand for on emulated GPUs.
-    manifest, keeps: of the app, and which stages its replicas keep loaded (policy/resident.py): what these declare is
-    counted, and a replica that keeps one has a GPU though its group needs none.
+    manifest: of the app: what the stages that a replica has loaded declare is counted, and one that keeps any of a GPU
+    has a share though its group needs none.
 
     A MIG instance is a device of its own, which one replica has to itself: it reserves all of its SM-seconds. Under
     `lease` processes take turns on the whole GPU, so each lease is for all of it, whatever its share.
+
+    Attributes:
+        keeps: which stages replicas keep loaded beside their group's (policy/resident.py); plans are held against that.
     """
 
     def __init__(
@@ -122,7 +65,7 @@ class Gpus:
             stage.name: stage.gpu.memory if stage.gpu is not None else None
             for stage in (manifest.stages if manifest is not None else ())
         }
-        self._keeps = keeps
+        self.keeps = keeps
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
         self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
         paths = [Path(folder or self._own_folder) / f"gpu{number}.sock" for number in range(len(self.cards))]
@@ -234,9 +177,31 @@ class Gpus:
                     rooms[device] = rooms[device].less(share)
         return rooms
 
-    def seat(self, replica: int, group: Group) -> frames.Entitle | None:
-        """Give a new replica a device; None if it needs none, or none has room (it then says so when it loads)."""
-        wanted = self._reserved(group)
+    def check_loads(self, loads: Mapping[int, tuple[Group, Collection[str]]]) -> None:
+        """Refuse (RequestError, 409) that living replicas have these stages loaded, which their GPUs have no room for.
+
+        loads: by number the group of a replica, and all stages that it is to have.
+        """
+        rooms = self.without_ours()
+        for number, (group, stages) in sorted(loads.items(), key=lambda load: load[0] not in self._seats):
+            share, seat = self._reserved(group, stages), self._seats.get(number)
+            if share is None:
+                continue
+            device = seat[0] if seat is not None else place.choose(rooms, share)
+            is_more = seat is None or share.memory > seat[1].memory
+            if device is None or (is_more and not rooms[device].fits(share)):
+                detail = f"{_needs(group, share)} to keep these stages; {self._have(rooms)}"
+                raise RequestError(HTTPStatus.CONFLICT, detail)
+            rooms[device] = rooms[device].less(share)
+
+    def seat(
+        self, replica: int, group: Group, stages: Collection[str] | None = None
+    ) -> frames.Entitle | None:
+        """Give a new replica a device; None if it needs none, or none has room (it then says so when it loads).
+
+        stages: that it is to load; those that replicas of its group keep where nothing is said.
+        """
+        wanted = self._reserved(group, stages)
         if wanted is None:
             return None
         rooms, preferred = self.rooms(), self._preferred.get(group.name, [])
@@ -255,10 +220,18 @@ class Gpus:
         """Seat further replicas on these GPUs, by group, as far as there is room; one for each time it is named."""
         self._preferred = {group: list(devices) for group, devices in placement.items()}
 
-    def move(self, replica: int, group: Group) -> frames.Entitle | None:
-        """Say what a replica is entitled to that serves another group now, on the device where it is."""
-        seat, wanted = self._seats.get(replica), self._reserved(group)
-        if seat is None or wanted is None or seat[1:] == (wanted, group.name):
+    def move(
+        self, replica: int, group: Group, stages: Collection[str] | None = None
+    ) -> frames.Entitle | None:
+        """Say what a replica is entitled to that serves another group now, or has these stages: where it is, if it is.
+
+        None where that is what it has. On its device it stays, if only with nothing.
+        """
+        seat, wanted = self._seats.get(replica), self._reserved(group, stages)
+        if seat is None:
+            return self.seat(replica, group, stages)
+        wanted = wanted or GpuShare()
+        if seat[1:] == (wanted, group.name):
             return None
         self._seats[replica] = (seat[0], wanted, group.name)
         return self._entitle(seat[0], group, wanted)
@@ -295,10 +268,13 @@ class Gpus:
     def _empty(self) -> list[Room]:
         return [Room(card.memory, part=card.part) for card in self.cards]
 
-    def _reserved(self, group: Group) -> GpuShare | None:
-        """Return what a replica of a group reserves; None where nothing that it keeps loaded needs a GPU."""
-        names = kept(self._keeps, group.stages, tuple(self._declared))
-        declared = [bytes_ for name in names if (bytes_ := self._declared[name]) is not None]
+    def _reserved(self, group: Group, stages: Collection[str] | None = None) -> GpuShare | None:
+        """Return what a replica of a group reserves; None where nothing that it has loaded needs a GPU.
+
+        stages: that it has; those that it keeps where nothing is said.
+        """
+        names = kept(self.keeps, group.stages, tuple(self._declared)) if stages is None else stages
+        declared = [bytes_ for name in names if (bytes_ := self._declared.get(name)) is not None]
         if group.gpu is None and not declared:
             return None
         share = group.gpu or GpuShare()
@@ -320,24 +296,6 @@ class Gpus:
             for number, (card, room) in enumerate(zip(self.cards, rooms, strict=True))
         )
         return f"there are left: {left}"
-
-
-def ending(backend: str) -> End:
-    """Return how a replica under a backend is ended."""
-    return Terminator() if backend == MPS else kill
-
-
-def servers(backend: str, cards: Sequence[Found], paths: Sequence[Path]) -> list[Server]:
-    """Return an arbiter for each device, not yet started.
-
-    Real ones are audited where the driver says who holds what; not under MPS (gpu/nvml.py).
-    """
-    audited = backend not in (EMULATED, MPS)
-    seen = observers([card.uuid for card in cards]) if audited else [None for _ in cards]
-    return [
-        Server(path, Device(sms=card.sms, memory=card.memory), observer=observer, end=ending(backend))
-        for path, card, observer in zip(paths, cards, seen, strict=True)
-    ]
 
 
 async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | None = None) -> Gpus | None:

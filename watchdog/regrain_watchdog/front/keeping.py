@@ -7,9 +7,23 @@ import contextlib
 from http import HTTPStatus
 
 from regrain.errors import RequestError
+from regrain.plan import Group
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.replica import Replica, State
 from regrain_watchdog.policy import resident
+
+
+def loads(crew: Crew, setting: str) -> dict[int, tuple[Group, frozenset[str]]]:
+    """Return by replica its group, and the stages that it will have had loaded at once; SpecError as `needed`."""
+    order = crew.manifest.graph.stages
+    resident.check(setting, order)
+    return {
+        replica.number: (
+            replica.home.seat,
+            replica.wanted.union(resident.kept(setting, replica.home.seat.stages, order)),
+        )
+        for replica in crew.replicas
+    }
 
 
 def needed(crew: Crew, setting: str) -> int:
@@ -71,6 +85,7 @@ async def _fill(crew: Crew, replica: Replica, patience: float) -> bool:
                 replica.state = State.LOADING
                 for function in replica.functions:
                     crew.cover(function)
+                crew.book(replica, missing)
                 replica.load(missing)
             while replica.state in (State.LOADING, State.LOADED):
                 await crew.moved()

@@ -95,7 +95,7 @@ class Supervisor:
     def spawn(self, function: Function, stages: tuple[str, ...]) -> Replica:
         """Start a replica for a function, with these stages loaded."""
         number = self._zygote.number()
-        entitled = self._gpus.seat(number, function.seat) if self._gpus is not None else None
+        entitled = self._gpus.seat(number, function.seat, stages) if self._gpus is not None else None
         ours, theirs = socket.socketpair()
         board = create(BOARD)
         replica = Replica(
