@@ -1,0 +1,261 @@
+"""What a confined process can and cannot do, with real processes under every means that this machine allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regrain.errors import RegrainError
+from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.sandbox import Cell, Limits, Means
+
+ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    state = tmp_path / "state"
+    (state / "image").mkdir(parents=True)
+    state.chmod(0o700)
+    (state / "image" / "app.py").write_text("app = 1\n")
+    for name in ("key", "other"):
+        (state / name).write_text(f"{name} is secret")
+        (state / name).chmod(0o600)
+    return Cell(
+        user=sandbox.user("openfaas-fn", "hello", ()),
+        home=str(state / "home"),
+        hidden=str(state),
+        reads=(str(state / "image"),),
+        secrets={"key": str(state / "key")},
+    )
+
+
+@pytest.fixture
+def means(cell: Cell) -> Means:
+    return sandbox.probe(cell)
+
+
+@pytest.fixture
+def mounts(means: Means) -> Means:
+    if not means.mounts:
+        pytest.skip(f"no file system of its own for a process here: {means.lacking}")
+    return means
+
+
+@pytest.fixture
+def users(cell: Cell) -> Iterator[Means]:
+    """Own users without mounts, as in a container; the state can be reached there."""
+    if not ROOT:
+        pytest.skip("only root can give users to processes")
+    folder = Path(cell.hidden)
+    opened = [folder, *(parent for parent in folder.parents if not parent.stat().st_mode & 1)]
+    modes = [path.stat().st_mode for path in opened]
+    for path in opened:
+        path.chmod(0o755)
+    yield Means(users=True)
+    for path, mode in zip(opened, modes, strict=True):
+        path.chmod(mode)
+
+
+def run(cell: Cell, means: Means, command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    confined = sandbox.confine(cell, means)
+    return subprocess.run(  # type: ignore[call-overload,no-any-return] - options vary by test
+        [*confined.prefix, "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, **confined.variables},
+        check=False,
+        **options,
+    )
+
+
+def status(cell: Cell, means: Means) -> dict[str, str]:
+    lines = run(cell, means, "cat /proc/self/status").stdout.splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_machine_is_asked_what_it_allows(means: Means) -> None:
+    assert means.tools
+    assert (means.mounts and means.users) or means.lacking
+
+
+def test_no_process_gains_privileges(cell: Cell, means: Means) -> None:
+    found = status(cell, means)
+
+    assert found["NoNewPrivs"] == "1"
+    if means.users:
+        assert {found[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+
+
+def test_a_function_has_its_own_user(cell: Cell, users: Means) -> None:
+    found = status(cell, users)
+
+    assert found["Uid"].split() == [str(cell.user)] * 4
+    assert found["Gid"].split() == [str(cell.user)] * 4
+    assert found["Groups"] in ("", str(cell.user))
+
+
+def test_an_interpreter_starts_and_imports_the_runtime(cell: Cell, means: Means) -> None:
+    done = run(cell, means, f"{sys.executable} -c 'import regrain_runtime; print(1)'")
+
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_it_reads_its_files_and_cannot_write_them(cell: Cell, mounts: Means) -> None:
+    image = cell.reads[0]
+
+    done = run(cell, mounts, f"cat {image}/app.py; touch {image}/other")
+
+    assert done.stdout == "app = 1\n"
+    assert "Read-only" in done.stderr
+
+
+def test_it_writes_where_it_may(cell: Cell, mounts: Means) -> None:
+    folder = Path(cell.reads[0])
+    os.chown(folder, cell.user, cell.user)
+
+    done = run(dataclasses.replace(cell, reads=(), writes=cell.reads), mounts, f"echo 1 > {folder}/made")
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "made").read_text() == "1\n"
+
+
+def test_it_sees_nothing_else_of_the_gateways_state(cell: Cell, mounts: Means) -> None:
+    done = run(cell, mounts, f"ls {cell.hidden}; cat {cell.hidden}/other")
+
+    assert done.stdout == "image\n"
+    assert "No such file" in done.stderr
+
+
+def test_it_sees_no_homes(cell: Cell, mounts: Means, tmp_path: Path) -> None:
+    kept = {path.split("/")[2] for path in sandbox.interpreter() if path.startswith(("/root/", "/home/"))}
+
+    done = run(cell, mounts, "ls -A /root /home | grep -v :")
+
+    assert set(done.stdout.split()) == kept
+
+
+def test_its_temporary_files_are_its_own_and_gone_with_it(cell: Cell, mounts: Means) -> None:
+    mark = Path("/tmp") / f"regrain-{os.getpid()}"
+
+    first = run(cell, mounts, f"echo 1 > {mark}; cat /var{mark}; echo $TMPDIR $HOME")
+    second = run(cell, mounts, f"ls {mark}")
+
+    assert first.stdout == "1\n/tmp /tmp\n"
+    assert "No such file" in second.stderr
+    assert not mark.exists()
+
+
+def test_its_temporary_files_have_a_size(cell: Cell, mounts: Means) -> None:
+    small = dataclasses.replace(cell, limits=Limits(scratch=1 << 20))
+
+    done = run(small, mounts, "head -c 2000000 /dev/zero > /tmp/much")
+
+    assert "No space left" in done.stderr
+
+
+def test_secrets_are_where_openfaas_has_them(cell: Cell, mounts: Means) -> None:
+    done = run(cell, mounts, "cat /var/openfaas/secrets/key; ls /var/openfaas/secrets")
+
+    assert done.stdout == "key is secretkey\n"
+
+
+@pytest.mark.parametrize("given", ["users", "tools", "nothing"])
+def test_secrets_are_files_of_its_own_without_mounts(
+    cell: Cell, given: str, request: pytest.FixtureRequest
+) -> None:
+    means = request.getfixturevalue("users") if given == "users" else Means(tools=given == "tools")
+    path = sandbox.confine(cell, means).literal("/var/openfaas/secrets/key")
+
+    done = run(cell, means, f"cat {path}; touch $TMPDIR/made")
+
+    assert (done.stdout, done.stderr) == ("key is secret", "")
+    assert oct(Path(path).stat().st_mode)[-3:] == "400"
+    assert (Path(cell.home) / "scratch" / "made").exists()
+
+
+def test_another_function_cannot_read_them(cell: Cell, users: Means) -> None:
+    run(cell, users, "true")
+    other = dataclasses.replace(cell, user=cell.user + 1, home=f"{cell.hidden}/elsewhere")
+
+    done = run(other, users, f"cat {cell.home}/secrets/key {cell.hidden}/key")
+
+    assert done.stdout == ""
+    assert done.stderr.count("Permission denied") == 2
+
+
+def test_what_it_may_take_is_limited(cell: Cell, means: Means) -> None:
+    limits = Limits(files=77, file_size=1 << 20)
+
+    done = run(dataclasses.replace(cell, limits=limits), means, "ulimit -n; ulimit -c; ulimit -f")
+
+    assert done.stdout.split() == ["77", "0", "2048"]
+
+
+def test_inherited_sockets_and_the_process_id_survive(cell: Cell, means: Means) -> None:
+    ours, theirs = socket.socketpair()
+    confined = sandbox.confine(cell, means)
+    talk = f"import os; os.write({theirs.fileno()}, str(os.getpid()).encode())"
+
+    with (
+        ours,
+        theirs,
+        subprocess.Popen(
+            [*confined.prefix, sys.executable, "-c", talk], pass_fds=[theirs.fileno()]
+        ) as process,
+    ):
+        ours.settimeout(30)
+        told = ours.recv(100)
+
+    assert int(told) == process.pid
+
+
+def test_processes_of_a_cell_alone_end_with_the_first(cell: Cell, mounts: Means, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    alone = dataclasses.replace(cell, alone=True)
+
+    done = run(alone, mounts, "(sleep 100 >/dev/null 2>&1 &) ; echo $$", pass_fds=[writing])
+    os.close(writing)
+    rest = os.read(reading, 1)  # ends when nobody holds the pipe any more
+    os.close(reading)
+
+    assert done.stdout == "1\n"
+    assert rest == b""
+
+
+def test_a_means_that_does_not_work_is_not_used(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    means = sandbox.probe(cell)
+
+    assert (means.tools, means.users, means.mounts) == (False, False, False)
+    assert means.lacking
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=30))
+def test_no_two_functions_have_one_user(names: list[str]) -> None:
+    taken: list[int] = []
+    for name in names:
+        taken.append(sandbox.user("dev", name, taken))
+
+    assert len(set(taken)) == len(taken)
+    assert all(sandbox.FIRST_USER <= user < sandbox.FIRST_USER + sandbox.USERS for user in taken)
+
+
+def test_a_function_mostly_keeps_its_user() -> None:
+    assert sandbox.user("dev", "a", ()) == sandbox.user("dev", "a", ())
+
+
+def test_users_come_to_an_end() -> None:
+    with pytest.raises(RegrainError, match="10000 users"):
+        sandbox.user("dev", "a", range(sandbox.FIRST_USER, sandbox.FIRST_USER + sandbox.USERS))

@@ -1,0 +1,228 @@
+"""What a function's processes, and a build's, are started under, so that they harm neither each other nor the gateway.
+
+Pure but for `probe`: util-linux does the work, in a shell that ends by becoming the process, so that inherited
+descriptors and the process id stay what they were.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import join
+
+from regrain.errors import RegrainError
+
+logger = logging.getLogger(__name__)
+
+FIRST_USER, USERS = 50_000, 10_000
+"""Users that functions run as: below 65 536, the most that a container may have, and above what accounts get."""
+BUILDER = FIRST_USER - 1
+"""The user that builds run as."""
+OPENFAAS = "/var/openfaas"
+SECRETS = f"{OPENFAAS}/secrets"
+"""Where a function looks for its secrets."""
+KEPT = f"{OPENFAAS}/.kept"
+"""Where paths are held while what is above them is hidden."""
+SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - a process gets its own
+"""Where a process may write."""
+HOMES = ("/root", "/home")
+"""What it does not see, beside the gateway's state."""
+TMPFS = ("mount", "-t", "tmpfs", "-o")
+PROBE_TIMEOUT = 20.0
+"""Seconds that starting an interpreter may take when the machine is asked what it allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the machine allows.
+
+    tools: util-linux's setpriv and prlimit work. users: processes may be given a user of their own.
+    mounts: and see a file system of their own. lacking: why not, in a sentence.
+    """
+
+    tools: bool = True
+    users: bool = False
+    mounts: bool = False
+    lacking: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """For each process: open files, processes of its user, bytes of a file; and bytes of its private /tmp."""
+
+    files: int = 8192
+    processes: int = 4096
+    file_size: int = 8 << 30
+    scratch: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Who is confined, and to what.
+
+    user: whom it runs as where users can be had.
+    home: a folder of its own in the gateway's state, for its secrets and temporary files without mounts.
+    hidden: the gateway's state; nothing of it is seen but reads and writes.
+    alone: its processes end with the first of them.
+    """
+
+    user: int
+    home: str
+    hidden: str
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """What comes before a command and into its environment; where it finds its secrets and temporary files."""
+
+    prefix: tuple[str, ...]
+    variables: Mapping[str, str]
+    secrets: str
+
+    def literal(self, text: str) -> str:
+        """Return a command or a value with the path of the secrets as it is here."""
+        return text.replace(SECRETS, self.secrets)
+
+
+def user(namespace: str, name: str, taken: Collection[int]) -> int:
+    """Return the user of a function: mostly the same one, and never one that is taken."""
+    if len(taken) >= USERS:
+        raise RegrainError(f"there are {USERS} users for functions, and each of them has one")
+    offset = zlib.crc32(f"{namespace}/{name}".encode()) % USERS
+    while FIRST_USER + offset in taken:
+        offset = (offset + 1) % USERS
+    return FIRST_USER + offset
+
+
+def confine(cell: Cell, means: Means) -> Sandbox:
+    """Return what to start a cell's processes under, with the means at hand."""
+    secrets = SECRETS if means.mounts else f"{cell.home}/secrets"
+    scratch = SCRATCH[0] if means.mounts else f"{cell.home}/scratch"
+    variables = {"HOME": scratch, "TMPDIR": scratch}
+    prepared = _mounted(cell) if means.mounts else _unmounted(cell, means)
+    script = "\n".join(
+        ["set -e", "umask 022", *map(join, prepared), join(["exec", *_limited(cell, means)]) + ' "$@"']
+    )
+    unshare: tuple[str, ...] = ()
+    if means.mounts:
+        alone = ("--pid", "--fork", "--kill-child", "--mount-proc") if cell.alone else ()
+        unshare = ("unshare", "--mount", "--propagation", "private", *alone)
+    return Sandbox(prefix=(*unshare, "sh", "-c", script, "sandbox"), variables=variables, secrets=secrets)
+
+
+def interpreter() -> tuple[str, ...]:
+    """Return the folders that this Python and Regrain are in; a process of a function's reads them."""
+    found = {sys.prefix, sys.base_prefix}
+    found |= {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
+    for package in ("regrain", "regrain_runtime", "regrain_watchdog"):
+        spec = importlib.util.find_spec(package)
+        found |= {str(Path(place).parent) for place in (spec and spec.submodule_search_locations) or ()}
+    return tuple(sorted(str(Path(path).resolve()) for path in found) + sorted(found))
+
+
+def probe(cell: Cell) -> Means:
+    """Return the best means under which an interpreter starts here and imports Regrain, and why it is not better."""
+    tried = [Means(), Means(tools=False)]
+    if os.geteuid() == 0:
+        tried = [Means(users=True, mounts=True), Means(users=True), *tried]
+    lacking = "" if os.geteuid() == 0 else "only root can give functions users and file systems of their own"
+    for means in tried:
+        failure = _failure(confine(cell, means))
+        if not failure:
+            break
+        lacking = lacking or failure
+        logger.debug("no sandbox with %s: %s", means, failure)
+    return Means(tools=means.tools, users=means.users, mounts=means.mounts, lacking=lacking)
+
+
+def _failure(sandbox: Sandbox) -> str:
+    command = [*sandbox.prefix, sys.executable, "-c", "import regrain_runtime"]
+    environment = {**os.environ, **sandbox.variables}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT,
+            env=environment,
+            cwd="/",
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return lines[-1] if done.returncode else ""
+
+
+def _mounted(cell: Cell) -> Iterable[Sequence[str]]:
+    """Hide what is not the function's, and bring back what of that it needs, read-only unless it may write."""
+    kept = {path: f"{KEPT}/{number}" for number, path in enumerate(_needed(cell))}
+    yield "mkdir", "-p", OPENFAAS, *HOMES
+    yield *TMPFS, "mode=0755,size=16m,nosuid,nodev", "regrain", OPENFAAS
+    yield "mkdir", SECRETS, KEPT, *kept.values()
+    yield from _secrets(cell, SECRETS, owned=True)
+    for path, held in kept.items():
+        yield "mount", "-o", "bind" if path in cell.writes else "bind,ro", path, held
+    yield *TMPFS, f"mode=1777,size={cell.limits.scratch},nosuid,nodev", "regrain", SCRATCH[0]
+    yield "mount", "--bind", *SCRATCH
+    for place in HOMES:
+        yield *TMPFS, "mode=0755,size=1m,nosuid,nodev", "regrain", place
+    yield "mkdir", "-p", cell.hidden
+    yield *TMPFS, "mode=0755,size=1m,nosuid,nodev", "regrain", cell.hidden
+    if kept:
+        yield "mkdir", "-p", *kept
+    for path, held in kept.items():
+        yield "mount", "--move", held, path
+
+
+def _needed(cell: Cell) -> list[str]:
+    """Return the folders that are brought back: those in a hidden place, and in none that is brought back itself."""
+    wanted = sorted({*cell.reads, *cell.writes, *interpreter()})
+    hidden = (*SCRATCH, *HOMES, cell.hidden)
+    below = [path for path in wanted if any(path.startswith(f"{place}/") for place in hidden)]
+    return [path for path in below if not any(path.startswith(f"{other}/") for other in below)]
+
+
+def _unmounted(cell: Cell, means: Means) -> Iterable[Sequence[str]]:
+    """Make folders for the secrets and the temporary files."""
+    owner = ("-o", str(cell.user), "-g", str(cell.user)) if means.users else ()
+    yield "install", "-d", "-m", "0700", *owner, cell.home, f"{cell.home}/scratch", f"{cell.home}/secrets"
+    yield from _secrets(cell, f"{cell.home}/secrets", owned=means.users)
+
+
+def _secrets(cell: Cell, folder: str, *, owned: bool) -> Iterable[Sequence[str]]:
+    owner = ("-o", str(cell.user), "-g", str(cell.user)) if owned else ()
+    for name, path in sorted(cell.secrets.items()):
+        yield "install", "-m", "0400", *owner, path, f"{folder}/{name}"
+
+
+def _limited(cell: Cell, means: Means) -> Sequence[str]:
+    if not means.tools:
+        return []
+    limits = cell.limits
+    prefix = ["prlimit", f"--nofile={limits.files}", f"--fsize={limits.file_size}", "--core=0"]
+    if means.users:
+        number = str(cell.user)
+        prefix += [
+            f"--nproc={limits.processes}",
+            "setpriv",
+            "--reuid",
+            number,
+            "--regid",
+            number,
+            "--clear-groups",
+        ]
+        return [*prefix, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
+    return [*prefix, "setpriv", "--no-new-privs", "--"]
