@@ -39,6 +39,15 @@ class Load:
                 return
 
 
+HELD = """
+import pathlib, sys, time
+if "regrain_runtime" in sys.orig_argv:
+    (pathlib.Path(__file__).parent / "starts").touch()
+    time.sleep(60)
+"""
+"""Run by an interpreter as it starts: holds it there, long enough for whatever ends it."""
+
+
 def waiting(served, note, count, until):
     """Requests that wait in a stage, until the file `note` goes."""
     note.write_text("")
@@ -73,6 +82,22 @@ def test_a_signal_lets_every_accepted_request_finish(serve, until, tmp_path, num
     assert [(one.result().status_code, one.result().text) for one in asked] == [(200, "done")] * 4
     assert acts.ended() == 0
     assert acts.lines[-1] == "regrain: stopped"
+
+
+def test_an_interrupt_of_the_whole_group_while_the_zygote_starts_prints_no_traceback(
+    attempt, until, tmp_path, monkeypatch
+):
+    """As Ctrl-C does it; the zygote's interpreter has not come as far as any code of ours."""
+    (tmp_path / "sitecustomize.py").write_text(HELD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    acts = attempt("acts.py")
+    until((tmp_path / "starts").exists, "the zygote's interpreter starts")
+
+    os.killpg(acts.process.pid, signal.SIGINT)
+
+    acts.ended()
+    assert "Traceback" not in acts.output
+    assert "KeyboardInterrupt" not in acts.output
 
 
 def test_a_signal_under_load_costs_nobody_an_answer(serve, until):

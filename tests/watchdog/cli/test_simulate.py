@@ -130,6 +130,47 @@ def test_without_what_it_is_compiled_by_the_way_out_is_told() -> None:
     )
 
 
+TRACED = SCENARIO.replace(
+    '{kind = "poisson", rate = 20}', '{kind = "trace", trace = {file = "day.csv", holds = "times"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        pytest.param("1 2 1.5", "day.csv, line 4: this request comes before the one above", id="unordered"),
+        pytest.param("1 -2", "day.csv, line 3: t must be a number, 0 or more; it is '-2'", id="negative"),
+        pytest.param("1 soon", "day.csv, line 3: t must be a number, 0 or more; it is 'soon'", id="a word"),
+        pytest.param("", "day.csv must have a header and a row at least", id="empty"),
+    ],
+)
+def test_a_trace_that_is_wrong_is_refused_with_its_line(
+    regrain, scenario: Path, rows: str, said: str
+) -> None:
+    scenario.write_text(TRACED)
+    scenario.with_name("day.csv").write_text("\n".join(["t", *rows.split()]) + "\n")
+
+    told = regrain("simulate", str(scenario))
+
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert said in told.err
+
+
+def test_gaps_and_blank_lines_of_a_trace_are_told_in_the_report(
+    regrain, scenario: Path, tmp_path: Path
+) -> None:
+    scenario.write_text(TRACED.replace('"20s"', '"400s"'))
+    times = [*range(100), "", 300, 390, 400]
+    scenario.with_name("day.csv").write_text("\n".join(["t", *map(str, times)]) + "\n")
+
+    told = regrain("simulate", str(scenario), "-o", str(tmp_path / "report.json"))
+
+    assert told.code == 0, told.err
+    notes = json.loads((tmp_path / "report.json").read_text())["notes"]
+    assert any("blank lines were left out: 1, from line 102 on" in note for note in notes)
+    assert any("nothing came for 201 seconds after second 99" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [

@@ -155,6 +155,12 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param("[apps.ocr]", "[app.ocr]", "the scenario has no setting 'app'", id="apps"),
         pytest.param("grain =", "grian =", "apps.ocr has no setting 'grian'; it has module", id="app"),
         pytest.param(
+            'slo = {latency = "800ms", attainment = 0.9}',
+            'slo = "1s"',
+            r'apps.ocr.slo must be like {latency = "1s", attainment = 0.95}; was \'1s\'',
+            id="slo",
+        ),
+        pytest.param(
             'grain = "coarse"', "grain = 3", "apps.ocr: Expected `str`, got `int` - at `grain`", id="type"
         ),
         pytest.param(

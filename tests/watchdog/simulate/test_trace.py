@@ -82,6 +82,19 @@ def test_a_step_that_is_left_out_is_told(write) -> None:
     assert read.notes == ("line 4 is 4 after the one above, where 1 is usual; it was taken as the next step",)
 
 
+def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write) -> None:
+    read = write("t\n1\n\n2\n   \n3\n\n").read()
+
+    assert read.at(rng()).tolist() == [0.0, 1.0, 2.0]
+    assert read.notes == ("blank lines were left out: 2, from line 3 on",)
+    with pytest.raises(SpecError, match="line 5: this request comes before the one above"):
+        write("t\n1\n\n2\n1\n").read()
+    with pytest.raises(SpecError, match="line 4: t must be a number"):
+        write("t\n1\n\nsoon\n").read()
+    counted = write("minute,count\n0,3\n\n1,0\n", holds="counts", column="count").read()
+    assert counted.notes == ("blank lines were left out: 1, from line 3 on",)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [

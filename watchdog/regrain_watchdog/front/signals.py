@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+ENDING = (signal.SIGTERM, signal.SIGINT)
 KILLED = 1
 """Exit code after a second signal."""
 SIGNALS_TO_KILL = 2
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Start a process in here that is to leave these signals to us: it begins with them blocked.
+
+    So one that reaches the whole process group does not end it before it can say that it takes none; then it lets them
+    through.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Signals:
@@ -27,7 +43,7 @@ class Signals:
     def listen(self) -> None:
         """Take SIGTERM and SIGINT in the running loop from here on."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.add_signal_handler(number, self._signal)
 
     async def until_first(self, work: Coroutine[object, object, T]) -> T | None:

@@ -21,6 +21,7 @@ from regrain.errors import LoadError
 from regrain.manifest import Manifest
 from regrain.wire import frames
 from regrain_watchdog.front.link import Link
+from regrain_watchdog.front.signals import held_back
 
 logger = logging.getLogger(__name__)
 
@@ -184,9 +185,10 @@ class Zygote:
     def _start(self, command: str, descriptors: Iterable[int], *options: str) -> subprocess.Popen[bytes]:
         passed = list(descriptors)
         arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
-        return subprocess.Popen(
-            [sys.executable, "-m", "regrain_runtime", command, *arguments, *options, self._target],
-            pass_fds=passed,
-            stdin=subprocess.DEVNULL,
-            env=self._environment,
-        )
+        with held_back():
+            return subprocess.Popen(
+                [sys.executable, "-m", "regrain_runtime", command, *arguments, *options, self._target],
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+            )

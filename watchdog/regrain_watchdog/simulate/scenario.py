@@ -257,6 +257,10 @@ def _app(raw: object, where: str, duration: float, nodes: Mapping[str, Shared]) 
     made: dict[str, object] = {"load": _phases(table.pop("load", None), f"{where}.load", duration)}
     if "limits" in table:
         made["limits"] = _limits(table["limits"], f"{where}.limits")
+    if not isinstance(table.get("slo", {}), dict):
+        raise SpecError(
+            f'{where}.slo must be like {{latency = "1s", attainment = 0.95}}; was {table["slo"]!r}'
+        )
     if "sizes" in table:
         made["sizes"] = _made(DISTRIBUTIONS, table.pop("sizes"), f"{where}.sizes")
     for key, kinds in (("widths", DISTRIBUTIONS), ("bodies", (Body,))):

@@ -96,7 +96,7 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             counts = counts * self.step
         elif (counts % 1 != 0).any():
             raise SpecError(f'{self.file}: counts must be whole numbers; for rates say holds = "rates"')
-        notes = _steps_missing(table, self.column)
+        notes = (*table.notes, *_steps_missing(table, self.column))
         span = len(counts) * self.step
         exact = self.holds == "counts"
         return Read(
@@ -112,7 +112,7 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
         order = np.argsort(at, kind="stable")
         if len(back) and not self.sort:
             raise SpecError(
-                f"{self.file}, line {back[0] + 3}: this request comes before the one above; "
+                f"{self.file}, line {table.lines[back[0] + 1]}: this request comes before the one above; "
                 "say sort = true if that is meant"
             )
         at = at[order] - at[order[0]]
@@ -124,34 +124,38 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             exact=True,
             step=0.0,
             columns=columns,
-            notes=_gaps(at),
+            notes=(*table.notes, *_gaps(at)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A CSV file: its header, and the cells below."""
+    """A CSV file: its header, the cells below, on which line each row ends, and what is to be said of it."""
 
     file: Path
     header: list[str]
     rows: list[list[str]]
+    lines: list[int]
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, file: Path) -> _Table:
         try:
             with file.open(newline="", encoding="utf-8-sig") as text:
-                rows = [row for row in csv.reader(text) if row]
+                reader = csv.reader(text)
+                found = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise SpecError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        rows = [(line, row) for line, row in found if row not in ([], [""])]
         if len(rows) < 2:
             raise SpecError(f"{file} must have a header and a row at least")
-        header, *cells = [[cell.strip() for cell in row] for row in rows]
-        for number, row in enumerate(cells, start=2):
+        (_, header), *below = rows
+        for line, row in below:
             if len(row) != len(header):
-                raise SpecError(
-                    f"{file}, line {number}: {len(row)} columns, but the header has {len(header)}"
-                )
-        return cls(file, header, cells)
+                raise SpecError(f"{file}, line {line}: {len(row)} columns, but the header has {len(header)}")
+        blank = [line for line, row in found if row in ([], [""]) and line < below[-1][0]]
+        notes = (f"blank lines were left out: {len(blank)}, from line {blank[0]} on",) if blank else ()
+        return cls(file, header, [row for _, row in below], [line for line, _ in below], notes)
 
     def numbers(self, name: str) -> Floats:
         """Return a column of numbers, none of them negative; SpecError names what is none."""
@@ -172,7 +176,7 @@ class _Table:
         if name not in self.header:
             raise SpecError(f"{self.file} has no column {name!r}; it has {', '.join(self.header)}")
         place = self.header.index(name)
-        return [(line, row[place]) for line, row in enumerate(self.rows, start=2)]
+        return [(line, row[place]) for line, row in zip(self.lines, self.rows, strict=True)]
 
     def _number(self, name: str, line: int, cell: str) -> float:
         try:
@@ -205,7 +209,8 @@ def _steps_missing(table: _Table, column: str) -> tuple[str, ...]:
     jumps = np.diff(table.numbers(table.header[0]))
     usual = float(np.median(jumps)) if len(jumps) else 0.0
     return tuple(
-        f"line {place + 3} is {jump:g} after the one above, where {usual:g} is usual; it was taken as the next step"
+        f"line {table.lines[place + 1]} is {jump:g} after the one above, where {usual:g} is usual; "
+        "it was taken as the next step"
         for place, jump in enumerate(jumps)
         if jump != usual
     )

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from regrain_watchdog.front.adapting.tally import Counts
 from regrain_watchdog.front.adapting.words import Brief, Pieces, Report, Word, WordError, decode_word, encode
+from regrain_watchdog.front.signals import held_back
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,10 @@ class Mind:
         ours.setblocking(False)
         with theirs:
             command = [sys.executable, "-m", "regrain_watchdog.control", "--fd", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            with held_back():
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                )
         self._sock = ours
         self._pieces = Pieces()
         self._outbox = bytearray(encode(self._brief()))
