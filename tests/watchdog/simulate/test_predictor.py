@@ -4,7 +4,7 @@ import pytest
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 from regrain_watchdog.policy.predict.predictor import Predictor
-from regrain_watchdog.simulate.predictor import Simulated, replay_of
+from regrain_watchdog.simulate.predictor import Simulated, replay_of, sample_of
 
 
 def plan(servers: int, slo: float = 0.1) -> Model:
@@ -84,3 +84,22 @@ def test_no_requests_are_all_answered():
     load = Arrivals(np.zeros(0), np.zeros(0), np.zeros((0, 0), np.int32), 10.0)
 
     assert Simulated().predict(plan(1), load).hit_rate == 1.0
+
+
+def test_of_a_long_window_pieces_from_all_of_it_are_replayed_at_its_rate():
+    quiet, loud = window(10.0, 300.0), window(100.0, 300.0)
+    load = Arrivals(
+        np.concatenate([quiet.at, quiet.span + loud.at]),
+        np.concatenate([np.zeros(len(quiet)), np.ones(len(loud))]),
+        np.zeros((len(quiet) + len(loud), 0), np.int32),
+        quiet.span + loud.span,
+    )
+
+    sample = sample_of(load, 5000)
+
+    assert len(sample) == 5000
+    assert sample.rate == pytest.approx(load.rate)
+    assert sample.size.mean() == pytest.approx(load.size.mean(), abs=0.1)
+    assert (np.diff(sample.at) >= 0).all()
+    assert sample_of(quiet, 5000) is quiet
+    assert Simulated(most=5000).predict(plan(3), load) == Simulated().predict(plan(3), sample)

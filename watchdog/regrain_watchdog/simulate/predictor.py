@@ -2,7 +2,8 @@
 
 The end of the window goes first and is not counted, so that the queues are about as long as the load has them. A window
 of few requests is followed by others of the same kind: blocks of it drawn at random, as in the circular block bootstrap
-(Politis and Romano 1992), so that bursts stay whole.
+(Politis and Romano 1992), so that bursts stay whole. Of a window of many, pieces at even distances stand for all of it,
+so that a prediction takes no longer than is known beforehand and still sees the lulls and the bursts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from regrain_watchdog.simulate.engine import IN_TIME, Result, Run
 
 WARM_UP = 0.1
 """Share of the window that goes first and is not counted."""
+PIECES = 10
+"""Of a window that is too long to be replayed in whole."""
 BATCHES = 20
 """Of requests in succession, whose hit rates tell the standard error (method of batch means)."""
 
@@ -26,18 +29,19 @@ class Simulated:
 
     Attributes:
         least: requests that are replayed at least, a window of fewer being extended.
+        most: requests of a window that are replayed at most.
     """
 
     name = "simulated"
 
-    def __init__(self, least: int = 1000) -> None:
-        self.least = least
+    def __init__(self, least: int = 1000, most: int = 10_000) -> None:
+        self.least, self.most = least, max(least, most)
 
     def predict(self, model: Model, load: Arrivals, *, seed: int = 0) -> Prediction:
         """Return what is expected of a plan; of no requests, that all are answered at once."""
         if not len(load):
             return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
-        replayed, uncounted = replay_of(load, self.least, seed)
+        replayed, uncounted = replay_of(sample_of(load, self.most), self.least, seed)
         run = Run(model, replayed, seed=seed)
         run.advance()
         return _prediction(model, run.result(), uncounted, replayed.span)
@@ -53,6 +57,16 @@ def replay_of(load: Arrivals, least: int, seed: int) -> tuple[Arrivals, int]:
         order = np.concatenate([order, _blocks(count, least - count, np.random.default_rng(seed))])
     at = np.concatenate([[0.0], np.cumsum(gaps[order])])
     return Arrivals(at[:-1], load.size[order], load.widths[order], float(at[-1])), uncounted
+
+
+def sample_of(load: Arrivals, most: int) -> Arrivals:
+    """Return a window of at most so many requests, at the same rate: pieces of it, one after the other."""
+    if len(load) <= most:
+        return load
+    begins = np.linspace(0, len(load), PIECES, endpoint=False).astype(int)
+    places = (begins[:, None] + np.arange(most // PIECES)).ravel()
+    at = np.concatenate([[0.0], np.cumsum(np.diff(load.at, append=load.span)[places])])
+    return Arrivals(at[:-1], load.size[places], load.widths[places], float(at[-1])).scaled(load.rate)
 
 
 def _blocks(count: int, more: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -16,8 +16,9 @@ from regrain_watchdog.policy.search.problem import Limits, Problem
         ({"cores": (0.0, 1.0)}, "more than 0"),
         ({"sizes": (2, 4)}, "sizes must begin with 1"),
         ({"waits": (0.01,)}, "waits with 0"),
-        ({"replicas": 0}, "replicas and nodes must be at least 1"),
-        ({"nodes": 0}, "replicas and nodes must be at least 1"),
+        ({"replicas": 0}, "replicas must be at least 1, was 0"),
+        ({"nodes": 0}, "nodes must be at least 1, was 0"),
+        ({"verified": 0}, "verified must be at least 1, was 0"),
     ],
 )
 def test_limits_that_allow_nothing_are_refused(wrong, said):

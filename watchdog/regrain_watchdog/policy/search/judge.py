@@ -11,9 +11,17 @@ from regrain_watchdog.policy.search.problem import Candidate, Problem
 
 
 class Judge:
-    """Judges plans until its nodes are spent, and remembers the best."""
+    """Judges plans until its nodes are spent, and remembers the best.
 
-    def __init__(self, problem: Problem, predictor: Predictor, load: Arrivals, seed: int) -> None:
+    Attributes:
+        most: plans that the predictor may be asked about; as many as the problem says, where nothing is said.
+        best: of those that it was asked about.
+    """
+
+    def __init__(
+        self, problem: Problem, predictor: Predictor, load: Arrivals, seed: int, *, most: int = 0
+    ) -> None:
+        self.most = most or problem.limits.nodes
         self._problem, self._predictor, self._load, self._seed = problem, predictor, load, seed
         self._maker = Maker(problem.app, problem.times)
         self._known: dict[Plan, Candidate] = {}
@@ -28,7 +36,7 @@ class Judge:
     @property
     def is_spent(self) -> bool:
         """Whether no more may be asked."""
-        return self.nodes >= self._problem.limits.nodes
+        return self.nodes >= self.most
 
     @property
     def considered(self) -> tuple[Candidate, ...]:
@@ -39,6 +47,10 @@ class Judge:
     def has_met(self) -> bool:
         """Whether a plan was found that meets the objective."""
         return self.best is not None and self.meets(self.best)
+
+    def known(self, plan: Plan) -> Candidate | None:
+        """Return what was said of a plan; None where nobody asked."""
+        return self._known.get(plan)
 
     def cost(self, plan: Plan) -> float:
         """Return the dollars a second of a plan."""

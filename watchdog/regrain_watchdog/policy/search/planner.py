@@ -11,6 +11,7 @@ P1 proposes plans for as much of it as it can.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.cost import Prices
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.predict.verified import Verified
 from regrain_watchdog.policy.search import fluid
 from regrain_watchdog.policy.search.dag import Finisher
 from regrain_watchdog.policy.search.demand import Demand, calls
@@ -30,6 +32,7 @@ from regrain_watchdog.policy.search.options import Space
 from regrain_watchdog.policy.search.problem import Choice, NoPlanError, Problem
 from regrain_watchdog.policy.search.proposals import Front, Proposer, Sketch, build, ways
 from regrain_watchdog.policy.search.room import check_room, lacking
+from regrain_watchdog.policy.search.verify import Verifier
 
 STARTS = 3
 """Of the best plans of different grains, from which better ones are looked for."""
@@ -39,6 +42,8 @@ LESS = 0.8
 """Of a load that the node cannot bear, what plans are proposed for next."""
 LEAST = 1e-4
 """Of a load; a node that does not bear this much bears none."""
+FIRST = 0.6
+"""Of the nodes, those for the first search where a sure predictor has the last word, and leads to a second one."""
 DESCENT_PART = 0.7
 """Of the nodes, those after which walks are left for what is looked through."""
 
@@ -63,7 +68,7 @@ class Planner:
 
         Args:
             load: requests such as those that are to come.
-            predictor: that judges.
+            predictor: that judges; of two (Verified) the quick one leads and the sure one has the last word.
             present: a plan to begin with beside those that are proposed.
             seed: of the predictor's randomness.
 
@@ -73,20 +78,36 @@ class Planner:
         demand = Demand.of(load, self.space, self._calls[0])
         check_room(self.space)
         check_objective(self.space, self._calls, demand)
-        judge = Judge(self.problem, predictor, load, seed)
+        sought, sure = (
+            (predictor.quick, predictor.sure) if isinstance(predictor, Verified) else (predictor, None)
+        )
+        nodes = self.problem.limits.nodes
+        judge = Judge(
+            self.problem, sought, load, seed, most=nodes if sure is None else math.ceil(FIRST * nodes)
+        )
         if present is not None and self.space.holds(present):
             judge.judge(present)
         for front in self._fronts(demand, judge):
             self._halve(front, judge)
         proposer = self._proposer(demand, self.problem.prices)
+        self._improve(proposer, demand, judge)
+        if sure is None:
+            return self._answer(judge, nodes=judge.nodes, proven=self._look_through(proposer, judge))
+        judge.most = nodes
+        verifier = Verifier(self.problem, judge, sure, load, seed)
+        verifier.choose(present)
+        self._improve(proposer, demand, verifier)
+        self._look_through(proposer, verifier)
+        return self._answer(verifier, nodes=judge.nodes, proven=False)
+
+    def _improve(self, proposer: Proposer, demand: Demand, judge: Judge) -> None:
+        """Look for better plans near the best, and for such with a pool."""
         descent = Descent(proposer, judge)
         for sketch in self._starts(judge):
-            if judge.nodes < DESCENT_PART * self.problem.limits.nodes:
+            if judge.nodes < DESCENT_PART * judge.most:
                 descent.walk(sketch)
         if self.problem.limits.fluid:
             fluid.search(self.space, self._calls, demand, proposer.level, judge)
-        proven = self._look_through(proposer, judge)
-        return self._answer(judge, proven=proven)
 
     def _fronts(self, demand: Demand, judge: Judge) -> list[Front]:
         """Return P1's proposals that fit on the node: at the prices given, at others, then for less of the load."""
@@ -165,7 +186,7 @@ class Planner:
                 return False
         return are_all
 
-    def _answer(self, judge: Judge, *, proven: bool) -> Choice:
+    def _answer(self, judge: Judge, *, nodes: int, proven: bool) -> Choice:
         best = judge.best
         if best is None:
             raise AssertionError("proposals fit on the node, and none was judged")
@@ -176,5 +197,5 @@ class Planner:
             placement=judge.place(best.plan) or (),
             considered=judge.considered,
             proven=proven,
-            nodes=judge.nodes,
+            nodes=nodes,
         )

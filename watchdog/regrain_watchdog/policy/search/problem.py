@@ -41,7 +41,8 @@ class Limits:
         replicas: of a group, at most.
         grain: groups that are kept, in grain notation; "" where any grain is allowed.
         fluid: whether stages may share a pool of replicas.
-        nodes: plans that the predictor is asked about at most.
+        nodes: plans that the predictor is asked about at most; of two, the quick one.
+        verified: plans that the sure one of two is asked about at most.
     """
 
     shares: tuple[float, ...] = SHARES
@@ -52,6 +53,7 @@ class Limits:
     grain: str = ""
     fluid: bool = False
     nodes: int = 400
+    verified: int = 48
 
     def __post_init__(self) -> None:
         _check("shares", self.shares, 0.0, 1.0)
@@ -61,8 +63,9 @@ class Limits:
         _check("waits", self.waits, -1e-12, math.inf)
         if self.sizes[0] != 1 or self.waits[0] != 0.0:
             raise SpecError(f"sizes must begin with 1 and waits with 0, were {self.sizes} and {self.waits}")
-        if self.replicas < 1 or self.nodes < 1:
-            raise SpecError(f"replicas and nodes must be at least 1, were {self.replicas} and {self.nodes}")
+        for name in ("replicas", "nodes", "verified"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} must be at least 1, was {getattr(self, name)}")
 
 
 def _check(name: str, values: tuple[float, ...], above: float, most: float) -> None:
