@@ -64,18 +64,22 @@ class Seen:
 class Recorder(Executor):
     """An executor that notes in a walk through the flow what each stage is given.
 
+    doing: told of each stage before its calls in a walk.
+
     Attributes:
         seen: by stage; None outside of a walk.
     """
 
-    def __init__(self, app: App, *, clock: Callable[[], float]) -> None:
+    def __init__(self, app: App, *, clock: Callable[[], float], doing: Callable[[str], None]) -> None:
         super().__init__(app, clock=clock)
         self.seen: dict[str, Seen] | None = None
+        self._doing = doing
 
     def call(self, name: str, jobs: list[Job]) -> Timing:
         """Make a stage's calls, and in a walk note them."""
         if self.seen is None:
             return super().call(name, jobs)
+        self._doing(name)
         given = [again(job) for job in jobs]
         before = unique_set_size()
         timing = super().call(name, jobs)
@@ -139,12 +143,22 @@ class Laps:
 
 
 class Bench:
-    """An app's stages, loaded to be timed."""
+    """An app's stages, loaded to be timed.
 
-    def __init__(self, app: App, *, clock: Callable[[], float] | None = None) -> None:
+    doing: told which stage is run from here on.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        clock: Callable[[], float] | None = None,
+        doing: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._app = app
         self._clock = clock = clock or OwnTime()
-        self._executor = Recorder(app, clock=clock)
+        self._doing = doing
+        self._executor = Recorder(app, clock=clock, doing=doing)
         self._allowed = sorted(os.sched_getaffinity(0))
         self._cores: dict[str, float] = {}
         self._works: list[Work] = []
@@ -159,10 +173,12 @@ class Bench:
                 case measuring.Seat():
                     return self._seat(ask.entitled)
                 case measuring.Load():
+                    self._doing(ask.stage)
                     return self._load(self._stage(ask.stage), ask.cpu)
                 case measuring.Walk():
                     return self._walk(ask.requests)
                 case measuring.Time():
+                    self._doing(ask.stage)
                     return self._time(ask)
                 case measuring.Chain():
                     return self._chain(ask)
@@ -297,7 +313,7 @@ def serve(app: App, asks: BinaryIO, answers: BinaryIO, *, forked: float = 0.0) -
 
     forked: when this process was made by a fork, as time.perf_counter has it; 0.0 if it was not.
     """
-    bench = Bench(app)
+    bench = Bench(app, doing=lambda stage: _say(answers, measuring.Doing(stage)))
     seconds = time.perf_counter() - forked if forked else 0.0
     _say(answers, measuring.Ready(os.getpid(), seconds, unique_set_size()))
     for line in asks:

@@ -257,15 +257,20 @@ def test_what_a_stage_prints_is_no_answer(tmp_path):
     )
 
     answers = [measuring.answer(line) for line in ran.stdout.splitlines()]
+    doing = measuring.Doing("say")
+    assert [answer for answer in answers if isinstance(answer, measuring.Doing)] == [doing] * 3
     assert [type(answer) for answer in answers] == [
         measuring.Ready,
+        measuring.Doing,
         measuring.Loaded,
+        measuring.Doing,
         measuring.Walked,
+        measuring.Doing,
         measuring.Timed,
     ]
     assert b"saying hello" in ran.stderr
     assert answers[0].seconds > 0
-    assert answers[1].memory >= answers[0].memory
+    assert answers[2].memory >= answers[0].memory
 
 
 @pytest.mark.process

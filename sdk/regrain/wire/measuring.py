@@ -1,7 +1,7 @@
 """The frames between `regrain profile` and the process that measures an app's stages.
 
-One frame is one line of JSON: asks on the process' standard input, one answer each on its standard output. An ask that
-cannot be done is answered with Refused and changes nothing.
+One frame is one line of JSON: asks on the process' standard input, one answer each on its standard output, before it
+which stages are being run. An ask that cannot be done is answered with Refused and changes nothing.
 """
 
 from __future__ import annotations
@@ -126,6 +126,12 @@ class Timed(Struct, frozen=True, tag="timed"):
     device: int = 0
 
 
+class Doing(Struct, frozen=True, tag="doing"):
+    """No answer yet: a stage is loaded or called from here on. What ends the process then is that stage's doing."""
+
+    stage: str
+
+
 class Refused(Struct, frozen=True, tag="refused"):
     """It could not be done; one sentence."""
 
@@ -133,7 +139,7 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 
 Ask = Seat | Load | Walk | Time | Chain
-Answer = Ready | Seated | Loaded | Walked | Timed | Refused
+Answer = Ready | Seated | Loaded | Walked | Timed | Doing | Refused
 _encode = msgspec.json.Encoder().encode
 
 

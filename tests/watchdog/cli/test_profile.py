@@ -160,6 +160,22 @@ def flow(text: str) -> str:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("when", ["1", "4"], ids=["in the walk", "as it is timed"])
+def test_a_stage_that_ends_the_process_is_named(regrain, tmp_path, when):
+    ends = SLOW.replace("time.sleep(30.0 if len(calls) > 3 else 0.02)", f"len(calls) < {when} or os._exit(3)")
+    (tmp_path / "ends.py").write_text(ends.replace("import time", "import os, time"))
+
+    outcome = regrain("profile", str(tmp_path / "ends.py"), "--out", str(tmp_path / "p.json"), "--time", "1s")
+
+    assert outcome.code == 1
+    assert (
+        f"stage second: the process that measures {tmp_path / 'ends.py'} ended: it said nothing"
+        in outcome.err
+    )
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.process
 def test_an_interrupt_keeps_what_was_measured(interruptible, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     out = tmp_path / "profile.json"

@@ -77,7 +77,7 @@ def test_a_stage_that_ends_the_process_is_told_with_its_last_words(module):
             await bench.ask(measuring.Load("run", 1.0), measuring.Loaded)
             await bench.ask(END, measuring.Walked)
 
-    with pytest.raises(BenchError, match=r"the process that measures .*ends\.py ended: on end"):
+    with pytest.raises(BenchError, match=r"^stage run: the process that measures .*ends\.py ended: on end"):
         run(work())
 
 

@@ -46,6 +46,7 @@ class Bench:
         self._module = module
         self._process: asyncio.subprocess.Process | None = None
         self._said: deque[str] = deque(maxlen=LAST_WORDS)
+        self._doing = ""
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Bench:
@@ -89,20 +90,17 @@ class Bench:
         process = self._process
         if process is None or process.stdout is None:
             raise BenchError("the process that measures was not started")
+        self._doing = ""
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), within)
+            async with asyncio.timeout(within):
+                answer = await self._line(process.stdout)
         except TimeoutError as error:
-            raise BenchError(
-                f"the process that measures {self._module} said nothing for {within:g} s"
-            ) from error
-        if not line:
+            raise BenchError(f"{self._who} said nothing for {within:g} s") from error
+        if answer is None:
             if self._listening is not None:
                 await asyncio.wait({self._listening}, timeout=END)
             last = next((line for line in reversed(self._said) if line), "it said nothing")
-            raise BenchError(
-                f"the process that measures {self._module} ended: {last.removeprefix('regrain: ')}"
-            )
-        answer = measuring.answer(line)
+            raise BenchError(f"{self._who} ended: {last.removeprefix('regrain: ')}")
         if isinstance(answer, measuring.Refused):
             raise RefusedError(answer.detail)
         if not isinstance(answer, kind):
@@ -110,6 +108,20 @@ class Bench:
                 f"the process that measures answered {type(answer).__name__}, not {kind.__name__}"
             )
         return answer
+
+    async def _line(self, answers: asyncio.StreamReader) -> measuring.Answer | None:
+        """Return the next answer, None at the end; which stages are run for it is taken down."""
+        while line := await answers.readline():
+            answer = measuring.answer(line)
+            if not isinstance(answer, measuring.Doing):
+                return answer
+            self._doing = answer.stage
+        return None
+
+    @property
+    def _who(self) -> str:
+        who = f"the process that measures {self._module}"
+        return f"stage {self._doing}: {who}" if self._doing else who
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Keep the last lines that it and its stages print."""
