@@ -145,7 +145,36 @@ def test_a_predictor_that_cannot_be_had_is_stood_in_for(brief, monkeypatch):
 
     adviser = Adviser(brief(predictor="learned"))
 
-    assert "predictor learned cannot be had, analytic stands in" in adviser.warning
+    assert "predictor learned cannot be had, analytic stands in" in adviser.warning()
+    assert adviser.warning() == ""
+
+
+def test_queueing_theory_decides_until_replay_is_ready_and_then_that_has_the_last_word(
+    brief, reports, planned
+):
+    adviser = Adviser(brief(predictor="verified"))
+    assert adviser._predictor.name == "analytic"
+
+    adviser._readying._ready.result(300.0)
+    words = told(adviser, reports(40.0, outgoing(planned(4.0)), 20))
+
+    assert adviser._predictor.name == "verified"
+    assert any(word.plan is not None for word in words)
+    assert not any(word.warning for word in words)
+
+
+def test_without_what_replay_needs_queueing_theory_decides_alone_and_that_is_said_once(
+    brief, reports, planned, monkeypatch
+):
+    monkeypatch.setitem(__import__("sys").modules, "regrain_watchdog.simulate.predictor", None)
+
+    adviser = Adviser(brief(predictor="verified"))
+    adviser._readying._ready.exception(300.0)
+
+    words = told(adviser, reports(40.0, outgoing(planned(4.0)), 20))
+
+    assert sum("predictor verified cannot be had, analytic stands in" in word.warning for word in words) == 1
+    assert any(word.plan is not None for word in words)
 
 
 def test_the_log_tells_each_decision_and_what_came_of_the_one_before_and_is_bounded(

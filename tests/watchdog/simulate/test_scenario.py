@@ -96,7 +96,7 @@ def test_several_nodes_have_names_and_apps_say_on_which_they_are(scenario) -> No
     assert {name: shared.plans for name, shared in made.nodes.items()} == {"small": "each", "big": "joint"}
     assert made.node_of("ocr").cores == 4
     app = made.apps["ocr"]
-    assert (app.adapt, app.period, app.predictor) == (True, 5.0, "analytic")
+    assert (app.adapt, app.period, app.predictor) == (True, 5.0, "verified")
     assert app.limits is not None
     assert app.limits.fluid
     with pytest.raises(SpecError, match=r"apps\.ocr\.node must be one of 'small', 'big'; was ''"):
@@ -208,7 +208,7 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param(
             'grain = "coarse"',
             'adapt = true\npredictor = "oracle"',
-            "must be one of analytic, simulated",
+            "must be one of verified, analytic, simulated, learned",
             id="predictor",
         ),
         pytest.param(

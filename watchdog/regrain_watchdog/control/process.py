@@ -9,7 +9,6 @@ import logging
 import math
 import socket
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from regrain_watchdog.control.controller import Controller, Habits
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import Observation
+from regrain_watchdog.control.predictors import VERIFIED, Readying, predictor
 from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Word, decode_report, encode
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import Node
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 RECEIVE = 1 << 20
 RECALLED = 600
 """Reports that are kept until something is known of every stage: as far back as a controller looks."""
+STANDS_IN = "predictor {} cannot be had, analytic stands in: {}"
 LOADS = 1.0
 """Seconds that the stages of an app that nobody measured are taken to load."""
 
@@ -58,7 +59,7 @@ def serve(sock: socket.socket) -> None:
             message = decode_report(body)
             if isinstance(message, Brief):
                 mind = Adviser(message)
-                sock.sendall(encode(Word(warning=mind.warning)))
+                sock.sendall(encode(Word(warning=mind.warning())))
             elif mind is not None:
                 sock.sendall(encode(mind.advise(message)))
 
@@ -76,7 +77,8 @@ class Adviser:
             cores=brief.cores,
             memory=brief.memory,
         )
-        self.warning = ""
+        self._warnings: list[str] = []
+        self._readying: Readying | None = None
         self._predictor = self._made(brief.predictor)
         self._controller: Controller | None = None
         self._problem: Problem | None = None
@@ -88,6 +90,7 @@ class Adviser:
 
     def advise(self, report: Report) -> Word:
         """Take in a report; say what is to be done."""
+        self._settle()
         seen = observation(report)
         controller = self._ready(seen)
         if controller is None:
@@ -95,16 +98,33 @@ class Adviser:
         decision = controller.observe(seen)
         if self._log is not None:
             self._log.follow(seen, decision)
-        warning, self.warning = self.warning, ""
+        warning = self.warning()
         return self._word(decision, warning) if decision is not None else Word(warning=warning)
+
+    def warning(self) -> str:
+        """Return what is to be said and was not yet; "" where there is nothing."""
+        told, self._warnings = "; ".join(self._warnings), []
+        return told
 
     def _made(self, name: str) -> Predictor:
         """Return the predictor that is wanted; the analytic one, and a warning, where it cannot be had."""
+        if name == VERIFIED:
+            self._readying = Readying()
+            return self._readying.pair
         try:
             return predictor(name)
         except (RegrainError, ImportError) as error:
-            self.warning = f"predictor {name} cannot be had, analytic stands in: {error}"
+            self._warnings.append(STANDS_IN.format(name, error))
             return Analytic()
+
+    def _settle(self) -> None:
+        """Verify plans from now on, if what that takes is ready."""
+        try:
+            if self._readying is not None and self._readying.settle():
+                self._readying = None
+        except Exception as error:  # numba's are of many kinds, and the app is served on
+            self._readying = None
+            self._warnings.append(STANDS_IN.format(VERIFIED, error))
 
     def _ready(self, seen: Observation) -> Controller | None:
         """Return the controller, once something is known of every stage."""
@@ -127,7 +147,8 @@ class Adviser:
             for one in self._before:
                 self._controller.recall(one)
             self._before.clear()
-            self.warning = too_fast(self._problem)
+            if said := too_fast(self._problem):
+                self._warnings.append(said)
         return self._controller
 
     def _note(self, seen: Observation) -> None:
@@ -225,28 +246,6 @@ def too_fast(problem: Problem) -> str:
     if wanted > least:
         return ""
     return f"no plan can answer within {wanted:g} s: the lightest request takes {least:.3g} s at least, under any"
-
-
-def predictor(name: str) -> Predictor:
-    """Return a predictor by its name; what it needs is imported only now."""
-    made: dict[str, Callable[[], Predictor]] = {
-        "analytic": Analytic,
-        "simulated": _simulated,
-        "learned": _learned,
-    }
-    return made[name]()
-
-
-def _simulated() -> Predictor:
-    from regrain_watchdog.simulate.predictor import Simulated  # noqa: PLC0415  # compiles for seconds
-
-    return Simulated()
-
-
-def _learned() -> Predictor:
-    from regrain_watchdog.control.learned import Learned  # noqa: PLC0415  # imports LightGBM
-
-    return Learned()
 
 
 def _unmeasured(stage: StageSpec, has_gpus: bool) -> StageProfile:

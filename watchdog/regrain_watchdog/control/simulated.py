@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from regrain_watchdog.control.closed import Course, World
 from regrain_watchdog.control.controller import Habits
 from regrain_watchdog.control.fleet import EACH, JOINT, Fleet, Tenant
-from regrain_watchdog.control.process import incoming, predictor
+from regrain_watchdog.control.predictors import predictor
+from regrain_watchdog.control.process import incoming
 from regrain_watchdog.control.together import Mind
 from regrain_watchdog.simulate.engine import Result
 from regrain_watchdog.simulate.scenario import Scenario

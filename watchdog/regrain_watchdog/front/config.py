@@ -27,7 +27,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 ACCESS_LOGS = ("off", "text", "json")
 TRACE_CONTEXTS = ("pass", "make")
-PREDICTORS = ("analytic", "simulated", "learned")
+PREDICTORS = ("verified", "analytic", "simulated", "learned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

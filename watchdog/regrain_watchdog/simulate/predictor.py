@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import Model
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 from regrain_watchdog.policy.predict.predictor import Prediction
 from regrain_watchdog.simulate.engine import IN_TIME, Result, Run
 
@@ -45,6 +45,27 @@ class Simulated:
         run = Run(model, replayed, seed=seed)
         run.advance()
         return _prediction(model, run.result(), uncounted, replayed.span)
+
+
+def warm() -> None:
+    """Compile what a replay needs, or read it from where it was kept: some 20 seconds, or one."""
+    work = Work(stage=0, scope=PER_REQUEST, seconds=np.array([[0.0], [1.0]]), cv=0.0)
+    station = Station(
+        stages=("",),
+        after=(),
+        scope=PER_REQUEST,
+        works=(work,),
+        max_size=1,
+        max_wait=0.0,
+        pool=0,
+        take=1.0,
+        hop=0.0,
+    )
+    pools = (Pool(servers=1, cards=(1.0,)),)
+    model = Model(
+        stations=(station,), pools=pools, sizes=np.zeros(1), lists=0, slo=1.0, attainment=1.0, answer=0.0
+    )
+    Run(model, Arrivals(np.zeros(1), np.zeros(1), np.zeros((1, 0), np.int32), 1.0)).advance()
 
 
 def replay_of(load: Arrivals, least: int, seed: int) -> tuple[Arrivals, int]:

@@ -43,7 +43,7 @@ PROCESSES: tuple[type[Process], ...] = (Poisson, MMPP, OnOff, Diurnal, Replay)
 DISTRIBUTIONS: tuple[type[Distribution], ...] = (Fixed, Lognormal, Geometric, Uniform, Column)
 FILES = ("file", "manifest", "profile", "plan")
 DURATIONS = ("duration", "seconds", "latency", "period")
-PREDICTORS = ("analytic", "simulated", "learned")
+PREDICTORS = ("verified", "analytic", "simulated", "learned")
 WAYS = ("each", "joint")
 HABITS = ("predictor", "period", "limits")
 """Settings that are for apps whose plan is adapted."""

@@ -33,25 +33,31 @@ class Other:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    parents=st.sampled_from(FLOWS),
-    tight=st.floats(1.1, 5.0),
-    rate=st.sampled_from([2.0, 15.0, 60.0]),
-    by=st.floats(-0.3, 0.3),
-    more=st.floats(0.0, 0.1),
-    fluid=st.booleans(),
-    verified=st.integers(1, 24),
+    drawn=st.fixed_dictionaries(
+        {
+            "parents": st.sampled_from(FLOWS),
+            "tight": st.floats(1.1, 5.0),
+            "rate": st.sampled_from([2.0, 15.0, 60.0]),
+            "by": st.floats(-0.3, 0.3),
+            "more": st.floats(0.0, 0.1),
+            "fluid": st.booleans(),
+            "verified": st.integers(1, 24),
+        }
+    )
 )
 def test_what_is_chosen_is_the_best_of_what_the_sure_predictor_was_asked_about(
-    make, machine, arriving, rough, parents, tight, rate, by, more, fluid, verified
+    make, machine, arriving, rough, drawn
 ):
+    parents, load = drawn["parents"], arriving(drawn["rate"])
     work = [0.02, 0.03, 0.01, 0.02][: len(parents)]
-    app = make(parents, work, [0.4, 0.8, 0.1, 0.2][: len(parents)], slo=tight * sum(work))
-    problem = Problem.of(app, machine(), limits=Limits(nodes=60, verified=verified, fluid=fluid))
-    sure = Other(rough, by, more)
+    app = make(parents, work, [0.4, 0.8, 0.1, 0.2][: len(parents)], slo=drawn["tight"] * sum(work))
+    limits = Limits(nodes=60, verified=drawn["verified"], fluid=drawn["fluid"])
+    planner = Planner(Problem.of(app, machine(), limits=limits))
+    sure = Other(rough, drawn["by"], drawn["more"])
 
-    choice = Planner(problem).plan(arriving(rate), Verified(rough, sure))
+    choice = planner.plan(load, Verified(rough, sure))
 
-    assert 1 <= len(choice.considered) == sure.asked <= verified
+    assert 1 <= len(choice.considered) == sure.asked <= limits.verified
     assert choice.nodes <= 60
     met = [one for one in choice.considered if one.prediction.hit_rate >= app.slo.attainment]
     if met:
@@ -59,7 +65,7 @@ def test_what_is_chosen_is_the_best_of_what_the_sure_predictor_was_asked_about(
         assert choice.cost == min(one.cost for one in met)
     else:
         assert choice.prediction.hit_rate == max(one.prediction.hit_rate for one in choice.considered)
-    assert choice == Planner(problem).plan(arriving(rate), Verified(rough, sure))
+    assert choice == planner.plan(load, Verified(rough, sure))
 
 
 @pytest.mark.parametrize("by", [-0.04, 0.1])
