@@ -4,12 +4,17 @@ import contextlib
 import json
 import signal
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
+from regrain_watchdog.cli.describe import describe
+from regrain_watchdog.policy.profile import Point, Profile, StageProfile, dumps
+
 pytestmark = pytest.mark.process
+APPS = Path(__file__).parent / "apps"
 ADAPTS = ("--adapt", "--adapt-period", "1s", "--cores", "8")
 
 
@@ -185,6 +190,51 @@ def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):
     assert refused.ended() == 2
     assert "the app has no objective to adapt to" in refused.output
     assert "App(slo=SLO(latency=0.3)) or --slo 300ms" in refused.output
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A profile by which each stage of an app takes 10 ms on one or on four cores."""
+
+    def write(module):
+        manifest = describe(str(module))
+        points = tuple(Point(1, 0.0, cores, 0.01) for cores in (1.0, 4.0))
+        stages = {stage.name: StageProfile(digest=stage.digest, points=points) for stage in manifest.stages}
+        path = tmp_path / "measured.json"
+        path.write_bytes(dumps(Profile(app=manifest.app, stages=stages)))
+        return str(path)
+
+    return write
+
+
+def test_an_objective_that_no_plan_can_meet_is_said_once_with_the_least_there_is(serve, until, measured):
+    served = serve("busy.py", *ADAPTS, "--slo", "5ms", "--profile", measured(APPS / "busy.py"))
+
+    with Callers(served, 1):
+        until(lambda: why(served).get("decision", {}).get("reason") == "NONE", "no plan was found", 60.0)
+        number = why(served)["decision"]["number"]
+        until(lambda: why(served)["decision"]["number"] > number, "it looks again", 60.0)
+
+    assert served.output.count("no plan can answer within 0.005 s: the lightest request takes 0.03") == 1
+    assert served.output.count("no plan could be found, the plan stays as it is") == 1
+    assert served.status()["grain"] == "spread+double+add"
+
+
+def test_a_node_that_is_too_small_for_any_plan_is_said_once(serve, until, measured, tmp_path):
+    wide = tmp_path / "wide.py"
+    wide.write_text((APPS / "busy.py").read_text().replace("@app.stage()", "@app.stage(cpu=4)", 1))
+    served = serve(wide, *ADAPTS[:3], "--cores", "2", "--profile", measured(wide))
+
+    with Callers(served, 1) as callers:
+        until(lambda: why(served).get("decision", {}).get("reason") == "NONE", "no plan was found", 60.0)
+        number = why(served)["decision"]["number"]
+        until(lambda: why(served)["decision"]["number"] > number, "it looks again", 60.0)
+
+    assert (
+        served.output.count("stage spread needs 4 cores, the node has 2") == 2
+    )  # at the start, and when asked
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert callers.statuses[200] > 0
 
 
 def test_a_profile_of_other_code_is_refused_by_name(attempt, tmp_path):
