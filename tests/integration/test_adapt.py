@@ -108,6 +108,60 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
     assert served.metric("regrain_adapting") == 1
 
 
+@pytest.mark.parametrize("predictor", ["verified", "simulated", "learned"])
+def test_a_decision_is_taken_by_any_predictor_and_is_explained(serve, until, run_cli, measured, predictor):
+    served = serve("busy.py", *ADAPTS, "--predictor", predictor, "--profile", measured(APPS / "busy.py"))
+
+    with Callers(served, 4) as callers:
+        until(
+            lambda: why(served).get("decision", {}).get("candidates"),
+            "plans are held against each other",
+            240.0,
+        )
+
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert not callers.wrong
+    decision = why(served)["decision"]
+    assert decision["failures"] == 0
+    assert all(0.0 <= one["hit_rate"] <= 1.0 for one in decision["candidates"])
+    told = run_cli("status", "--why")
+    assert told.returncode == 0, told.stderr
+    assert "in force" in told.stdout
+    assert "cannot be had" not in served.output
+
+
+@pytest.fixture
+def broken_trees(tmp_path, monkeypatch):
+    """A LightGBM that is installed before the real one, and raises when it is asked."""
+    package = tmp_path / "broken" / "lightgbm"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "class Booster:\n"
+        "    def __init__(self, **_):\n        pass\n"
+        "    def predict(self, *_, **__):\n        raise RuntimeError('the trees are gone')\n"
+    )
+    (package / "basic.py").write_text("class LightGBMError(Exception):\n    pass\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+
+@pytest.mark.usefixtures("broken_trees")
+def test_a_predictor_that_raises_leaves_the_plan_and_is_counted_and_said_once(serve, until, measured):
+    served = serve("busy.py", *ADAPTS, "--predictor", "learned", "--profile", measured(APPS / "busy.py"))
+    plan = served.status()["groups"]
+
+    with Callers(served, 2) as callers:
+        until(lambda: why(served).get("decision", {}).get("failures", 0) >= 2, "it has failed twice", 240.0)
+
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert not callers.wrong
+    decision = why(served)["decision"]
+    assert (decision["reason"], decision["detail"]) == ("FAILED", "RuntimeError: the trees are gone")
+    assert served.output.count("the trees are gone") == 1
+    assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
+    assert served.metric("regrain_plans_total") == 0
+    assert served.metric("regrain_controller_ends_total") == 0
+
+
 def test_the_controllers_end_leaves_the_plan_and_another_one_is_started(serve, until):
     served = serve("busy.py", *ADAPTS)
     first = until(lambda: mind(served), "the controller is started")
@@ -176,6 +230,17 @@ def test_an_operator_who_holds_the_plan_is_left_alone(serve, until):
 
     assert served.status()["grain"] == "spread | double | add"
     assert served.metric("regrain_plans_total") == 0
+
+
+def test_a_variable_asks_for_it_as_the_flag_does(serve, until, attempt):
+    served = serve("busy.py", adapt="on", adapt_period="1s", cores="8", predictor="analytic")
+
+    until(lambda: served.metric("regrain_adapting") == 1, "the controller answers", 60.0)
+    assert served.status()["adapting"]["predictor"] == "analytic"
+
+    refused = attempt("busy.py", adapt="maybe")
+    assert refused.ended() == 2
+    assert "REGRAIN_ADAPT (--adapt): was 'maybe', allowed are on, off" in refused.output
 
 
 def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):

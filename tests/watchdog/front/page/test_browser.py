@@ -73,6 +73,13 @@ load_time = "1ms"
 model = "inception_v3"
 load_time = "1ms"
 """
+ADAPTED = {
+    "Hit rate predicted": r"[\d.]+ %",
+    "Hit rate measured": r"[\d.]+ %",
+    "Dollars per 1,000": r"\$[\d.e-]+",
+    "Rate expected": r"[\d.]+ /s",
+}
+"""What the page tells of an app that adapts, and how it looks."""
 ADDRESS = re.compile(r"admin on (\S+)")
 READY = re.compile(r"ready in .* on (\S+), grain")
 
@@ -270,8 +277,21 @@ def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, a
     browser.until(lambda: asked_about("rules:", "#adapt .reason"), "the reason is told")
     browser.until(lambda: asked_about("/s", '[data-tile="Rate expected"] .value'), "the rate is told")
     assert "check+shout+join" in browser.text("#adapt")
-    assert browser.run("return document.querySelectorAll('#adapt .strip rect').length") > 0
-    assert "check+shout+join" in browser.text("#adapt table")
+    for name, shape in ADAPTED.items():
+        value = f'[data-tile="{name}"] .value'
+        browser.until(
+            lambda value=value, shape=shape: (
+                adapting.call("a") == 200 and re.fullmatch(shape, browser.text(value))
+            ),
+            f"{name} is told",
+        )
+    assert browser.run("return document.querySelectorAll('#adapt .strip rect').length") > 1
+    assert browser.run("return document.querySelectorAll('#adapt .tiles .curve').length") == len(ADAPTED)
+    head, row = browser.run(
+        "return [...document.querySelectorAll('#adapt table tr')].map(row => row.innerText)"
+    )
+    assert re.split(r"\s{2,}|\t", head.strip()) == ["Group", "Replicas", "Batch at most", "Share"]
+    assert re.fullmatch(r"check\+shout\+join\s+1\s+\d+\s+1 cores", row.strip())
     assert not browser.complaints()
 
 
