@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -35,6 +36,10 @@ SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - a process gets its own
 HOMES = ("/root", "/home")
 """What it does not see, beside the gateway's state."""
 TMPFS = ("mount", "-t", "tmpfs", "-o")
+MACHINE = re.compile(
+    r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
+)
+"""Variables that a function and a build get from the gateway: paths, language, GPUs, network."""
 PROBE_TIMEOUT = 20.0
 """Seconds that starting an interpreter may take when the machine is asked what it allows."""
 
@@ -122,6 +127,11 @@ def confine(cell: Cell, means: Means) -> Sandbox:
     return Sandbox(prefix=(*unshare, "sh", "-c", script, "sandbox"), variables=variables, secrets=secrets)
 
 
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the gateway's variables that say how things are on this machine, and nothing of itself."""
+    return {name: value for name, value in environ.items() if MACHINE.fullmatch(name)}
+
+
 def interpreter() -> tuple[str, ...]:
     """Return the folders that this Python and Regrain are in; a process of a function's reads them."""
     found = {sys.prefix, sys.base_prefix}
@@ -129,17 +139,20 @@ def interpreter() -> tuple[str, ...]:
     for package in ("regrain", "regrain_runtime", "regrain_watchdog"):
         spec = importlib.util.find_spec(package)
         found |= {str(Path(place).parent) for place in (spec and spec.submodule_search_locations) or ()}
-    return tuple(sorted(str(Path(path).resolve()) for path in found) + sorted(found))
+    return tuple(sorted(found | {str(Path(path).resolve()) for path in found}))
 
 
 def probe(cell: Cell) -> Means:
-    """Return the best means under which an interpreter starts here and imports Regrain, and why it is not better."""
+    """Return the best means under which an interpreter imports Regrain here and reads what a cell is to read.
+
+    With it comes why it is not better.
+    """
     tried = [Means(), Means(tools=False)]
     if os.geteuid() == 0:
         tried = [Means(users=True, mounts=True), Means(users=True), *tried]
     lacking = "" if os.geteuid() == 0 else "only root can give functions users and file systems of their own"
     for means in tried:
-        failure = _failure(confine(cell, means))
+        failure = _failure(confine(cell, means), cell.reads)
         if not failure:
             break
         lacking = lacking or failure
@@ -147,8 +160,9 @@ def probe(cell: Cell) -> Means:
     return Means(tools=means.tools, users=means.users, mounts=means.mounts, lacking=lacking)
 
 
-def _failure(sandbox: Sandbox) -> str:
-    command = [*sandbox.prefix, sys.executable, "-c", "import regrain_runtime"]
+def _failure(sandbox: Sandbox, reads: Iterable[str]) -> str:
+    program = "import os, sys, regrain_runtime; [os.listdir(path) for path in sys.argv[1:]]"
+    command = [*sandbox.prefix, sys.executable, "-c", program, *reads]
     environment = {**os.environ, **sandbox.variables}
     try:
         done = subprocess.run(

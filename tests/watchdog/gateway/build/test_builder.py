@@ -1,0 +1,288 @@
+"""From what a client sent to an image, with a real installation and a real import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regrain import manifest
+from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.build.builder import Builder, Limits
+from regrain_watchdog.gateway.build.errors import BuildError
+from regrain_watchdog.gateway.sandbox import Means
+from regrain_watchdog.gateway.spec import Deployment, Image
+from regrain_watchdog.gateway.store import Store
+
+Built = Callable[[Builder, bytes], tuple[list[str], Image]]
+Sent = Callable[..., bytes]
+
+pytestmark = pytest.mark.process
+
+HANDLER = """\
+from word import greet
+
+def handle(event, context):
+    return {"statusCode": 200, "body": greet(event.body.decode())}
+"""
+
+
+def drafts(state: Path) -> list[Path]:
+    return list((state / "builds").iterdir())
+
+
+def test_a_handler_becomes_an_image(
+    builder: Builder, store: Store, state: Path, built: Built, sent: Sent
+) -> None:
+    lines, image = built(builder, sent())
+
+    assert image == store.image("docker.io/hello:latest")
+    assert (image.kind, image.environment) == ("app", "")
+    assert sorted(path.name for path in Path(image.folder).glob("*.*")) == ["app.py", "requirements.txt"]
+    read = manifest.loads((Path(image.folder).parent / "manifest.json").read_bytes())
+    assert [stage.name for stage in read.stages] == ["greet"]
+    assert lines[:-1] == [
+        "hello: 2 files, 199 B, from the template regrain",
+        "requirements: none beyond Regrain's own",
+        "app hello with the stages greet",
+    ]
+    assert lines[-1].startswith(f"image hello ({image.digest}) is ready")
+    assert drafts(state) == []
+
+
+def test_an_image_is_read_by_all_and_written_by_nobody_else(
+    builder: Builder, built: Built, sent: Sent
+) -> None:
+    before = os.umask(0o077)
+    try:
+        _, image = built(builder, sent())
+    finally:
+        os.umask(before)
+
+    folder = Path(image.folder)
+    for path in (folder.parent.parent, folder.parent, folder, *folder.rglob("*")):
+        assert path.stat().st_uid == os.geteuid()
+        assert path.stat().st_mode & 0o022 == 0
+        assert path.stat().st_mode & 0o004
+
+
+def test_the_same_files_are_the_same_image(builder: Builder, built: Built, sent: Sent) -> None:
+    _, first = built(builder, sent())
+    _, again = built(builder, sent())
+    _, other = built(builder, sent(image="other"))
+
+    assert (again.digest, again.folder) == (first.digest, first.folder)
+    assert other.digest != first.digest
+
+
+def test_what_functions_use_survives_further_builds(
+    builder: Builder, store: Store, built: Built, sent: Sent, context: Callable[..., dict[str, str]]
+) -> None:
+    app = context()["function/app.py"]
+    images = [built(builder, sent(app + f"# {number}\n"))[1] for number in range(1)]
+    store.put(Deployment(service="hello", image="hello").validated(), images[0])
+    images += [built(builder, sent(app + f"# {number}\n"))[1] for number in range(1, 5)]
+
+    assert [Path(image.folder).exists() for image in images] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        pytest.param(
+            "import nothing_of_this_name\n", "app.py:1: .*No module named 'nothing_of_this_name'", id="import"
+        ),
+        pytest.param("def broken(:\n", r"app\.py:1", id="syntax"),
+        pytest.param("x = 1\n", "neither an App nor handle", id="no app"),
+        pytest.param("import os\nos._exit(3)\n", "exit code 3", id="exit"),
+        pytest.param(
+            "print('regrain: lies')\nimport sys\nsys.exit(5)\n", r"app\.py:3", id="exit with output"
+        ),
+    ],
+)
+def test_a_handler_that_does_not_start_leaves_the_old_image(
+    app: str, reason: str, builder: Builder, store: Store, state: Path, built: Built, sent: Sent
+) -> None:
+    _, before = built(builder, sent())
+
+    with pytest.raises(BuildError, match=f"the handler does not start: .*{reason}"):
+        built(builder, sent(app))
+
+    assert store.image("hello") == before
+    assert Path(before.folder).is_dir()
+    assert drafts(state) == []
+
+
+def test_an_endless_import_ends(make_builder: Callable[..., Builder], built: Built, sent: Sent) -> None:
+    with pytest.raises(BuildError, match="importing the handler took more than 1 s"):
+        built(make_builder(describe=1.0), sent("while True: pass\n"))
+
+
+def test_a_handler_of_openfaas_template_is_served_as_it_is(
+    builder: Builder, built: Built, tarred: Callable[..., bytes]
+) -> None:
+    template = "language: python3-http\nfprocess: python index.py\n"
+    files = {"template.yml": template, "index.py": "", "function/handler.py": HANDLER}
+    word = "def greet(name):\n    return name\n"
+
+    lines, image = built(builder, tarred({**files, "function/word.py": word}, image="old"))
+
+    assert image.kind == "app"
+    assert lines[2] == "app function with the stages handle"
+
+
+def test_requirements_are_installed_once(
+    builder: Builder,
+    state: Path,
+    built: Built,
+    sent: Sent,
+    context: Callable[..., dict[str, str]],
+    wheel: Callable[..., None],
+) -> None:
+    wheel(state / "pip", "regrain_test_word", "1.0", "word = 'hi'\n")
+    app = "from regrain_test_word import word\n" + context()["function/app.py"]
+    requirements = "regrain\nregrain-test-word==1.0\n"
+
+    first_lines, first = built(builder, sent(app, requirements))
+    again_lines, again = built(builder, sent(app + "# changed\n", requirements))
+
+    assert any("Successfully installed regrain" in line for line in first_lines)
+    assert first.environment == again.environment != ""
+    assert f"requirements: as installed before ({Path(first.environment).name})" in again_lines
+    assert first.digest != again.digest
+
+
+def test_requirements_that_the_gateway_meets_need_no_index(
+    builder: Builder, built: Built, sent: Sent
+) -> None:
+    lines, image = built(builder, sent(requirements="regrain\nnumpy>=2\n"))
+
+    assert image.environment
+    assert lines[1] == "requirements: installing numpy>=2"
+    assert not any("already satisfied" in line for line in lines)
+
+
+def test_a_requirement_that_does_not_exist_is_named(
+    builder: Builder, store: Store, state: Path, built: Built, sent: Sent
+) -> None:
+    _, before = built(builder, sent())
+
+    with pytest.raises(BuildError, match="could not be installed: .*no-such-thing-at-all"):
+        built(builder, sent(requirements="no-such-thing-at-all==1.0\n"))
+
+    assert store.image("hello") == before
+    assert list((state / "environments").glob("*/")) == []
+    assert drafts(state) == []
+
+
+def test_an_installation_that_takes_too_long_ends(
+    make_builder: Callable[..., Builder], state: Path, built: Built, sent: Sent
+) -> None:
+    with pytest.raises(BuildError, match=r"installing the requirements took more than 0\.1 s"):
+        built(make_builder(install=0.1), sent(requirements="numpy\n"))
+
+    assert list((state / "environments").glob("*/")) == []
+
+
+def test_a_build_that_is_cut_off_leaves_nothing(
+    builder: Builder, store: Store, state: Path, sent: Sent
+) -> None:
+    with builder.draft() as draft:
+        (draft / "sent.tar").write_bytes(sent(requirements="numpy\n"))
+        steps = builder.build(draft, draft / "sent.tar")
+        while "installing" not in "".join(next(steps)):
+            pass
+        next(steps)
+        steps.close()
+
+    assert drafts(state) == []
+    assert list((state / "environments").glob("*/")) == []
+    assert store.image("hello") is None
+
+
+def test_the_rest_of_builds_that_were_killed_is_removed_at_the_next_start(
+    builder: Builder, make_builder: Callable[..., Builder], state: Path
+) -> None:
+    left = state / "builds" / "left"
+    left.mkdir(parents=True)
+
+    with builder.draft() as draft:
+        make_builder()
+
+        assert drafts(state) == [draft]
+
+
+def test_two_builds_of_the_same_requirements_install_once(builder: Builder, sent: Sent) -> None:
+    with builder.draft() as one, builder.draft() as two:
+        for draft, image in ((one, "one"), (two, "two")):
+            (draft / "sent.tar").write_bytes(sent(requirements="numpy\n", image=image))
+        first, second = builder.build(one, one / "sent.tar"), builder.build(two, two / "sent.tar")
+        while "installing" not in "".join(next(first)):
+            pass
+        waiting = [next(second), next(second)][-1]
+        rest = [line for lines in first for line in lines]
+        then = [line for lines in second for line in lines]
+
+    assert waiting == ["requirements: another build installs the same ones; waiting for it"]
+    assert rest[-1].startswith("image one")
+    assert then[0].startswith("requirements: as installed before")
+    assert then[-1].startswith("image two")
+
+
+def test_so_many_builds_at_once(make_builder: Callable[..., Builder]) -> None:
+    builder = make_builder(at_once=1)
+
+    with builder.draft(), pytest.raises(BuildError, match="1 builds are under way"), builder.draft():
+        pass
+    with builder.draft():
+        pass
+
+
+def test_a_full_disk_is_said(state: Path, store: Store, built: Built, sent: Sent) -> None:
+    builder = Builder(state, store, Means(), {}, Limits(spare=1 << 60))
+
+    with pytest.raises(BuildError, match="the disk has .* left, and builds leave 1048576 TiB"):
+        built(builder, sent())
+
+
+def test_a_disk_that_fills_up_is_said(
+    builder: Builder, state: Path, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr("regrain_watchdog.gateway.build.archive.copyfileobj", full)
+
+    with pytest.raises(BuildError, match="the build ended: the disk is full"):
+        built(builder, sent())
+    assert drafts(state) == []
+
+
+@pytest.mark.parametrize("image", ["", "two words"])
+def test_an_image_needs_a_name(image: str, builder: Builder, built: Built, sent: Sent) -> None:
+    with pytest.raises(BuildError, match="image: a name"):
+        built(builder, sent(image=image))
+
+
+def test_packages_for_a_container_are_said_to_be_missing(
+    builder: Builder, built: Built, tarred: Callable[..., bytes], context: Callable[..., dict[str, str]]
+) -> None:
+    lines, _ = built(builder, tarred(context(), buildArgs={"ADDITIONAL_PACKAGE": "libgl1"}))
+
+    assert "not installed, as there is no container here: libgl1" in lines
+
+
+def test_a_build_does_not_see_the_gateway(
+    builder: Builder, means: Means, state: Path, built: Built, sent: Sent
+) -> None:
+    if not means.mounts:
+        pytest.skip(means.lacking)
+    seen = f"os.getuid(), os.listdir({str(state)!r}), list(os.environ)"
+
+    with pytest.raises(BuildError) as told:
+        built(builder, sent(f"import os\nraise SystemExit(repr(({seen})))\n"))
+
+    assert f"({sandbox.BUILDER}, ['builds']" in str(told.value)
+    assert "PASSWORD" not in str(told.value)

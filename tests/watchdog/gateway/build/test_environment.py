@@ -1,0 +1,66 @@
+"""What is installed, and when it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regrain_watchdog.gateway.build import environment
+from regrain_watchdog.gateway.build.environment import Environments
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("# nothing\n\n", []),
+        ("regrain\n", []),
+        ("Regrain # the SDK\n", []),
+        ("regrain[onnx]\nnumpy>=2  # arrays\n", ["regrain[onnx]", "numpy>=2"]),
+        ("a @ https://host/a.whl#sha256=1\n", ["a @ https://host/a.whl#sha256=1"]),
+    ],
+)
+def test_what_the_gateway_has_is_not_installed(text: str, lines: list[str]) -> None:
+    assert environment.needed(text) == lines
+
+
+def test_the_same_requirements_are_one_environment() -> None:
+    assert environment.key(["a", "b"], "files") == environment.key(["a", "b"], "other files")
+    assert environment.key(["a"], "files") != environment.key(["b"], "files")
+
+
+@pytest.mark.parametrize(
+    "line", ["-r more.txt", "./local", "-e .", "/opt/a.whl", "a @ file:///a.whl", "--constraint c"]
+)
+def test_requirements_that_stand_for_files_depend_on_the_files(line: str) -> None:
+    assert environment.key([line], "files") != environment.key([line], "other files")
+
+
+def test_an_index_is_no_file() -> None:
+    line = "--extra-index-url https://host/simple"
+
+    assert environment.key([line], "files") == environment.key([line], "other files")
+
+
+def test_environments_that_no_image_needs_are_removed(tmp_path: Path) -> None:
+    for name in ("kept", "old", "under-way"):
+        (tmp_path / name).mkdir()
+    environments = Environments(tmp_path, 1.0)
+
+    with environments.locked("under-way") as take:
+        assert take()
+        environments.prune({str(tmp_path / "kept")})
+
+    assert {path.name for path in tmp_path.glob("*/")} == {"kept", "under-way"}
+
+
+def test_one_build_at_a_time_has_an_environment(tmp_path: Path) -> None:
+    environments = Environments(tmp_path, 1.0)
+
+    with environments.locked("a") as first, environments.locked("a") as second:
+        assert (first(), second()) == (True, False)
+    with environments.locked("a") as third:
+        assert third()

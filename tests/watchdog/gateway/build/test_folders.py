@@ -1,0 +1,47 @@
+"""Whose folders are, and who may read them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from regrain_watchdog.gateway.build import folders
+
+
+def test_a_shared_folder_is_readable_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made = folders.shared(tmp_path / "a")
+    finally:
+        os.umask(before)
+
+    assert oct(made.stat().st_mode)[-3:] == "755"
+    assert folders.shared(made) == made
+
+
+def test_what_a_build_has_made_is_settled(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir(mode=0o700)
+    for name, mode in (("plain", 0o600), ("program", 0o700), ("open", 0o666)):
+        (tmp_path / "folder" / name).touch()
+        (tmp_path / "folder" / name).chmod(mode)
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    if os.geteuid() == 0:
+        folders.own(tmp_path, 49_999)
+
+    folders.settle(tmp_path)
+
+    modes = {path.name: oct(path.stat().st_mode)[-3:] for path in (tmp_path / "folder").iterdir()}
+    assert modes == {"plain": "644", "program": "755", "open": "644"}
+    assert {path.lstat().st_uid for path in tmp_path.rglob("*")} == {os.geteuid()}
+    assert Path("/etc/passwd").stat().st_uid == 0
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    held = folders.hold(tmp_path)
+
+    with pytest.raises(BlockingIOError):
+        folders.hold(tmp_path)
+    os.close(held)
+    os.close(folders.hold(tmp_path))

@@ -1,0 +1,69 @@
+"""Images: known by what is in them, and kept as long as somebody may need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regrain_watchdog.gateway.build import images
+from regrain_watchdog.gateway.build.errors import BuildError
+from regrain_watchdog.gateway.build.images import Images
+from regrain_watchdog.gateway.spec import Image
+
+
+def place(kept: Images, tmp_path: Path, digest: str, built: float, name: str = "hello") -> Image:
+    draft = tmp_path / "draft"
+    (draft / images.HANDLER).mkdir(parents=True)
+    return kept.place(draft, Image(name=name, kind="app", digest=digest, built=built))
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Images:
+    return Images(tmp_path / "images")
+
+
+def test_a_digest_is_of_names_contents_and_modes(tmp_path: Path) -> None:
+    found = set()
+    (tmp_path / "a").write_text("1")
+    found.add(images.digest(tmp_path))
+    (tmp_path / "a").write_text("2")
+    found.add(images.digest(tmp_path))
+    (tmp_path / "a").rename(tmp_path / "b")
+    found.add(images.digest(tmp_path))
+    (tmp_path / "b").chmod(0o755)
+    found.add(images.digest(tmp_path))
+
+    assert len(found) == 4
+    assert images.digest(tmp_path) == images.digest(tmp_path)
+
+
+def test_an_image_is_placed_once(kept: Images, tmp_path: Path) -> None:
+    first = place(kept, tmp_path, "1", 1.0)
+    (Path(first.folder) / "mark").touch()
+
+    again = place(kept, tmp_path, "1", 2.0)
+
+    assert again.folder == first.folder == str(tmp_path / "images/1/function")
+    assert (Path(again.folder) / "mark").exists()
+
+
+def test_an_image_that_cannot_be_kept_is_said(kept: Images, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1").write_text("in the way")
+
+    with pytest.raises(BuildError, match="could not be kept"):
+        place(kept, tmp_path, "1", 1.0)
+
+
+def test_the_last_two_of_a_name_and_what_is_used_stay(kept: Images, tmp_path: Path) -> None:
+    made = []
+    for number in range(5):
+        made.append(place(kept, tmp_path, str(number), float(number)))
+    other = place(kept, tmp_path, "9", 0.0, name="other")
+
+    left = kept.prune({made[1].folder})
+
+    assert {image.digest for image in left} == {"1", "3", "4", "9"}
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"1", "3", "4", "9"}
+    assert Path(other.folder).is_dir()

@@ -1,0 +1,256 @@
+"""Build an image: unpack what was sent, install, read the app's manifest, keep the result."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+
+from regrain import manifest
+from regrain.errors import SpecError
+from regrain.manifest import Manifest
+from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.build import archive, template
+from regrain_watchdog.gateway.build.archive import Bounds, Config
+from regrain_watchdog.gateway.build.command import Command
+from regrain_watchdog.gateway.build.environment import Environments, Step, interpreter
+from regrain_watchdog.gateway.build.errors import BuildError
+from regrain_watchdog.gateway.build.folders import hold, own, settle, shared
+from regrain_watchdog.gateway.build.images import HANDLER, Images, combined, digest
+from regrain_watchdog.gateway.sandbox import Cell, Means
+from regrain_watchdog.gateway.spec import Function, Image, image_name
+from regrain_watchdog.words import duration, size
+
+MANIFEST = "manifest.json"
+MANIFEST_SIZE = 16 << 20
+OPTIONS = "ADDITIONAL_PACKAGE"
+"""The build argument that names packages of a container's distribution."""
+
+
+class Store(Protocol):
+    """What a builder asks of the gateway's store."""
+
+    def functions(self) -> list[Function]:
+        """Return all functions."""
+
+    def put_image(self, image: Image) -> None:
+        """Keep an image under its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of builds: the archive, seconds to install and to import, how many at once, bytes of disk that stay free."""
+
+    archive: Bounds = field(default_factory=Bounds)
+    install: float = 900.0
+    describe: float = 120.0
+    at_once: int = 4
+    spare: int = 256 << 20
+
+
+class Builder:
+    """Builds images in the gateway's state folder.
+
+    Args:
+        state: that folder.
+        store: where images are kept by name.
+        means: what builds can be confined with.
+        environ: the gateway's variables, of which builds get those about the network and the machine.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        store: Store,
+        means: Means,
+        environ: Mapping[str, str],
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._state = state
+        self._store = store
+        self._means = means
+        self._inherited = sandbox.inherited(environ)
+        self._environments = Environments(state / "environments", self.limits.install)
+        self._images = Images(state / "images")
+        self._drafts = state / "builds"
+        self._free = threading.BoundedSemaphore(self.limits.at_once)
+        self._sweep()
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """Give a folder for a build, which is removed at the end. BuildError if too many are under way."""
+        if not self._free.acquire(blocking=False):
+            raise BuildError(
+                f"{self.limits.at_once} builds are under way, as many as may be at once; try again"
+            )
+        try:
+            folder = shared(Path(tempfile.mkdtemp(dir=shared(self._drafts))))
+            held = hold(folder)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+        finally:
+            self._free.release()
+
+    def build(self, draft: Path, sent: Path) -> Generator[list[str], None, Image]:
+        """Yield the lines of a build of what was sent, and return the image, which is in the store by then.
+
+        BuildError says why there is none; what was in the store before is still there.
+        """
+        began = time.monotonic()
+        try:
+            self._check_disk()
+            config = archive.unpack(sent, draft, self.limits.archive)
+            name = _name(config)
+            language, handler = template.handler(draft / archive.CONTEXT)
+            yield _received(name, language, handler, config)
+            image = yield from self._made(draft, handler, name)
+        except OSError as error:
+            reason = (
+                "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror}: {error.filename}"
+            )
+            raise BuildError(f"the build ended: {reason}") from error
+        yield [f"image {name} ({image.digest}) is ready; took {duration(time.monotonic() - began)}"]
+        return image
+
+    def _made(self, draft: Path, handler: Path, name: str) -> Generator[list[str], None, Image]:
+        """Install, read the manifest, and keep the image."""
+        files = digest(handler)
+        kept = shared(draft / "image")
+        app = handler.rename(kept / HANDLER)
+        environment = yield from self._environments.prepare(app, files, self._step(draft))
+        read = yield from self._describe(draft, app, environment)
+        yield [_told(read)]
+        (kept / MANIFEST).write_bytes(manifest.dumps(read))
+        image = Image(
+            name=name,
+            kind="app",
+            environment=environment,
+            digest=combined(name, files, environment),
+            built=time.time(),
+        )
+        settle(kept)
+        image = self._images.place(kept, image)
+        self._store.put_image(image)
+        self._prune()
+        return image
+
+    def _describe(self, draft: Path, app: Path, environment: str) -> Generator[list[str], None, Manifest]:
+        """Import the app in its environment, confined, and return its manifest."""
+        arguments = [interpreter(environment), "-m", "regrain_runtime", "describe", str(app)]
+        with tempfile.TemporaryFile(dir=draft) as output:
+            reads = (environment,) if environment else ()
+            command = self._command(
+                draft, arguments, (str(app),), app, self.limits.describe, reads=reads, output=output
+            )
+            yield from command.run("importing the handler")
+            if command.code:
+                last = command.lines[-1] if command.lines else f"it ended with exit code {command.code}"
+                raise BuildError(f"the handler does not start: {last.removeprefix('regrain: ')}")
+            output.seek(0)
+            try:
+                return manifest.loads(output.read(MANIFEST_SIZE))
+            except msgspec.MsgspecError as error:
+                raise BuildError(f"the handler's manifest is none: {error}") from error
+
+    def _step(self, draft: Path) -> Step:
+        """Return how a command of an installation is made."""
+        cache = shared(self._state / "pip")
+
+        def step(arguments: Sequence[str], writes: Sequence[str], folder: str) -> Command:
+            return self._command(
+                draft, arguments, (*writes, str(cache)), Path(folder), self.limits.install, cache=str(cache)
+            )
+
+        return step
+
+    def _command(
+        self,
+        draft: Path,
+        arguments: Sequence[str],
+        writes: tuple[str, ...],
+        folder: Path,
+        seconds: float,
+        *,
+        reads: tuple[str, ...] = (),
+        cache: str = "",
+        output: IO[bytes] | None = None,
+    ) -> Command:
+        """Return a command that runs confined, and may write some folders."""
+        if self._means.users:
+            for path in writes:
+                own(Path(path), sandbox.BUILDER)
+        cell = Cell(
+            user=sandbox.BUILDER,
+            home=str(draft / "home"),
+            hidden=str(self._state),
+            reads=reads,
+            writes=writes,
+            alone=True,
+        )
+        confined = sandbox.confine(cell, self._means)
+        environment = {**self._inherited, **confined.variables, "PIP_ROOT_USER_ACTION": "ignore"}
+        if cache:
+            environment["PIP_CACHE_DIR"] = cache
+        return Command(
+            [*confined.prefix, *arguments],
+            environment=environment,
+            folder=folder,
+            seconds=seconds,
+            output=output,
+        )
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self._state).free
+        if free < self.limits.spare:
+            raise BuildError(
+                f"the disk has {size(free)} left, and builds leave {size(self.limits.spare)}: remove something first"
+            )
+
+    def _prune(self) -> None:
+        """Remove what no function needs any more."""
+        images = self._images.prune({function.image.folder for function in self._store.functions()})
+        self._environments.prune({image.environment for image in images})
+
+    def _sweep(self) -> None:
+        """Remove what builds that were killed have left."""
+        for folder in self._drafts.glob("*/"):
+            with contextlib.suppress(BlockingIOError):
+                held = hold(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+
+
+def _name(config: Config) -> str:
+    try:
+        return image_name(config.image)
+    except SpecError as error:
+        raise BuildError(str(error)) from error
+
+
+def _received(name: str, language: str, handler: Path, config: Config) -> list[str]:
+    files = [path for path in handler.rglob("*") if path.is_file()]
+    total = size(sum(path.stat().st_size for path in files))
+    lines = [f"{name}: {len(files)} files, {total}, from the template {language}"]
+    if packages := config.build_args.get(OPTIONS, "").strip():
+        lines.append(f"not installed, as there is no container here: {packages}")
+    return lines
+
+
+def _told(read: Manifest) -> str:
+    stages = ", ".join(stage.name for stage in read.stages)
+    return f"app {read.app} with the stages {stages}"
