@@ -14,13 +14,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
 from regrain.plan import Group, Plan
-from regrain_watchdog.control.controller import Controller, Foresight
+from regrain_watchdog.control.controller import Foresight
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.observation import Observation, living_of, widened
 from regrain_watchdog.control.outlook import PEAK, Expected
@@ -111,8 +112,15 @@ class Course:
         return self.dollars / max(1, len(self.outcome))
 
 
+class Decides(Protocol):
+    """Whoever may be driven: a controller, or what decides in its place."""
+
+    def observe(self, seen: Observation, /) -> Decision | None:
+        """Take in what happened; return what was decided, or None."""
+
+
 def drive(
-    controller: Controller | None, world: World, arrivals: Arrivals, plan: Plan, *, seed: int = 0
+    controller: Decides | None, world: World, arrivals: Arrivals, plan: Plan, *, seed: int = 0
 ) -> Course:
     """Let a load arrive at a plan, and a controller change it.
 
@@ -170,7 +178,7 @@ class Loop:
         self._worked: tuple[Worked, ...] = ()
         self._run = Run(self._model(plan), arrivals, seed=seed)
 
-    def advance(self, now: float, controller: Controller) -> None:
+    def advance(self, now: float, controller: Decides) -> None:
         """Go on to a time, and ask the controller."""
         self._run.advance(now)
         if self.changes and self.changes[-1].at <= now:
