@@ -12,16 +12,25 @@ from benchmarks.granularity import report, run
 def main() -> None:
     protocol = protocols.read()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.granularity", description=__doc__)
-    parser.add_argument("--part", choices=(*run.STEADY, *run.DAYS, "report"), default="core")
-    parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="by default all")
     parser.add_argument(
-        "--seeds", type=int, default=protocol.seeds.test, help=f"default {protocol.seeds.test}"
+        "--part", choices=(*run.STEADY, *run.DAYS, run.TOGETHER, run.LIVE, "report"), default="core"
     )
+    parser.add_argument("--only", action="append", default=[], metavar="PIPELINE", help="by default all")
+    parser.add_argument("--seeds", type=int, help="or days; by default those of the protocol, of ablations 1")
     parser.add_argument("--policy", action="append", default=[], help="of days; by default all")
     parser.add_argument("--resume", action="store_true", help="keep the rows that there are")
     parser.add_argument("--traces", type=Path, help="folder of the Azure LLM traces")
     parser.add_argument("--out", type=Path, default=run.RESULTS, help="folder of results")
     parser.add_argument("--workers", type=int, default=2, help="processes, default 2")
+    parser.add_argument(
+        "--budget", type=float, default=float("inf"), help="seconds after which nothing more is begun"
+    )
+    parser.add_argument(
+        "--apps",
+        type=Path,
+        default=run.FOLDER,
+        help=f"folder of the apps that are run live, default {run.FOLDER}",
+    )
     given = parser.parse_args()
     for name in given.only:
         protocol.pipeline_named(name)
@@ -31,12 +40,14 @@ def main() -> None:
     order = run.Order(
         part=given.part,
         only=tuple(given.only),
-        seeds=given.seeds,
+        seeds=given.seeds or run.seeds(protocol, given.part),
         resume=given.resume,
         traces=given.traces,
         out=given.out,
         workers=given.workers,
         policies=tuple(given.policy),
+        budget=given.budget,
+        apps=given.apps,
     )
     run.run(order)
 

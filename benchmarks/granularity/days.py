@@ -6,8 +6,10 @@ controller begins anew with the plan in force, which holds for every policy alik
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from benchmarks.granularity import loads
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import World
 from benchmarks.granularity.policies import Made, Mind
+from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, SIMULATED, VERIFIED, predictor
 from benchmarks.granularity.scaler import Scaler
 from benchmarks.granularity.steady import Statics
 from regrain.plan import Plan
@@ -22,19 +25,18 @@ from regrain_watchdog.control.closed import Course, drive, foreseeing
 from regrain_watchdog.control.closed import World as Real
 from regrain_watchdog.control.controller import Controller, Habits
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.predict.analytic import Analytic
-from regrain_watchdog.policy.predict.predictor import Predictor
+from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.search.problem import Problem
-from regrain_watchdog.simulate.predictor import Simulated
 
 Row = dict[str, object]
 BLOCK = 60.0
 FORESIGHT = 120.0
 """Seconds that the oracle sees ahead."""
-REPLAYED = 1000
-"""Requests that predictors by replay are given at least."""
-NODES = 100
-"""Plans that a planner may have judged at a time, for every policy alike; for the usual 400 days have no time."""
+CUTS, USUAL = 4, ("normal", 1.5)
+"""Grains beside coarse and fine that are frozen on days, and the load and objective by which they are picked."""
+NODES, SURE = 100, 12
+"""Plans that a planner may have judged at a time, and of these by replay, for every policy alike; for the usual 400 and
+32 days have no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,11 @@ class Truth:
 class Policy:
     """How a policy begins a day, with what it would have for its first load, and what decides in each leg.
 
-    Only oracles look at the truth.
+    The profile is refined by the calls of the day, on from leg to leg. Only oracles look at the truth.
     """
 
     begin: Callable[[Mind, Arrivals], Made]
-    decides: Callable[[Leg, Mind, Truth], Controller | Scaler | None]
+    decides: Callable[[Leg, Refined, Truth], Controller | Scaler | None]
 
 
 def legs(world: World, day: int) -> list[Leg]:
@@ -80,28 +82,43 @@ def legs(world: World, day: int) -> list[Leg]:
 
 def policies(world: World, statics: Statics) -> dict[str, Policy]:
     """Return the policies by name."""
-    coarse, fine, *_ = grains = Mind(world.offer(world.warm_latency())).grains()
+    coarse, fine, *_ = grains = cuts(world)
     found: dict[str, Policy] = {}
     for label, plan in statics.plans.items():
         found[f"static-{label}"] = Policy(
-            lambda _mind, _load, plan=plan: Made(plan), lambda _leg, _mind, _truth: None
+            lambda _mind, _load, plan=plan: Made(plan), lambda _leg, _refined, _truth: None
         )
-        found[f"scaled-{label}"] = _scaled(lambda mind, load, plan=plan: mind.scaled(load, plan))
+        found[f"scaled-{label}"] = _scaled(world, lambda mind, load, plan=plan: mind.scaled(load, plan))
     for grain in grains:
         label = {coarse: "coarse", fine: "fine"}.get(grain, grain)
-        found[f"replanned-{label}"] = _controlled(world, Analytic, grain=grain)
-    found["infless"] = _scaled(Mind.infless)
-    found["esg"] = _scaled(Mind.esg)
-    found["adaptive-analytic"] = _controlled(world, Analytic)
-    found["adaptive-simulated"] = _controlled(world, replay)
-    found["adaptive-fluid"] = _controlled(world, replay, fluid=True)
+        found[f"replanned-{label}"] = _controlled(world, VERIFIED, grain=grain)
+    found["infless"] = _scaled(world, Mind.infless)
+    found["esg"] = _scaled(world, Mind.esg)
+    for name, (by, fluid) in ADAPTIVE.items():
+        found[name] = _controlled(world, by, fluid=fluid)
     found["oracle-charged"] = _oracle(world)
     return found
 
 
-def replay() -> Predictor:
-    """Return the predictor by replay as days have it."""
-    return Simulated(REPLAYED)
+@cache
+def cuts(world: World) -> tuple[str, ...]:
+    """Return the grains that are frozen on days: coarse, fine, and of the others those that are the most promising.
+
+    That are those whose plans for a normal load meet its objective at the least cost.
+    """
+    load, slo = USUAL
+    mind = Mind(world.offer(slo * world.warm_latency()))
+    coarse, fine, *others = mind.grains()
+    drawn = planning(world, "poisson", world.protocol.load.part(load) * world.capacity())
+
+    def worth(grain: str) -> tuple[bool, float]:
+        made = mind.planned(drawn, grain=grain, by=ANALYTIC)
+        if made.plan is None:
+            return True, math.inf
+        meets = made.expected >= world.protocol.slo.attainment
+        return not meets, mind.cost(made.plan) if meets else -made.expected
+
+    return coarse, fine, *sorted(others, key=worth)[:CUTS]
 
 
 def run(world: World, policy: Policy, day: int) -> Row:
@@ -109,9 +126,9 @@ def run(world: World, policy: Policy, day: int) -> Row:
     begun = begin(world, policy, day)
     if begun.plan is None:
         return {"infeasible": begun.why or "it has no plan to begin with"}
-    plan, courses = begun.plan, []
+    plan, courses, refined = begun.plan, [], world.refined()
     for leg in legs(world, day):
-        course = course_of(world, policy, leg, plan, day)
+        course = course_of(world, policy, leg, plan, day, refined=refined)
         plan = course.switches[-1].new if course.switches else plan
         courses.append(course)
     return _figures(courses)
@@ -125,47 +142,47 @@ def begin(world: World, policy: Policy, day: int) -> Made:
     return policy.begin(mind, planning(world, first.arrivals, rate))
 
 
-def course_of(world: World, policy: Policy, leg: Leg, plan: Plan, day: int) -> Course:
-    """Return how one leg goes from the plan in force as it begins."""
-    truth = Truth(_true(world, leg.slo, day), leg)
-    controller = policy.decides(leg, Mind(world.offer(leg.slo)), truth)
+def course_of(world: World, policy: Policy, leg: Leg, plan: Plan, day: int, *, refined: Refined) -> Course:
+    """Return how one leg goes from the plan in force as it begins; `refined` is the profile so far, and learns on."""
+    truth = Truth(world.true(leg.slo, world.truth(day)), leg)
+    controller = policy.decides(leg, refined, truth)
     return drive(controller, Real(problem=truth.problem), leg.arrivals, plan, seed=1000 * day + leg.number)
 
 
-def _scaled(plan: Callable[[Mind, Arrivals], Made]) -> Policy:
-    return Policy(plan, lambda _leg, mind, _truth: Scaler(mind, lambda load: plan(mind, load).plan))
+def _scaled(world: World, plan: Callable[[Mind, Arrivals], Made]) -> Policy:
+    def decides(leg: Leg, refined: Refined, _truth: Truth) -> Scaler:
+        return Scaler(
+            lambda: Mind(world.offer(leg.slo, refined.profile())),
+            lambda mind, load: plan(mind, load).plan,
+            refined,
+        )
+
+    return Policy(plan, decides)
 
 
-def _controlled(
-    world: World, predictor: Callable[[], Predictor], *, grain: str = "", fluid: bool = False
-) -> Policy:
+def _controlled(world: World, by: str, *, grain: str = "", fluid: bool = False) -> Policy:
     habits = Habits(period=world.protocol.controller.period)
 
-    def decides(_leg: Leg, mind: Mind, _truth: Truth) -> Controller:
-        limits = replace(mind.problem.limits, grain=grain, fluid=fluid, nodes=NODES)
-        return Controller(replace(mind.problem, limits=limits), predictor(), habits=habits)
+    def decides(leg: Leg, refined: Refined, _truth: Truth) -> Controller:
+        problem = Mind(world.offer(leg.slo, refined.profile())).problem
+        nodes = 2 * SURE if by == SIMULATED else NODES
+        limits = replace(problem.limits, grain=grain, fluid=fluid, nodes=nodes, verified=SURE)
+        return Controller(replace(problem, limits=limits), predictor(by), habits=habits, refined=refined)
 
-    return Policy(lambda mind, load: mind.planned(load, grain=grain, fluid=fluid), decides)
+    return Policy(lambda mind, load: mind.planned(load, grain=grain, fluid=fluid, by=by), decides)
 
 
 def _oracle(world: World) -> Policy:
     """Return the controller with the truth and the load to come, judged by replay; it pays for switching as all do."""
     habits = Habits(period=world.protocol.controller.period)
 
-    def decides(leg: Leg, mind: Mind, truth: Truth) -> Controller:
-        limits = replace(mind.problem.limits, nodes=NODES)
+    def decides(leg: Leg, _refined: Refined, truth: Truth) -> Controller:
+        limits = replace(truth.problem.limits, nodes=NODES, verified=SURE)
         foresight = foreseeing(leg.arrivals, FORESIGHT)
-        return Controller(replace(truth.problem, limits=limits), replay(), habits=habits, foresight=foresight)
+        problem = replace(truth.problem, limits=limits)
+        return Controller(problem, predictor(VERIFIED), habits=habits, foresight=foresight)
 
     return Policy(lambda mind, load: mind.planned(load), decides)
-
-
-def _true(world: World, slo: float, day: int) -> Problem:
-    """Return the problem as it is on a day; not for policies."""
-    offer = world.offer(slo)
-    return Problem(
-        app=offer.app, node=offer.node, prices=offer.prices, limits=offer.limits, times=world.truth(day)
-    )
 
 
 def _figures(courses: list[Course]) -> Row:

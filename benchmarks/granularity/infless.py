@@ -5,7 +5,8 @@ b = 1 and t <= D/2 for more. It bears at most floor(b/t) units a second, needs f
 to fill in time (1 where b = 1), and waits D - t. One is taken that bears most for a unit of resource, which counts a
 core as 64 and a hundredth of a GPU as 142 GFLOPS. Instances beyond r_min + 0.8 (r_max - r_min) each are not retired.
 
-What is ours: the objective of a flow is split by its stages' time; all instances of a function are alike, so that there
+What is ours: where a plan holds for a load the rate is that of its busier intervals, since INFless follows the rate by
+the second; the objective of a flow is split by its stages' time; all instances of a function are alike, so that there
 is no rest in a smaller configuration; waits are the longest that every policy may have; where a node is too small the
 function with the most instances gets one less.
 """
@@ -16,18 +17,21 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from msgspec import structs
 
 from benchmarks.granularity.pipelines import Offer, Times
 from regrain.plan import GpuShare, Group, Plan
 from regrain_watchdog.policy.cost import gpu_memory, gpu_weights
-from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.load import Arrivals, counts
 from regrain_watchdog.policy.model import lists
 from regrain_watchdog.policy.search.packing import pack
 
 CORE_GFLOPS, PERCENT_GFLOPS = 64.0, 142.0
 ALPHA = 0.8
 SHARES = (0.1, 0.5)
+FOLLOWED, MET = 10.0, 0.95
+"""Seconds of an interval, and part of the intervals whose rates are met."""
 SPLIT_SHARE, SPLIT_BATCH = 0.3, 8
 """At which stages' times are compared to split the objective."""
 
@@ -86,7 +90,7 @@ def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
     groups = []
     for name in graph.stages:
         slo = offer.app.slo.latency * taken[name] / whole
-        rate = load.rate * units[name]
+        rate = busiest(load) * units[name]
         every = list(_configurations(offer, times, name))
         able = ranked(every, slo, rate) or ranked(every, slo, math.inf)
         chosen = able[0] if able else min(every, key=lambda one: (one.batch, one.seconds))
@@ -104,6 +108,17 @@ def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
             )
         groups.append(group)
     return fitted(offer, Plan(tuple(groups)))
+
+
+def busiest(load: Arrivals) -> float:
+    """Return the requests a second that are met, as a platform does that scales with what it sees each second.
+
+    A plan that holds for a while has to hold for the rates that come in it: those of all but the busiest few of the
+    intervals.
+    """
+    if load.span < FOLLOWED:
+        return load.rate
+    return max(load.rate, float(np.quantile(counts(load, FOLLOWED), MET)) / FOLLOWED)
 
 
 def fitted(offer: Offer, wanted: Plan) -> Plan | None:

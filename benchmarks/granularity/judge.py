@@ -1,33 +1,52 @@
-"""What becomes of a plan in truth: the same requests, drift and jitter for every plan, by seed."""
+"""What becomes of a plan in truth: the same requests and jitter for every plan, by seed; a cell has one drift."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.granularity import loads
 from benchmarks.granularity.cells import Cell
-from benchmarks.granularity.pipelines import Times, World
+from benchmarks.granularity.pipelines import World
 from regrain.plan import Plan
+from regrain_watchdog.control.closed import World as Real
+from regrain_watchdog.control.closed import drive
+from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.policy.cost import rate
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Application, make_model
+from regrain_watchdog.policy.profile import Profile
+from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.simulate.engine import IN_TIME, Run
 
+Floats = NDArray[np.float64]
 DRAW = 1
 """The calibration seed that steady cells are planned on."""
+LOOK = 10.0
+"""Seconds between two looks of who only learns."""
 LASTING, LEAST_REQUESTS, MOST_REQUESTS = 600.0, 4000, 30_000
 """Seconds that a draw for planning is to last, within so many requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A plan in one seed: the share of the judged requests that were answered in time, and dollars for each."""
+    """A plan in one seed.
+
+    Attributes:
+        hit_rate: share of the judged requests that were answered in time. cost: dollars for each.
+        offered, hits: requests of each block of the protocol's length, of a trace.
+    """
 
     hit_rate: float
     cost: float
+    offered: tuple[int, ...] = ()
+    hits: tuple[int, ...] = ()
 
 
 class Judge:
@@ -38,6 +57,7 @@ class Judge:
         self.slo = cell.slo * world.warm_latency()
         self.rate = world.protocol.load.part(cell.load) * world.capacity()
         self._app: Application = world.offer(self.slo).app
+        self._times = world.truth(zlib.crc32(str(cell).encode()))
         self._traces = traces
         self._scores: dict[tuple[Plan, int], Score] = {}
 
@@ -58,25 +78,41 @@ class Judge:
         return planning(self.world, self.cell.arrivals, self.rate, traces=self._traces)
 
     @cached_property
-    def _tests(self) -> dict[int, tuple[Arrivals, Times]]:
-        return {seed: (self.draw(seed), self.world.truth(seed)) for seed in self.seeds}
+    def _tests(self) -> dict[int, Arrivals]:
+        return {seed: self.draw(seed) for seed in self.seeds}
 
-    def truth(self, seed: int) -> tuple[Arrivals, Times]:
-        """Return what comes and what is, of a seed."""
-        return self._tests[seed]
+    def learned(self, plan: Plan) -> Profile:
+        """Return the profile as a controller has it that has seen a plan serve the calibration draw."""
+        refined = self.world.refined()
+        true = self.world.true(self.slo, self._times)
+        drive(_Listener(refined), Real(problem=true, step=LOOK), self.calibration, plan, seed=DRAW)
+        return refined.profile()
 
     def score(self, plan: Plan, seed: int) -> Score:
         """Return what becomes of a plan in one seed."""
         if (plan, seed) not in self._scores:
-            arrivals, times = self._tests[seed]
-            run = Run(make_model(self._app, plan, times), arrivals, seed=seed)
+            arrivals = self._tests[seed]
+            run = Run(make_model(self._app, plan, self._times), arrivals, seed=seed)
             run.advance()
             begin = int(self.world.protocol.cell.warm_up * len(arrivals))
             judged = run.result().outcome[begin:]
             seconds = arrivals.span - float(arrivals.at[begin])
             spent = self.dollars(plan) * seconds / len(judged) + self.world.protocol.prices.request
-            self._scores[plan, seed] = Score(float((judged == IN_TIME).mean()), spent)
+            self._scores[plan, seed] = Score(
+                float((judged == IN_TIME).mean()),
+                spent,
+                *(self._blocks(arrivals.at[begin:], judged == IN_TIME) if self.is_trace else ()),
+            )
         return self._scores[plan, seed]
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether there is one sequence of arrivals, so that blocks of it are compared and not seeds."""
+        return bool(self.world.protocol.arrivals[self.cell.arrivals].file)
+
+    def _blocks(self, at: Floats, is_hit: NDArray[np.bool_]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        block = ((at - at[0]) // self.world.protocol.wins.block).astype(int)
+        return tuple(np.bincount(block).tolist()), tuple(np.bincount(block, is_hit).astype(int).tolist())
 
     def scores(self, plan: Plan) -> list[Score]:
         """Return what becomes of a plan in every seed."""
@@ -86,6 +122,17 @@ class Judge:
         """Return the dollars a second that a plan costs."""
         offer = self.world.offer(self.slo)
         return rate(plan, offer.app.profile, offer.prices, self.world.card)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Learns from what it observes, and decides nothing."""
+
+    refined: Refined
+
+    def observe(self, seen: Observation) -> None:
+        for calls in seen.seen:
+            self.refined.take(calls)
 
 
 def planning(world: World, arrivals: str, rate: float, *, traces: Path | None = None) -> Arrivals:

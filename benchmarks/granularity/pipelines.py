@@ -1,6 +1,6 @@
 """Pipelines as apps with two costs: what the emulated GPUs really take, and what a profile says that they take.
 
-The truth is off by a lasting drift of each stage, other for each seed, that no profile saw. Policies are handed
+The truth is off by a lasting drift of each stage, other for each cell and day, that no profile saw. Policies are handed
 `believed` and nothing else; whoever is handed a `World` can judge, and must not plan.
 """
 
@@ -22,7 +22,8 @@ from regrain_watchdog.policy.cost import Node as Machine
 from regrain_watchdog.policy.cost import Prices
 from regrain_watchdog.policy.model import Application
 from regrain_watchdog.policy.profile import Hop, Point, Profile, StageProfile
-from regrain_watchdog.policy.search.problem import Limits
+from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.search.problem import Limits, Problem
 from regrain_watchdog.policy.service import ServiceTime
 
 Times = Mapping[str, ServiceTime]
@@ -92,12 +93,12 @@ class World:
         self._profile = _profile(protocol, self.pipeline, setting)
         self._solo = {stage.name: _solo(stage, setting) for stage in self.pipeline.stages}
 
-    def offer(self, slo: float) -> Offer:
-        """Return what policies get; `slo` in seconds."""
+    def offer(self, slo: float, profile: Profile | None = None) -> Offer:
+        """Return what policies get; `slo` in seconds; `profile` as it was refined, by default as it was measured."""
         return Offer(
             app=Application(
                 manifest=self._manifest,
-                profile=self._profile,
+                profile=profile or self._profile,
                 slo=SLOSpec(latency=slo, attainment=self.protocol.slo.attainment),
             ),
             node=Machine(
@@ -125,7 +126,7 @@ class World:
         return CARDS[self.protocol.truth.card]
 
     def truth(self, seed: int) -> Times:
-        """Return the service times that rule in the runs of one seed."""
+        """Return the service times that rule under the drift of one seed."""
         law = self.protocol.truth
         found = {}
         for place, stage in enumerate(self.pipeline.stages):
@@ -140,6 +141,15 @@ class World:
                 cv=law.jitter if stage.model else law.cpu_jitter,
             )
         return found
+
+    def true(self, slo: float, times: Times) -> Problem:
+        """Return the problem as it is in truth; not for policies."""
+        offer = self.offer(slo)
+        return Problem(app=offer.app, node=offer.node, prices=offer.prices, limits=offer.limits, times=times)
+
+    def refined(self) -> Refined:
+        """Return the profile as one that goes on learning."""
+        return Refined(self._profile, {stage.name: stage.max_size for stage in self._manifest.stages})
 
     def warm_latency(self) -> float:
         """Return L, the latency that objectives are multiples of: seconds of one wide request alone on one vGPU."""

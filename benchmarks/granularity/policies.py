@@ -1,7 +1,7 @@
 """The policies as plans for a steady load, each made of what may be known and nothing else.
 
-`Mind` is what one pipeline's policies know: a problem with the profile, and loads that were seen. It is never handed a
-`World`, so that no policy can look at the truth.
+`Mind` is what one pipeline's policies know: a problem with the profile, refined or not, and loads that were seen. It is
+never handed a `World`, so that no policy can look at the truth.
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ from itertools import islice
 
 from benchmarks.granularity import esg, infless
 from benchmarks.granularity.pipelines import Offer
+from benchmarks.granularity.predictors import ANALYTIC, SIMULATED, VERIFIED, predictor
 from benchmarks.granularity.sizing import staffed
 from regrain.plan import Plan
 from regrain_watchdog.policy.cost import rate
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import make_model
-from regrain_watchdog.policy.predict.analytic import Analytic
-from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.search.packing import pack
 from regrain_watchdog.policy.search.partition import Dag, partitions
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Choice, Limits, NoPlanError, Problem
-from regrain_watchdog.simulate.predictor import Simulated
 
 COARSE, FINE = "coarse", "fine"
 MANY = 40
 """Grains up to which every one is frozen once; of more, those of one and two groups and the finest."""
-WINDOW = 10_000
-"""Requests that the replaying predictor is given at most."""
+WINDOW = 6000
+"""Requests that a predictor by replay is given at most."""
 CONVERGED = 2
-"""Times that a planner is asked at most, each time with its plan so far as the present one; by replay once."""
+"""Times that a planner of any grain is asked at most, each time with its plan so far as the present one."""
 REPLAYED = 100
-"""Plans that are judged by replay at most."""
+"""Plans that are judged at most where each is replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,6 @@ class Mind:
         self.offer = offer
         self.problem = Problem.of(offer.app, offer.node, offer.prices, offer.limits)
         self._dag = Dag.of(offer.app.graph)
-        self._analytic = Analytic()
         self._planners: dict[Limits, Planner] = {}
 
     def grains(self) -> tuple[str, ...]:
@@ -66,20 +63,16 @@ class Mind:
         others = [self._notation(masks) for masks in few]
         return tuple(dict.fromkeys((coarse, fine, *(one for one in others if one != fine))))
 
-    def planned(
-        self, load: Arrivals, *, grain: str = "", fluid: bool = False, predictor: Predictor | None = None
-    ) -> Made:
+    def planned(self, load: Arrivals, *, grain: str = "", fluid: bool = False, by: str = VERIFIED) -> Made:
         """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
-        judged = predictor or self._analytic
-        is_quick = judged is self._analytic
-        planner = self._planner(grain, fluid=fluid, nodes=self.offer.limits.nodes if is_quick else REPLAYED)
-        seen = load if is_quick else first(load)
+        planner = self._planner(grain, fluid=fluid, by=by)
+        seen = first(load) if by in (VERIFIED, SIMULATED) else load
         present: Plan | None = None
         choice: Choice | None = None
         considered: dict[Plan, None] = {}
         try:
-            for _ in range(CONVERGED if is_quick and not grain else 1):
-                choice = planner.plan(seen, judged, present=present)
+            for _ in range(1 if grain or by == SIMULATED else CONVERGED):
+                choice = planner.plan(seen, predictor(by), present=present)
                 attainment = self.offer.app.slo.attainment
                 considered |= {
                     one.plan: None for one in choice.considered if one.prediction.hit_rate >= attainment - 0.1
@@ -100,15 +93,11 @@ class Mind:
             return Made(None, why="the planner was not asked")
         return Made(choice.plan, choice.prediction.hit_rate, considered=tuple(considered))
 
-    def simulated(self, load: Arrivals, *, grain: str = "", fluid: bool = False) -> Made:
-        """Return the planner's plan by replay."""
-        return self.planned(load, grain=grain, fluid=fluid, predictor=Simulated())
-
     def scaled(self, load: Arrivals, static: Plan | None) -> Made:
         """Return a static plan with as many replicas as the load needs."""
         if static is None:
             return Made(None, why="there is no static plan")
-        found = staffed(self.offer, static, self.problem.times, load, self._analytic)
+        found = staffed(self.offer, static, self.problem.times, load, predictor(ANALYTIC))
         return Made(None, why="it does not fit") if found is None else Made(found[0], found[1].hit_rate)
 
     def infless(self, load: Arrivals) -> Made:
@@ -118,14 +107,15 @@ class Mind:
 
     def esg(self, load: Arrivals) -> Made:
         """Return the ESG-like plan."""
-        found = esg.plan(self.offer, self.problem.times, load, self._analytic)
+        found = esg.plan(self.offer, self.problem.times, load, predictor(ANALYTIC))
         if found is None:
             return Made(None, why="no path of configurations is within the objective, or none fits")
         return Made(found[0], found[1].hit_rate)
 
     def expected(self, plan: Plan, load: Arrivals) -> float:
         """Return the hit rate that the analytic predictor expects."""
-        return self._analytic.predict(make_model(self.offer.app, plan, self.problem.times), load).hit_rate
+        model = make_model(self.offer.app, plan, self.problem.times)
+        return predictor(ANALYTIC).predict(model, load).hit_rate
 
     def cost(self, plan: Plan) -> float:
         """Return dollars a second."""
@@ -135,7 +125,8 @@ class Mind:
         """Whether a plan fits on the node."""
         return pack(plan, self.offer.app.profile, self.offer.node) is not None
 
-    def _planner(self, grain: str, *, fluid: bool, nodes: int) -> Planner:
+    def _planner(self, grain: str, *, fluid: bool, by: str) -> Planner:
+        nodes = REPLAYED if by == SIMULATED else self.offer.limits.nodes
         limits = replace(self.offer.limits, grain=grain, fluid=fluid, nodes=nodes)
         if limits not in self._planners:
             self._planners[limits] = Planner(replace(self.problem, limits=limits))
@@ -167,7 +158,7 @@ def static(settings: Sequence[Setting], grain: str) -> Made:
     """
     plans: dict[Plan, None] = {}
     for setting in settings:
-        made = setting.mind.planned(setting.load, grain=grain)
+        made = setting.mind.planned(setting.load, grain=grain, by=ANALYTIC)
         if made.plan is not None:
             plans[made.plan] = None
     whole = sum(setting.weight for setting in settings)

@@ -79,6 +79,7 @@ class ArrivalKind(Part, frozen=True):
 
 class Traces(Part, frozen=True):
     calibration: float
+    seeds: int
 
 
 class PlannerLimits(Part, frozen=True):
@@ -111,6 +112,16 @@ class Days(Part, frozen=True):
     arrivals: tuple[str, ...]
     cards: int
     draw: str
+
+
+class Shared(Part, frozen=True):
+    """Apps on one node: each with an objective of `slo` times its warm latency, and days of so many hours."""
+
+    pipelines: tuple[str, ...]
+    cards: int
+    days: int
+    hours: float
+    slo: float
 
 
 class Policies(Part, frozen=True):
@@ -183,6 +194,7 @@ class Protocol(Part, frozen=True):
     controller: Controlling
     grid: dict[str, Grid]
     days: Days
+    together: Shared
     policies: Policies
     wins: Wins
     pipeline: tuple[Pipeline, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.granularity import pictures, rows, statistics
+from benchmarks.granularity import pictures, predictors, rows, shared, statistics
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.cells import cells as every_cell
 from benchmarks.granularity.protocol import Protocol
@@ -21,19 +21,21 @@ from regrain_watchdog.picture.svg import PictureError, png
 Cells = Mapping[Key, Mapping[str, Row]]
 STEADY = ("core", "mig", "capacity", "traces")
 LADDER = ("static", "scaled", "replanned")
-MAIN = "adaptive-simulated"
+MAIN = "adaptive"
+PARTS = (*STEADY, "days")
 
 
 def write(folder: Path) -> Path:
     """Write report.md and its pictures from the rows in a folder; return the report's path."""
     protocol = protocols.read()
-    parts = ["# Granularity: what was measured", "", *_scope()]
-    for name in (*STEADY, "days", "ablations"):
+    parts = ["# Granularity: what was measured", "", *_scope(), *_pooled(protocol, folder)]
+    for name in (*PARTS, "ablations"):
         file = folder / f"{name}.jsonl"
         if not file.exists():
             parts += [f"## {name}", "", "Not run.", ""]
             continue
         parts += [f"## {name}", "", *_part(protocol, name, Rows(file).rows, folder)]
+    parts += shared.told(folder)
     path = folder / "report.md"
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
@@ -43,11 +45,26 @@ def _scope() -> list[str]:
     return [
         "Simulated, by `python -m benchmarks.granularity` under `protocol.toml`, with the front's own policies of",
         "queue, batch, door and shed. Policies see a profile and what has arrived. The truth is off by a drift of up",
-        "to 10 % a stage that no profile saw, other for each seed. A bar holds where the 95 % interval of the paired",
-        "difference clears it. Re-planned grains and `adaptive-analytic` have the same planner and predictor;",
-        "`...@simulated` are re-planned by replay, as `adaptive-simulated` and `adaptive-fluid` are.",
+        "to 10 % a stage that no profile saw, other for each cell and day; all learn of it from the calls. A bar holds",
+        "where the 95 % interval of the paired difference clears it. Re-planned grains, `adaptive` and",
+        "`adaptive-fluid` have the same planner and predictor, the product's own; `...@analytic` has that of",
+        "`adaptive-analytic`, and so on.",
         "",
     ]
+
+
+def _pooled(protocol: Protocol, folder: Path) -> list[str]:
+    """Tell of all parts taken together: bar a asks for one cell of the protocol."""
+    found: dict[Key, Mapping[str, Row]] = {}
+    for name in PARTS:
+        file = folder / f"{name}.jsonl"
+        found |= rows.cells(Rows(file).rows) if file.exists() else {}
+    if not found:
+        return []
+    told = ["## all parts", "", f"{len(found)} cells and days, ablations apart.", "", "### Bars", ""]
+    told += _table(("bar", "holds", "cells", "figures"), _verdicts(protocol, found))
+    told += ["", "### All policies", "", *_policies(protocol, found), ""]
+    return [*told, *_pictures(protocol, "all", found, folder)]
 
 
 def _part(protocol: Protocol, name: str, lines: Sequence[Row], folder: Path) -> list[str]:
@@ -63,9 +80,10 @@ def _part(protocol: Protocol, name: str, lines: Sequence[Row], folder: Path) -> 
         return [*parts, "Nothing that can be judged.", ""]
     parts += ["### Bars", "", *_table(("bar", "holds", "cells", "figures"), _verdicts(protocol, found)), ""]
     parts += ["### All policies", "", *_policies(protocol, found), ""]
-    if name in STEADY:
+    if name != "ablations":
         parts += ["### By pipeline", "", *_by_pipeline(protocol, found), ""]
         parts += ["### Where a gain comes from", "", *_ladder(protocol, found), ""]
+    if name in STEADY:
         parts += ["### Expected against measured hit rate", "", *_predictions(found), ""]
         parts += _infeasible(found)
     return [*parts, *_pictures(protocol, name, found, folder)]
@@ -161,7 +179,7 @@ def _ladder(protocol: Protocol, found: Cells) -> list[str]:
     told = []
     for grain in ("coarse", "fine", "best"):
         steps = [f"{rung}-{grain}" if rung != "replanned" or grain != "best" else "best" for rung in LADDER]
-        named = (*steps, "adaptive-analytic")
+        named = (*steps, MAIN)
         what_moves = ("scaling", "configuration", "granularity")
         for (before, after), what in zip(pairwise(named), what_moves, strict=True):
             compared = list(_between(found, after, before, protocol))
@@ -182,15 +200,11 @@ def _between(found: Cells, after: str, before: str, protocol: Protocol) -> Itera
 def _predictions(found: Cells) -> list[str]:
     """Return bias and mean absolute error of what was expected, drift included that nobody could know of."""
     kinds: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for cell, policies in found.items():
-        for name, row in policies.items():
+    for cell, lines in found.items():
+        for name, row in lines.items():
             figures = Figures.of(row)
             if figures is not None and "expected" in row:
-                by = (
-                    "simulated"
-                    if name in ("adaptive-simulated", "adaptive-fluid") or "@" in name
-                    else "analytic"
-                )
+                by = _predictor(name)
                 kinds[by, str(cell[6]), str(cell[5])].append(float(str(row["expected"])) - figures.hit_rate)
     told = [
         (
@@ -205,6 +219,15 @@ def _predictions(found: Cells) -> list[str]:
     return _table(
         ("predictor", "arrivals", "load", "plans", "bias", "mean absolute error", "most optimistic"), told
     )
+
+
+def _predictor(name: str) -> str:
+    """Return who told what is expected of a policy's plan."""
+    if "@" in name:
+        return name.partition("@")[2]
+    if name in predictors.ADAPTIVE:
+        return predictors.ADAPTIVE[name][0]
+    return predictors.VERIFIED if name.startswith(statistics.REPLANNED) else predictors.ANALYTIC
 
 
 def _infeasible(found: Cells) -> list[str]:

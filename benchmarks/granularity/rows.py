@@ -63,9 +63,7 @@ def cells(rows: Iterable[Row]) -> dict[Key, dict[str, Row]]:
             found[key(row)][str(row["policy"])] = row
     return {
         cell: {
-            name: {**row, **{what: policies[str(row["as"])][what] for what in ("plan", "hit_rate", "cost")}}
-            if "as" in row
-            else row
+            name: {**policies[str(row["as"])], **row} if "as" in row else row
             for name, row in policies.items()
         }
         for cell, policies in found.items()

@@ -6,35 +6,52 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.granularity import days, statics, steady
+from benchmarks.granularity import days, live, statics, steady, together
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.cells import Cell, cells, mixed
 from benchmarks.granularity.judge import Judge
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.policies import Mind
 from benchmarks.granularity.protocol import Protocol
 from benchmarks.granularity.rows import Row, Rows, key
 from regrain.plan import Plan
 
+FOLDER = Path("build/granularity")
 RESULTS = Path(__file__).parent.parent / "results" / "granularity"
 STEADY = ("core", "mig", "capacity", "traces")
 DAYS = ("days", "ablations")
-ABLATED = ("pages", "faces")
+TOGETHER, LIVE = "together", "live"
+ABLATED = {"pages": 4, "faces": 5}
+"""The pipelines whose days are ablated, and which of the days is the first of each."""
+COMPARED = ("replanned-coarse", "replanned-fine", "adaptive", "adaptive-fluid")
+"""The policies that are run in ablations."""
 SIMULATED = ("memory", "load_time", "transfer", "batching", "packing")
 """Ablations that are run; the simulator knows no neighbours that slow each other down."""
 Task = TypeVar("Task")
+
+
+def seeds(protocol: Protocol, part: str) -> int:
+    """Return the seeds of a part, or its days, as the protocol has them; of ablations one of each pipeline."""
+    found = {
+        "days": protocol.days.count,
+        "ablations": 1,
+        TOGETHER: protocol.together.days,
+        LIVE: 1,
+        "traces": protocol.traces.seeds,
+    }
+    return found.get(part, protocol.seeds.test)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What is to be run. Fewer seeds or days, pipelines or policies than the protocol has are a reduced run.
 
-    `policies` count on days alone.
+    `policies` count on days alone. `apps`: folder of those that are run live. `budget`: seconds after which nothing is
+    begun.
     """
 
     part: str
@@ -45,11 +62,12 @@ class Order:
     out: Path
     workers: int
     policies: tuple[str, ...] = ()
+    budget: float = float("inf")
+    apps: Path = FOLDER
 
     def head(self, protocol: Protocol) -> Row:
         """Return the first line of the results."""
-        most = protocol.days.count if self.part in DAYS else protocol.seeds.test
-        full = self.seeds >= most and not self.only and not self.policies
+        full = self.seeds >= seeds(protocol, self.part) and not self.only and not self.policies
         return {
             "granularity": protocol.version,
             "part": self.part,
@@ -88,7 +106,57 @@ class _Day:
 
 def run(order: Order) -> None:
     """Run a part."""
-    (run_days if order.part in DAYS else run_steady)(order)
+    if order.part == TOGETHER:
+        run_together(order)
+    elif order.part == LIVE:
+        run_live(order)
+    else:
+        (run_days if order.part in DAYS else run_steady)(order)
+
+
+def run_together(order: Order) -> None:
+    """Run days of several apps on a node."""
+    protocol = protocols.read()
+    rows = Rows(order.out / f"{order.part}.jsonl")
+    rows.begin(resume=order.resume, head=order.head(protocol))
+    done = rows.done()
+    tasks = [
+        (policy, day)
+        for day in range(protocol.seeds.first, protocol.seeds.first + order.seeds)
+        for policy in together.POLICIES
+        if policy not in done.get(key(_day_key(TOGETHER, "+".join(protocol.together.pipelines), "", day)), ())
+    ]
+    for made in beside(_run_together, tasks, order):
+        rows.add(made)
+
+
+def run_live(order: Order) -> None:
+    """Run the live cells one after the other: each wants the machine for itself."""
+    protocol = protocols.read()
+    rows = Rows(order.out / f"{LIVE}.jsonl")
+    rows.begin(resume=order.resume, head=order.head(protocol))
+    sites = cache(lambda name: live.Site(protocol, name, order.apps))
+    done = rows.done()
+    todo = [
+        (cell, policy)
+        for cell in live.each(protocol, sites)
+        for policy in live.POLICIES
+        if (not order.only or cell.pipeline in order.only) and policy not in done.get(key(cell.key), ())
+    ]
+    begin = time.monotonic()
+    for number, (cell, policy) in enumerate(todo):
+        left = sum(one.seconds(of) for one, of in todo[number:])
+        sys.stderr.write(f"live: {cell.key} {policy}, {number} of {len(todo)}, about {left:.0f} s left\n")
+        if time.monotonic() - begin > order.budget:
+            sys.stderr.write("the budget is spent; --resume goes on\n")
+            return
+        rows.add([{**cell.key, **live.row(sites(cell.pipeline), cell, policy)}])
+
+
+def _run_together(task: tuple[str, int]) -> list[Row]:
+    policy, day = task
+    head = _day_key(TOGETHER, "+".join(protocols.read().together.pipelines), "", day)
+    return [{**head, "policy": policy, **together.run(policy, day)}]
 
 
 def run_days(order: Order) -> None:
@@ -96,28 +164,40 @@ def run_days(order: Order) -> None:
     protocol = protocols.read()
     rows = Rows(order.out / f"{order.part}.jsonl")
     rows.begin(resume=order.resume, head=order.head(protocol))
-    names = order.only or (
-        ABLATED if order.part == "ablations" else tuple(one.name for one in protocol.pipeline)
-    )
+    drawn = _drawn(order, protocol)
     cards = protocol.days.cards
     static = {}  # a plan that was made for another setting says nothing of an ablated one
     if order.part == "days":
-        static = _statics(order, [(name, "free", cards) for name in names])
+        static = _statics(order, [(name, "free", cards) for _, name in drawn])
     done = rows.done()
     tasks = [
         _Day(name, ablation, day, policy, static.get((name, "free", cards), ()))
-        for day in range(protocol.seeds.first, protocol.seeds.first + order.seeds)
+        for day, name in drawn
         for ablation in (SIMULATED if order.part == "ablations" else ("",))
-        for name in names
         for policy in days.policies(
             world(name, Setting.of(protocol, cards=cards)),
             steady.Statics(dict(static.get((name, "free", cards), ()))),
         )
-        if (not order.policies or policy in order.policies)
+        if policy in (order.policies or (COMPARED if order.part == "ablations" else (policy,)))
         and policy not in done.get(key(_day_key(order.part, name, ablation, day)), ())
     ]
-    for made in beside(_run_day, tasks, order.workers, order.part):
+    for made in beside(_run_day, tasks, order):
         rows.add(made)
+
+
+def _drawn(order: Order, protocol: Protocol) -> list[tuple[int, str]]:
+    """Return the days with the pipeline of each, which take turns; those of the largest come last."""
+    names = [one.name for one in protocol.pipeline]
+    if order.part == "ablations":
+        places = [first + turn * len(names) for turn in range(order.seeds) for first in ABLATED.values()]
+    else:
+        places = list(range(order.seeds))
+    largest = max(protocol.pipeline, key=lambda one: len(one.stages)).name
+    found = [(protocol.seeds.first + place, names[place % len(names)]) for place in places]
+    return sorted(
+        ((day, name) for day, name in found if not order.only or name in order.only),
+        key=lambda one: one[1] == largest,
+    )
 
 
 def _day_key(part: str, pipeline: str, ablation: str, day: int) -> Row:
@@ -159,24 +239,31 @@ def run_steady(order: Order) -> None:
         )
         for cell in todo
     ]
-    for made in beside(_run_cell, tasks, order.workers, order.part):
+    for made in beside(_run_cell, tasks, order):
         rows.add(made)
 
 
 def beside(
-    work: Callable[[Task], list[Row]], tasks: Sequence[Task], workers: int, what: str
+    work: Callable[[Task], list[Row]], tasks: Sequence[Task], order: Order, what: str = ""
 ) -> Iterator[list[Row]]:
     """Do tasks in processes, yield what each gives as it ends, and tell how far they are."""
-    begin = time.monotonic()
-    with ProcessPoolExecutor(workers) as pool:
+    begin, number = time.monotonic(), 0
+    with ProcessPoolExecutor(order.workers) as pool:
         running = [pool.submit(work, task) for task in tasks]
-        for number, one in enumerate(as_completed(running), start=1):
+        for one in as_completed(running):
+            if one.cancelled():
+                continue
             yield one.result()
+            number += 1
             passed = time.monotonic() - begin
             left = passed / number * (len(tasks) - number)
-            sys.stderr.write(f"\r{what}: {number} of {len(tasks)}, {passed:.0f} s, about {left:.0f} s left ")
+            told = f"{what or order.part}: {number} of {len(tasks)}, {passed:.0f} s, about {left:.0f} s left"
+            sys.stderr.write(f"\r{told} ")
             sys.stderr.flush()
-    sys.stderr.write("\n")
+            if passed > order.budget:
+                for other in running:
+                    other.cancel()
+    sys.stderr.write("\n" if number == len(tasks) else "\nthe budget is spent; --resume goes on\n")
 
 
 @cache
@@ -190,7 +277,8 @@ def _statics(
 ) -> dict[tuple[str, str, int], tuple[tuple[str, Plan | None], ...]]:
     """Return the static plans of each pipeline and node; those found before are read."""
     rows = Rows(order.out / "static.jsonl")
-    rows.begin(resume=True, head={"granularity": 1, "part": "static"})
+    head: Row = {"granularity": protocols.read().version, "part": "static"}
+    rows.begin(resume=rows.rows[:1] == [head], head=head)
     wanted = dict.fromkeys(nodes)
     known = {(*_node(row), row["policy"]) for row in rows.rows if "policy" in row}
     tasks = [
@@ -199,7 +287,7 @@ def _statics(
         for label in statics.LABELS
         if (*node, f"static-{label}") not in known
     ]
-    for made in beside(_run_static, tasks, order.workers, "static plans") if tasks else ():
+    for made in beside(_run_static, tasks, replace(order, budget=float("inf")), "static plans"):
         rows.add(made)
     return {
         node: tuple(
@@ -226,5 +314,6 @@ def _run_cell(task: _Steady) -> list[Row]:
     here = world(cell.pipeline, Setting.of(protocol, shares=cell.shares, cards=cell.cards))
     seeds = range(protocol.seeds.first, protocol.seeds.first + task.seeds)
     judge = Judge(here, cell, seeds, task.traces)
-    mind = Mind(here.offer(judge.slo))
-    return list(steady.rows(judge, mind, steady.Statics(dict(task.static)), set(task.done)))
+    return list(
+        steady.rows(judge, steady.converged(judge), steady.Statics(dict(task.static)), set(task.done))
+    )

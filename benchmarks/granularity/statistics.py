@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.granularity import predictors
+from benchmarks.granularity.predictors import VERIFIED
 from benchmarks.granularity.protocol import Protocol
 from benchmarks.granularity.rows import Row
 
 Floats = NDArray[np.float64]
 REPLANNED = "replanned-"
-ADAPTIVE = ("adaptive-analytic", "adaptive-simulated", "adaptive-learned", "adaptive-fluid")
+ADAPTIVE = tuple(predictors.ADAPTIVE)
 OPPONENTS = ("replanned-coarse", "replanned-fine", "static-fine", "static-coarse", "infless", "esg")
-REPLAYED = ("adaptive-simulated", "adaptive-fluid")
-"""Policies that plan by replay."""
 LEVEL = (2.5, 97.5)
 POINTS, DEARER = 0.01, 0.03
 """Bar b: by how much lower a hit rate and dearer a plan may be than the best re-planned grain's."""
@@ -134,11 +134,12 @@ def regrets_little(found: Comparison) -> bool:
 def best_replanned(policies: Mapping[str, Row], attainment: float) -> str:
     """Return the re-planned policy that was best in hindsight; "" where none had a plan.
 
-    The cheapest of those that met the objective; if none did, the one with the highest hit rate.
+    It is one by the product's own predictor, of which every cut was run: the cheapest of those that met the objective;
+    if none did, the one with the highest hit rate.
     """
     best, name = (False, -np.inf, -np.inf), ""
     for label, row in policies.items():
-        figures = Figures.of(row) if label.startswith(REPLANNED) else None
+        figures = Figures.of(row) if label.startswith(REPLANNED) and "@" not in label else None
         if figures is None:
             continue
         met = figures.hit_rate >= attainment - 1e-9
@@ -175,10 +176,11 @@ class Verdict:
 
 
 def opponents(one: str, cells: Mapping[tuple[object, ...], Mapping[str, Row]]) -> tuple[str, ...]:
-    """Return whom a policy is held against; re-planned ones also by the predictor that it has, where they were run."""
+    """Return whom a policy is held against; re-planned ones by the predictor that it has, where they were run."""
     every = {name for policies in cells.values() for name in policies}
-    same = [f"{name}@simulated" for name in OPPONENTS if one in REPLAYED and f"{name}@simulated" in every]
-    return tuple(name for name in (*same, *OPPONENTS) if name in every)
+    by, _ = predictors.ADAPTIVE.get(one, (VERIFIED, False))
+    own = [f"{name}@{by}" if f"{name}@{by}" in every else name for name in OPPONENTS]
+    return tuple(name for name in own if name in every)
 
 
 def bar_a(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks.granularity.judge import Judge, Score
 from benchmarks.granularity.policies import Made, Mind
+from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, LEARNED, SIMULATED
 from regrain.plan import Plan
 
 Row = dict[str, object]
@@ -22,6 +25,18 @@ class Statics:
     """The plans that were optimised on the calibration day: by "coarse", "fine" and "best"."""
 
     plans: Mapping[str, Plan | None]
+
+
+def converged(judge: Judge) -> Mind:
+    """Return what every policy knows once it has served the calibration draw: the profile, refined by its calls.
+
+    What is learned of a stage is a factor, which hardly depends on the plan: so it is observed once, under the first
+    grain that has a plan, for all policies alike.
+    """
+    first = Mind(judge.world.offer(judge.slo))
+    plans = (first.planned(judge.calibration, grain=grain, by=ANALYTIC).plan for grain in first.grains())
+    plan = next((one for one in plans if one is not None), None)
+    return Mind(judge.world.offer(judge.slo, judge.learned(plan))) if plan is not None else first
 
 
 def rows(judge: Judge, mind: Mind, statics: Statics, done: set[str]) -> Iterator[Row]:
@@ -52,11 +67,13 @@ def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[
         found[f"replanned-{label}"] = lambda grain=grain: mind.planned(load, grain=grain)
     found["infless"] = lambda: mind.infless(load)
     found["esg"] = lambda: mind.esg(load)
-    found["adaptive-analytic"] = lambda: mind.planned(load)
-    found["adaptive-simulated"] = lambda: mind.simulated(load)
-    for label, grain in (("coarse", coarse), ("fine", fine)):
-        found[f"replanned-{label}@simulated"] = lambda grain=grain: mind.simulated(load, grain=grain)
-    found["adaptive-fluid"] = lambda: mind.simulated(load, fluid=True)
+    for name, (by, fluid) in ADAPTIVE.items():
+        found[name] = lambda by=by, fluid=fluid: mind.planned(load, by=by, fluid=fluid)
+    for by in (ANALYTIC, SIMULATED, LEARNED):
+        for label, grain in (("coarse", coarse), ("fine", fine)):
+            found[f"replanned-{label}@{by}"] = lambda grain=grain, by=by: mind.planned(
+                load, grain=grain, by=by
+            )
     return found
 
 
@@ -95,7 +112,19 @@ def _best(judge: Judge, ranked: Sequence[Plan], seed: int) -> Score:
 
 
 def figures(scores: Sequence[Score]) -> Row:
-    """Return the hit rates, and dollars for a million requests, by seed."""
+    """Return the hit rates, and dollars for a million requests: by seed, of a trace by block with all seeds in it."""
+    if scores[0].offered:
+        offered, hits = (
+            np.sum([getattr(one, what) for one in scores], axis=0) for what in ("offered", "hits")
+        )
+        cost = float(np.mean([score.cost for score in scores]))
+        return {
+            "hit_rate": round(float(hits.sum() / offered.sum()), 5),
+            "cost": float(f"{1e6 * cost:.5g}"),
+            "offered": offered.tolist(),
+            "missed": (offered - hits).tolist(),
+            "dollars": [float(f"{1e6 * cost * one:.5g}") for one in offered],
+        }
     return {
         "hit_rate": [round(score.hit_rate, 4) for score in scores],
         "cost": [float(f"{1e6 * score.cost:.5g}") for score in scores],

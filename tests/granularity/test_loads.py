@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benchmarks.granularity import loads
+from benchmarks.granularity import loads, run
 from benchmarks.granularity import protocol as protocols
 
 PROTOCOL = protocols.read()
@@ -56,3 +56,21 @@ def test_a_trace_is_cut_in_two_and_stretched(tmp_path):
 def test_traces_need_a_folder():
     with pytest.raises(FileNotFoundError, match="--traces"):
         loads.requests(PROTOCOL, PAGES, "azure-code", 4.0, seed=1)
+
+
+def test_the_pipelines_take_turns_over_the_days_and_the_largest_comes_last():
+    order = run.Order(
+        part="days",
+        only=(),
+        seeds=PROTOCOL.days.count,
+        resume=False,
+        traces=None,
+        out=run.RESULTS,
+        workers=1,
+    )
+
+    drawn = run._drawn(order, PROTOCOL)
+
+    assert sorted(day for day, _ in drawn) == list(range(1000, 1020))
+    assert {name for _, name in drawn} == {one.name for one in PROTOCOL.pipeline}
+    assert [name for _, name in drawn].index("twelve") == len(drawn) - 2

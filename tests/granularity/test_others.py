@@ -5,7 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 from benchmarks.granularity.esg import Step, cheapest
-from benchmarks.granularity.infless import Configuration, instances, ranked
+from benchmarks.granularity.infless import Configuration, busiest, instances, ranked
+
+from regrain_watchdog.policy.load import Arrivals
 
 RESNET = (
     Configuration(2, 0.0, 1, 0.152),
@@ -74,3 +76,13 @@ def test_esg_looks_at_a_tenth_of_the_partial_paths_at_most(seed):
 
     assert found.visited < 0.1 * sum(60**depth for depth in range(1, 6))
     assert found.path
+
+
+def test_infless_is_made_for_the_rates_that_come_and_not_for_their_mean():
+    calm = Arrivals(np.arange(0.0, 600.0, 0.5), np.zeros(1200), np.zeros((1200, 0), np.int32), 600.0)
+    at = np.concatenate([np.arange(begin, begin + 60.0, 0.1) for begin in (0.0, 300.0)])
+    bursty = Arrivals(at, np.zeros(len(at)), np.zeros((len(at), 0), np.int32), 600.0)
+
+    assert calm.rate == bursty.rate == 2.0
+    assert busiest(calm) == 2.0
+    assert busiest(bursty) == 10.0

@@ -2,7 +2,7 @@ import gc
 
 import numpy as np
 import pytest
-from benchmarks.granularity import loads, policies
+from benchmarks.granularity import cells, judge, loads, policies, steady
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.pipelines import Setting, World, mean, probabilities, quantile
 
@@ -30,11 +30,17 @@ def reachable(start, kinds):
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_policies_get_leads_to_no_truth(name):
+@pytest.mark.parametrize(
+    ("name", "is_converged"), [*((name, False) for name in NAMES), ("faces", True), ("pages", True)]
+)
+def test_what_policies_get_leads_to_no_truth(name, is_converged):
     here = world(name)
-    truth = here.truth(1000)
-    mind = policies.Mind(here.offer(here.warm_latency()))
+    cell = cells.Cell(
+        part="core", pipeline=name, shares="free", cards=2, slo=1.5, load="light", arrivals="poisson"
+    )
+    found = judge.Judge(here, cell, (1000,))
+    truth = found._times
+    mind = steady.converged(found) if is_converged else policies.Mind(here.offer(found.slo))
 
     times = reachable(mind, (ServiceTime,))
 
@@ -42,7 +48,7 @@ def test_what_policies_get_leads_to_no_truth(name):
     believed = {round(float(second), 12) for time in times for second in time.seconds.ravel()}
     assert times
     assert not true & believed
-    assert not reachable(mind, (World,))
+    assert not reachable(mind, (World, judge.Judge))
 
 
 def test_what_is_believed_is_off_by_drift_and_the_noise_of_measuring():

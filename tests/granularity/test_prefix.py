@@ -36,6 +36,7 @@ def requests(world, after):
 @pytest.mark.parametrize(
     "name",
     [
+        "adaptive",
         "adaptive-analytic",
         "adaptive-simulated",
         "adaptive-fluid",
@@ -53,7 +54,7 @@ def test_decisions_are_the_same_to_the_byte_whatever_comes_later(faces, name):
     courses = []
     for after in (1.0, 8.0):
         leg = days.Leg(number=0, arrivals=requests(faces, after), slo=offer.app.slo.latency)
-        courses.append(days.course_of(faces, policy, leg, coarse, DAY))
+        courses.append(days.course_of(faces, policy, leg, coarse, DAY, refined=faces.refined()))
 
     one, other = (
         [msgspec.json.encode(decision) for decision in course.decisions if decision.at <= CUT]

@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 import pytest
-from benchmarks.granularity import cells, judge, policies, steady
+from benchmarks.granularity import cells, judge, policies, predictors, steady
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.pipelines import Setting, World
 
@@ -16,7 +18,7 @@ def place():
         if (one.slo, one.load, one.arrivals) == (1.5, "light", "poisson")
     )
     found = judge.Judge(world, cell, (1000, 1001))
-    return found, policies.Mind(world.offer(found.slo))
+    return found, steady.converged(found)
 
 
 def test_a_cell_that_is_resumed_makes_what_it_lacks_and_nothing_else(place):
@@ -77,3 +79,38 @@ def test_the_planner_misses_no_cheaper_plan_of_a_grain_whose_plans_can_be_counte
 
     assert any_grain.expected >= 0.95
     assert mind.cost(any_grain.plan) <= mind.cost(coarse.plan)
+
+
+def test_what_was_learned_is_nearer_to_the_truth_than_what_was_profiled(place):
+    found, mind = place
+    profiled = policies.Mind(found.world.offer(found.slo))
+    served = profiled.planned(found.calibration, grain=profiled.grains()[0], by=predictors.ANALYTIC).plan
+    share, true = served.groups[0].gpu.fraction, found._times
+    usual = {"find": 1, "embed": 8, "match": 1}
+
+    def off(times):
+        return [
+            abs(times[name].call(n, share)[0] / true[name].call(n, share)[0] - 1) for name, n in usual.items()
+        ]
+
+    assert max(off(mind.problem.times)) < 0.02 < max(off(profiled.problem.times))
+
+
+def test_a_drift_is_that_of_a_cell_and_not_of_its_seeds(place):
+    found, _ = place
+    other = judge.Judge(found.world, replace(found.cell, load="normal"), found.seeds)
+
+    assert judge.Judge(found.world, found.cell, (1005,))._times["find"].seconds == pytest.approx(
+        found._times["find"].seconds
+    )
+    assert (other._times["find"].seconds != found._times["find"].seconds).all()
+
+
+def test_of_a_trace_blocks_are_told_with_all_seeds_in_them():
+    scores = [judge.Score(0.75, 2e-6, (2, 2), (1, 2)), judge.Score(0.5, 4e-6, (2, 2), (1, 1))]
+
+    row = steady.figures(scores)
+
+    assert (row["offered"], row["missed"]) == ([4, 4], [2, 1])
+    assert (row["hit_rate"], row["cost"]) == (0.625, 3.0)
+    assert row["dollars"] == [12.0, 12.0]
