@@ -122,10 +122,7 @@ class Choice:
 
 
 def lines(path: Path, choice: Choice, *, follow: float = 0.0) -> Iterator[bytes]:
-    """Yield a log's lines as they are in the file, some at once, and for `follow` seconds those that come.
-
-    Between two looks it yields b"", so that who asks can stop.
-    """
+    """Yield a log's lines as they are in the file, some at once, and for `follow` seconds those that come."""
     end = time.monotonic() + follow
     with Reader(path) as reader:
         found = (line for line in reader.lines() if choice.takes(line))
@@ -133,7 +130,6 @@ def lines(path: Path, choice: Choice, *, follow: float = 0.0) -> Iterator[bytes]
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(POLL, left))
             yield from _batches(line for line in reader.lines() if choice.takes(line))
-            yield b""
 
 
 class Reader:

@@ -44,6 +44,10 @@ _image = msgspec.json.Decoder(Image).decode
 _namespace = msgspec.json.Decoder(Namespace).decode
 
 
+class InUseError(SpecError):
+    """What should go is needed."""
+
+
 class Store:
     """The state that is wanted; StoreError where it cannot be read or written.
 
@@ -173,13 +177,13 @@ class Store:
         )
 
     def remove_namespace(self, name: str) -> bool:
-        """Remove a namespace; whether there was one. SpecError for the default one, and for one in use."""
+        """Remove a namespace; whether there was one. InUseError for the default one, and for one in use."""
         if name == DEFAULT_NAMESPACE:
-            raise SpecError(f"namespace {name} is the default one and stays")
+            raise InUseError(f"namespace {name} is the default one and stays")
         try:
             return self._changed("DELETE FROM namespaces WHERE name = ?", name)
         except sqlite3.IntegrityError as error:
-            raise SpecError(f"namespace {name} still has functions or secrets: remove them first") from error
+            raise InUseError(f"namespace {name} still has functions or secrets: remove them first") from error
 
     def put_image(self, image: Image) -> None:
         """Keep an image, new or in place of the one of its name. Functions keep the one they were deployed with."""

@@ -1,0 +1,125 @@
+"""Logs over the REST contract: lines of JSON, chosen and followed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from regrain_watchdog.gateway.control.logs import FOLLOWERS
+from regrain_watchdog.gateway.journal import Journal, Line
+
+pytestmark = pytest.mark.process
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def journal(control):
+    control.request("POST", "/system/functions", {"service": "hello", "image": "hello"})
+    journal = Journal(control.settings.log("openfaas-fn", "hello"))
+    yield journal
+    journal.remove()
+
+
+def write(journal: Journal, number: int) -> None:
+    moment = BEGIN + timedelta(seconds=number)
+    journal.write(
+        Line(
+            name="hello",
+            namespace="openfaas-fn",
+            instance=str(number % 2),
+            timestamp=moment,
+            text=f"line {number}",
+        )
+    )
+
+
+def texts(answer) -> list[str]:
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["transfer-encoding"] == "chunked"
+    return [json.loads(line)["text"] for line in answer.body.splitlines()]
+
+
+def test_a_function_that_wrote_nothing_has_an_empty_log(control, journal):
+    assert texts(control.request("GET", "/system/logs?name=hello")) == []
+
+
+def test_a_line_has_openfaas_fields(control, journal):
+    write(journal, 0)
+
+    assert json.loads(control.request("GET", "/system/logs?name=hello&follow=false&tail=-1").body) == {
+        "name": "hello",
+        "namespace": "openfaas-fn",
+        "instance": "0",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "text": "line 0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("tail=2", [2, 3]),
+        ("tail=0", [0, 1, 2, 3]),
+        ("instance=1", [1, 3]),
+        ("since=2026-01-01T00:00:02Z", [2, 3]),
+        ("since=2026-01-01T02:00:02%2B02:00", [2, 3]),
+        ("since=2026-01-01T00:00:02.123456789Z", [3]),
+        ("since=2026-01-01T00:00:01&tail=1", [3]),
+        ("namespace=openfaas-fn", [0, 1, 2, 3]),
+    ],
+)
+def test_lines_are_chosen(control, journal, query, numbers):
+    for number in range(4):
+        write(journal, number)
+
+    found = texts(control.request("GET", f"/system/logs?name=hello&{query}"))
+
+    assert found == [f"line {number}" for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("name=hello&tail=many", 400, "tail:"),
+        ("name=hello&since=today", 400, "since:"),
+        ("name=nope", 404, "No such function: nope"),
+        ("name=../../basic-auth-password", 404, "No such function"),
+        ("name=hello&namespace=..%2F..", 400, "namespace:"),
+        ("", 404, "No such function"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused(control, journal, query, status, said):
+    refused = control.request("GET", f"/system/logs?{query}")
+
+    assert refused.status == status
+    assert said in refused.text
+
+
+def test_lines_that_come_are_sent_as_they_come(control, journal):
+    connection = control.connect()
+    response = control.open(connection, "GET", "/system/logs?name=hello&follow=true")
+    assert response.status == 200
+
+    found = []
+    for number in range(3):
+        write(journal, number)
+        found.append(json.loads(response.readline())["text"])
+    connection.close()
+
+    assert found == ["line 0", "line 1", "line 2"]
+
+
+def test_those_who_follow_leave_threads_for_others(start):
+    control = start()
+    control.request("POST", "/system/functions", {"service": "hello", "image": "hello"})
+    following = [control.connect() for _ in range(FOLLOWERS)]
+    for connection in following:
+        assert control.open(connection, "GET", "/system/logs?name=hello&follow=true").status == 200
+
+    assert control.request("GET", "/system/logs?name=hello&follow=true").status == 429
+    assert control.request("GET", "/system/logs?name=hello").status == 200
+    for connection in following:
+        connection.close()
