@@ -7,9 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regrain_watchdog.policy.model import make_model
+from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.verified import Verified
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Limits, Problem
+from regrain_watchdog.simulate.predictor import Simulated
 
 FLOWS = ([[]], [[], [0]], [[], [0], [1]], [[], [0], [0], [1, 2]])
 
@@ -99,3 +102,23 @@ def test_the_present_plan_is_judged_by_the_sure_predictor_too(make, machine, arr
     choice = planner.plan(arriving(20), Verified(rough, Other(rough, -0.1)), present=present)
 
     assert choice.considered[0].plan == present
+
+
+def test_full_batches_nearly_as_long_as_the_objective_mislead_queueing_theory_and_not_the_pair(
+    make, machine, arriving
+):
+    app = make([[], [0]], [0.28, 0.08], [0.2, 0.3], slo=1.8)  # 1.46 s for the first stage's largest batch
+    problem = Problem.of(app, machine(), limits=Limits(nodes=200))
+    planner, load = Planner(problem), arriving(25, seconds=300.0)
+
+    quick = planner.plan(load, Analytic())
+    choice = planner.plan(load, Verified(Analytic(), Simulated(4000)))
+
+    def truly(plan):
+        model = make_model(app, plan, problem.times)
+        return Simulated(10_000).predict(model, arriving(25, seconds=300.0, seed=2), seed=1).hit_rate
+
+    assert quick.prediction.hit_rate >= 0.95
+    assert truly(quick.plan) < 0.92
+    assert truly(choice.plan) >= 0.95
+    assert choice.cost <= 1.05 * quick.cost
