@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -141,7 +142,7 @@ def broken_trees(tmp_path, monkeypatch):
         "    def predict(self, *_, **__):\n        raise RuntimeError('the trees are gone')\n"
     )
     (package / "basic.py").write_text("class LightGBMError(Exception):\n    pass\n")
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
 
 
 @pytest.mark.usefixtures("broken_trees")
