@@ -62,6 +62,12 @@ def test_of_modes_only_that_of_execution_is_kept(tmp_path: Path, tarred: Callabl
     assert oct((folder / "context/b").stat().st_mode)[-4:] == "0644"
 
 
+def test_bytecode_is_left_out(tmp_path: Path, tarred: Callable[..., bytes]) -> None:
+    folder = unpack(tarred({"function/app.py": "", "function/__pycache__/app.pyc": "x"}), tmp_path)
+
+    assert [path.name for path in (folder / "context/function").iterdir()] == ["app.py"]
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "context/../../out", "..", "x" * 2000])
 def test_nothing_is_written_elsewhere(name: str, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no path below the context"):
@@ -82,7 +88,7 @@ def test_nothing_is_written_elsewhere(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_links_and_devices_are_refused(kind: bytes, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="'context/a' is neither a folder nor a plain file|no tar archive"):
+    with pytest.raises(BuildError, match=r"'context/a' is neither a folder nor a plain file|no tar archive"):
         unpack(archived(entry("context/a", kind, linkname="/etc/passwd")), tmp_path)
 
 

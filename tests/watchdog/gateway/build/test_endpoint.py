@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from regrain_watchdog.gateway.build.archive import Bounds
 from regrain_watchdog.gateway.build.builder import Builder
-from regrain_watchdog.gateway.build.endpoint import Progress, blueprint
+from regrain_watchdog.gateway.build.endpoint import Progress, blueprint, make
 from regrain_watchdog.gateway.store import Store
 
 KEY = b"the payload secret"
@@ -101,7 +101,8 @@ def test_an_archive_with_a_way_out_is_refused(builder: Builder, tarred: Callable
 def test_a_large_archive_is_refused(make_builder: Callable[..., Builder], state: Path, sent: Sent) -> None:
     answer = post(make_builder(archive=Bounds(sent=1024)), sent())
 
-    assert (answer.status_code, answer.text) == (413, "the archive has more than 1 KiB\n")
+    assert answer.status_code == 413
+    assert "the archive has more than 1 KiB" in answer.text
     assert list((state / "builds").iterdir()) == []
 
 
@@ -145,3 +146,15 @@ def test_a_client_that_goes_away_leaves_nothing(
 
     assert list((state / "builds").iterdir()) == []
     assert store.image("hello") is None
+
+
+def test_a_gateway_has_the_endpoint_over_its_folder(state: Path, store: Store, sent: Sent) -> None:
+    (state / "payload-secret").write_bytes(KEY)
+    app = Flask("test")
+    app.register_blueprint(make(state, store, state / "payload-secret", {}))
+    body = sent()
+
+    answer = app.test_client().post("/build", data=body, headers=signature(body))
+
+    assert lines(answer)[-1].status == "success"
+    assert store.image("hello")

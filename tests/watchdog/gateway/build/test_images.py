@@ -57,9 +57,7 @@ def test_an_image_that_cannot_be_kept_is_said(kept: Images, tmp_path: Path) -> N
 
 
 def test_the_last_two_of_a_name_and_what_is_used_stay(kept: Images, tmp_path: Path) -> None:
-    made = []
-    for number in range(5):
-        made.append(place(kept, tmp_path, str(number), float(number)))
+    made = [place(kept, tmp_path, str(number), float(number)) for number in range(5)]
     other = place(kept, tmp_path, "9", 0.0, name="other")
 
     left = kept.prune({made[1].folder})

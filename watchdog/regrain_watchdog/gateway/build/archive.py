@@ -21,6 +21,8 @@ from regrain_watchdog.words import size
 CONFIG = "com.openfaas.docker.config"
 """The file beside the context that says which image it is."""
 CONTEXT = "context"
+CACHE = "__pycache__"
+"""A folder that Python makes anew; what a client has in its own is left out."""
 PATH_BYTES = 1024
 """Bytes of a path in the archive at most."""
 
@@ -67,6 +69,8 @@ def unpack(archive: Path, into: Path, bounds: Bounds) -> Config:
 
 def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> None:
     path = into / _relative(entry.name)
+    if CACHE in path.parts:
+        return
     if entry.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
 import msgspec
 from flask import Blueprint, Response, abort, request
 from msgspec import Struct
 
 from regrain.errors import RegrainError
-from regrain_watchdog.gateway.build.builder import Builder
+from regrain_watchdog.gateway.build.builder import Builder, Store
 from regrain_watchdog.gateway.build.errors import BuildError
+from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.sandbox import BUILDER, Cell, probe
 from regrain_watchdog.words import size
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,16 @@ class Progress(Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+def make(state: Path, store: Store, key: Path, environ: Mapping[str, str]) -> Blueprint:
+    """Return the endpoint of a gateway: its folder, its store, the file of its payload secret, its variables."""
+    images = shared(state / "images")
+    cell = Cell(user=BUILDER, home=str(state / "builds" / "probe"), hidden=str(state), reads=(str(images),))
+    means = probe(cell)
+    if means.lacking:
+        logger.warning("builds are confined less than they could be: %s", means.lacking)
+    return blueprint(Builder(state, store, means, environ), key.read_bytes)
+
+
 def blueprint(builder: Builder, key: Callable[[], bytes]) -> Blueprint:
     """Return the endpoint; `key` reads what requests are signed with."""
     found = Blueprint("build", __name__)
@@ -49,13 +61,9 @@ def blueprint(builder: Builder, key: Callable[[], bytes]) -> Blueprint:
                 with sent.open("wb") as file:
                     signature = _receive(file, key(), builder.limits.archive.sent)
             except (BuildError, OSError) as error:
-                abort(_refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
+                abort(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             if not hmac.compare_digest(signature.encode(), request.headers.get(SIGNATURE, "").encode()):
-                abort(
-                    _refusal(
-                        HTTPStatus.UNAUTHORIZED, f"{SIGNATURE} is missing or not made with the payload secret"
-                    )
-                )
+                abort(HTTPStatus.UNAUTHORIZED, f"{SIGNATURE} is missing, or not made with the payload secret")
             answer = Response(_lines(builder, draft, sent), mimetype="application/x-ndjson")
             answer.call_on_close(stack.pop_all().close)
         return answer
@@ -67,11 +75,11 @@ def _receive(file: IO[bytes], key: bytes, limit: int) -> str:
     """Write the request's body to a file, and return the signature that it should have."""
     digest = hmac.new(key.strip(), digestmod=hashlib.sha256)
     if (request.content_length or 0) > limit:
-        abort(_too_large(limit))
+        _too_large(limit)
     while chunk := request.stream.read(CHUNK):
         digest.update(chunk)
         if file.write(chunk) and file.tell() > limit:
-            abort(_too_large(limit))
+            _too_large(limit)
     return f"sha256={digest.hexdigest()}"
 
 
@@ -92,9 +100,5 @@ def _encode(progress: Progress) -> bytes:
     return msgspec.json.encode(progress) + b"\n"
 
 
-def _too_large(limit: int) -> Response:
-    return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the archive has more than {size(limit)}")
-
-
-def _refusal(status: HTTPStatus, reason: str) -> Response:
-    return Response(f"{reason}\n", status, mimetype="text/plain")
+def _too_large(limit: int) -> NoReturn:
+    abort(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the archive has more than {size(limit)}")
