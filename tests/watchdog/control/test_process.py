@@ -11,7 +11,7 @@ from regrain.manifest import SLOSpec
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import living_of
 from regrain_watchdog.control.process import Adviser, incoming, outgoing
-from regrain_watchdog.front.adapting.words import Brief, Device, Report
+from regrain_watchdog.front.adapting.words import Brief, Device, Report, Taken
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import GIB
 from regrain_watchdog.policy.refine import Seen
@@ -138,6 +138,21 @@ def test_an_app_that_nobody_measured_is_planned_for_the_load_that_was_before_som
     word = adviser.advise(report)
 
     assert json.loads(word.decision)["decision"]["rate"] == pytest.approx(4.0, rel=0.5)
+
+
+def test_plans_are_left_what_other_apps_have_of_the_gpus(brief, reports, planned):
+    first = outgoing(planned(4.0))
+
+    def given(*taken):
+        adviser = Adviser(brief())
+        words = told(adviser, (structs.replace(one, taken=taken) for one in reports(40.0, first, 20)))
+        plans = [word.plan for word in words if word.plan is not None]
+        return [sum(group.replicas * group.gpu.fraction for group in plan.groups) for plan in plans]
+
+    (alone,) = given(Taken(0.0, 0), Taken(0.0, 0))
+    (beside,) = given(Taken(1.0, 8 * GIB), Taken(0.25, GIB))
+    assert beside <= 0.75 < alone
+    assert not given(Taken(0.0, 16 * GIB), Taken(0.0, 16 * GIB))
 
 
 def test_a_predictor_that_cannot_be_had_is_stood_in_for(brief, monkeypatch):

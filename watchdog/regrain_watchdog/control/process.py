@@ -9,6 +9,7 @@ import logging
 import math
 import socket
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,22 @@ from regrain import manifest as manifests
 from regrain.cards import card_of
 from regrain.errors import RegrainError
 from regrain.manifest import Manifest, StageSpec
-from regrain.plan import Group, Plan
+from regrain.plan import GpuShare, Group, Plan
 from regrain_watchdog.control.controller import Controller, Habits
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.control.predictors import VERIFIED, Readying, predictor
-from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Word, decode_report, encode
+from regrain_watchdog.front.adapting.words import (
+    Brief,
+    Device,
+    Pieces,
+    Report,
+    Taken,
+    Word,
+    decode_report,
+    encode,
+)
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import Node
 from regrain_watchdog.policy.load import Arrivals
@@ -46,6 +56,8 @@ RECEIVE = 1 << 20
 RECALLED = 600
 """Reports that are kept until something is known of every stage: as far back as a controller looks."""
 STANDS_IN = "predictor {} cannot be had, analytic stands in: {}"
+OTHERS = "others"
+"""The stage that stands for all that other apps have of a GPU."""
 LOADS = 1.0
 """Seconds that the stages of an app that nobody measured are taken to load."""
 
@@ -82,6 +94,7 @@ class Adviser:
         self._predictor = self._made(brief.predictor)
         self._controller: Controller | None = None
         self._problem: Problem | None = None
+        self._beside: list[tuple[Plan, Profile]] = []
         self._log = Log(Path(brief.log)) if brief.log else None
         self._warned: set[str] = set()
         self._before: deque[Observation] = deque(maxlen=RECALLED)
@@ -92,6 +105,7 @@ class Adviser:
         """Take in a report; say what is to be done."""
         self._settle()
         seen = observation(report)
+        self._beside[:] = beside(report.taken)
         controller = self._ready(seen)
         if controller is None:
             return Word()
@@ -135,7 +149,7 @@ class Adviser:
                 return None
             app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo)
             limits = Limits(shares=_shares(known), fluid=bool(self._node.cards))
-            self._problem = Problem.of(app, self._node, limits=limits)
+            self._problem = replace(Problem.of(app, self._node, limits=limits), beside=self._beside)
             first = self._before[0] if self._before else seen
             self._controller = Controller(
                 self._problem,
@@ -208,6 +222,21 @@ def observation(report: Report) -> Observation:
         is_held=report.is_held,
         seen=report.seen,
     )
+
+
+def beside(taken: Sequence[Taken]) -> list[tuple[Plan, Profile]]:
+    """Return what other apps have of each GPU as plans that are left their room: a replica that has all of it."""
+    return [
+        (
+            Plan((Group(stages=(OTHERS,), cpu=0.0, gpu=GpuShare(fraction=min(1.0, one.share))),)),
+            Profile(
+                app="",
+                stages={OTHERS: StageProfile(digest="", on_gpu=True, points=(), weights=one.memory)},
+            ),
+        )
+        for one in taken
+        if one.share > 0 or one.memory
+    ]
 
 
 def outgoing(plan: Plan) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 MIB = 1 << 20
 WHOLE = (LEASE, MIG)
 """Backends whose every lease is for a whole device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What some have of a device: SM-seconds so far, the part of them that floors reserve, bytes that they declare."""
+
+    sm_seconds: float
+    floor: float
+    memory: int
 
 
 class Gpus:
@@ -160,6 +170,21 @@ class Gpus:
             )
             raise RequestError(HTTPStatus.CONFLICT, detail)
 
+    def others(self) -> list[Held]:
+        """Return what the replicas of other apps have of each device."""
+        found = []
+        for arbiter in self.arbiters:
+            books = arbiter.status()
+            members = [one for one in books.members if not self._is_ours(one.name)]
+            found.append(
+                Held(
+                    sm_seconds=sum(one.sm_seconds for one in books.usage if not self._is_ours(one.name)),
+                    floor=sum(one.share.floor for one in members),
+                    memory=sum(one.share.memory for one in members),
+                )
+            )
+        return found
+
     def rooms(self) -> list[Room]:
         """Return what each device has left beside our replicas and those of other apps."""
         rooms = self.without_ours()
@@ -172,7 +197,7 @@ class Gpus:
         rooms = self._empty()
         for device, arbiter in enumerate(self.arbiters):
             for member in arbiter.status().members:
-                if not member.name.startswith(f"{self._app}/"):
+                if not self._is_ours(member.name):
                     share = GpuShare(memory=member.share.memory, floor=member.share.floor)
                     rooms[device] = rooms[device].less(share)
         return rooms
@@ -264,6 +289,9 @@ class Gpus:
             uuid=self.cards[device].uuid,
             fractions={} if self._backend in WHOLE else lanes,
         )
+
+    def _is_ours(self, name: str) -> bool:
+        return name.startswith(f"{self._app}/")
 
     def _empty(self) -> list[Room]:
         return [Room(card.memory, part=card.part) for card in self.cards]

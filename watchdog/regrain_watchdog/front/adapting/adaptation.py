@@ -21,6 +21,7 @@ from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Plan
 from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.adapting.mind import Mind
+from regrain_watchdog.front.adapting.others import Others
 from regrain_watchdog.front.adapting.past import Past
 from regrain_watchdog.front.adapting.tally import Counts, Tally
 from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
@@ -79,6 +80,7 @@ class Adaptation:
         self._profile = find_profile(config, target, live.manifest)
         self._tally = Tally()
         self._past = Past()
+        self._others = Others(gpus)
         self._counted = _Counted(0, 0)
         self._adopting: asyncio.Future[None] | None = None
         self._said: deque[str] = deque(maxlen=1)
@@ -148,8 +150,9 @@ class Adaptation:
         before, after = self._counted, self._count()
         app = self._live.current
         is_changing = self._live.is_changing or self._adopting is not None
+        now = time.monotonic()
         report = Report(
-            now=time.monotonic(),
+            now=now,
             at=taken.at,
             size=taken.size,
             first=taken.first,
@@ -165,6 +168,7 @@ class Adaptation:
             is_changing=is_changing,
             is_held=self._live.held,
             seen=() if is_changing else taken.seen(shares(app.route.plan, app.manifest)),
+            taken=self._others.look(now),
         )
         self._past.add(report)
         return report

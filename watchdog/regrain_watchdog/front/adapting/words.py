@@ -52,11 +52,19 @@ class Brief(Struct, frozen=True, kw_only=True, tag=True):
     past: tuple[Report, ...] = ()
 
 
+class Taken(Struct, frozen=True):
+    """What other apps have of a GPU: the part of its SM-seconds that they reserve or use, bytes that they declare."""
+
+    share: float
+    memory: int
+
+
 class Report(Struct, frozen=True, kw_only=True, tag=True):
     """What happened since the report before, and how things stand; see control.observation.Observation.
 
     Attributes:
         at, size: 8-byte floats. widened: 8-byte integers, three for each.
+        taken: of each GPU by other apps.
     """
 
     now: float
@@ -71,6 +79,7 @@ class Report(Struct, frozen=True, kw_only=True, tag=True):
     is_changing: bool
     is_held: bool
     seen: tuple[Seen, ...] = ()
+    taken: tuple[Taken, ...] = ()
 
 
 class Word(Struct, frozen=True, kw_only=True):
