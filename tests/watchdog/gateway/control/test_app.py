@@ -26,6 +26,15 @@ def test_who_does_not_know_the_password_gets_nothing(control, path, shown):
         assert refused.headers["www-authenticate"] == 'Basic realm="Restricted"'
 
 
+def test_a_build_shows_its_signature_and_no_password(control):
+    control.settings.key.write_bytes(b"the key of builds")
+
+    refused = control.request("POST", "/build", b"a tar archive", Authorization="")
+
+    assert refused.status == 401
+    assert refused.text == "X-Build-Signature is missing, or not made with the payload secret"
+
+
 def test_a_body_that_nobody_read_does_not_spoil_the_connection(control):
     connection = control.connect()
     big = b"x" * (BODY // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -11,6 +12,7 @@ from werkzeug.wrappers import Response as Answer
 
 from regrain.errors import SpecError
 from regrain_watchdog.front.listen import is_loopback
+from regrain_watchdog.gateway.build import endpoint
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.about import About
 from regrain_watchdog.gateway.control.front import Front
@@ -40,6 +42,7 @@ def make(settings: Settings) -> Flask:
     app.register_blueprint(Namespaces(store).blueprint())
     app.register_blueprint(Logs(store, settings.log).blueprint())
     app.register_blueprint(About(store, front).blueprint())
+    app.register_blueprint(endpoint.make(settings.folder, store, settings.key, os.environ))
     app.before_request(Door(Credentials.load(settings.folder) if settings.auth else None).refusal)
     app.register_error_handler(SpecError, lambda error: answers.text(str(error), 400))
     app.register_error_handler(InUseError, lambda error: answers.text(str(error), 409))
