@@ -202,6 +202,17 @@ def test_what_it_may_take_is_limited(cell: Cell, means: Means) -> None:
     assert done.stdout.split() == ["77", "0", "2048"]
 
 
+def test_memory_has_a_bound(cell: Cell, means: Means) -> None:
+    small = dataclasses.replace(cell, limits=Limits(memory=64 << 20))
+    program = f"{sys.executable} -c 'print(len(bytes({{}} << 20)) >> 20)'"
+
+    fits = run(small, means, program.format(20))
+    much = run(small, means, program.format(200))
+
+    assert fits.stdout == "20\n"
+    assert "MemoryError" in much.stderr
+
+
 def test_inherited_sockets_and_the_process_id_survive(cell: Cell, means: Means) -> None:
     ours, theirs = socket.socketpair()
     confined = sandbox.confine(cell, means)

@@ -60,12 +60,17 @@ class Means:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """For each process: open files, processes of its user, bytes of a file; and bytes of its private /tmp."""
+    """For each process: open files, processes of its user, bytes of a file; and bytes of its private /tmp.
+
+    memory: bytes that a process may have of its own, 0 for any number; what it shares is not counted, nor are addresses
+        that it only reserves, as CUDA does.
+    """
 
     files: int = 8192
     processes: int = 4096
     file_size: int = 8 << 30
     scratch: int = 1 << 30
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +232,8 @@ def _limited(cell: Cell, means: Means) -> Sequence[str]:
         return []
     limits = cell.limits
     prefix = ["prlimit", f"--nofile={limits.files}", f"--fsize={limits.file_size}", "--core=0"]
+    if limits.memory:
+        prefix.append(f"--data={limits.memory}")
     if means.users:
         number = str(cell.user)
         prefix += [
