@@ -104,6 +104,16 @@ class Image(Wire, frozen=True):
     built: float = 0.0
 
 
+BUILT_IN = {
+    image.name: image
+    for image in (
+        Image(name="functions/alpine", kind="fork"),
+        Image(name="theaxer/redirector", kind="redirect"),
+    )
+}
+"""Images that stand for what many stacks use for a try: a process per request, and a redirect."""
+
+
 class Function(Wire, frozen=True):
     """A function as the gateway keeps it.
 

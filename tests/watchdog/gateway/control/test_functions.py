@@ -47,6 +47,22 @@ def test_deploying_what_is_there_tells_the_client_so(control, front):
     assert front.changes == 2
 
 
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        ("functions/alpine:latest", "fork"),
+        ("docker.io/functions/alpine", "fork"),
+        ("docker.io/theaxer/redirector:latest", "redirect"),
+    ],
+)
+def test_images_that_are_built_in_need_no_build(control, image, kind):
+    assert control.request("POST", "/system/functions", {**HELLO, "image": image}).status == 202
+
+    function = control.store.function("hello", NAMESPACE)
+    assert function.image.kind == kind
+    assert function.deployment.image == image
+
+
 def test_what_was_not_sent_is_not_answered(control, front):
     control.request("POST", "/system/functions", HELLO)
 

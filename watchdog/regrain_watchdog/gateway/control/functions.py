@@ -14,6 +14,7 @@ from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.front import Front, Key
 from regrain_watchdog.gateway.scaling import MOST, Bounds
 from regrain_watchdog.gateway.spec import (
+    BUILT_IN,
     Deletion,
     Deployment,
     Function,
@@ -22,6 +23,7 @@ from regrain_watchdog.gateway.spec import (
     Scale,
     Standing,
     Wire,
+    image_name,
 )
 from regrain_watchdog.gateway.store import Store
 
@@ -197,9 +199,9 @@ class Functions:
         self._front.changed()
 
     def _image(self, deployment: Deployment) -> Image:
-        image = self._store.image(deployment.image)
+        image = self._store.image(deployment.image) or BUILT_IN.get(image_name(deployment.image))
         if image is None:
-            known = ", ".join(one.name for one in self._store.images()) or "none yet"
+            known = ", ".join([*(one.name for one in self._store.images()), *BUILT_IN])
             raise SpecError(
                 f"image: {deployment.image} was not built here; build it with faas-cli up --remote-builder. "
                 f"There are: {known}"
