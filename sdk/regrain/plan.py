@@ -52,10 +52,12 @@ class Fluid(Struct, frozen=True, kw_only=True):
     Attributes:
         share: of GPUs that all its leases may take at once; above 1 it lies on several, and no lease spans them.
         lanes: one for each stage, in topological order.
+        passes: whether what fits may go before something more urgent that lacks share; else the share is kept for it.
     """
 
     share: float
     lanes: tuple[Lane, ...]
+    passes: bool = False
 
 
 class Group(Struct, frozen=True, kw_only=True):

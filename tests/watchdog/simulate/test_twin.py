@@ -70,6 +70,7 @@ def models(draw, count: int | None = None) -> Model:
                 servers=servers,
                 cards=cards if fluid[number] else (float(servers),),
                 lease=draw(st.sampled_from([0.0, 0.001])) if fluid[number] else 0.0,
+                passes=draw(st.booleans()) if fluid[number] else False,
             )
         )
     return Model(

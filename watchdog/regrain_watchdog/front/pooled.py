@@ -32,7 +32,7 @@ class FluidPool:
     def place(self, function: Function) -> int | None:
         """Return the GPU on which a function's next dispatch may go now; None while it may not.
 
-        The most urgent function goes first, and the share that it lacks is kept for it (policy/fluid.py).
+        The most urgent function goes first; what fits passes it, or the share that it lacks is kept (policy/fluid.py).
         """
         now = time.monotonic()
         devices, free = self._free()
@@ -40,6 +40,7 @@ class FluidPool:
             [_urgency(one, now) for one in self.functions],
             [_take(one) for one in self.functions],
             free,
+            passes=self.group.fluid is not None and self.group.fluid.passes,
         )
         return devices[card] if found >= 0 and self.functions[found] is function else None
 

@@ -25,18 +25,23 @@ def card_for(take: float, free: Sequence[float]) -> int:
     return best
 
 
-def next_up(urgency: Sequence[float], takes: Sequence[float], free: Sequence[float]) -> tuple[int, int]:
+def next_up(
+    urgency: Sequence[float], takes: Sequence[float], free: Sequence[float], *, passes: bool
+) -> tuple[int, int]:
     """Return the stage whose dispatch goes next and the card for it; (-1, -1) if none goes.
 
-    The share that the most urgent one lacks is kept for it: only what takes no share passes.
+    The share that the most urgent one lacks is kept for it, so that only what takes no share passes; or all may pass
+    that fits. That leaves less idle, and what takes much may wait for long.
 
     Args:
         urgency: by stage, the deadline of the unit whose turn is next; NOBODY where none waits. Of equal ones the last
             stage goes first, since what it finishes makes room.
         takes: by stage, the share of a card that its dispatch holds.
         free: by card, the share that is free.
+        passes: whether all may pass that fits.
 
-    Example: urgencies (3.0, 1.0), free (0.5,): takes (0.2, 0.6) -> (-1, -1); takes (0.0, 0.6) -> (0, 0).
+    Example: urgencies (3.0, 1.0), free (0.5,): takes (0.2, 0.6) -> (-1, -1), or (0, 0) if it passes; takes (0.0, 0.6)
+    -> (0, 0).
     """
     first = -1
     for place in range(len(urgency)):
@@ -49,7 +54,7 @@ def next_up(urgency: Sequence[float], takes: Sequence[float], free: Sequence[flo
         return first, card
     found, on = -1, -1
     for place in range(len(urgency)):
-        if urgency[place] < NOBODY and takes[place] <= 0.0:
+        if urgency[place] < NOBODY and (passes or takes[place] <= 0.0):
             card = card_for(takes[place], free)
             if card >= 0 and (found < 0 or urgency[place] <= urgency[found]):
                 found, on = place, card

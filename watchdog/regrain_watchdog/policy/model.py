@@ -91,12 +91,14 @@ class Pool:
         load: seconds until a replica more serves.
         lease: seconds by which a dispatch that takes a share is longer, unless the request before it on its replica was
             the same, took as much, and nothing else waits; 0 where each replica has its own share.
+        passes: whether what fits may go before something more urgent that lacks share.
     """
 
     servers: int
     cards: tuple[float, ...]
     load: float = 0.0
     lease: float = 0.0
+    passes: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -244,7 +246,9 @@ class Maker:
             return Pool(servers=group.replicas, cards=(float(group.replicas),), load=load)
         whole, rest = divmod(group.fluid.share, 1.0)
         cards = (1.0,) * int(whole) + ((rest,) if rest > 0 else ())
-        return Pool(servers=group.replicas, cards=cards, load=load, lease=profile.lease)
+        return Pool(
+            servers=group.replicas, cards=cards, load=load, lease=profile.lease, passes=group.fluid.passes
+        )
 
     def _scope(self, stage: str) -> int:
         scope = self._app.graph.scope(stage)

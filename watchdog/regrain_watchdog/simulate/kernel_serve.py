@@ -100,7 +100,12 @@ def _choose(s: Memory, pool: int, now: float) -> tuple[int, int]:
         rows.takes(s)[place - first] = rows.stations(s)[row].take if is_fluid else 0.0
     count = last - first
     cards = rows.pools(s)[pool].cards
-    found, card = next_up(rows.urgency(s)[:count], rows.takes(s)[:count], rows.free(s)[pool, :cards])
+    found, card = next_up(
+        rows.urgency(s)[:count],
+        rows.takes(s)[:count],
+        rows.free(s)[pool, :cards],
+        rows.pools(s)[pool].passes,
+    )
     return (rows.members(s)[first + found], card if is_fluid else -1) if found >= 0 else (-1, -1)
 
 

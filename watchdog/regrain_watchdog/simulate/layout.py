@@ -59,7 +59,7 @@ def _members(model: Model, place: int) -> list[Station]:
 
 
 def _alike(one: Pool, other: Pool) -> bool:
-    return one.lease == other.lease
+    return (one.lease, one.passes) == (other.lease, other.passes)
 
 
 def _serves(one: Station, other: Station) -> bool:
@@ -152,7 +152,7 @@ class _Maker:
         self._items = max(self._items, seen)
         for place, row in enumerate(one.pools):
             pool = model.pools[place]
-            self._pools[row] = (is_fluid(model, place), pool.lease, 0, 0, 0, 0, 0, 0, 0.0)
+            self._pools[row] = (is_fluid(model, place), pool.passes, pool.lease, 0, 0, 0, 0, 0, 0, 0.0)
 
     def made(self) -> Layout:
         """Return what was filled in."""

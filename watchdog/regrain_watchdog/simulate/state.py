@@ -106,6 +106,7 @@ LEARNED = np.dtype(
 POOLS = np.dtype(
     [
         ("is_fluid", "b1"),
+        ("passes", "b1"),
         ("lease", "f8"),
         ("rows", "i8"),  # entries of `members`: its stations
         ("rows_end", "i8"),

@@ -288,7 +288,7 @@ class Twin:
         timely = any(stop.line.first_deadline() < math.inf for stop in crew.members)
         urgency = [self._urgency(stop, timely) for stop in crew.members]
         takes = [stop.station.take if crew.is_fluid else 0.0 for stop in crew.members]
-        place, card = fluid.next_up(urgency, takes, crew.free)
+        place, card = fluid.next_up(urgency, takes, crew.free, passes=crew.pool.passes)
         return (crew.members[place] if place >= 0 else None), card if crew.is_fluid else -1
 
     def _urgency(self, stop: Stop, timely: bool) -> float:

@@ -1,5 +1,9 @@
 """Fluid groups: offered where allowed, chosen where they are cheaper."""
 
+from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
+from regrain_watchdog.policy.search.fluid import descend
+from regrain_watchdog.policy.search.judge import Judge
+from regrain_watchdog.policy.search.options import Space
 from regrain_watchdog.policy.search.packing import pack
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Limits, Problem
@@ -62,3 +66,33 @@ def test_a_stage_without_a_gpu_leases_nothing(make, machine, arriving, rough):
     ]
     assert lanes
     assert all((lane.fraction == 0.0) == (lane.stage == "s0") for lane in lanes)
+
+
+def test_a_pool_of_the_stages_on_gpus_is_judged_where_no_plan_cuts_there(make, machine, arriving, rough):
+    app = make(
+        [[], [0], [1]], [0.01, 0.02, 0.01], [0.1, 0.6, 0.2], slo=0.8, gpu=[False, True, True], mapped=(2,)
+    )
+    problem = Problem.of(app, machine(cards=4), limits=Limits(fluid=True, grain="s0+s1+s2"))
+
+    choice = Planner(problem).plan(arriving(20, lists=1, width=8), rough)
+
+    assert {candidate.plan.grain for candidate in choice.considered} >= {"s0+s1+s2", "s0 | ~s1+s2"}
+
+
+def test_small_steps_lead_to_no_dearer_plan_and_end(make, machine, arriving, rough):
+    app = make([[], [0]], [0.02, 0.03], [0.1, 0.8], slo=0.6)
+    load = arriving(10)
+    problem = Problem.of(app, machine(cards=3), limits=Limits(fluid=True, replicas=16))
+    judge = Judge(problem, rough, load, 0)
+    space = Space(problem)
+    lanes = (Lane(stage="s0", fraction=0.2, max_size=8), Lane(stage="s1", fraction=0.8, max_size=8))
+    group = Group(
+        stages=("s0", "s1"), replicas=9, max_size=8, gpu=GpuShare(), fluid=Fluid(share=1.6, lanes=lanes)
+    )
+    start = judge.judge(Plan((group,)))
+
+    descend(space, start, judge)
+
+    assert judge.meets(start)
+    assert judge.best.cost < start.cost
+    assert judge.nodes < problem.limits.nodes
