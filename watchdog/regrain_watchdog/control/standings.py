@@ -94,6 +94,7 @@ class Standings:
         self._factors: tuple[float, ...] = ()
         self._found: tuple[Plan, ...] = ()
         self._sought = _NEVER
+        self._judged_by = predictor.name
         self._pressed = False
 
     def learn(self, refined: Refined) -> None:
@@ -192,6 +193,8 @@ class Standings:
         return not meets, 0.0 if meets else -round(hit_rate, 2), one.cost * dwell + one.charge
 
     def _candidates(self, expected: Expected, present: Plan, now: float, *, anew: bool) -> list[Candidate]:
+        if self._judged_by != self._predictor.name:  # one that verifies has got ready
+            self._judged_by, self._sought = self._predictor.name, _NEVER
         rate, at = self._sought
         still = abs(expected.load.rate / rate - 1) <= MOVED  # NaN is not
         if not anew and still and now - at < (PRESSED if self._pressed else RENEWED):
