@@ -6,18 +6,17 @@ controller begins anew with the plan in force, which holds for every policy alik
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
 from benchmarks.granularity import loads
+from benchmarks.granularity.cuts import promising
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import World
 from benchmarks.granularity.policies import Made, Mind
-from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, SIMULATED, VERIFIED, predictor
+from benchmarks.granularity.predictors import ADAPTIVE, SIMULATED, VERIFIED, predictor
 from benchmarks.granularity.scaler import Scaler
 from benchmarks.granularity.steady import Statics
 from regrain.plan import Plan
@@ -32,9 +31,7 @@ Row = dict[str, object]
 BLOCK = 60.0
 FORESIGHT = 120.0
 """Seconds that the oracle sees ahead."""
-CUTS, USUAL = 4, ("normal", 1.5)
-"""Grains beside coarse and fine that are frozen on days, and the load and objective by which they are picked."""
-NODES, SURE = 100, 12
+NODES, SURE = 60, 8
 """Plans that a planner may have judged at a time, and of these by replay, for every policy alike; for the usual 400 and
 32 days have no time."""
 
@@ -82,7 +79,7 @@ def legs(world: World, day: int) -> list[Leg]:
 
 def policies(world: World, statics: Statics) -> dict[str, Policy]:
     """Return the policies by name."""
-    coarse, fine, *_ = grains = cuts(world)
+    coarse, fine, *_ = grains = promising(world)
     found: dict[str, Policy] = {}
     for label, plan in statics.plans.items():
         found[f"static-{label}"] = Policy(
@@ -98,27 +95,6 @@ def policies(world: World, statics: Statics) -> dict[str, Policy]:
         found[name] = _controlled(world, by, fluid=fluid)
     found["oracle-charged"] = _oracle(world)
     return found
-
-
-@cache
-def cuts(world: World) -> tuple[str, ...]:
-    """Return the grains that are frozen on days: coarse, fine, and of the others those that are the most promising.
-
-    That are those whose plans for a normal load meet its objective at the least cost.
-    """
-    load, slo = USUAL
-    mind = Mind(world.offer(slo * world.warm_latency()))
-    coarse, fine, *others = mind.grains()
-    drawn = planning(world, "poisson", world.protocol.load.part(load) * world.capacity())
-
-    def worth(grain: str) -> tuple[bool, float]:
-        made = mind.planned(drawn, grain=grain, by=ANALYTIC)
-        if made.plan is None:
-            return True, math.inf
-        meets = made.expected >= world.protocol.slo.attainment
-        return not meets, mind.cost(made.plan) if meets else -made.expected
-
-    return coarse, fine, *sorted(others, key=worth)[:CUTS]
 
 
 def run(world: World, policy: Policy, day: int) -> Row:

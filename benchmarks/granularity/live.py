@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from benchmarks import processes, product
 from benchmarks.cells import live as cells
 from benchmarks.cells import ocr
@@ -20,18 +22,19 @@ from benchmarks.cells.draw import SHARES
 from benchmarks.cells.pipelines import OCR, Pipeline, Stage, write
 from benchmarks.granularity.judge import DRAW
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.predictors import ANALYTIC, VERIFIED, predictor
+from benchmarks.granularity.predictors import ANALYTIC, SIMULATED, VERIFIED, predictor
 from benchmarks.granularity.protocol import UNIFORM, Protocol, Subset
 from benchmarks.learned.draw import capacity
 from regrain.cards import CARDS
 from regrain.manifest import Manifest, SLOSpec
-from regrain.plan import Plan
+from regrain.plan import Group, Plan
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.load.report import AppReport
 from regrain_watchdog.load.report import loads as read_report
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import Node
 from regrain_watchdog.policy.model import Application
+from regrain_watchdog.policy.search.packing import pack
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem
 from regrain_watchdog.simulate import scenario as scenarios
@@ -46,6 +49,8 @@ USED = 2
 GPUS = f"emulated:v100x{USED}"
 """As the cells of the core grid have them."""
 SIZES = (1, 2, 4, 8)
+MORE = 8
+"""Replicas that are added to a plan at most."""
 ATTAINMENT = 0.95
 SEED = 1000
 LASTING, LONG = 600.0, 10.0
@@ -123,12 +128,39 @@ class Site:
         return self.pipeline.name == OCR.name
 
     def plan(self, cell: Cell, grain: str) -> Plan:
-        """Return the planner's plan for a load like the cell's, at a grain; NoPlanError where there is none."""
+        """Return the plan of a grain for a load like the cell's; NoPlanError where there is none.
+
+        Shares and replicas are the planner's; batches and waits are the app's own, as it is served without `--adapt`:
+        replicas are added until replay has the objective met, or nothing more fits.
+        """
+        load = self.drawn(cell.rate).arrivals
         app = Application(manifest=self.manifest, profile=self.profile, slo=self._slo(cell.latency))
-        problem = Problem.of(
-            app, self._node(), limits=Limits(shares=SHARES, sizes=SIZES, grain=self.grain(grain))
+        limits = Limits(shares=SHARES, sizes=SIZES, grain=self.grain(grain))
+        plan = Planner(Problem.of(app, self._node(), limits=limits)).plan(load, predictor(VERIFIED)).plan
+        for _ in range(MORE):
+            told = predictor(SIMULATED).predict(self._prepared(self._run(cell, "planned", plan)).model, load)
+            place = max(range(len(plan.groups)), key=lambda one: told.busy[one])
+            more = Plan(tuple(_with(group, place == at) for at, group in enumerate(plan.groups)))
+            if told.hit_rate >= ATTAINMENT or pack(more, self.profile, self._node()) is None:
+                break
+            plan = more
+        return plan
+
+    def _run(self, cell: Cell, policy: str, plan: Plan) -> _Run:
+        return _Run(
+            name=f"{policy}-{cell.slo:g}-{cell.load}",
+            seed=SEED,
+            seconds=cell.seconds(policy),
+            latency=cell.latency,
+            rate=cell.rate,
+            grain=plan.grain,
+            replicas=_replicas(plan),
+            shares=self._shares(plan),
+            adapts=policy not in (*FIXED, "planned"),
         )
-        return Planner(problem).plan(self.drawn(cell.rate).arrivals, predictor(VERIFIED)).plan
+
+    def _prepared(self, run: _Run) -> Static:
+        return prepare(scenarios.read(self.scenario(run)), self.pipeline.name, self.manifest)
 
     def grain(self, name: str) -> str:
         """Return a grain as notation."""
@@ -136,8 +168,17 @@ class Site:
 
     def drawn(self, rate: float) -> Static:
         """Return the coarse plan of one replica, and requests to plan on."""
-        run = _Run(name="calibration", seed=DRAW, seconds=LASTING, latency=LONG, rate=rate, grain="coarse")
-        return prepare(scenarios.read(self.scenario(run)), self.pipeline.name, self.manifest)
+        first = next(filter(self._is_on_gpu, self.manifest.graph.stages), "")
+        run = _Run(
+            name="calibration",
+            seed=DRAW,
+            seconds=LASTING,
+            latency=LONG,
+            rate=rate,
+            grain="coarse",
+            shares=f"{first}={max(SHARES)}" if first else "",
+        )
+        return self._prepared(run)
 
     def scenario(self, run: _Run) -> Path:
         """Write down a run for `regrain load` and `regrain simulate`."""
@@ -161,6 +202,17 @@ class Site:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
+    def _shares(self, plan: Plan) -> str:
+        """Return a plan's shares as `regrain run` takes them: by a stage of each group that needs a GPU."""
+        return ", ".join(
+            f"{next(filter(self._is_on_gpu, group.stages))}={group.gpu.fraction}"
+            for group in plan.groups
+            if group.gpu is not None
+        )
+
+    def _is_on_gpu(self, stage: str) -> bool:
+        return self.profile.stages[stage].on_gpu
+
     def _node(self) -> Node:
         cards = () if self.is_ocr else (CARDS["v100"],) * USED
         return Node(cards=cards, cores=OCR_CORES if self.is_ocr else 256.0, memory=512 << 30)
@@ -171,28 +223,16 @@ class Site:
 
     def run(self, cell: Cell, policy: str, plan: Plan) -> Row:
         """Run a cell, live and simulated; return both."""
-        adapts = policy not in FIXED
-        scenario = self.scenario(
-            _Run(
-                name=f"{policy}-{cell.slo:g}-{cell.load}",
-                seed=SEED,
-                seconds=cell.seconds(policy),
-                latency=cell.latency,
-                rate=cell.rate,
-                grain=plan.grain,
-                replicas=_replicas(plan),
-                shares=_shares(plan),
-                adapts=adapts,
-            )
-        )
+        run = self._run(cell, policy, plan)
+        scenario = self.scenario(run)
         simulated, observed = scenario.with_suffix(".simulated.json"), scenario.with_suffix(".live.json")
         _regrain("simulate", str(scenario), "-o", str(simulated))
         port = processes.free_ports(1)
         flags = ["--replicas", _replicas(plan), "--slo", f"{1000.0 * cell.latency:.3f}ms"]
         if not self.is_ocr:
-            flags += ["--gpu-shares", _shares(plan), "--gpus", GPUS]
+            flags += ["--gpu-shares", self._shares(plan), "--gpus", GPUS]
             flags += ["--scenario", str(self.folder / "emulated.toml")]
-        if adapts:
+        if run.adapts:
             flags += ["--adapt", "--profile", str(self.folder / "profile.json")]
         command = [*product.command(self.module, port=port, grain=plan.grain), *flags]
         with processes.Served([command], port=port, name=scenario.stem) as served:
@@ -201,13 +241,17 @@ class Site:
         return {"policy": policy, "grain": plan.grain, **_figures(_read(observed), _read(simulated))}
 
 
-def each(protocol: Protocol, site: Callable[[str], Site]) -> list[Cell]:
+def each(protocol: Protocol, site: Callable[[str], Site], only: tuple[str, ...]) -> list[Cell]:
     """Return the cells, the shortest first; those of the real app come last, since they want both cores."""
     found = []
     for name in protocol.live.pipelines:
+        if only and name not in only:
+            continue
         world = World(protocol, name, Setting.of(protocol, cards=USED))
         found += _cells(protocol, protocol.live, name, world.capacity(), world.warm_latency())
     found.sort(key=lambda cell: cell.seconds("adaptive"))
+    if only and OCR.name not in only:
+        return found
     real = site(OCR.name).drawn(ALONE)
     bears = OCR_CORES * capacity(real.model, real.arrivals.widths)
     latency = predictor(ANALYTIC).predict(real.model, real.arrivals).p95
@@ -278,14 +322,12 @@ def _read(path: Path) -> AppReport:
     return read_report(path.read_bytes()).apps[0]
 
 
+def _with(group: Group, is_more: bool) -> Group:
+    return structs.replace(group, replicas=group.replicas + is_more)
+
+
 def _replicas(plan: Plan) -> str:
     return ", ".join(f"{group.stages[0]}={group.replicas}" for group in plan.groups)
-
-
-def _shares(plan: Plan) -> str:
-    return ", ".join(
-        f"{group.stages[0]}={group.gpu.fraction}" for group in plan.groups if group.gpu is not None
-    )
 
 
 def _regrain(*arguments: str) -> None:

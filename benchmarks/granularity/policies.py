@@ -29,7 +29,7 @@ MANY = 40
 WINDOW = 6000
 """Requests that a predictor by replay is given at most."""
 CONVERGED = 2
-"""Times that a planner of any grain is asked at most, each time with its plan so far as the present one."""
+"""Times that the product's own planner of any grain is asked at most, with its plan so far as the present one."""
 REPLAYED = 100
 """Plans that are judged at most where each is replayed."""
 
@@ -71,7 +71,7 @@ class Mind:
         choice: Choice | None = None
         considered: dict[Plan, None] = {}
         try:
-            for _ in range(1 if grain or by == SIMULATED else CONVERGED):
+            for _ in range(CONVERGED if by == VERIFIED and not grain else 1):
                 choice = planner.plan(seen, predictor(by), present=present)
                 attainment = self.offer.app.slo.attainment
                 considered |= {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.granularity import pictures, predictors, rows, shared, statistics
+from benchmarks.granularity import gap, pictures, predictors, rows, shared, statistics
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.cells import cells as every_cell
 from benchmarks.granularity.protocol import Protocol
@@ -35,7 +35,7 @@ def write(folder: Path) -> Path:
             parts += [f"## {name}", "", "Not run.", ""]
             continue
         parts += [f"## {name}", "", *_part(protocol, name, Rows(file).rows, folder)]
-    parts += shared.told(folder)
+    parts += [*shared.told(folder), *gap.told(protocol, folder)]
     path = folder / "report.md"
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
@@ -71,6 +71,7 @@ def _part(protocol: Protocol, name: str, lines: Sequence[Row], folder: Path) -> 
     found = rows.cells(lines)
     head = lines[0]
     total = len(list(every_cell(protocol, name))) if name in STEADY else None
+    total = protocol.days.count if name == "days" else total
     told = f"{len(found)} cells" + (f" of {total}" if total else "")
     reduced = head.get("reduced") or (total is not None and len(found) < total)
     parts = [f"{told}, {head.get('seeds')} seeds or days{'. **A reduced run.**' if reduced else '.'}", ""]

@@ -139,9 +139,9 @@ def run_live(order: Order) -> None:
     done = rows.done()
     todo = [
         (cell, policy)
-        for cell in live.each(protocol, sites)
+        for cell in live.each(protocol, sites, order.only)
         for policy in live.POLICIES
-        if (not order.only or cell.pipeline in order.only) and policy not in done.get(key(cell.key), ())
+        if policy not in done.get(key(cell.key), ())
     ]
     begin = time.monotonic()
     for number, (cell, policy) in enumerate(todo):

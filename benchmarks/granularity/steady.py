@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.granularity.cuts import frozen
 from benchmarks.granularity.judge import Judge, Score
 from benchmarks.granularity.policies import Made, Mind
-from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, LEARNED, SIMULATED
+from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, LEARNED, SIMULATED, VERIFIED
 from regrain.plan import Plan
 
 Row = dict[str, object]
-ORACLE = "oracle-free"
+FULL, ORACLE = "core", "oracle-free"
+"""The part of the grid in which every cut is frozen and every predictor plans; and the bound."""
 LOOKED_AT = 60
 """Plans that no policy made, and that the oracle looks at, at most: the cheapest."""
 ENOUGH, FAR = 0.95, 0.04
@@ -55,7 +57,8 @@ def rows(judge: Judge, mind: Mind, statics: Statics, done: set[str]) -> Iterator
 
 def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[[], Made]]:
     load = judge.calibration
-    coarse, fine, *_ = grains = mind.grains()
+    is_full = judge.cell.part == FULL
+    coarse, fine, *_ = grains = frozen(judge.world, every=is_full)
     found: dict[str, Callable[[], Made]] = {}
     for label, plan in statics.plans.items():
         found[f"static-{label}"] = lambda plan=plan: (
@@ -68,8 +71,9 @@ def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[
     found["infless"] = lambda: mind.infless(load)
     found["esg"] = lambda: mind.esg(load)
     for name, (by, fluid) in ADAPTIVE.items():
-        found[name] = lambda by=by, fluid=fluid: mind.planned(load, by=by, fluid=fluid)
-    for by in (ANALYTIC, SIMULATED, LEARNED):
+        if is_full or by == VERIFIED:
+            found[name] = lambda by=by, fluid=fluid: mind.planned(load, by=by, fluid=fluid)
+    for by in (ANALYTIC, SIMULATED, LEARNED) if is_full else ():
         for label, grain in (("coarse", coarse), ("fine", fine)):
             found[f"replanned-{label}@{by}"] = lambda grain=grain, by=by: mind.planned(
                 load, grain=grain, by=by
