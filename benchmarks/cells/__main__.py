@@ -5,6 +5,7 @@ app. Predictors get the profile that `regrain profile` measured before and the r
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
 long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell during which
 the load generator itself was late tells of the machine alone: it is kept as disturbed, and run again the next time.
+`--judge` predicts the recorded cells anew with the predictors as they are now. A picture lies beside the rows.
 """
 
 from __future__ import annotations
@@ -18,21 +19,17 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.cells import ocr
 from benchmarks.cells.draw import REQUESTS, Cell, cell, pipeline_of
+from benchmarks.cells.judge import Predictors, judged
 from benchmarks.cells.live import module, observed, profile
+from benchmarks.cells.picture import picture
 from benchmarks.cells.pipelines import write
-from benchmarks.cells.summary import CELL, SIMULATED, summary
+from benchmarks.cells.summary import CELL, DISTURBED, summary
 from benchmarks.record import RESULTS, Record, Results, progress
 from regrain.manifest import Manifest
 from regrain_watchdog.cli.describe import describe
-from regrain_watchdog.control.learned import Learned
 from regrain_watchdog.load.report import AppReport
-from regrain_watchdog.policy.predict.analytic import Analytic
-from regrain_watchdog.policy.predict.predictor import Predictor
-from regrain_watchdog.simulate.engine import Run
-from regrain_watchdog.simulate.predictor import Simulated
 
 CELLS = 200
-DISTURBED = "disturbed"
 LATEST = 20.0
 """Milliseconds by which the generator may take requests up late, at the 99th percentile."""
 FOLDER = Path("build/cells")
@@ -44,9 +41,23 @@ def main() -> int:
     results = Results(path)
     if path.exists():
         results.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if options.judge:
+        results.lines = judged(results.lines, options.folder)
+        draft = path.with_suffix(".draft")
+        draft.write_text("".join(json.dumps(line) + "\n" for line in results.lines), encoding="utf-8")
+        draft.replace(path)
+    else:
+        _run(results, options)
+    summary(results)
+    path.with_suffix(".svg").write_text(picture(results.lines), encoding="utf-8")
+    return 0
+
+
+def _run(results: Results, options: argparse.Namespace) -> None:
+    """Run the cells that there are no rows of, as long as the budget lasts."""
     begin = time.monotonic()
     manifests: dict[str, Manifest] = {}
-    predictors: tuple[Predictor, ...] = (Simulated(), Learned(), Analytic())
+    predictors = Predictors()
     for number in range(options.cells):
         if results.has(kind=CELL, number=number):
             continue
@@ -60,8 +71,6 @@ def main() -> int:
         row = _row(drawn, observed(drawn), predictors)
         cores = (machine.busy_seconds() - busy) / (time.monotonic() - since)
         results.add({**row, "busy_cores": round(cores, 2)})
-    summary(results)
-    return 0
 
 
 def _options() -> argparse.Namespace:
@@ -77,6 +86,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of apps and profiles, default {FOLDER}")
     parser.add_argument(
         "--out", type=Path, help="JSON lines, default benchmarks/results/cells.jsonl; it is gone on with"
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="run nothing: predict the recorded cells anew, from the scenarios in --folder",
     )
     return parser.parse_args()
 
@@ -109,17 +123,10 @@ def _drawn(number: int, options: argparse.Namespace, manifests: dict[str, Manife
     return cell(number, options.seed, folder, manifests[pipeline.name], pipeline=pipeline, trace=trace)
 
 
-def _row(one: Cell, report: AppReport, predictors: tuple[Predictor, ...]) -> Record:
-    load, model = one.static.arrivals, one.static.model
+def _row(one: Cell, report: AppReport, predictors: Predictors) -> Record:
+    load = one.static.arrivals
     if len(load) < REQUESTS or report.hit_rate is None:
         raise RuntimeError(f"cell {one.number} had {len(load)} requests, of which nothing was observed")
-    run = Run(model, load, seed=one.number)
-    run.advance()
-    replayed = run.result()
-    learned = next(predictor for predictor in predictors if isinstance(predictor, Learned))
-    before = learned.strange
-    told = {predictor.name: round(predictor.predict(model, load).hit_rate, 4) for predictor in predictors}
-    middle = replayed.latency[replayed.latency == replayed.latency]
     late = 1000.0 * report.lateness.p99 if report.lateness else 0.0
     return {
         "kind": CELL if late <= LATEST else DISTURBED,
@@ -134,14 +141,10 @@ def _row(one: Cell, report: AppReport, predictors: tuple[Predictor, ...]) -> Rec
         "rate": round(load.rate, 2),
         "requests": len(load),
         "observed": round(report.hit_rate, 4),
-        SIMULATED: round(replayed.hit_rate, 4),
-        **told,
-        "strange": learned.strange > before,
+        "observed_by": predictors.made,
+        **predictors.told(one.number, one.static),
         "outcomes": report.outcomes,
         "observed_p50_ms": round(1000.0 * report.latency.get("p50", float("nan")), 2),
-        "replayed_p50_ms": round(1000.0 * float(sorted(middle)[len(middle) // 2]), 2)
-        if len(middle)
-        else None,
         "late_p99_ms": round(late, 2),
     }
 

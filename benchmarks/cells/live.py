@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import processes, product
@@ -19,15 +20,15 @@ PATIENCE = 2400.0
 """Seconds of a load at most: 1,500 pages at one a second."""
 
 
-def profile(pipeline: Pipeline, folder: Path) -> None:
+def profile(pipeline: Pipeline, folder: Path, shares: Sequence[float] = SHARES) -> None:
     """Measure an app as its operator does; what was measured stays."""
     flags = ["--time", PROFILED, "--cores", "1", "--out", str(folder / "profile.json")]
     if pipeline.stages:
         flags += ["--gpus", "emulated:v100", "--scenario", str(folder / "emulated.toml")]
-        flags += ["--shares", ",".join(map(str, SHARES)), "--batches", ",".join(map(str, BATCHES))]
+        flags += ["--shares", ",".join(map(str, shares)), "--batches", ",".join(map(str, BATCHES))]
     else:
         flags += ["--input", str(ocr.pictures(folder)), "--batches", ",".join(map(str, ocr.BATCHES))]
-    _regrain("profile", str(module(pipeline, folder)), *flags)
+    run("profile", str(module(pipeline, folder)), *flags)
 
 
 def module(pipeline: Pipeline, folder: Path) -> Path:
@@ -47,12 +48,12 @@ def observed(cell: Cell) -> AppReport:
     report = folder / f"cell-{cell.number}.json"
     with processes.Served([command], port=port, name=f"cell-{cell.number}") as served:
         served.wait(BODY if pipeline.stages else ocr.request(folder), bool)
-        _regrain("load", f"http://127.0.0.1:{port}/", "--scenario", str(cell.scenario), "-o", str(report))
+        run("load", f"http://127.0.0.1:{port}/", "--scenario", str(cell.scenario), "-o", str(report))
     found: Report = read_report(report.read_bytes())
     return found.apps[0]
 
 
-def _regrain(*arguments: str) -> None:
+def run(*arguments: str) -> None:
     """Run a command; RuntimeError with what it wrote where it fails."""
     command = [sys.executable, "-m", "regrain_watchdog.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)

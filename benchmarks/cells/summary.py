@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.record import Record, Results
 
-CELL = "cell"
+CELL, DISTURBED = "cell", "disturbed"
 SIMULATED = "replayed"
 """The engine on the very arrivals, as against the predictor that it is in."""
 NAMES = (SIMULATED, "simulated", "learned", "analytic")
@@ -27,6 +27,8 @@ def summary(results: Results) -> None:
         print("no cell was run on a machine quiet enough")
         return
     told = Results(None)
+    for field in ("observed_by", "predicted_by"):
+        told.add({"kind": "product", field: sorted({str(one.get(field, "not said")) for one in cells})})
     classes = {"all": cells, "informative": _informative(cells)}
     classes |= {POISSON: [one for one in cells if one["process"] == POISSON]}
     classes |= {"bursty": [one for one in cells if one["process"] != POISSON]}
