@@ -10,6 +10,8 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.switch import Reason, Verdict
 
 HOUR, THOUSAND = 3600.0, 1000.0
+ALIKE = 0.005
+"""Part by which costs differ that are told as the same."""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -86,8 +88,8 @@ class Decision(Struct, frozen=True, kw_only=True):
             return f"{told.grain}: the load would have to last {told.needs:.0f} s; {expected}"
         if told.verdict == Reason.BEST.name and told.hit_rate is not None:
             saved = 1 - told.cost / self.present.cost
-            dearer = f"would cost {-saved:.0%} more" if saved <= 0 else f"would cost {saved:.0%} less"
-            return f"{told.grain}: {dearer}, with {told.hit_rate:.1%} in time"
+            than = "as much" if abs(saved) < ALIKE else f"{abs(saved):.0%} {'less' if saved > 0 else 'more'}"
+            return f"{told.grain}: would cost {than}, with {told.hit_rate:.1%} in time"
         return f"{told.grain}: {Reason[told.verdict].value}"
 
 
