@@ -16,6 +16,7 @@ from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.cells import Cell, cells, mixed
 from benchmarks.granularity.judge import Judge
 from benchmarks.granularity.pipelines import Setting, World
+from benchmarks.granularity.predictors import ADAPTIVE, VERIFIED
 from benchmarks.granularity.protocol import Protocol
 from benchmarks.granularity.rows import Row, Rows, key
 from regrain.plan import Plan
@@ -178,11 +179,21 @@ def run_days(order: Order) -> None:
             world(name, Setting.of(protocol, cards=cards)),
             steady.Statics(dict(static.get((name, "free", cards), ()))),
         )
-        if policy in (order.policies or (COMPARED if order.part == "ablations" else (policy,)))
+        if _is_run(order, protocol, policy, day)
         and policy not in done.get(key(_day_key(order.part, name, ablation, day)), ())
     ]
     for made in beside(_run_day, tasks, order):
         rows.add(made)
+
+
+def _is_run(order: Order, protocol: Protocol, policy: str, day: int) -> bool:
+    """Whether a policy is run on a day: those of a single predictor on the first of each pipeline alone."""
+    if order.policies:
+        return policy in order.policies
+    if order.part == "ablations":
+        return policy in COMPARED
+    by, _ = ADAPTIVE.get(policy, (VERIFIED, False))
+    return by == VERIFIED or day < protocol.seeds.first + len(protocol.pipeline)
 
 
 def _drawn(order: Order, protocol: Protocol) -> list[tuple[int, str]]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -74,3 +75,17 @@ def test_the_pipelines_take_turns_over_the_days_and_the_largest_comes_last():
     assert sorted(day for day, _ in drawn) == list(range(1000, 1020))
     assert {name for _, name in drawn} == {one.name for one in PROTOCOL.pipeline}
     assert [name for _, name in drawn].index("twelve") == len(drawn) - 2
+
+
+def test_who_has_a_single_predictor_is_run_on_the_first_day_of_each_pipeline_unless_it_is_asked_for():
+    order = run.Order(part="days", only=(), seeds=20, resume=False, traces=None, out=run.RESULTS, workers=1)
+    asked = replace(order, policies=("adaptive-learned",))
+
+    days = {
+        name: sum(run._is_run(one, PROTOCOL, name, day) for day, _ in run._drawn(one, PROTOCOL))
+        for one, name in ((order, "adaptive"), (order, "replanned-fine"), (order, "adaptive-analytic"))
+    }
+
+    assert days == {"adaptive": 20, "replanned-fine": 20, "adaptive-analytic": 8}
+    assert run._is_run(asked, PROTOCOL, "adaptive-learned", 1019)
+    assert not run._is_run(asked, PROTOCOL, "adaptive", 1000)
