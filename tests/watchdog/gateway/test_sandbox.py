@@ -93,8 +93,20 @@ def test_no_process_gains_privileges(cell: Cell, means: Means) -> None:
     found = status(cell, means)
 
     assert found["NoNewPrivs"] == "1"
-    if means.users:
+    if means.users or means.mounts:
         assert {found[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+
+
+def test_a_function_can_see_its_own_files_and_secrets_as_the_gateways_user(cell: Cell, mounts: Means) -> None:
+    shared = dataclasses.replace(mounts, users=False)
+
+    found = status(cell, shared)
+    done = run(cell, shared, f"cat /var/openfaas/secrets/key {cell.reads[0]}/app.py {cell.hidden}/other")
+
+    assert found["Uid"].split()[0] == str(os.geteuid())
+    assert found["CapEff"] == "0" * 16
+    assert done.stdout == "key is secretapp = 1\n"
+    assert "No such file" in done.stderr
 
 
 def test_a_function_has_its_own_user(cell: Cell, users: Means) -> None:

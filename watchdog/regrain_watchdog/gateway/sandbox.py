@@ -49,7 +49,7 @@ class Means:
     """What the machine allows.
 
     tools: util-linux's setpriv and prlimit work. users: processes may be given a user of their own.
-    mounts: and see a file system of their own. lacking: why not, in a sentence.
+    mounts: and see a file system of their own; both without the other are possible. lacking: why not, in a sentence.
     """
 
     tools: bool = True
@@ -121,7 +121,7 @@ def confine(cell: Cell, means: Means) -> Sandbox:
     secrets = SECRETS if means.mounts else f"{cell.home}/secrets"
     scratch = SCRATCH[0] if means.mounts else f"{cell.home}/scratch"
     variables = {"HOME": scratch, "TMPDIR": scratch}
-    prepared = _mounted(cell) if means.mounts else _unmounted(cell, means)
+    prepared = _mounted(cell, means) if means.mounts else _unmounted(cell, means)
     script = "\n".join(
         ["set -e", "umask 022", *map(join, prepared), join(["exec", *_limited(cell, means)]) + ' "$@"']
     )
@@ -185,13 +185,13 @@ def _failure(sandbox: Sandbox, reads: Iterable[str]) -> str:
     return lines[-1] if done.returncode else ""
 
 
-def _mounted(cell: Cell) -> Iterable[Sequence[str]]:
+def _mounted(cell: Cell, means: Means) -> Iterable[Sequence[str]]:
     """Hide what is not the function's, and bring back what of that it needs, read-only unless it may write."""
     kept = {path: f"{KEPT}/{number}" for number, path in enumerate(_needed(cell))}
     yield "mkdir", "-p", OPENFAAS, *HOMES
     yield *TMPFS, "mode=0755,size=16m,nosuid,nodev", "regrain", OPENFAAS
     yield "mkdir", SECRETS, KEPT, *kept.values()
-    yield from _secrets(cell, SECRETS, owned=True)
+    yield from _secrets(cell, SECRETS, owned=means.users)
     for path, held in kept.items():
         yield "mount", "-o", "bind" if path in cell.writes else "bind,ro", path, held
     yield *TMPFS, f"mode=1777,size={cell.limits.scratch},nosuid,nodev", "regrain", SCRATCH[0]
@@ -245,5 +245,7 @@ def _limited(cell: Cell, means: Means) -> Sequence[str]:
             number,
             "--clear-groups",
         ]
-        return [*prefix, "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"]
-    return [*prefix, "setpriv", "--no-new-privs", "--"]
+    else:
+        prefix.append("setpriv")
+    dropped = ["--inh-caps=-all", "--bounding-set=-all"] if means.users or means.mounts else []
+    return [*prefix, "--no-new-privs", *dropped, "--"]

@@ -10,6 +10,7 @@ import pytest
 
 from regrain import manifest
 from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.build import environment
 from regrain_watchdog.gateway.build.builder import Builder, Limits
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.sandbox import Means
@@ -151,6 +152,20 @@ def test_requirements_are_installed_once(  # noqa: PLR0917 - pytest gives them b
     assert first.environment == again.environment != ""
     assert f"requirements: as installed before ({Path(first.environment).name})" in again_lines
     assert first.digest != again.digest
+
+
+def test_an_installation_that_was_killed_is_done_again(
+    builder: Builder, state: Path, built: Built, sent: Sent
+) -> None:
+    left = state / "environments" / environment.key(["numpy>=2"], "")
+    (left / "lib").mkdir(parents=True)
+    (left / "mark").touch()
+
+    _, image = built(builder, sent(requirements="numpy>=2\n"))
+
+    assert image.environment == str(left)
+    assert (left / environment.COMPLETE).exists()
+    assert not (left / "mark").exists()
 
 
 def test_requirements_that_the_gateway_meets_need_no_index(
