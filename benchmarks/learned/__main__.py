@@ -1,6 +1,6 @@
 """Train the learned predictor, or see how far it is from runs of pipelines and traces that it never saw.
 
-`train` simulates random plans under random loads and writes the model that is shipped; ten minutes of one core. `check`
+`train` simulates random plans under random loads and writes the model that is shipped; up to twenty minutes of one core. `check`
 needs what was trained.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.learned.train import grown
 from benchmarks.record import RESULTS, Results, progress
 from regrain_watchdog.control.learned import CARD, MODEL
 
-RUNS, SECONDS = 24_000, 560.0
+RUNS, SECONDS = 30_000, 1200.0
 CELLS = 400
 
 

@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 Flow = list[tuple[tuple[int, ...], int]]
 """What each station takes from, and its scope."""
 
-TRAINED = ("chain", "diamond", "map", "inner", "sizes", "fluid", "random")
-UNSEEN = ("fan", "two lists", "fluid map")
+TRAINED = ("chain", "diamond", "map", "inner", "sizes", "fluid", "fluid map", "fluid random", "random")
+UNSEEN = ("fan", "two lists", "fluid fan")
 """Shapes of pipelines that are never trained on."""
 PROCESSES = ("poisson", "mmpp", "onoff", "wander", "gamma")
 FEWEST, MOST = 600, 2500
@@ -131,13 +131,13 @@ def _flow(shape: str, rng: np.random.Generator) -> Flow:
     one = PER_REQUEST
     if shape == "diamond":
         return [((), one), ((0,), one), ((0,), one), ((1, 2), one)]
-    if shape == "fan":
+    if shape in {"fan", "fluid fan"}:
         arms = tuple(range(1, 4 + int(rng.integers(2))))
         return [((), one), *(((0,), one) for _ in arms), (arms, one)]
     if shape == "two lists":
         return [((), one), ((0,), 0), ((1,), one), ((2,), 1), ((3,), one)]
-    if shape == "random":
-        return _dag(int(rng.integers(3, 13)), rng)
+    if shape in {"random", "fluid random"}:
+        return _dag(int(rng.integers(3, 13 if shape == "random" else 7)), rng)
     mapped = shape in {"map", "fluid map"}
     many = int(rng.integers(2 if mapped or shape == "fluid" else 1, 7))
     first = int(rng.integers(0, 2)) if mapped else 0
@@ -184,7 +184,7 @@ def _model(shape: str, flow: Flow, lists: int, widths: NDArray[np.int32], rng: n
     pools = tuple(_pool(1) for _ in stations)
     if shape.startswith("fluid"):
         stations = tuple(replace(one, pool=0, take=_take(rng)) for one in stations)
-        servers = int(_between(rng, 2.0, 12.0))
+        servers = int(_between(rng, 1.0, 12.0))
         cards = (1.0,) * int(rng.integers(1, 4)) + ((0.5,) if rng.random() < 0.3 else ())
         pools = (Pool(servers=servers, cards=cards, lease=_between(rng, 0.0001, 0.002)),)
     model = Model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,12 @@ from benchmarks.learned.draw import Drawn
 from benchmarks.record import progress
 from regrain_watchdog.control.learned_features import NAMES, Reader
 from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.policy.model import Model
 from regrain_watchdog.simulate.engine import Run
 
 Floats = NDArray[np.float64]
+DRIFT = 0.1
+"""Share of its seconds by which a stage may differ from its profile."""
 TOLD = 2000
 """Runs after which it is said how many there are."""
 
@@ -49,7 +52,7 @@ def simulated(draws: Iterable[Drawn], *, seconds: float = float("inf")) -> Runs:
     for number, drawn in enumerate(draws):
         if time.monotonic() - begin > seconds:
             break
-        rows.append(features(drawn))
+        rows.append(features(drawn, np.random.default_rng((number, len(drawn.load)))))
         rates.append(hit_rate(drawn, seed=number))
         requests += len(drawn.load)
         if number % TOLD == TOLD - 1:
@@ -64,7 +67,22 @@ def hit_rate(drawn: Drawn, *, seed: int) -> float:
     return run.result().hit_rate
 
 
-def features(drawn: Drawn) -> list[float]:
+def features(drawn: Drawn, rng: np.random.Generator) -> list[float]:
     """Return what the learned predictor sees."""
-    reader = Reader(seen(drawn.load))
-    return reader.features(drawn.model, reader.demands.asked(drawn.model))
+    reader, model = Reader(seen(drawn.load)), believed(drawn.model, rng)
+    return reader.features(model, reader.demands.asked(model))
+
+
+def believed(model: Model, rng: np.random.Generator) -> Model:
+    """Return a plan as a profile has it that is a while old: each stage is faster or slower by up to DRIFT by now."""
+    stations = tuple(
+        replace(
+            station,
+            works=tuple(
+                replace(work, seconds=work.seconds * rng.uniform(1.0 - DRIFT, 1.0 + DRIFT))
+                for work in station.works
+            ),
+        )
+        for station in model.stations
+    )
+    return replace(model, stations=stations)

@@ -18,7 +18,7 @@ from regrain_watchdog.control.learned_features import FALLING, NAMES, RISING
 
 Floats = NDArray[np.float64]
 
-ROUNDS, LEAVES, RATE = 230, 48, 0.07
+ROUNDS, LEAVES, RATE = 160, 32, 0.07
 HELD_OUT = 0.15
 """Share of the runs that calibrate and are judged on."""
 KNOTS = 25

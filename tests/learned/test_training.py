@@ -4,6 +4,7 @@ import lightgbm
 import numpy as np
 import pytest
 from benchmarks.learned.draw import TRAINED, UNSEEN, capacity, drawn
+from benchmarks.learned.runs import DRIFT, believed
 from benchmarks.learned.train import PARAMS, calibration, pooled, stripped
 
 from regrain_watchdog.control.learned_features import NAMES, Reader
@@ -18,6 +19,17 @@ def test_a_draw_is_the_same_for_a_seed_and_has_finite_features(number):
     assert one.load.at.tolist() == other.load.at.tolist()
     assert features(one) == features(other)
     assert np.isfinite(features(one)).all()
+
+
+def test_what_is_believed_of_a_plan_is_near_the_truth_and_not_the_truth():
+    one = drawn(1, 0)
+    held = believed(one.model, np.random.default_rng(2))
+
+    for true, told in zip(one.model.stations, held.stations, strict=True):
+        for work, other in zip(true.works, told.works, strict=True):
+            ratio = other.seconds[1:] / work.seconds[1:]
+            assert ratio == pytest.approx(np.full_like(ratio, ratio[0, 0]))
+            assert 0.0 < abs(ratio[0, 0] - 1.0) <= DRIFT
 
 
 def test_no_shape_that_is_judged_by_is_trained_on():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regrain_watchdog.control.learned_demand import Demands, alone_by_class, balance, longest, taken
+from regrain_watchdog.control.learned_demand import Demands, alone_by_class, longest, taken
 from regrain_watchdog.control.learned_load import seen
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
@@ -82,27 +82,6 @@ def test_a_batch_keeps_up_that_serves_as_many_as_come():
     assert asked.keeps_up == 3  # 3 take 0.24 s, in which 2.4 come; 2 take 0.22 s
     assert asked.most == pytest.approx(4 / (0.26 + HOP))
     assert taken(asked, 10.0) == pytest.approx(10.0 * (0.24 + HOP) / 3)
-
-
-def test_batches_grow_until_as_many_come_as_are_served():
-    plan = model(station(0, (), rows=[0.2, 0.22, 0.24, 0.26], max_size=4))
-    (asked,) = demands(rate=10.0).asked(plan)
-
-    seconds, wait, spread = balance(asked, 10.0)
-
-    assert 0.22 <= seconds <= 0.24  # b = 10 T(b) at 2.25 units
-    assert seconds == pytest.approx(0.226, abs=0.001)
-    assert wait > seconds / 2
-    assert spread > 0.0
-
-
-def test_hardly_any_load_waits_for_nobody():
-    (asked,) = demands(rate=0.01).asked(model(station(0, (), rows=[0.1])))
-
-    seconds, wait, _ = balance(asked, 0.01)
-
-    assert seconds == pytest.approx(0.1 + HOP)
-    assert wait < 0.001
 
 
 def test_stations_of_one_pool_share_its_servers():

@@ -28,7 +28,7 @@ from regrain_watchdog.policy.predict.predictor import Prediction
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-VERSION = 1
+VERSION = 2
 """Of the features' meaning; what was trained for another is refused."""
 MODEL, CARD = "learned_model.txt", "learned_card.json"
 LEVELS = (0.5, 0.95, 0.99)

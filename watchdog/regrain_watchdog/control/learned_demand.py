@@ -13,7 +13,7 @@ import numpy as np
 
 from regrain_watchdog.control.learned_load import Seen
 from regrain_watchdog.policy.fluid import at_once
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Station, Work
+from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 
 KEPT = 8192
 """Stations that are kept for the plans to come."""
@@ -26,20 +26,24 @@ class Asked:
 
     Attributes:
         units: mean of a request. bunch: E[w^2] / E[w] of them.
-        servers: dispatches at once. batch: units of a dispatch at most. keeps_up: of one that keeps up with the load.
+        servers: dispatches at once. fitting: those of a pool that nobody else wants.
+        batch: units of a dispatch at most. keeps_up: of one that keeps up with the load.
         times: seconds of a dispatch of 0, 1, .. batch units of a mean request. usual: of half of keeps_up.
         alone: by class, seconds that a request takes with nobody else there. drain: those between its first dispatch
-            and its last. jitter: standard deviation of a dispatch over its mean.
+            and its last. longer: those by which a dispatch of one unit is longer than the mean.
+        jitter: standard deviation of a dispatch over its mean.
     """
 
     units: float
     bunch: float
     servers: float
+    fitting: float
     batch: int
     keeps_up: int
     times: tuple[float, ...]
     alone: tuple[float, ...]
     drain: tuple[float, ...]
+    longer: tuple[float, ...]
     jitter: float
 
     @property
@@ -78,10 +82,12 @@ class Demands:
     def asked(self, model: Model) -> list[Asked]:
         """Return what the load asks of each station; those of a common pool share its servers."""
         found = [self._ask(station, model) for station in model.stations]
-        for number in range(len(model.pools)):
+        for number, pool in enumerate(model.pools):
             members = [place for place, station in enumerate(model.stations) if station.pool == number]
             if len(members) > 1:
-                _share(found, members, self.seen.rate)
+                _share(
+                    found, [model.stations[place].take for place in members], members, self.seen.rate, pool
+                )
         return found
 
     def _ask(self, station: Station, model: Model) -> Asked:
@@ -131,11 +137,13 @@ class Demands:
             units=units,
             bunch=float(seen.traffic.bunches[scope]) if scope != PER_REQUEST else 1.0,
             servers=float(servers),
+            fitting=float(servers),
             batch=batch,
             keeps_up=keeps_up,
             times=times,
             alone=tuple(alone),
             drain=tuple(drain),
+            longer=tuple([seconds(1.0, place) - times[1] for place in range(len(seen.weights))]),
             jitter=math.sqrt(variance) / max(times[1], LEAST),
         )
 
@@ -188,42 +196,26 @@ def tail(one: Asked, rate: float) -> tuple[float, float]:
     return likely, (one.bunch + one.jitter**2) / 2.0 * one.loaded / one.servers / (1.0 - use)
 
 
-def balance(one: Asked, rate: float) -> tuple[float, float, float]:
-    """Return the seconds of a dispatch at some requests a second, the mean wait for it, and that wait's variance.
+def _share(
+    found: list[Asked], holds: Sequence[float], members: Sequence[int], rate: float, pool: Pool
+) -> None:
+    """Leave to each station of a common pool the servers that the others do not take, or its part of a full one.
 
-    Batches grow until b = r T(b) / c for r units a second: as many come as are served. Then all servers are busy, and
-    who comes waits for the rest of a dispatch, T(b) / 2 c. With single units it is M/D/c's wait (Sakasegawa 1977).
+    What `holds` no share of a card takes replicas alone.
     """
-    pace = rate * one.units / one.servers
-    times, low = one.times, 1
-    while low < one.batch and pace * times[low] > low:
-        low += 1
-    seconds = times[low]
-    if low > 1:
-        short, over = pace * times[low - 1] - (low - 1), low - pace * seconds
-        seconds -= (
-            (seconds - times[low - 1]) * max(0.0, over) / max(short + over, LEAST) if over > 0.0 else 0.0
-        )
-    full = min(0.97, pace * one.full / one.batch)
-    use = min(0.97, pace * times[1]) if low == 1 else 1.0
-    busy = use ** (math.sqrt(2.0 * (one.servers + 1.0)) - 1.0)
-    line = full ** math.sqrt(2.0 * (one.servers + 1.0)) / (1.0 - full) * one.full / one.batch / one.servers
-    rest = busy * seconds / one.servers / 2.0
-    queue = line * (one.bunch + one.jitter**2) / 2.0
-    return seconds, rest + queue, rest * seconds / one.servers * (2.0 / 3.0 - busy / 2.0) + queue**2
-
-
-def _share(found: list[Asked], members: Sequence[int], rate: float) -> None:
-    """Leave to each station of a common pool the servers that the others do not take, or its part of a full one."""
-    takes = [
-        found[place].units * found[place].loaded / found[place].keeps_up / found[place].servers
-        for place in members
+    spent = [found[place].units * found[place].loaded / found[place].keeps_up for place in members]
+    cards = [
+        seconds / found[place].servers if held > 0.0 else 0.0
+        for seconds, place, held in zip(spent, members, holds, strict=True)
     ]
-    whole = sum(takes)
-    for place, take in zip(members, takes, strict=True):
+    busy, full = sum(spent) / pool.servers, sum(cards)
+    whole = max(busy, full, LEAST)
+    for seconds, card, place, held in zip(spent, cards, members, holds, strict=True):
         one = found[place]
-        part = max(1.0 - rate * (whole - take), take / max(whole, LEAST))
-        found[place] = replace(one, servers=one.servers * part)
+        left = pool.servers * (1.0 - rate * (busy - seconds / pool.servers))
+        if held > 0.0:
+            left = min(left, one.servers * (1.0 - rate * (full - card)))
+        found[place] = replace(one, servers=min(one.servers, max(left, seconds / whole)))
 
 
 def _table(work: Work, model: Model, seen: Seen) -> list[list[float]]:

@@ -14,34 +14,28 @@ from regrain_watchdog.control.learned_demand import (
     Asked,
     Demands,
     alone_by_class,
-    balance,
     longest,
     tail,
 )
 from regrain_watchdog.control.learned_load import CLASSES, Seen
+from regrain_watchdog.control.learned_rows import REPLAY, replayed
 from regrain_watchdog.policy.admit import HEADROOM
-from regrain_watchdog.policy.deadline import MARGIN
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Station
-from regrain_watchdog.policy.predict.demand import DEVIATION
+from regrain_watchdog.policy.model import Model
 
-FULLEST = 3
+FULLEST = 2
 """Stations that are told apart, the fullest first."""
 ALONE = tuple(f"alone_{place}" for place in range(CLASSES))
-PATHS = ("path_single", "path_usual", "path_loaded", "path_full", "path_safe", "doubt", "hops", "company")
-STATION = (
-    "use", "use_single", "servers", "batch", "keeps_up", "single", "loaded", "full", "bunch", "wait", "tail",
-    "per_item",
-)  # fmt: skip
+PATHS = ("path_single", "path_usual", "path_full", "doubt", "hops", "company")
+STATION = ("use", "use_single", "servers", "wait")
 REFUSED = (
-    "refused", "refused_half", "refused_full", "refused_second", "refused_most", "refused_single",
+    "refused", "refused_full", "refused_second", "refused_most", "refused_single",
     "refused_fitting", "fitting",
 )  # fmt: skip
 Wait = tuple[float, float]
 """How likely a station has a request wait, and the mean seconds of those that do."""
-LOAD = ("count", "burst", "burst_share", "burst_stay", "spread_slo", "spread_long")
-SHAPE = ("stations", "depth", "items", "jitter", "fluid", "fluid_take", "lease", "waits", "passing")
+LOAD = ("burst", "spread_slo", "spread_long")
+SHAPE = ("stations", "jitter", "fluid", "fluid_take", "lease", "waits", "passing")
 REACH = ("reach", "reached")
-FLOW = ("flow", "flow_fast", "stay", "stay_fast", "stay_spread", "stay_spread_fast", "room", "room_fast")
 NAMES = (
     *ALONE,
     *PATHS,
@@ -50,24 +44,20 @@ NAMES = (
     *LOAD,
     *SHAPE,
     *REACH,
-    *FLOW,
+    *REPLAY,
 )
-RISING = frozenset({"passing", *REACH, "flow", "flow_fast", "room", "room_fast"})
+RISING = frozenset({"passing", *REACH, *REPLAY[:3]})
 """Features that a hit rate never falls with."""
 FALLING = frozenset(
     {
         *ALONE,
         "path_single",
-        "path_loaded",
-        "path_safe",
         "hops",
         *REFUSED,
         "waits",
         "use_0",
         "use_1",
-        "use_2",
-        "stay",
-        "stay_fast",
+        "turned_away",
     }
 )
 """Features that it never rises with."""
@@ -86,13 +76,11 @@ class Reader:
         slo, rate = model.slo, self.seen.rate
         single = longest(model, [one.single for one in asked])
         usual = longest(model, [one.usual for one in asked])
-        loaded = longest(model, [one.loaded for one in asked])
         full = longest(model, [one.full for one in asked])
         doubt = math.sqrt(sum([(one.jitter * one.usual) ** 2 for one in asked]))
-        safe = usual + MARGIN * DEVIATION * doubt
         hops = (sum([station.hop for station in model.stations]) + model.answer) / slo
         company = sum([min(station.max_wait, slo) for station in model.stations]) / slo
-        paths = [_log(seconds / slo) for seconds in (single, usual, loaded, full, safe, doubt)]
+        paths = [_log(seconds / slo) for seconds in (single, usual, full, doubt)]
         alone = alone_by_class(model, asked)
         usually = alone[self.seen.levels[CLASSES // 2]]
         waits = [tail(one, rate) for one in asked]
@@ -100,7 +88,7 @@ class Reader:
         patience = max(0.0, slo - min(usual, usually)) / HEADROOM
         told: list[float] = []
         for place in order[:FULLEST]:
-            told += _told(model.stations[place], asked[place], waits[place], (rate, slo, patience))
+            told += _told(asked[place], waits[place], rate, slo)
         told += [0.0] * (len(STATION) * (FULLEST - min(FULLEST, len(order))))
         return [
             *(_log(alone[level] / slo) for level in self.seen.levels),
@@ -119,7 +107,7 @@ class Reader:
             *self._load(slo),
             *_shape(model, asked, waits, patience),
             *self._reach(waits, slo, alone, max(doubt, 0.01 * slo)),
-            *self._flow(model, asked, alone, usually=usually, doubt=doubt),
+            *replayed(model, asked, self.seen),
         ]
 
     def _refused(
@@ -150,7 +138,6 @@ class Reader:
         scope = model.stations[slowest].scope
         return [
             most[0],
-            refused(*first, patience / 2.0),
             refused(*first, tight),
             most[1] if len(most) > 1 else 0.0,
             max(most),
@@ -171,71 +158,24 @@ class Reader:
             reached += share
         return [reach, reached]
 
-    def _flow(
-        self, model: Model, asked: Sequence[Asked], alone: Sequence[float], *, usually: float, doubt: float
-    ) -> list[float]:
-        """Return what comes of the requests where each phase of the load is in balance, of all and of the fastest."""
-        slo = model.slo
-        most = min([one.most for one in asked])
-        passed, found = 0.0, []
-        for rate, share in self.seen.phases:
-            stays, variance = [], doubt**2 + (0.005 * slo) ** 2
-            for one in asked:
-                seconds, wait, spread = balance(one, rate)
-                stays.append(seconds + wait)
-                variance += spread
-            stay, width = longest(model, stays), math.sqrt(variance)
-            more = stay - usually
-            here = 0.0
-            for weight, own in zip(self.seen.weights, alone, strict=True):
-                here += weight / (1.0 + math.exp(min(50.0, -1.7 * (slo - own - more) / width)))
-            here *= min(1.0, most / rate)
-            passed += share * here
-            found.append(
-                (rate, here, _log(stay / slo), _log(width / slo), max(-8.0, min(8.0, (slo - stay) / width)))
-            )
-        _, fast, *fastest = max(found)
-        _, _, *slowest = min(found)
-        return [passed, fast, *(value for pair in zip(slowest, fastest, strict=True) for value in pair)]
-
     def _load(self, slo: float) -> list[float]:
         """Return what the load is like, against the objective."""
-        if slo in self._loads:
-            return self._loads[slo]
-        process = self.seen.traffic.process
-        burst = max(process.rates) / max(process.rate, LEAST)
-        share = process.shares[-1] if len(process.rates) > 1 else 1.0
-        stay = process.stays[-1] / slo if len(process.rates) > 1 else 0.0
-        spread = [_log(process.dispersion(slo * times)) for times in (1.0, 20.0)]
-        found = self._loads[slo] = [_log(self.seen.count), _log(burst), share, math.log1p(stay), *spread]
-        return found
+        if slo not in self._loads:
+            process = self.seen.traffic.process
+            burst = max(process.rates) / max(process.rate, LEAST)
+            spread = [_log(process.dispersion(slo * times)) for times in (1.0, 20.0)]
+            self._loads[slo] = [_log(burst), *spread]
+        return self._loads[slo]
 
 
-def _told(station: Station, one: Asked, waits: Wait, scale: tuple[float, float, float]) -> list[float]:
-    """Return what one of the fullest stations is like; `scale`: requests a second, the objective, the patience."""
-    rate, slo, patience = scale
-    likely, mean = waits
-    return [
-        rate / one.most,
-        rate * one.units * one.single / one.servers,
-        _log(one.servers),
-        _log(one.batch),
-        one.keeps_up / one.batch,
-        _log(one.single / slo),
-        _log(one.loaded / slo),
-        _log(one.full / slo),
-        _log(one.bunch),
-        _log(mean / slo),
-        likely * math.exp(-patience / max(mean, LEAST)),
-        float(station.scope != PER_REQUEST),
-    ]
+def _told(one: Asked, waits: Wait, rate: float, slo: float) -> list[float]:
+    """Return what one of the fullest stations is like."""
+    single = rate * one.units * one.single / one.servers
+    return [rate / one.most, single, _log(one.servers), _log(waits[1] / slo)]
 
 
 def _shape(model: Model, asked: Sequence[Asked], waits: Sequence[Wait], patience: float) -> list[float]:
     """Return what the plan is like, and what its stations' waits come to."""
-    depths: list[int] = []
-    for station in model.stations:
-        depths.append(1 + max([depths[other] for other in station.after], default=0))
     fluid = len(asked) - len(model.pools)
     whole, passing = 0.0, 1.0
     for likely, mean in waits:
@@ -243,8 +183,6 @@ def _shape(model: Model, asked: Sequence[Asked], waits: Sequence[Wait], patience
         passing *= 1.0 - likely * math.exp(-patience / max(mean, LEAST))
     return [
         float(len(asked)),
-        float(max(depths)),
-        float(sum([station.scope != PER_REQUEST for station in model.stations])),
         max([one.jitter for one in asked]),
         float(fluid),
         max([station.take for station in model.stations]) if fluid else 0.0,

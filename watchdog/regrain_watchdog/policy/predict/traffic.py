@@ -44,8 +44,7 @@ def traffic(load: Arrivals) -> Traffic:
     widths = load.widths.astype(np.float64)
     means = np.maximum(widths.mean(axis=0), 1e-9)
     bunches = (widths**2).mean(axis=0) / means
-    order = np.lexsort((load.size, widths.sum(axis=1)))
-    heavy = np.column_stack((widths, load.size))[order]
+    heavy = np.column_stack((widths, load.size))[heavier(load)]
     if (heavy == heavy[0]).all():
         return Traffic(process, np.ones(1), heavy[:1, -1], heavy[:1, :-1], bunches)
     ends = np.unique(np.array([0, *(round(cut * len(load)) for cut in CUTS), len(load)]))
@@ -53,3 +52,8 @@ def traffic(load: Arrivals) -> Traffic:
     mean = np.array([part.mean(axis=0) for part in parts])
     weights = np.array([len(part) for part in parts]) / len(load)
     return Traffic(process, weights, mean[:, -1], mean[:, :-1], bunches)
+
+
+def heavier(load: Arrivals) -> NDArray[np.int64]:
+    """Return the places of the requests, from the lightest on."""
+    return np.lexsort((load.size, load.widths.astype(np.float64).sum(axis=1)))
