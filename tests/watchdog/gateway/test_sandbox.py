@@ -23,7 +23,7 @@ ROOT = os.geteuid() == 0
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Cell:
-    state = tmp_path / "state"
+    state = tmp_path / "the \\ state"
     (state / "image").mkdir(parents=True)
     state.chmod(0o700)
     (state / "image" / "app.py").write_text("app = 1\n")
@@ -101,7 +101,7 @@ def test_a_function_can_see_its_own_files_and_secrets_as_the_gateways_user(cell:
     shared = dataclasses.replace(mounts, users=False)
 
     found = status(cell, shared)
-    done = run(cell, shared, f"cat /var/openfaas/secrets/key {cell.reads[0]}/app.py {cell.hidden}/other")
+    done = run(cell, shared, f"cat /var/openfaas/secrets/key '{cell.reads[0]}/app.py' '{cell.hidden}/other'")
 
     assert found["Uid"].split()[0] == str(os.geteuid())
     assert found["CapEff"] == "0" * 16
@@ -126,7 +126,7 @@ def test_an_interpreter_starts_and_imports_the_runtime(cell: Cell, means: Means)
 def test_it_reads_its_files_and_cannot_write_them(cell: Cell, mounts: Means) -> None:
     image = cell.reads[0]
 
-    done = run(cell, mounts, f"cat {image}/app.py; touch {image}/other")
+    done = run(cell, mounts, f"cat '{image}/app.py'; touch '{image}/other'")
 
     assert done.stdout == "app = 1\n"
     assert "Read-only" in done.stderr
@@ -136,14 +136,14 @@ def test_it_writes_where_it_may(cell: Cell, mounts: Means) -> None:
     folder = Path(cell.reads[0])
     os.chown(folder, cell.user, cell.user)
 
-    done = run(dataclasses.replace(cell, reads=(), writes=cell.reads), mounts, f"echo 1 > {folder}/made")
+    done = run(dataclasses.replace(cell, reads=(), writes=cell.reads), mounts, f"echo 1 > '{folder}/made'")
 
     assert done.returncode == 0, done.stderr
     assert (folder / "made").read_text() == "1\n"
 
 
 def test_it_sees_nothing_else_of_the_gateways_state(cell: Cell, mounts: Means) -> None:
-    done = run(cell, mounts, f"ls {cell.hidden}; cat {cell.hidden}/other")
+    done = run(cell, mounts, f"ls '{cell.hidden}'; cat '{cell.hidden}/other'")
 
     assert done.stdout == "image\n"
     assert "No such file" in done.stderr
@@ -160,7 +160,7 @@ def test_it_sees_no_homes(cell: Cell, mounts: Means, tmp_path: Path) -> None:
 def test_its_temporary_files_are_its_own_and_gone_with_it(cell: Cell, mounts: Means) -> None:
     mark = Path("/tmp") / f"regrain-{os.getpid()}"
 
-    first = run(cell, mounts, f"echo 1 > {mark}; cat /var{mark}; echo $TMPDIR $HOME")
+    first = run(cell, mounts, f"echo 1 > {mark}; echo 1 > /var{mark}; cat {mark}; echo $TMPDIR $HOME")
     second = run(cell, mounts, f"ls {mark}")
 
     assert first.stdout == "1\n/tmp /tmp\n"
@@ -189,7 +189,7 @@ def test_secrets_are_files_of_its_own_without_mounts(
     means = request.getfixturevalue("users") if given == "users" else Means(tools=given == "tools")
     path = sandbox.confine(cell, means).literal("/var/openfaas/secrets/key")
 
-    done = run(cell, means, f"cat {path}; touch $TMPDIR/made")
+    done = run(cell, means, f"cat '{path}'; touch \"$TMPDIR/made\"")
 
     assert (done.stdout, done.stderr) == ("key is secret", "")
     assert oct(Path(path).stat().st_mode)[-3:] == "400"
@@ -200,7 +200,7 @@ def test_another_function_cannot_read_them(cell: Cell, users: Means) -> None:
     run(cell, users, "true")
     other = dataclasses.replace(cell, user=cell.user + 1, home=f"{cell.hidden}/elsewhere")
 
-    done = run(other, users, f"cat {cell.home}/secrets/key {cell.hidden}/key")
+    done = run(other, users, f"cat '{cell.home}/secrets/key' '{cell.hidden}/key'")
 
     assert done.stdout == ""
     assert done.stderr.count("Permission denied") == 2

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import join
+from shlex import join, quote
 
 from regrain.errors import RegrainError
 
@@ -29,13 +29,12 @@ BUILDER = FIRST_USER - 1
 OPENFAAS = "/var/openfaas"
 SECRETS = f"{OPENFAAS}/secrets"
 """Where a function looks for its secrets."""
-KEPT = f"{OPENFAAS}/.kept"
-"""Where paths are held while what is above them is hidden."""
+TABLE = f"{OPENFAAS}/.mounts"
 SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - a process gets its own
 """Where a process may write."""
 HOMES = ("/root", "/home")
 """What it does not see, beside the gateway's state."""
-TMPFS = ("mount", "-t", "tmpfs", "-o")
+PLAIN = "nosuid,nodev"
 MACHINE = re.compile(
     r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
 )
@@ -122,9 +121,7 @@ def confine(cell: Cell, means: Means) -> Sandbox:
     scratch = SCRATCH[0] if means.mounts else f"{cell.home}/scratch"
     variables = {"HOME": scratch, "TMPDIR": scratch}
     prepared = _mounted(cell, means) if means.mounts else _unmounted(cell, means)
-    script = "\n".join(
-        ["set -e", "umask 022", *map(join, prepared), join(["exec", *_limited(cell, means)]) + ' "$@"']
-    )
+    script = "\n".join(["set -e", "umask 022", *prepared, join(["exec", *_limited(cell, means)]) + ' "$@"'])
     unshare: tuple[str, ...] = ()
     if means.mounts:
         alone = ("--pid", "--fork", "--kill-child", "--mount-proc") if cell.alone else ()
@@ -185,25 +182,32 @@ def _failure(sandbox: Sandbox, reads: Iterable[str]) -> str:
     return lines[-1] if done.returncode else ""
 
 
-def _mounted(cell: Cell, means: Means) -> Iterable[Sequence[str]]:
+def _mounted(cell: Cell, means: Means) -> Iterable[str]:
     """Hide what is not the function's, and bring back what of that it needs, read-only unless it may write."""
-    kept = {path: f"{KEPT}/{number}" for number, path in enumerate(_needed(cell))}
-    yield "mkdir", "-p", OPENFAAS, *HOMES
-    yield *TMPFS, "mode=0755,size=16m,nosuid,nodev", "regrain", OPENFAAS
-    yield "mkdir", SECRETS, KEPT, *kept.values()
+    yield join(["mkdir", "-p", OPENFAAS, *HOMES])
+    yield join(["mount", "-t", "tmpfs", "-o", f"{PLAIN},mode=0755,size=16m", "regrain", OPENFAAS])
+    yield join(["mkdir", SECRETS])
     yield from _secrets(cell, SECRETS, owned=means.users)
-    for path, held in kept.items():
-        yield "mount", "-o", "bind" if path in cell.writes else "bind,ro", path, held
-    yield *TMPFS, f"mode=1777,size={cell.limits.scratch},nosuid,nodev", "regrain", SCRATCH[0]
-    yield "mount", "--bind", *SCRATCH
-    for place in HOMES:
-        yield *TMPFS, "mode=0755,size=1m,nosuid,nodev", "regrain", place
-    yield "mkdir", "-p", cell.hidden
-    yield *TMPFS, "mode=0755,size=1m,nosuid,nodev", "regrain", cell.hidden
-    if kept:
-        yield "mkdir", "-p", *kept
-    for path, held in kept.items():
-        yield "mount", "--move", held, path
+    table = "\n".join(" ".join([*map(_escaped, row), "0 0"]) for row in _table(cell))
+    yield f"printf %s\\\\n {quote(table)} > {TABLE}"
+    yield join(["mount", "--all", "--fstab", TABLE])
+
+
+def _table(cell: Cell) -> Iterable[tuple[str, str, str, str]]:
+    """Return what is mounted in one go, as fstab has it: source, place, type, options."""
+    kept = [(path, f"{OPENFAAS}/.kept/{number}") for number, path in enumerate(_needed(cell))]
+    for path, held in kept:
+        yield path, held, "none", "bind,X-mount.mkdir"
+    for place in SCRATCH:
+        yield "regrain", place, "tmpfs", f"{PLAIN},mode=1777,size={cell.limits.scratch}"
+    for place in (*HOMES, cell.hidden):
+        yield "regrain", place, "tmpfs", f"{PLAIN},mode=0755,size=1m,X-mount.mkdir"
+    for path, held in kept:
+        yield held, path, "none", "bind,X-mount.mkdir" + ("" if path in cell.writes else ",ro")
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[\s\\#]", lambda found: f"\\{ord(found[0]):03o}", text)
 
 
 def _needed(cell: Cell) -> list[str]:
@@ -214,17 +218,20 @@ def _needed(cell: Cell) -> list[str]:
     return [path for path in below if not any(path.startswith(f"{other}/") for other in below)]
 
 
-def _unmounted(cell: Cell, means: Means) -> Iterable[Sequence[str]]:
+def _unmounted(cell: Cell, means: Means) -> Iterable[str]:
     """Make folders for the secrets and the temporary files."""
-    owner = ("-o", str(cell.user), "-g", str(cell.user)) if means.users else ()
-    yield "install", "-d", "-m", "0700", *owner, cell.home, f"{cell.home}/scratch", f"{cell.home}/secrets"
+    folders = (cell.home, f"{cell.home}/scratch", f"{cell.home}/secrets")
+    yield join(["install", "-d", "-m", "0700", *_owner(cell, owned=means.users), *folders])
     yield from _secrets(cell, f"{cell.home}/secrets", owned=means.users)
 
 
-def _secrets(cell: Cell, folder: str, *, owned: bool) -> Iterable[Sequence[str]]:
-    owner = ("-o", str(cell.user), "-g", str(cell.user)) if owned else ()
+def _secrets(cell: Cell, folder: str, *, owned: bool) -> Iterable[str]:
     for name, path in sorted(cell.secrets.items()):
-        yield "install", "-m", "0400", *owner, path, f"{folder}/{name}"
+        yield join(["install", "-m", "0400", *_owner(cell, owned=owned), path, f"{folder}/{name}"])
+
+
+def _owner(cell: Cell, *, owned: bool) -> Sequence[str]:
+    return ["-o", str(cell.user), "-g", str(cell.user)] if owned else []
 
 
 def _limited(cell: Cell, means: Means) -> Sequence[str]:
