@@ -53,6 +53,16 @@ def test_a_handler_becomes_an_image(
     assert drafts(state) == []
 
 
+@pytest.mark.parametrize("means", [Means(), Means(tools=False)], ids=["as a user", "without util-linux"])
+def test_a_build_needs_no_root(means: Means, state: Path, store: Store, built: Built, sent: Sent) -> None:
+    builder = Builder(state, store, means, os.environ, Limits(spare=0))
+
+    _, image = built(builder, sent(requirements="numpy>=2\n"))
+
+    assert (Path(image.environment) / environment.COMPLETE).exists()
+    assert drafts(state) == []
+
+
 def test_an_image_is_read_by_all_and_written_by_nobody_else(
     builder: Builder, built: Built, sent: Sent
 ) -> None:
