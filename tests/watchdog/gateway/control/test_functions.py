@@ -63,7 +63,7 @@ def test_images_that_are_built_in_need_no_build(control, image, kind):
     assert function.deployment.image == image
 
 
-def test_what_was_not_sent_is_not_answered(control, front):
+def test_what_was_not_sent_is_not_answered_but_for_what_clients_look_into(control, front):
     control.request("POST", "/system/functions", HELLO)
 
     status = control.request("GET", "/system/function/hello").json()
@@ -74,6 +74,7 @@ def test_what_was_not_sent_is_not_answered(control, front):
         "image": "docker.io/hello:latest",
         "namespace": NAMESPACE,
         "labels": {"faas_function": "hello"},
+        "annotations": {},
         "replicas": 1,
     }
 

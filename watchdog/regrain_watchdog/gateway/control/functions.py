@@ -38,18 +38,21 @@ class Usage(Wire, frozen=True):
 
 
 class Status(Wire, frozen=True):
-    """A function as clients are told of it. `state` and `detail` are ours; other clients pass over them."""
+    """A function as clients are told of it. `state` and `detail` are ours; other clients pass over them.
+
+    Clients look into labels and annotations without asking whether there are any.
+    """
 
     name: str
     image: str
     namespace: str
     created_at: datetime
+    labels: dict[str, str]
+    annotations: dict[str, str]
     env_process: str = ""
     env_vars: dict[str, str] = field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
     limits: Resources | None = None
     requests: Resources | None = None
     read_only_root_filesystem: bool = False
