@@ -51,10 +51,16 @@ def answering(tmp_path, monkeypatch):
 )
 def test_an_answer_that_is_none_is_as_good_as_none(answering, answer, caplog):
     assert answering(answer).standings() == {}
-    assert caplog.records[0].message.startswith("the front does not say how functions do")
+    assert caplog.records[0].message.startswith("the front does not answer: ")
 
 
-def test_a_front_that_is_not_there_is_told_nothing(tmp_path, caplog):
-    Front(tmp_path / "front.sock").changed()
+def test_a_front_that_is_not_there_is_said_once(tmp_path, caplog):
+    front = Front(tmp_path / "front.sock")
 
-    assert caplog.records[0].message.startswith("the front was not told of a change")
+    for _ in range(3):
+        front.changed()
+        assert front.standings() == {}
+
+    assert [record.message for record in caplog.records] == [
+        "the front does not answer: [Errno 2] No such file or directory"
+    ]

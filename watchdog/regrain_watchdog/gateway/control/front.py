@@ -45,14 +45,16 @@ class Front:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._answers = True
 
     def standings(self) -> dict[Key, Standing]:
         """Return how functions do; empty where the front does not answer."""
         try:
             found = _decode(self._ask("GET", "/functions"))
         except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
-            logger.warning("the front does not say how functions do: %s", error)
+            self._away(error)
             return {}
+        self._answers = True
         return {(one.namespace, one.name): one for one in found}
 
     def changed(self) -> None:
@@ -60,7 +62,13 @@ class Front:
         try:
             self._ask("POST", "/changed")
         except (OSError, http.client.HTTPException) as error:
-            logger.warning("the front was not told of a change and looks later: %s", error)
+            self._away(error)
+
+    def _away(self, error: Exception) -> None:
+        """Say that the front does not answer, once until it does."""
+        if self._answers:
+            logger.warning("the front does not answer: %s", error)
+        self._answers = False
 
     def _ask(self, method: str, path: str) -> bytes:
         connection = Connection(self._path)
