@@ -30,8 +30,8 @@ from regrain_watchdog.policy.search.packing import pack
 CORE_GFLOPS, PERCENT_GFLOPS = 64.0, 142.0
 ALPHA = 0.8
 SHARES = (0.1, 0.5)
-FOLLOWED, MET = 10.0, 0.95
-"""Seconds of an interval, and part of the intervals whose rates are met."""
+FOLLOWED, MET, RATES = 10.0, 0.95, 5
+"""Seconds of an interval, part of the intervals whose rates are met, and rates down to the mean that are tried."""
 SPLIT_SHARE, SPLIT_BATCH = 0.3, 8
 """At which stages' times are compared to split the objective."""
 
@@ -77,7 +77,17 @@ def instances(chosen: Configuration, slo: float, rate: float) -> int:
 
 
 def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
-    """Return the plan; None where not even one instance of each fits."""
+    """Return the plan for the highest rate, down to the mean, for which one fits, or as much of it as does.
+
+    None where not even one instance of each fits.
+    """
+    wanted = [_wanted(offer, times, load, rate) for rate in np.linspace(busiest(load), load.rate, RATES)]
+    whole = (one for one in wanted if pack(one, offer.app.profile, offer.node) is not None)
+    return next(whole, None) or fitted(offer, wanted[-1])
+
+
+def _wanted(offer: Offer, times: Times, load: Arrivals, met: float) -> Plan:
+    """Return the plan for a rate of requests, whether it fits or not."""
     graph, profile = offer.app.graph, offer.app.profile
     scopes = lists(graph)
     widths = load.widths.mean(axis=0)
@@ -90,7 +100,7 @@ def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
     groups = []
     for name in graph.stages:
         slo = offer.app.slo.latency * taken[name] / whole
-        rate = busiest(load) * units[name]
+        rate = met * units[name]
         every = list(_configurations(offer, times, name))
         able = ranked(every, slo, rate) or ranked(every, slo, math.inf)
         chosen = able[0] if able else min(every, key=lambda one: (one.batch, one.seconds))
@@ -107,7 +117,7 @@ def plan(offer: Offer, times: Times, load: Arrivals) -> Plan | None:
                 group, gpu=GpuShare(fraction=chosen.share, memory=held, floor=chosen.share)
             )
         groups.append(group)
-    return fitted(offer, Plan(tuple(groups)))
+    return Plan(tuple(groups))
 
 
 def busiest(load: Arrivals) -> float:

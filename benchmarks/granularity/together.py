@@ -10,9 +10,8 @@ from msgspec import structs
 
 from benchmarks.granularity import loads
 from benchmarks.granularity import protocol as protocols
-from benchmarks.granularity.days import NODES, SURE
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.predictors import VERIFIED, predictor
+from benchmarks.granularity.predictors import ANALYTIC, predictor
 from regrain_watchdog.control.closed import Course
 from regrain_watchdog.control.closed import World as Real
 from regrain_watchdog.control.controller import Habits
@@ -24,6 +23,8 @@ from regrain_watchdog.policy.search.problem import Problem
 
 Row = dict[str, object]
 POLICIES: dict[str, Way] = {"planned-each": EACH, "planned-together": JOINT}
+NODES = 40
+"""Plans that a planner may have judged at a time, by the analytic predictor: three apps are planned together."""
 FIRST = 60.0
 """Seconds of a load that its first plan is made for."""
 
@@ -59,14 +60,14 @@ def _tenants(day: int) -> list[Tenant]:
     arriving = [_arrivals(world, 10 * day + place) for place, world in enumerate(worlds)]
     believed = [_believed(world, law.slo * world.warm_latency()) for world in worlds]
     begins = [load.between(0.0, FIRST) for load in arriving]
-    joint = plan_each(believed, begins, predictor(VERIFIED), seed=day)
+    joint = plan_each(believed, begins, predictor(ANALYTIC), seed=day)
     habits = Habits(period=protocol.controller.period)
     return [
         Tenant(
             world=Real(problem=world.true(law.slo * world.warm_latency(), world.truth(10 * day + place))),
             arrivals=load,
             plan=chosen.plan,
-            mind=Mind(problem=problem, predictor=predictor(VERIFIED), habits=habits),
+            mind=Mind(problem=problem, predictor=predictor(ANALYTIC), habits=habits),
         )
         for place, (world, load, problem, chosen) in enumerate(
             zip(worlds, arriving, believed, joint.chosen, strict=True)
@@ -90,5 +91,5 @@ def _arrivals(world: World, seed: int) -> Arrivals:
 
 def _believed(world: World, slo: float) -> Problem:
     offer = world.offer(slo)
-    limits = replace(offer.limits, nodes=NODES, verified=SURE)
+    limits = replace(offer.limits, nodes=NODES)
     return Problem.of(offer.app, offer.node, offer.prices, limits)
