@@ -1,7 +1,7 @@
 """Train the learned predictor, or see how far it is from runs of pipelines and traces that it never saw.
 
-`train` simulates random plans under random loads and writes the model that is shipped; up to twenty minutes of one core. `check`
-needs what was trained.
+`train` simulates random plans under random loads and writes the model that is shipped: up to twenty minutes of one
+core. `check` needs what was trained.
 """
 
 from __future__ import annotations

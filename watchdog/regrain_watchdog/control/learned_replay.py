@@ -257,7 +257,8 @@ def _make(digest: int) -> Callable[..., Floats]:
             first[station], finish[station] = work[FIRST], work[FINISH]
             if row[LAST] > 0.0:
                 work[LASTING] = np.maximum(work[LASTING], work[FINISH] + scale[ANSWER] - work[AT])
-        return _told(work, who, scale[SLO], waited)
+        told: Floats = _told(work, who, scale[SLO], waited)
+        return told
 
     return replay
 

@@ -75,10 +75,20 @@ def test_batches_are_as_large_as_it_takes_to_keep_up():
 def test_who_shares_a_pool_has_the_servers_that_the_others_leave():
     alone = asked(station(work([0.01])), requests([[]]), servers=4)
 
-    one, other = pooled([alone, alone], 100.0)
+    one, other = pooled([alone, alone], holds=[0.5, 0.5], replicas=8, rate=100.0)
 
     assert one.servers == pytest.approx(4 * (1 - 0.25))
     assert one.mark != other.mark
+
+
+def test_who_holds_no_share_leaves_the_cards_alone():
+    on_gpu = asked(station(work([0.01])), requests([[]]), servers=2)
+    on_cpu = asked(station(work([0.01])), requests([[]]), servers=8)
+
+    one, other = pooled([on_gpu, on_cpu], holds=[0.5, 0.0], replicas=8, rate=100.0)
+
+    assert one.servers == 2.0
+    assert other.servers == pytest.approx(8 * (1 - 0.125))
 
 
 def test_items_that_come_one_by_one_are_not_waited_for_twice():

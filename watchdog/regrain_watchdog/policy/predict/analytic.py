@@ -109,10 +109,13 @@ class Analytic:
         """Return what requests ask of each station."""
         alone = [self._demand(station, model, seen) for station in model.stations]
         asked = list(alone)
-        for number in range(len(model.pools)):
+        for number, pool in enumerate(model.pools):
             members = [place for place, station in enumerate(model.stations) if station.pool == number]
             if len(members) > 1:
-                shared = pooled([alone[place] for place in members], seen.process.rate)
+                own, holds = zip(
+                    *((alone[place], model.stations[place].take) for place in members), strict=True
+                )
+                shared = pooled(own, holds, pool.servers, seen.process.rate)
                 for place, one in zip(members, shared, strict=True):
                     asked[place] = one
         for place, station in enumerate(model.stations):

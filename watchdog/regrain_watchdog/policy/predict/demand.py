@@ -156,27 +156,34 @@ def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand
     )
 
 
-def pooled(asked: Sequence[Demand], rate: float) -> list[Demand]:
+def pooled(asked: Sequence[Demand], holds: Sequence[float], replicas: int, rate: float) -> list[Demand]:
     """Return what is asked of stations that have a pool in common, each with the servers that the others leave to it.
 
     Args:
         asked: by station, with as many servers as it could have alone.
+        holds: by station, what a dispatch holds of a card; those of 0 take replicas alone.
+        replicas: of the pool.
         rate: requests a second.
 
-    A request takes units T(b) / (b c) seconds of the pool at a station that has up to c dispatches at once. What the
-    others take, in batches that keep up, is not there for a station; yet it has its part of a pool that is too full.
+    A request takes units T(b) / b seconds of a replica, and of the cards 1 / c of that at a station that has up to c
+    dispatches at once. What the others take, in batches that keep up, is not there for a station; yet it has its part
+    of a pool that is too full.
     """
-    takes = [one.takes(rate) for one in asked]
-    whole = sum(takes)
-    marks = tuple(one.mark for one in asked)
-    return [
-        replace(
-            one,
-            servers=max(one.servers * (1.0 - rate * (whole - take)), one.servers * take / max(whole, 1e-12)),
-            mark=(place, marks),
-        )
-        for place, (one, take) in enumerate(zip(asked, takes, strict=True))
+    spent = [one.takes(rate) * one.servers for one in asked]
+    cards = [
+        seconds / one.servers * (held > 0.0) for seconds, one, held in zip(spent, asked, holds, strict=True)
     ]
+    busy, full = sum(spent) / replicas, sum(cards)
+    whole = max(busy, full, 1e-12)
+    marks = tuple(one.mark for one in asked)
+    found = []
+    for place, (one, seconds, card) in enumerate(zip(asked, spent, cards, strict=True)):
+        left = replicas * (1.0 - rate * (busy - seconds / replicas))
+        if card > 0.0:
+            left = min(left, one.servers * (1.0 - rate * (full - card)))
+        servers = min(one.servers, max(left, seconds / whole))
+        found.append(replace(one, servers=servers, mark=(place, marks)))
+    return found
 
 
 def streamed(asked: Demand, before: Demand) -> Demand:
