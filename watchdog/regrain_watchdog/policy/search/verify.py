@@ -58,11 +58,11 @@ class Verifier(Judge):
         if told is None or self.is_spent:
             return None
         grain = plan.grain
-        corrected = self._corrected(told, grain)
-        promises = self.is_better(corrected, self.best)
-        if _kind(grain) == FLUID:  # of which one says little of another
-            promises = promises or self.is_better(told, self.best)
-        return self._ask(told, grain) if promises else corrected
+        hit_rate = self._guess(told, grain)
+        corrected = promise = _with(told, hit_rate)
+        if _kind(grain) == FLUID:  # of which one says less of another
+            promise = _with(told, max(hit_rate, (hit_rate + told.prediction.hit_rate) / 2))
+        return self._ask(told, grain) if self.is_better(promise, self.best) else corrected
 
     def choose(self, present: Plan | None) -> None:
         """Ask about the plan in force and the best of some grains, then about whatever promises to be better."""
@@ -114,10 +114,6 @@ class Verifier(Judge):
         """Order plans: the cheapest of those that meet the objective, then those with the highest hit rate."""
         return (0.0, cost, -hit_rate) if hit_rate >= self._attainment else (1.0, -hit_rate, cost)
 
-    def _corrected(self, told: Candidate, grain: str) -> Candidate:
-        prediction = replace(told.prediction, hit_rate=self._guess(told, grain))
-        return replace(told, prediction=prediction)
-
     def _guess(self, told: Candidate, grain: str) -> float:
         """Return the hit rate that the quick predictor tells, less what it was off by for the plan most like it."""
         alike = self._off.get(grain) or self._off.get(_kind(grain))
@@ -126,6 +122,11 @@ class Verifier(Judge):
             return hit_rate
         *_, off = min(alike, key=lambda one: (abs(one[0] - hit_rate), abs(one[1] - told.cost)))
         return min(1.0, max(0.0, hit_rate + off))
+
+
+def _with(told: Candidate, hit_rate: float) -> Candidate:
+    """Return a plan with another hit rate in place of the one that was told."""
+    return replace(told, prediction=replace(told.prediction, hit_rate=hit_rate))
 
 
 def _kind(grain: str) -> str:
