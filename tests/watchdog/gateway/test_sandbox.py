@@ -256,6 +256,27 @@ def test_processes_of_a_cell_alone_end_with_the_first(cell: Cell, mounts: Means,
     assert rest == b""
 
 
+@pytest.mark.parametrize("given", ["mounts", "users", "tools"])
+def test_a_cell_alone_ends_with_who_started_it(
+    cell: Cell, given: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    means = Means() if given == "tools" else request.getfixturevalue(given)
+    confined = sandbox.confine(dataclasses.replace(cell, alone=True), means)
+    reading, writing = os.pipe()
+    starting = (
+        f"import subprocess; subprocess.run({[*confined.prefix, 'sh', '-c', 'echo up; exec sleep 100']!r})"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", starting], stdout=writing)
+    os.close(writing)
+    assert os.read(reading, 3) == b"up\n"
+
+    starter.kill()
+    starter.wait(30)
+
+    assert os.read(reading, 1) == b""  # nobody holds the pipe any more
+    os.close(reading)
+
+
 def test_a_means_that_does_not_work_is_not_used(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 

@@ -34,6 +34,7 @@ SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - a process gets its own
 """Where a process may write."""
 HOMES = ("/root", "/home")
 """What it does not see, beside the gateway's state."""
+TIED = ("--pdeathsig", "KILL")
 PLAIN = "nosuid,nodev"
 MACHINE = re.compile(
     r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
@@ -79,7 +80,7 @@ class Cell:
     user: whom it runs as where users can be had.
     home: a folder of its own in the gateway's state, for its secrets and temporary files without mounts.
     hidden: the gateway's state; nothing of it is seen but reads and writes.
-    alone: its processes end with the first of them.
+    alone: its processes end with the first of them, and that with the thread that started it.
     """
 
     user: int
@@ -122,11 +123,11 @@ def confine(cell: Cell, means: Means) -> Sandbox:
     variables = {"HOME": scratch, "TMPDIR": scratch}
     prepared = _mounted(cell, means) if means.mounts else _unmounted(cell, means)
     script = "\n".join(["set -e", "umask 022", *prepared, join(["exec", *_limited(cell, means)]) + ' "$@"'])
-    unshare: tuple[str, ...] = ()
+    prefix = ("setpriv", *TIED) if cell.alone and means.tools else ()
     if means.mounts:
         alone = ("--pid", "--fork", "--kill-child", "--mount-proc") if cell.alone else ()
-        unshare = ("unshare", "--mount", "--propagation", "private", *alone)
-    return Sandbox(prefix=(*unshare, "sh", "-c", script, "sandbox"), variables=variables, secrets=secrets)
+        prefix += ("unshare", "--mount", "--propagation", "private", *alone)
+    return Sandbox(prefix=(*prefix, "sh", "-c", script, "sandbox"), variables=variables, secrets=secrets)
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -254,5 +255,7 @@ def _limited(cell: Cell, means: Means) -> Sequence[str]:
         ]
     else:
         prefix.append("setpriv")
+    if cell.alone:
+        prefix += TIED  # a change of user has undone the first one
     dropped = ["--inh-caps=-all", "--bounding-set=-all"] if means.users or means.mounts else []
     return [*prefix, "--no-new-privs", *dropped, "--"]
