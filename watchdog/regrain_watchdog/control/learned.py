@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -20,13 +19,11 @@ from regrain.errors import RegrainError, SpecError
 from regrain_watchdog.control.learned_demand import Asked, alone_by_class, tail, taken
 from regrain_watchdog.control.learned_features import NAMES, Reader
 from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.control.learned_trees import Trees
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
-
-if TYPE_CHECKING:
-    from lightgbm import Booster
 
 VERSION = 2
 """Of the features' meaning; what was trained for another is refused."""
@@ -78,11 +75,11 @@ class Learned:
         """Take a trained model, by default the one that is shipped.
 
         Raises:
-            LearnedModelError: LightGBM is not installed, or the model is for other features.
+            LearnedModelError: it is none, or one for other features.
         """
         folder = resources.files("regrain_watchdog.control")
         self.card = read_card(card or folder.joinpath(CARD).read_bytes())
-        self._trees = _booster(text or folder.joinpath(MODEL).read_text())
+        self._trees = _trees(text or folder.joinpath(MODEL).read_text())
         room = (np.array(self.card.most) - np.array(self.card.least)) * MARGIN
         self._least, self._most = np.array(self.card.least) - room, np.array(self.card.most) + room
         self._told, self._came = np.array(self.card.told), np.array(self.card.came)
@@ -130,8 +127,8 @@ class Learned:
 
     def _scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the trees say, before calibration."""
-        found = self._trees.predict(rows, raw_score=True, num_threads=1, validate_features=False)
-        scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.asarray(found)))
+        found = np.array([self._trees.score(row) for row in rows])
+        scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-found))
         return scores
 
 
@@ -149,17 +146,10 @@ def read_card(data: bytes) -> Card:
     return card
 
 
-def _booster(text: str) -> Booster:
+def _trees(text: str) -> Trees:
     try:
-        from lightgbm import Booster  # noqa: PLC0415 - seconds, and only this predictor needs it
-        from lightgbm.basic import LightGBMError  # noqa: PLC0415 - likewise
-    except ImportError as error:
-        raise LearnedModelError(
-            "the learned predictor needs LightGBM: pip install 'regrain[plan]'"
-        ) from error
-    try:
-        return Booster(model_str=text)
-    except LightGBMError as error:
+        return Trees(text)
+    except (ValueError, KeyError) as error:
         raise LearnedModelError(f"this is no model of LightGBM: {error}") from error
 
 

@@ -220,7 +220,8 @@ def _told(work: Floats, who: Places, slo: float, waited: float) -> Floats:
         for level in range(len(LEVELS)):
             told[level] += work[LASTING, one] <= slo * LEVELS[level]
     told[-1] = waited
-    return told / count
+    told /= count
+    return told
 
 
 def _make(digest: int) -> Callable[..., Floats]:
@@ -257,8 +258,7 @@ def _make(digest: int) -> Callable[..., Floats]:
             first[station], finish[station] = work[FIRST], work[FINISH]
             if row[LAST] > 0.0:
                 work[LASTING] = np.maximum(work[LASTING], work[FINISH] + scale[ANSWER] - work[AT])
-        told: Floats = _told(work, who, scale[SLO], waited)
-        return told
+        return _told(work, who, scale[SLO], waited)
 
     return replay
 

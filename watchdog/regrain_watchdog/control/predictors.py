@@ -72,6 +72,6 @@ def _replay(least: int = 1000) -> Predictor:
 
 
 def _learned() -> Predictor:
-    from regrain_watchdog.control.learned import Learned  # noqa: PLC0415  # imports LightGBM
+    from regrain_watchdog.control.learned import Learned  # noqa: PLC0415  # compiles for seconds
 
     return Learned()
