@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from regrain.errors import SpecError
 from regrain_watchdog.gateway.spec import DEFAULT_NAMESPACE, Deployment, Image, Namespace, Secret
-from regrain_watchdog.gateway.store import Store
+from regrain_watchdog.gateway.store import InUseError, Store
 
 IMAGE = Image(name="hello", kind="app", folder="/hello")
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -183,6 +183,17 @@ def test_a_function_needs_the_secrets_that_it_names(store: Store) -> None:
 
     assert store.functions() == []
     assert store.put(deployment(secrets=("key",)), IMAGE).generation == 1
+
+
+def test_a_secret_that_a_function_names_stays(store: Store) -> None:
+    store.add_secret(Secret(name="key", namespace=DEFAULT_NAMESPACE, value="1"))
+    store.put(deployment(secrets=("key",)), IMAGE)
+
+    with pytest.raises(InUseError, match="secret key is named by hello"):
+        store.remove_secret("key", DEFAULT_NAMESPACE)
+
+    store.put(deployment(), IMAGE)
+    assert store.remove_secret("key", DEFAULT_NAMESPACE)
 
 
 def test_what_is_written_outlives_the_process(tmp_path: Path) -> None:

@@ -149,8 +149,17 @@ class Store:
         )
 
     def remove_secret(self, name: str, namespace: str) -> bool:
-        """Remove a secret; whether there was one."""
-        return self._changed("DELETE FROM secrets WHERE namespace = ? AND name = ?", namespace, name)
+        """Remove a secret; whether there was one. InUseError for one that a function names."""
+        with self._database.writing() as db:
+            bodies = db.execute("SELECT body FROM functions WHERE namespace = ?", (namespace,))
+            deployments = [_function(body).deployment for (body,) in bodies]
+            users = [deployment.service for deployment in deployments if name in deployment.secrets]
+            if users:
+                raise InUseError(
+                    f"secret {name} is named by {', '.join(users)}: remove or deploy it without first"
+                )
+            statement = "DELETE FROM secrets WHERE namespace = ? AND name = ?"
+            return db.execute(statement, (namespace, name)).rowcount > 0
 
     def namespaces(self) -> list[Namespace]:
         """Return the namespaces by name; the default one is always there."""

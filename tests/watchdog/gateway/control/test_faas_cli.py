@@ -121,6 +121,8 @@ def test_secrets(faas: Run, control) -> None:
     assert "Updated: 202 Accepted" in faas("secret", "update", "key", "--from-literal", "four")
     assert file.read_bytes() == b"four"
     assert "202 Accepted" in faas("deploy", "--image", "hello", "--name", "hello", "--secret", "key")
+    assert "is named by hello" in faas("secret", "remove", "key", code=1)
+    faas("remove", "hello")
     assert "Removed" in faas("secret", "remove", "key")
     assert not file.exists()
     faas("secret", "remove", "key", code=1)

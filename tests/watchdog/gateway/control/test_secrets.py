@@ -29,6 +29,17 @@ def test_a_secret_is_created_replaced_and_removed(control):
     assert not file(control).exists()
 
 
+def test_a_secret_that_a_function_names_stays(control):
+    control.request("POST", "/system/secrets", KEY)
+    control.request("POST", "/system/functions", {"service": "hello", "image": "hello", "secrets": ["key"]})
+
+    refused = control.request("DELETE", "/system/secrets", {"name": "key"})
+
+    assert refused.status == 409
+    assert refused.text == "secret key is named by hello: remove or deploy it without first"
+    assert file(control).read_bytes() == b"secret text"
+
+
 def test_what_a_secret_holds_is_never_answered(control):
     control.request("POST", "/system/secrets", KEY)
 

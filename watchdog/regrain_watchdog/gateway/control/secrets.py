@@ -54,7 +54,7 @@ class Secrets:
         return answers.accepted()
 
     def removed(self) -> Response:
-        """Remove a secret; functions that were given it keep it until they are deployed anew."""
+        """Remove a secret that no function names."""
         secret = answers.sent(Secret).validated()
         if not self._store.remove_secret(secret.name, secret.namespace):
             return _none(secret)
