@@ -182,6 +182,7 @@ def run_days(order: Order) -> None:
         if _is_run(order, protocol, policy, day)
         and policy not in done.get(key(_day_key(order.part, name, ablation, day)), ())
     ]
+    tasks.sort(key=lambda task: _has_single(task.policy))  # days are cut short without these first
     for made in beside(_run_day, tasks, order):
         rows.add(made)
 
@@ -192,8 +193,13 @@ def _is_run(order: Order, protocol: Protocol, policy: str, day: int) -> bool:
         return policy in order.policies
     if order.part == "ablations":
         return policy in COMPARED
+    return not _has_single(policy) or day < protocol.seeds.first + len(protocol.pipeline)
+
+
+def _has_single(policy: str) -> bool:
+    """Whether a policy plans by a single predictor, in place of the product's pair."""
     by, _ = ADAPTIVE.get(policy, (VERIFIED, False))
-    return by == VERIFIED or day < protocol.seeds.first + len(protocol.pipeline)
+    return by != VERIFIED
 
 
 def _drawn(order: Order, protocol: Protocol) -> list[tuple[int, str]]:
