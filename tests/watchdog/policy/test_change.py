@@ -93,6 +93,26 @@ def test_ten_times_the_rate_is_found_within_two_seconds(rate: float, seed: int) 
     assert change.after > 3 * rate
 
 
+def test_ten_times_one_request_a_second_is_found_in_the_time_of_about_ten_requests() -> None:
+    """More cannot be asked of it: chance alone makes so many of fewer now and then."""
+    late = [
+        next(at for at, _ in changes(step(1.0, 10.0, 120.0), 130, seed) if at > 120) - 120
+        for seed in range(12)
+    ]
+
+    assert sum(seconds <= 2.0 for seconds in late) >= 10
+    assert max(late) <= 4.0
+
+
+def test_a_load_that_changes_every_few_minutes_is_found_each_time() -> None:
+    turning = lambda at: 3.0 if at % 400 < 200 else 25.0  # noqa: E731 - a square wave
+
+    found = [at for at, change in changes(turning, 2000, 1) if change.what == "rate"]
+
+    assert [at // 200 for at in found] == list(range(1, 10))
+    assert max(at % 200 for at in found) < 12.0
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_ten_times_the_rate_is_found_within_two_seconds_in_a_bursty_load_too(seed: int) -> None:
     bursty = switching((20, 60), (20, 20), seed)

@@ -7,10 +7,11 @@ Each quantity has its own CUSUM (Page 1954): the running sum S = max(0, S + log-
 The rate. For n requests in t seconds, where lambda a second were expected, the ratio for a rate r times as high is
 n log r - lambda t (r - 1). Real loads are burstier than Poisson: it is divided by D, the index of dispersion of counts
 that the load has shown (quasi-likelihood, Wedderburn 1974). So that a load with slow swings (large D) is still caught
-within seconds when it jumps to where it never was, a third sum tests against the busiest second seen, with D = 1.
+within seconds when it jumps to where it never was, one more sum tests against the busiest second seen, with D = 1.
 
-A step to ten times the rate is caught within 2 seconds from 3 requests a second on. A step to twice the rate takes
-about 30 D / lambda seconds, one to half of it about 110 D / lambda.
+For a leap, r = 8 has a sum of its own: a step to ten times the rate is caught as soon as about 9 requests have come, or
+9 D, within 2 seconds from one request a second on. A step to twice the rate takes about 30 D / lambda seconds, one to
+half of it about 110 D / lambda.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from numpy.typing import NDArray
 
 from regrain_watchdog.policy.load import SCALES, dispersion
 
-RATIO = 2.0
-"""The change of the rate for which the test is best."""
+RATIO, LEAP = 2.0, 8.0
+"""The changes of the rate for which the tests are best."""
 UP, DOWN = RATIO - 1, 0.45
 """What is taken off for each expected request. For "half" it would be 1 - 1/RATIO = 0.5 were counts Poisson. With
 counts of variance D times their mean E exp(ratio) <= 1 holds up to log 2 - (log 2)**2 / 2 = 0.453."""
 HISTORY = 600
 """Seconds of counts from which rate and dispersion are taken."""
-LEARN, LEARN_COUNT = 10, 20
-"""Seconds and requests before a rate is held against anything; values before a mean is."""
+LEARN, PATIENCE, LEARN_COUNT = 10, 80, 20
+"""Seconds, at most so many of a bursty load, and requests before a rate is held against anything; values before a mean
+is."""
 SHIFT, CLIP = 1.0, 3.0
 """The shift of a mean for which the test is best, and how far from it one value counts, in standard deviations."""
 MEMORY = 2000
@@ -67,7 +69,7 @@ class ChangeDetector:
         self._period = period
         self._rate = _Rate()
         self._levels = {"size": _Level()} | {f"width {place}": _Level() for place in range(lists)}
-        self._sums = 3 + 2 * len(self._levels)
+        self._sums = 4 + 2 * len(self._levels)
 
     def update(
         self, seconds: float, count: int, sizes: Sequence[float], widths: Sequence[Sequence[float]]
@@ -91,7 +93,8 @@ class _Rate:
     """The sums of the rate, and the counts by the second that they hold it against.
 
     What came before a change says nothing of what comes after, so that it learns anew. A load that changes again within
-    HISTORY may as well be a bursty one, which takes longer to know: each such change doubles the time to learn.
+    HISTORY may as well be a bursty one, which takes longer to know: each such change doubles the time to learn, up to
+    PATIENCE.
     """
 
     def __init__(self) -> None:
@@ -101,7 +104,7 @@ class _Rate:
         self._part = [0.0, 0.0]
         self._rate = self._peak = 0.0
         self._dispersion = 1.0
-        self._up = self._down = self._burst = _Sum()
+        self._up = self._leap = self._down = self._burst = _Sum()
 
     def update(self, seconds: float, count: int, threshold: float) -> Change | None:
         change = self._test(seconds, count, threshold) if self._rate > 0 else None
@@ -115,19 +118,22 @@ class _Rate:
         return change
 
     def _test(self, seconds: float, count: int, threshold: float) -> Change | None:
-        expected, log = self._rate * seconds, math.log(RATIO)
+        expected, log, leap = self._rate * seconds, math.log(RATIO), math.log(LEAP)
         self._up = self._up.add((count * log - expected * UP) / self._dispersion, seconds, count)
+        ratio = (count * leap - expected * (LEAP - 1)) / self._dispersion
+        self._leap = self._leap.add(ratio, seconds, count)
         self._down = self._down.add((expected * DOWN - count * log) / self._dispersion, seconds, count)
         self._burst = self._burst.add(count * log - self._peak * seconds * UP, seconds, count)
-        alarm = next((one for one in (self._up, self._down, self._burst) if one.value > threshold), None)
+        sums = (self._leap, self._up, self._down, self._burst)
+        alarm = next((one for one in sums if one.value > threshold), None)
         if alarm is None:
             return None
         after = alarm.count / alarm.seconds
         change = Change(what="rate", before=self._rate, after=after, seconds=alarm.seconds)
-        self._patience = LEARN if self._since_change >= HISTORY else min(2 * self._patience, HISTORY)
+        self._patience = LEARN if self._since_change >= HISTORY else min(2 * self._patience, PATIENCE)
         self._since_change = 0
         self._counts.clear()
-        self._up = self._down = self._burst = _Sum()
+        self._up = self._leap = self._down = self._burst = _Sum()
         self._learn()
         return change
 
