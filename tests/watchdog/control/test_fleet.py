@@ -96,7 +96,7 @@ def in_force(tenant: Tenant, course: Course, at: float) -> Plan:
 @pytest.mark.parametrize("believed", [1, 4])
 def test_plans_in_force_together_never_take_more_than_the_node_has(plans: Way, believed: int) -> None:
     apps = []
-    for app in tenants(1, ((3, 30), (14, 20))):
+    for app in tenants(1, ((3, 20), (14, 20))):
         assert app.mind is not None
         node = problem((0.02, 0.03), believed).node
         mind = replace(app.mind, problem=replace(app.mind.problem, node=node))

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from regrain_watchdog.control.outlook import BURSTY, LISTENING, Outlook
 
@@ -86,3 +88,58 @@ def test_a_change_of_the_rate_is_vague_for_a_while(told):
 def test_a_rise_that_may_have_been_a_burst_is_not_saved_on_soon(told):
     assert told((4.0, 100.0), (40.0, 40.0))[0].expected().is_settled
     assert not told((4.0, 100.0), (40.0, 10.0), (4.0, 30.0))[0].expected().is_settled
+
+
+def test_a_load_that_stays_for_minutes_each_time_is_another_one_each_time(told):
+    outlook, found = told(*[(3.0, 200.0), (25.0, 200.0)] * 4)
+
+    assert not outlook.is_bursty
+    assert len(found) == 7
+    assert outlook.expected().rate == pytest.approx(25.0, rel=0.2)
+
+
+def test_right_after_a_step_the_load_before_the_last_one_does_not_count(told):
+    outlook, _ = told((40.0, 100.0), (4.0, 150.0), (40.0, 3.0))
+
+    load = outlook.expected().load
+    halves = [len(load.between(0.0, load.span / 2)), len(load.between(load.span / 2, load.span))]
+    assert max(halves) < 1.4 * min(halves)
+
+
+def test_a_rate_that_is_vague_is_planned_for_with_a_margin(told):
+    outlook, _ = told((4.0, 200.0), (40.0, 2.0))
+
+    expected = outlook.expected()
+    assert expected.is_fresh
+    assert expected.load.rate > 1.05 * expected.rate
+
+
+@given(seed=st.integers(0, 50), rate=st.floats(2.0, 30.0), lasts=st.integers(20, 300))
+@settings(max_examples=8, deadline=None)
+def test_what_is_sure_to_come_is_less_than_what_is_expected_and_no_less_the_longer_it_lasts(
+    arriving, seeing, seed, rate, lasts
+):
+    outlook = Outlook(0, begin=0.0, window=300.0, lean=0.5)
+    for seen in seeing(arriving((rate, float(lasts)), seed=seed), None):
+        outlook.take(seen)
+
+    expected = outlook.expected()
+    assert not expected.is_fresh
+    assert expected.low <= expected.rate <= 1.001 * expected.load.rate <= 1.002 * expected.least
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_saving_that_was_undone_makes_it_hold_on_for_longer(arriving, seeing, seed):
+    """What was planned for counts on, so that a cheaper plan must bear no less than without regret, and later more."""
+    plain, regretting = (Outlook(0, begin=0.0, window=300.0, lean=0.5) for _ in range(2))
+    regretting.regret(0.0)
+
+    least = []
+    for seen in seeing(arriving((6.0, 150.0), (5.5, 700.0), seed=seed), None):
+        plain.take(seen)
+        regretting.take(seen)
+        if seen.now % 50 == 0 and (told := plain.expected()) is not None:
+            least.append((told.least, regretting.expected().least))
+
+    assert all(one <= other for one, other in least)
+    assert least[-1][0] < least[-1][1]

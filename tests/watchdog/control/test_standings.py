@@ -3,12 +3,12 @@
 import pytest
 
 from regrain_watchdog.control.outlook import Expected
-from regrain_watchdog.control.standings import Standings
+from regrain_watchdog.control.standings import PRESSED, Standings, Weighed
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.refine import Refined, Seen
 from regrain_watchdog.policy.search.problem import Problem
 from regrain_watchdog.policy.service import at
-from regrain_watchdog.policy.switch import Terms
+from regrain_watchdog.policy.switch import Reason, Terms
 
 
 @pytest.fixture
@@ -85,3 +85,44 @@ def test_all_plans_are_sought_anew_once_stages_turn_out_to_take_longer(
     fresh = standings(made.problem).look(expected, present, living=(), now=15.0, anew=True)
     assert max(one.hit_rate for one in looks) >= 0.95 > looks[0].hit_rate
     assert {one.plan for one in looks} == {one.plan for one in fresh}
+
+
+@pytest.mark.parametrize(("is_fresh", "reason"), [(True, Reason.CHEAPER), (False, Reason.MARGIN)])
+def test_a_plan_that_was_made_for_a_vague_rate_is_corrected_for_less(
+    problem, arriving, planned, is_fresh, reason
+):
+    load = arriving((10.0, 120.0))
+    made = Standings(problem(), Analytic(), Terms(attainment=0.95, saving=0.1), risk=20.0, seed=0)
+    expected = Expected(load=load, rate=10.0, peak=10.0, dwell=1e6, is_fresh=is_fresh)
+    present, other = (Weighed(plan=planned(10.0), cost=cost, hit_rate=0.99) for cost in (1.0, 0.95))
+
+    (judged,) = made.verdicts(present, [other], expected)
+
+    assert judged.verdict.reason is reason
+
+
+def test_plans_are_old_once_time_has_passed_since_they_were_sought(problem, arriving, planned, standings):
+    load = arriving((10.0, 120.0))
+    expected = Expected(load=load, rate=10.0, peak=10.0, dwell=600.0)
+    made = standings(problem())
+    before = made.is_old(7.0)
+
+    made.look(expected, planned(10.0), living=(), now=7.0, anew=True)
+    made.look(expected, planned(10.0), living=(), now=8.0, anew=False)
+
+    assert [before, made.is_old(7.0), made.is_old(7.0 + PRESSED)] == [True, False, True]
+
+
+def test_the_peaks_of_a_bursty_load_do_not_count_beside_its_hit_rate(problem, arriving, planned, standings):
+    load = arriving((10.0, 120.0))
+    made = standings(problem())
+    small, large = (Weighed(plan=planned(rate), cost=1.0, hit_rate=0.99) for rate in (4.0, 40.0))
+
+    bears = [
+        made.bears_peak(
+            small, large, Expected(load=load, rate=10.0, peak=40.0, dwell=1e6, is_bursty=is_bursty)
+        )
+        for is_bursty in (False, True)
+    ]
+
+    assert bears == [False, True]

@@ -33,12 +33,12 @@ PATIENCE = 5.0
 """Seconds after which a plan that was asked for, and for which nothing is under way, counts as refused."""
 ANOTHER = 0.2
 """Part of the rate by which a load must differ to be another one."""
-CAREFUL, MOST_CAREFUL, FORGETTING = 1.1, 2.0, 7200.0
-"""How many times more load is planned for each time that a plan does worse than it should, at most, and seconds after
-which that is forgotten but for 1/e."""
+CAREFUL, CAUTIOUS, MOST_CAUTIOUS, FORGETTING = 1.05, 1.1, 2.0, 7200.0
+"""How many times more load is planned for each time that a plan misses the objective, and that it falls far short of
+its prediction; at most; and seconds after which that is forgotten but for 1/e."""
 AGAIN, OFF, YOUNG = 2.5, 0.1, "the rate since the change is another than was planned for"
-"""Seconds after a look before another one while the rate after a change is vague, by how much it must be off, and what
-such a look is for."""
+"""Seconds after a look before another one while the rate after a change is vague or a saving waits for it, by how much
+it must be off, and what such a look is for."""
 GUARDED = 12
 """Candidates that are looked at, the best first, until one may be taken."""
 
@@ -70,7 +70,7 @@ class Habits:
     urgent_burst: int = 6
     slack: float = 0.02
     points: float = 0.005
-    saving: float = 0.03
+    saving: float = 0.1
     margin: float = 0.5
     risk: float = 30.0
 
@@ -147,6 +147,7 @@ class Controller:
         self._attainment = terms.attainment
         self._rate = self._looked_for = math.nan
         self._number = 0
+        self._saved = -math.inf
 
     def observe(self, seen: Observation) -> Decision | None:
         """Take in what happened, about once a second; return what was decided, or None where it sleeps on.
@@ -160,8 +161,9 @@ class Controller:
             self._woken.append(YOUNG)
         if (not self._woken or is_busy) and seen.now < self._next:
             return None
-        self._next, self._looked = seen.now + self._habits.period, seen.now
+        self._looked = seen.now
         outcome = self._outcome(seen)
+        self._next = seen.now + (AGAIN if outcome.reason is Reason.EARLY else self._habits.period)
         decision = self._decision(outcome, seen)
         if outcome.reason is not Reason.BUSY:
             self._woken = []
@@ -237,21 +239,16 @@ class Controller:
             if not expected.is_bursty:
                 trial.begin()
             self._rate = expected.rate
-        looks = self._standings.look(
-            expected, seen.plan, living=seen.living, now=seen.now, anew=bool(self._woken)
-        )
-        predicted = looks[0]
-        present = self._doubted(_measured(predicted, trial), trial, expected)
+        looks, present = self._looks(seen, expected, trial)
         if trial.failed:
             self._distrust.add(seen.plan, seen.now)
-            self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
+            self._caution = min(self._caution * CAUTIOUS, MOST_CAUTIOUS)
             trial.begin()
             back = self._back(trial, present, looks, seen)
             if back is not None:
-                outcome = self._go(Reason.ROLLBACK, back, seen, looks, expected)
-                return replace(outcome, present=present)
-        elif predicted.hit_rate is not None:
-            trial.expect(predicted.hit_rate)
+                return replace(self._go(Reason.ROLLBACK, back, seen, looks, expected), present=present)
+        elif looks[0].hit_rate is not None:
+            trial.expect(looks[0].hit_rate)
         outcome = self._choose(present, looks[1:], seen, expected)
         bears = self._standings.bears(present, expected.load) if outcome.plan is None else None
         return replace(outcome, present=present, bears=bears)
@@ -264,7 +261,7 @@ class Controller:
         passed, self._at = now - self._at, now
         self._caution = 1 + (self._caution - 1) * math.exp(-passed / FORGETTING)
         if self._trial is not None and self._trial.bounds()[1] < self._attainment:
-            self._caution = min(self._caution * CAREFUL, MOST_CAREFUL)
+            self._caution = min(self._caution * CAREFUL, MOST_CAUTIOUS)
             self._trial.forgive()
         if expected is None or self._caution == 1.0:
             return expected
@@ -277,6 +274,19 @@ class Controller:
             least=expected.least * self._caution,
         )
 
+    def _looks(self, seen: Observation, expected: Expected, trial: Trial) -> tuple[list[Weighed], Weighed]:
+        """Return how plans stand and the one in force is held to; others are sought anew where that one misses."""
+        looks = self._standings.look(
+            expected, seen.plan, living=seen.living, now=seen.now, anew=bool(self._woken)
+        )
+        present = self._doubted(_measured(looks[0], trial), trial, expected)
+        if self._misses(present) and self._standings.is_old(seen.now):
+            looks = self._standings.look(expected, seen.plan, living=seen.living, now=seen.now, anew=True)
+        return looks, present
+
+    def _misses(self, present: Weighed) -> bool:
+        return present.hit_rate is not None and present.hit_rate < self._attainment - self._habits.slack
+
     def _doubted(self, present: Weighed, trial: Trial, expected: Expected) -> Weighed:
         """Return the plan in force as meeting the objective where it may: what is told of the load is off by some.
 
@@ -284,9 +294,7 @@ class Controller:
         those of a bursty load were.
         """
         enough = self._attainment - self._habits.slack
-        if present.hit_rate is None or present.hit_rate >= enough or trial.failed:
-            return present
-        if trial.bounds()[1] < self._attainment:
+        if not self._misses(present) or trial.failed or trial.bounds()[1] < self._attainment:
             return present
         may = expected.is_bursty and trial.is_known and trial.measured >= enough
         if not may and expected.low < expected.load.rate:
@@ -346,6 +354,9 @@ class Controller:
         expected: Expected,
     ) -> _Outcome:
         (self._calm if reason is Reason.CHEAPER else self._urgent).take(seen.now)
+        if reason is not Reason.CHEAPER:
+            self._outlook.regret(self._saved)
+        self._saved = seen.now if reason is Reason.CHEAPER else -math.inf
         before = None if reason is Reason.ROLLBACK else seen.plan
         self._asked = _Asked(to.plan, seen.now, before, to.hit_rate)
         return _Outcome(reason, to.plan, weighed, expected)

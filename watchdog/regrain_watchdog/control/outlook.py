@@ -3,9 +3,9 @@
 After a change point what came before it says nothing of the rate, so that the rate is that since then until the
 forecast has had time to learn; and a window of requests from before it is at most stretched to the new rate.
 
-A rate that turns within minutes to one that was seen just before is no change: the load is bursty, and all of it since
-before it turned first is the load to plan for, until it has not turned for as long. So the controller neither forgets
-the bursts in a lull nor wakes on each of them.
+A rate that turns every minute or so to one that was seen just before is no change: no plan would pay in the time that
+it lasts. The load is bursty, and all of it since before it turned first is the load to plan for, until it has not
+turned for long or turns less often. So the controller neither forgets the bursts in a lull nor wakes on each of them.
 """
 
 from __future__ import annotations
@@ -40,18 +40,22 @@ WATCHED = 10.0
 """Seconds before anything is said of the load."""
 LONGEST = 600.0
 BURSTY, ALIKE = 300.0, 1.25
-"""Seconds within which a rate that turns again is that of a bursty load, where it rises to no more than so many times
-what it was over PEAK seconds before; a few seconds of a lull say less, so that FAR counts there."""
+"""Seconds without a turn after which a load is bursty no more; a swing rises to no more than so many times what it was
+over PEAK seconds in as long before. A few seconds of a lull say less, so that FAR counts there."""
+SPELL, TURNS = 100.0, 6
+"""Seconds between turns of the rate, in the mean of the last ones, below which they are those of a bursty load."""
 LULL, FAR = 30.0, 2.0
 """Seconds over which a lull is counted, and times by which a bursty load must go beyond what it was to be another."""
-SWINGING = 2.0
-"""Index of dispersion of the counts over PEAK seconds, above which a load still swings."""
-DOUBTED = 60.0
+SWINGING, TURBULENT = 2.0, 4.0
+"""Index of dispersion of the counts over PEAK seconds, above which a load still swings, and above which it must."""
+SURE = 2.5
+"""Standard errors by which a rate is taken to be off at most."""
+FRESH = 60.0
 """Seconds after a change until when what is told of the rate is acted on at once, though it may be off."""
 LISTENING = 120.0
 """Seconds, from the begin or a rise to what may be a burst, in which it is not told yet how low the rate is."""
-HELD = 300.0
-"""Seconds for which a rate that was planned for counts on."""
+HELD, MOST_HELD = 600.0, 4 * 3600.0
+"""Seconds for which a rate that was planned for counts on, doubled with each saving that had to be undone, at most."""
 KEPT = 20
 """Loads whose lasting the dwell is told from."""
 
@@ -65,6 +69,7 @@ class Expected:
         rate: that is expected, requests a second; `load` has some more, for what the rate may be off by.
         peak: the highest mean rate over PEAK seconds of late.
         dwell: seconds that this load is expected to last.
+        is_fresh: whether it has come so lately that a plan was made for a vague rate.
         is_settled: whether it has lasted for long enough to be taken for less than the one before.
         is_bursty: whether its rate turns again and again.
         low: requests a second of which it is sure that they come; infinite where the load is known.
@@ -76,6 +81,7 @@ class Expected:
     rate: float
     peak: float
     dwell: float
+    is_fresh: bool = False
     is_settled: bool = True
     is_bursty: bool = False
     low: float = math.inf
@@ -101,9 +107,11 @@ class Outlook:
         self._since = 0
         self._after = math.nan
         self._lasted: deque[float] = deque(maxlen=KEPT)
-        self._turned = self._swung = -math.inf
-        self._onset, self._rose = begin, False
+        self._turns: deque[float] = deque(maxlen=TURNS)
+        self._swung = -math.inf
+        self._onset, self._before, self._rose = begin, 0.0, False
         self._planned: deque[tuple[float, float]] = deque()
+        self._held = HELD
         self._offset = self._regime = 0
 
     def take(self, seen: Observation) -> tuple[Change, ...]:
@@ -123,20 +131,31 @@ class Outlook:
                 self._swing()
                 changes = tuple(one for one in changes if one is not rate)
                 rate = None
-            self._turned = seen.now
+            self._turns.append(seen.now)
         if self.is_bursty and rate is None:
             rate = self._beyond()
             changes += () if rate is None else (rate,)
-        if self.is_bursty and seen.now - self._swung > BURSTY:
-            self._settle()
         if changes:
             self._begin_anew(rate)
+        elif self.is_bursty and seen.now - self._swung > BURSTY:
+            self._settle()
+        elif not self.is_bursty and seen.now - self._changed >= LISTENING and self._swings() > TURBULENT:
+            self._swung = seen.now
         return changes
+
+    def regret(self, saved: float) -> None:
+        """Be slower to take this load for less: a plan that was taken at a time for being cheaper does not do."""
+        if saved >= self._changed:
+            self._held = min(2 * self._held, MOST_HELD)
 
     @property
     def is_bursty(self) -> bool:
         """Whether the rate turns again and again."""
         return self._swung > -math.inf
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._begin < self._changed and self._now - self._changed < FRESH and not self.is_bursty
 
     @property
     def young(self) -> float | None:
@@ -151,19 +170,22 @@ class Outlook:
         if len(shape) < LEAST or self._now - self._begin < WATCHED:
             return None
         rate, margin = self._rates(shape)
-        error = math.sqrt(rate * _spread(shape) / max(shape.span, 1.0))
+        error = rate * math.sqrt((_spread(shape) + _unlike(shape)) / len(shape))
         least = 1.0 / LONGEST
-        swing = max(0.0, _busiest(shape, HORIZON) * rate / shape.rate - rate)  # is among the requests already
+        swing = 0.0  # of what is among the requests already; a rate that is vague may be more all the same
+        if self.young is None:
+            swing = max(0.0, _busiest(shape, HORIZON) * rate / shape.rate - rate)
         planned = max(rate + max(0.0, self._lean * margin - swing), least)
         return Expected(
             load=shape.scaled(planned),
             rate=max(rate, least),
             peak=max(self._peak(), planned),
             dwell=expected_dwell(tuple(self._lasted), self._now - self._changed),
+            is_fresh=self._is_fresh,
             is_settled=self._is_settled(),
             is_bursty=self.is_bursty,
-            low=max(rate - error, least) if self._now - self._turned >= DOUBTED else math.inf,
-            least=self._least(planned, rate + NORMAL * error if self.is_bursty else 0.0),
+            low=math.inf if self._is_fresh else max(rate - SURE * error, least),
+            least=self._least(planned, 0.0 if self._is_fresh else rate + error),
         )
 
     def _is_settled(self) -> bool:
@@ -177,18 +199,20 @@ class Outlook:
     def _begin_anew(self, rate: Change | None) -> None:
         """Have another load from now on."""
         self._lasted.append(self._now - self._changed)
-        self._changed, self._since = self._now, 0
         self._after, self._onset = math.nan, self._now
         if rate is not None:
             self._after, self._onset = rate.after, self._now - rate.seconds
             self._swung = -math.inf
+        self._before = max(1.0, self._onset - self._changed)
+        self._changed, self._since = self._now, 0
+        self._held = HELD
         self._rose = rate is not None and rate.after > rate.before
         if not self._rose:
             self._planned.clear()
 
     def _is_swing(self, change: Change) -> bool:
-        """Whether the rate turned lately, too, and turns to what it was before."""
-        if self._now - self._turned > BURSTY:
+        """Whether the rate turns often, and now to what it was before."""
+        if not self._turns or self._now - self._turns[0] > SPELL * len(self._turns):
             return False
         past = self._recent.arrivals(now=self._now - change.seconds, seconds=BURSTY)
         if change.after > change.before:
@@ -209,25 +233,29 @@ class Outlook:
         if not self.is_bursty:
             if self._lasted:
                 self._lasted.pop()
-            self._changed = max(self._begin, min(self._changed, self._turned - BURSTY))
+            self._changed = max(self._begin, min(self._changed, self._turns[-1] - BURSTY))
         self._swung = self._now
 
     def _settle(self) -> None:
         """See whether the load still swings, which the detector misses once it knows it to; else it is a new one."""
-        found = dispersion(counts(self._recent.arrivals(now=self._now, seconds=LONGEST), PEAK))
-        if found > SWINGING:  # NaN is not
+        if self._swings() > SWINGING:
             self._swung = self._now - BURSTY / 2
         else:
             self._changed, self._swung, self._after = self._swung, -math.inf, math.nan
 
+    def _swings(self) -> float:
+        """Return the index of dispersion of the counts over PEAK seconds since the change; NaN of too few."""
+        lasted = min(self._now - self._changed, LONGEST)
+        return dispersion(counts(self._recent.arrivals(now=self._now, seconds=lasted), PEAK))
+
     def _least(self, planned: float, high: float) -> float:
         """Return what a cheaper plan must bear, `high` at least, and remember what is planned for if that is known."""
+        if not self._is_fresh:
+            self._planned.append((self._now, planned))
+        while self._planned and self._planned[0][0] < self._now - self._held:
+            self._planned.popleft()
         if self._now - self._begin < LISTENING:
             return math.inf
-        if self.young is None:
-            self._planned.append((self._now, planned))
-        while self._planned and self._planned[0][0] < self._now - HELD:
-            self._planned.popleft()
         return max([planned, high, *(rate for _, rate in self._planned)])
 
     def _note(self, seen: Observation) -> None:
@@ -247,7 +275,7 @@ class Outlook:
         window = LONGEST if self.is_bursty else self._window
         lasted = max(1.0, min(self._now - self._changed, window))
         enough = ENOUGH if self.young is None else YOUNG
-        before = () if math.isnan(self._after) else ((self._onset, window, ENOUGH),)
+        before = () if math.isnan(self._after) else ((self._onset, min(self._before, window), LEAST),)
         for end, seconds, least in ((self._now, lasted, enough), *before, (self._now, window, ENOUGH)):
             found = self._recent.arrivals(now=end, seconds=seconds)
             if len(found) >= least:
@@ -286,6 +314,17 @@ def _spread(load: Arrivals) -> float:
     """Return the index of dispersion of the counts over some seconds, 1 at least and where it cannot be told."""
     told = [dispersion(counts(load, scale)) for scale in SCALES]
     return max([1.0, *(one for one in told if math.isfinite(one))])
+
+
+def _unlike(load: Arrivals) -> float:
+    """Return the squared coefficient of variation of the widths, of the list that varies most; 0.0 without lists.
+
+    The work of n requests varies by its share of 1 / n, beside the number of them.
+    """
+    if not load.widths.size:
+        return 0.0
+    mean = load.widths.mean(axis=0)
+    return float((load.widths.var(axis=0) / np.maximum(mean, 1.0) ** 2).max())
 
 
 def _quietest(load: Arrivals, seconds: float) -> float:

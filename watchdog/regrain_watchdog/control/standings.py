@@ -29,13 +29,15 @@ from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
 MOVED = 0.08
 """Part of its rate by which the load must move for all plans to be sought anew."""
 RENEWED, PRESSED = 300.0, 60.0
-"""Seconds after which they are in any case, and where nothing found meets the objective."""
+"""Seconds after which they are in any case, and where the plan in force or all that was found miss the objective."""
 FEW = 8
 """Plans of the last search that are judged in between, and that a decision tells of."""
 LEARNED = 0.03
 """Part of its time by which a stage must turn out to be off for plans to be made of what was learned."""
 MOST_TIMES, HALVINGS = 16.0, 6
 """Times the rate up to which it is sought what a plan bears, and how closely: to a 23rd."""
+CORRECTED = 0.03
+"""Part of its cost by which a plan is corrected that was made for a vague rate."""
 FULL = 0.97
 """Of its capacity, that a plan may be given to do at the peak."""
 _NEVER = (math.nan, -math.inf)
@@ -122,6 +124,10 @@ class Standings:
         others = [self._weighed(other, living) for other in found if other.plan != present]
         return [one, *others]
 
+    def is_old(self, now: float) -> bool:
+        """Whether plans were sought so long ago that a better one may be found by now."""
+        return now - self._sought[1] >= PRESSED
+
     def judged(self, plan: Plan, looks: Sequence[Weighed]) -> Weighed | None:
         """Return how one plan stands, if it is among those looked at."""
         return next((one for one in looks if one.plan == plan), None)
@@ -135,6 +141,7 @@ class Standings:
         if present.hit_rate is None:
             return []
         now = Standing(present.hit_rate, present.cost)
+        terms = replace(self._terms, saving=CORRECTED) if expected.is_fresh else self._terms
         judged = [
             replace(
                 one,
@@ -143,7 +150,7 @@ class Standings:
                     Standing(one.hit_rate, one.cost),
                     charge=one.charge + self._risk * present.cost,
                     dwell=expected.dwell,
-                    terms=self._terms,
+                    terms=terms,
                 ),
             )
             for one in others
@@ -152,9 +159,12 @@ class Standings:
         return sorted(judged, key=lambda one: self._order(one, expected.dwell))
 
     def bears_peak(self, one: Weighed, present: Weighed, expected: Expected) -> bool:
-        """Whether a plan can do what comes at the peak, or as much of it as the plan in force can."""
+        """Whether a plan can do what comes at the peak, or as much of it as the plan in force can.
+
+        The peaks of a bursty load are among the requests that it is judged by.
+        """
         load = expected.load
-        if expected.peak > load.rate:
+        if expected.peak > load.rate and not expected.is_bursty:
             load = load.scaled(expected.peak)
         busy = max(self._predict(one.plan, load).busy, default=0.0)
         return busy <= FULL or busy <= max(self._predict(present.plan, load).busy, default=0.0)
