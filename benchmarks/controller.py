@@ -14,15 +14,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from benchmarks.granularity import loads, protocol
+from benchmarks.granularity.days import NODES, SURE
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.policies import Mind
+from benchmarks.granularity.policies import Mind, first
+from benchmarks.granularity.predictors import ANALYTIC, VERIFIED, predictor
 from benchmarks.record import Record, Results, arguments, progress, table
 from regrain.plan import Plan
 from regrain_watchdog.control import closed, controller
 from regrain_watchdog.control.controller import Controller, Habits
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.model import make_model
+from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.search.problem import Problem
 from regrain_watchdog.policy.switch import Reason
 from regrain_watchdog.simulate.arrivals import Diurnal
@@ -33,8 +36,6 @@ PARTS = ("step", "hour", "wave", "foe", "day")
 KINDS = ("poisson", "mmpp")
 LOOSE = 1.5
 """The objective, in warm latencies."""
-NODES = 100
-"""Plans that are judged at a time, as on the experiment's days."""
 FIRST = 5000
 """The first reported seed; constants are tuned on seeds below."""
 LOADS = {"light": 0.05, "normal": 0.25}
@@ -51,30 +52,37 @@ SEEDS = {"step": 5, "wave": 3, "foe": 3}
 DAY, HOUR = 86400.0, 3600.0
 SWING, NOISE = 0.8, 0.1
 AT_MOST, ENOUGH = 1, 0.95
+CELL = ("kind", "pipeline", "arrivals", "base", "way", "load", "period")
+"""What tells rows apart but for the seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A pipeline as the controller knows it, and as it is; what was planned for steady loads is remembered."""
+    """A pipeline as the controller knows it, and as it is; what was planned for steady loads is remembered.
+
+    Attributes:
+        by: who predicts, for the controller and for the optimum.
+    """
 
     world: World
     mind: Mind
     problem: Problem
+    by: str
     _known: dict[tuple[str, float], tuple[Arrivals, Plan]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rules: protocol.Protocol, name: str) -> Case:
+    def of(cls, rules: protocol.Protocol, name: str, by: str) -> Case:
         world = World(rules, name, Setting.of(rules))
         mind = Mind(world.offer(LOOSE * world.warm_latency()))
-        problem = replace(mind.problem, limits=replace(mind.problem.limits, nodes=NODES))
-        return cls(world, mind, problem)
+        problem = replace(mind.problem, limits=replace(mind.problem.limits, nodes=NODES, verified=SURE))
+        return cls(world, mind, problem, by)
 
     def best(self, kind: str, part: float) -> tuple[Arrivals, Plan]:
         """Return a calibration draw of a load, and the planner's plan for it: the optimum by P2."""
         if (kind, part) in self._known:
             return self._known[kind, part]
         load = planning(self.world, kind, part * self.world.capacity())
-        made = self.mind.planned(load)
+        made = self.mind.planned(load, by=self.by)
         if made.plan is None:
             raise SystemExit(
                 f"{self.world.pipeline.name}: there is no plan for {part:g} of the capacity: {made.why}"
@@ -84,8 +92,16 @@ class Case:
     def drive(self, arrivals: Arrivals, plan: Plan, seed: int, *, adapts: bool = True) -> closed.Course:
         """Let a load arrive, the controller new and ignorant of it."""
         true = replace(self.problem, times=self.world.truth(seed))
-        mind = Controller(self.problem, Analytic()) if adapts else None
+        app = self.problem.app
+        most = {stage.name: stage.max_size for stage in app.manifest.stages}
+        refined = Refined(app.profile, most)
+        mind = Controller(self.problem, predictor(self.by), refined=refined) if adapts else None
         return closed.drive(mind, closed.World(problem=true), arrivals, plan, seed=seed)
+
+    def expected(self, plan: Plan, load: Arrivals) -> float:
+        """Return the hit rate that is predicted of a plan under a load."""
+        model = make_model(self.problem.app, plan, self.problem.times)
+        return predictor(self.by).predict(model, first(load)).hit_rate
 
     def stream(self, kind: str, part: float, seconds: float, seed: int) -> Arrivals:
         """Return the requests of some seconds."""
@@ -104,11 +120,17 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     parser.add_argument("--days", type=int, default=20, help="simulated, default 20")
     parser.add_argument("--pipelines", nargs="+", choices=PIPELINES, default=PIPELINES, help="default: all")
+    parser.add_argument(
+        "--predictor",
+        choices=(VERIFIED, ANALYTIC),
+        default=VERIFIED,
+        help="of the controller and the optimum",
+    )
     options = parser.parse_args()
     results = Results.open("controller", options)
     seconds, options.days = (120.0, 1) if options.short else (options.seconds, options.days)
     rules = protocol.read()
-    cases = {name: Case.of(rules, name) for name in options.pipelines}
+    cases = {name: Case.of(rules, name, options.predictor) for name in options.pipelines}
     for part in options.parts:
         for key in _keys(part, tuple(cases), options.days if part == "day" else options.rounds):
             if results.has(**key):
@@ -200,7 +222,7 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
 def _off(case: Case, load: Arrivals, best: Plan, plan: Plan, name: str) -> Record:
     """Return how far a plan is from the optimum by P2: cost as a part; hit rate, up to the objective, in points."""
     enough = case.problem.app.slo.attainment
-    hits = [min(enough, case.mind.expected(one, load)) for one in (best, plan)]
+    hits = [min(enough, case.expected(one, load)) for one in (best, plan)]
     return {
         f"{name}_cost": round(case.mind.cost(plan) / case.mind.cost(best) - 1, 4),
         f"{name}_points": round(100 * (hits[0] - hits[1]), 3),
@@ -280,8 +302,7 @@ def _figures(case: Case, arrivals: Arrivals, plan: Plan, seed: int) -> Record:
 
 
 def _summary(results: Results) -> str:
-    parts = []
-    fields = (
+    steps = (
         "decided",
         "in_force",
         "settled_cost",
@@ -290,80 +311,60 @@ def _summary(results: Results) -> str:
         "first_points",
         "hit_rate",
     )
+    rest = ("switches", "rollbacks", "hit_rate", "fixed_hit_rate", "cost", "fixed_cost")
+    return "\n\n".join((_medians(results, steps), _medians(results, rest)))
+
+
+def _medians(results: Results, figures: Sequence[str]) -> str:
+    """Return the medians of some figures, a row for each cell that has the first of them."""
+    cells = dict.fromkeys(
+        tuple((name, one[name]) for name in CELL if name in one) for one in results.lines if figures[0] in one
+    )
     rows = [
         [
-            name,
-            kind,
-            way,
-            *(results.median(one, kind="step", pipeline=name, arrivals=kind, way=way) for one in fields),
+            " ".join(str(value) for _, value in cell),
+            len(results.values(figures[0], **dict(cell))),
+            *(results.median(one, **dict(cell)) for one in figures),
         ]
-        for name in PIPELINES
-        for kind in KINDS
-        for way in ("up", "down")
+        for cell in cells
     ]
-    parts.append(table(["step, medians", "arrivals", "way", *fields], rows))
-    figures = ("switches", "rollbacks", "hit_rate", "fixed_hit_rate", "cost", "fixed_cost")
-    cells: list[tuple[list[object], Record]] = [
-        ([f"hour, {load}", name, kind], {"kind": "hour", "pipeline": name, "arrivals": kind, "load": load})
-        for name in PIPELINES
-        for kind in KINDS
-        for load in LOADS
-    ]
-    cells += [
-        ([f"wave of {period:g} s", name, "poisson"], {"kind": "wave", "pipeline": name, "period": period})
-        for name in PIPELINES
-        for period in PERIODS
-    ]
-    cells += [(["foe", name, "poisson"], {"kind": "foe", "pipeline": name}) for name in PIPELINES]
-    cells += [(["day", name, "poisson"], {"kind": "day", "pipeline": name}) for name in PIPELINES]
-    rows = [
-        [*head, len(results.values("switches", **key)), *(results.median(one, **key) for one in figures)]
-        for head, key in cells
-        if results.values("switches", **key)
-    ]
-    parts.append(table(["medians", "pipeline", "arrivals", "seeds", *figures], rows))
-    return "\n\n".join(parts)
+    return table(["medians", "seeds", *figures], rows)
 
 
 def _bars(results: Results) -> None:
     for kind in KINDS:
         steps = [one for one in results.lines if one["kind"] == "step" and one["arrivals"] == kind]
         for way in ("up", "down"):
-            _step_bars(results, f"{kind}, {way}", [one for one in steps if one["way"] == way])
+            found = [one for one in steps if one["way"] == way]
+            _step_bars(results, f"{kind}, {way}", found, is_up=way == "up")
         for load in LOADS:
             for name in PIPELINES:
-                found = results.values("switches", kind="hour", pipeline=name, arrivals=kind, load=load)
-                if found:
-                    title = (
-                        f"hour of {kind}, {load}, {name}: share of {len(found)} seeds with one switch at most"
-                    )
-                    results.bar(title, float(np.mean([one <= AT_MOST for one in found])), at_least=ENOUGH)
+                hours = results.values("switches", kind="hour", pipeline=name, arrivals=kind, load=load)
+                if hours:
+                    title = f"hour of {kind}, {load}, {name}: seeds of {len(hours)} with one switch at most"
+                    results.bar(title, float(np.mean([one <= AT_MOST for one in hours])), at_least=ENOUGH)
     _unsteady_bars(results)
 
 
-def _step_bars(results: Results, title: str, steps: Sequence[Record]) -> None:
-    """Judge the steps of one kind: the worst of all and, beside it, the part of them that is within the bar."""
+def _step_bars(results: Results, title: str, steps: Sequence[Record], *, is_up: bool) -> None:
+    """Judge the steps of one kind: the worst of all and, beside it, the part of them that is within the bar.
+
+    A fall harms no request: the controller waits by design until it knows how far it has gone.
+    """
     if not steps:
         return
-    worst = {"decided": 2.0, "settled_cost": 0.05, "settled_points": 1.0, "unanswered": 0.0}
-    for what, most in worst.items():
-        values = [float(str(one[what])) if one[what] is not None else float("inf") for one in steps]
-        share = float(np.mean([value <= most for value in values]))
-        results.add(
-            {
-                "kind": "note",
-                "name": f"step, {title}: part with {what} <= {most:g}",
-                "value": round(share, 3),
-            }
-        )
-        results.bar(f"step, {title}: {what}, worst of {len(steps)}", max(values), at_most=most)
-    late = [
-        float(str(one["in_force"])) - float(str(one["loads"]))
-        if one["in_force"] is not None
-        else float("inf")
-        for one in steps
-    ]
-    results.bar(f"step, {title}: in force, s beyond the slowest load, worst", max(late), at_most=3.0)
+    found = [{**one, "late": _less(one["in_force"], one["loads"])} for one in steps]
+    most = {"settled_cost": 0.05, "settled_points": 1.0, "unanswered": 0.0}
+    for what, bar in ({"decided": 2.0, "late": 3.0} | most if is_up else most).items():
+        values = [float(str(one[what])) if one[what] is not None else float("inf") for one in found]
+        name = f"step, {title}: {'in force beyond the slowest load' if what == 'late' else what}"
+        share = round(float(np.mean([value <= bar for value in values])), 3)
+        results.add({"kind": "note", "name": f"{name}, part within {bar:g}", "value": share})
+        results.bar(f"{name}, worst of {len(steps)}", max(values), at_most=bar)
+
+
+def _less(value: object, by: object) -> float | None:
+    return None if value is None else float(str(value)) - float(str(by))
 
 
 def _unsteady_bars(results: Results) -> None:
