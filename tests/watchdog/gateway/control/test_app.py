@@ -11,7 +11,7 @@ import pytest
 from regrain_watchdog.gateway.control.answers import BODY
 
 pytestmark = pytest.mark.process
-PATHS = ["/system/info", "/system/functions", "/system/nope", "/ui/", "/ui/functions"]
+PATHS = ["/system/info", "/system/functions", "/system/nope", "/ui/", "/ui/functions", "/nope", "/build/"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -28,7 +28,8 @@ from regrain_watchdog.gateway.store import InUseError, Store
 
 logger = logging.getLogger(__name__)
 
-CLOSED = ("/system", "/ui")
+OPEN = ("/build",)
+"""Paths with a check of their own."""
 READING = ("GET", "HEAD")
 
 
@@ -54,7 +55,7 @@ def make(settings: Settings) -> Flask:
 
 
 class Door:
-    """Lets requests to `/system` and `/ui` in.
+    """Lets requests in.
 
     Without a password this machine is enough, and a web page must not speak for it: requests name loopback as their
     host. What changes something does not come from another site's page, with which browsers send a password along.
@@ -68,7 +69,7 @@ class Door:
 
     def refusal(self) -> Response | None:
         """Return the answer to a request that may not come in; None for one that may."""
-        if not request.path.startswith(CLOSED):
+        if request.path in OPEN:
             return None
         if self._credentials is not None:
             if not self._credentials.admit(request.headers.get("Authorization", "")):
