@@ -150,7 +150,7 @@ def test_it_sees_nothing_else_of_the_gateways_state(cell: Cell, mounts: Means) -
 
 
 def test_it_sees_no_homes(cell: Cell, mounts: Means, tmp_path: Path) -> None:
-    kept = {path.split("/")[2] for path in sandbox.interpreter() if path.startswith(("/root/", "/home/"))}
+    kept = {path.split("/")[2] for path in sandbox.installation() if path.startswith(("/root/", "/home/"))}
 
     done = run(cell, mounts, "ls -A /root /home | grep -v :")
 
@@ -284,6 +284,11 @@ def test_a_means_that_does_not_work_is_not_used(cell: Cell, monkeypatch: pytest.
 
     assert (means.tools, means.users, means.mounts) == (False, False, False)
     assert means.lacking
+
+
+def test_a_function_without_an_environment_has_the_gateways_python() -> None:
+    assert sandbox.python("") == sys.executable
+    assert sandbox.python("/state/environments/1") == "/state/environments/1/bin/python"
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=30))

@@ -135,7 +135,12 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if MACHINE.fullmatch(name)}
 
 
-def interpreter() -> tuple[str, ...]:
+def python(environment: str) -> str:
+    """Return the interpreter of a function's environment, the gateway's own for ""."""
+    return f"{environment}/bin/python" if environment else sys.executable
+
+
+def installation() -> tuple[str, ...]:
     """Return the folders that this Python and Regrain are in; a process of a function's reads them."""
     found = {sys.prefix, sys.base_prefix}
     found |= {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
@@ -213,7 +218,7 @@ def _escaped(text: str) -> str:
 
 def _needed(cell: Cell) -> list[str]:
     """Return the folders that are brought back: those in a hidden place, and in none that is brought back itself."""
-    wanted = sorted({*cell.reads, *cell.writes, *interpreter()})
+    wanted = sorted({*cell.reads, *cell.writes, *installation()})
     hidden = (*SCRATCH, *HOMES, cell.hidden)
     below = [path for path in wanted if any(path.startswith(f"{place}/") for place in hidden)]
     return [path for path in below if not any(path.startswith(f"{other}/") for other in below)]

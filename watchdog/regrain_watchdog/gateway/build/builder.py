@@ -24,7 +24,7 @@ from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build import archive, template
 from regrain_watchdog.gateway.build.archive import Bounds, Config
 from regrain_watchdog.gateway.build.command import Command
-from regrain_watchdog.gateway.build.environment import Environments, Step, interpreter
+from regrain_watchdog.gateway.build.environment import Environments, Step
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.build.folders import hold, own, settle, shared
 from regrain_watchdog.gateway.build.images import HANDLER, Images, combined, digest
@@ -151,7 +151,7 @@ class Builder:
 
     def _describe(self, draft: Path, app: Path, environment: str) -> Generator[list[str], None, Manifest]:
         """Import the app in its environment, confined, and return its manifest."""
-        arguments = [interpreter(environment), "-m", "regrain_runtime", "describe", str(app)]
+        arguments = [sandbox.python(environment), "-m", "regrain_runtime", "describe", str(app)]
         with tempfile.TemporaryFile(dir=draft) as output:
             reads = (environment,) if environment else ()
             command = self._command(

@@ -57,11 +57,6 @@ def key(lines: Sequence[str], files: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def interpreter(folder: str) -> str:
-    """Return the interpreter of an environment, the gateway's own for ""."""
-    return f"{folder}/bin/python" if folder else sys.executable
-
-
 class Environments:
     """The environments in a folder.
 
@@ -136,7 +131,7 @@ class Environments:
                 step([sys.executable, "-m", "venv", "--without-pip", "."], [str(folder)], str(folder))
             )
             _link(folder)
-            pip = [sys.executable, "-m", "pip", "--python", interpreter(str(folder)), "install"]
+            pip = [sys.executable, "-m", "pip", "--python", sandbox.python(str(folder)), "install"]
             options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r", REQUIREMENTS]
             yield from _finished(step([*pip, *options], [str(folder), str(app)], str(app)))
             (folder / COMPLETE).touch()
@@ -163,4 +158,4 @@ def _link(folder: Path) -> None:
 
 
 def _places() -> list[str]:
-    return [place for place in sandbox.interpreter() if place.endswith(("site-packages", "dist-packages"))]
+    return [place for place in sandbox.installation() if place.endswith(("site-packages", "dist-packages"))]
