@@ -188,3 +188,21 @@ def test_dispatches_hold_no_more_than_the_share_of_their_pool(cards):
     assert {hold.sms for hold in holds} == {32}
     for one, other in pairwise(holds):
         assert other.start >= one.end - 1e-6
+
+
+def test_replicas_on_several_gpus_share_what_their_pool_may_take(cards):
+    served = cards(
+        "--gpus",
+        "emulated:v100x2",
+        "--grain",
+        "read | ~look+tell",
+        "--replicas",
+        "read=1,look=2",
+        "--gpu-shares",
+        "look+tell=0.8",
+    )
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: served.call(words=["a"] * 8).json(), range(16)))
+
+    assert len({answer[-1] for answer in answers}) == 2

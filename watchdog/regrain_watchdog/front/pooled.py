@@ -53,17 +53,18 @@ class FluidPool:
         return function.group.gpu is None or self._device(number) == device
 
     def _free(self) -> tuple[list[int], list[float]]:
-        """Return the GPUs that its replicas are on, and what is left of its share on each."""
+        """Return the GPUs on which it has a free replica, and what is left there of the GPU and of its share."""
         replicas = self.functions[0].replicas
-        devices = sorted({self._device(replica.number) for replica in replicas}) or [0]
-        free = dict(zip(devices, _cards(self.group.fluid.share if self.group.fluid else 0.0), strict=False))
+        taken: dict[int, float] = {}
         for replica in replicas:
             for dispatch in replica.holding.values():
                 gpu = dispatch.function.group.gpu
                 if gpu is not None and dispatch.jobs:
                     device = self._device(replica.number)
-                    free[device] = free.get(device, 0.0) - gpu.fraction
-        return devices, [free.get(device, 0.0) for device in devices]
+                    taken[device] = taken.get(device, 0.0) + gpu.fraction
+        left = (self.group.fluid.share if self.group.fluid else 0.0) - sum(taken.values())
+        devices = sorted({self._device(one.number) for one in replicas if not one.holding}) or [0]
+        return devices, [min(1.0 - taken.get(device, 0.0), left) for device in devices]
 
 
 def pools(plan: Plan, device: Callable[[int], int]) -> Iterator[tuple[Group, FluidPool | None]]:
@@ -77,13 +78,6 @@ def pools(plan: Plan, device: Callable[[int], int]) -> Iterator[tuple[Group, Flu
 def leads(functions: Sequence[Function]) -> list[Function]:
     """Return the functions that count replicas: of those of a fluid group, the first alone."""
     return [function for function in functions if function.is_lead]
-
-
-def _cards(share: float) -> Iterator[float]:
-    """Yield how much of a share lies on each GPU, the first ones whole."""
-    while True:
-        yield min(1.0, max(share, 0.0))
-        share -= 1.0
 
 
 def _take(function: Function) -> float:
