@@ -37,7 +37,7 @@ HOMES = ("/root", "/home")
 TIED = ("--pdeathsig", "KILL")
 PLAIN = "nosuid,nodev"
 MACHINE = re.compile(
-    r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
+    r"PATH|PYTHONPATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
 )
 """Variables that a function and a build get from the gateway: paths, language, GPUs, network."""
 PROBE_TIMEOUT = 20.0
@@ -171,7 +171,7 @@ def probe(cell: Cell) -> Means:
 def _failure(sandbox: Sandbox, reads: Iterable[str]) -> str:
     program = "import os, sys, regrain_runtime; [os.listdir(path) for path in sys.argv[1:]]"
     command = [*sandbox.prefix, sys.executable, "-c", program, *reads]
-    environment = {**os.environ, **sandbox.variables}
+    environment = {**inherited(os.environ), **sandbox.variables}
     try:
         done = subprocess.run(
             command,

@@ -86,7 +86,7 @@ def make_builder(state: Path, store: Store, means: Means) -> Callable[..., Build
     shelf = state / "pip"
     shelf.mkdir()
     pip = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": str(shelf)}
-    environ = {"PATH": os.environ["PATH"], "OPENFAAS_PASSWORD": "hush", **pip}
+    environ = {**os.environ, "OPENFAAS_PASSWORD": "hush", **pip}
 
     def make(**limits: object) -> Builder:
         return Builder(state, store, means, environ, Limits(spare=0, **limits))  # type: ignore[arg-type]

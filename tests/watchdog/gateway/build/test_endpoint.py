@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_a_build_that_fails_says_why(builder: Builder, store: Store, sent: Sent)
     assert "No module named 'nothing_of_this_name'" in found[-1].error
     assert found[-1].log == [f"failed: {found[-1].error}"]
     assert store.image("hello") is None
+
+
+def test_a_fault_of_the_gateways_own_is_told(
+    builder: Builder, sent: Sent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(*_: object) -> None:
+        raise ZeroDivisionError("in the product")
+
+    monkeypatch.setattr("regrain_watchdog.gateway.build.template.handler", faulty)
+
+    found = lines(post(builder, sent()))
+
+    assert (found[-1].status, found[-1].error) == ("failed", "the gateway failed at this; its log says how")
+    assert "in the product" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -151,7 +166,7 @@ def test_a_client_that_goes_away_leaves_nothing(
 def test_a_gateway_has_the_endpoint_over_its_folder(state: Path, store: Store, sent: Sent) -> None:
     (state / "payload-secret").write_bytes(KEY)
     app = Flask("test")
-    app.register_blueprint(make(state, store, state / "payload-secret", {}))
+    app.register_blueprint(make(state, store, state / "payload-secret", os.environ))
     body = sent()
 
     answer = app.test_client().post("/build", data=body, headers=signature(body))

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from regrain_watchdog.gateway.build import environment
+from regrain_watchdog.gateway.build.command import Command
 from regrain_watchdog.gateway.build.environment import Environments
+from regrain_watchdog.gateway.build.errors import BuildError
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,20 @@ def test_environments_that_no_image_needs_are_removed(tmp_path: Path) -> None:
         environments.prune({str(tmp_path / "kept")})
 
     assert {path.name for path in tmp_path.glob("*/")} == {"kept", "under-way"}
+
+
+def test_an_installation_that_fills_the_disk_ends(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / environment.REQUIREMENTS).write_text("numpy\n")
+    environments = Environments(tmp_path / "environments", 30.0, spare=1 << 60)
+
+    def step(arguments: object, writes: object, folder: str) -> Command:
+        return Command(["sh", "-c", "echo; sleep 100"], environment={}, folder=Path(folder), seconds=30.0)
+
+    with pytest.raises(BuildError, match="leaves less than 1048576 TiB of the disk"):
+        list(environments.prepare(tmp_path / "app", "", step))
+
+    assert list((tmp_path / "environments").glob("*/")) == []
 
 
 def test_one_build_at_a_time_has_an_environment(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Builder:
         self._store = store
         self._means = means
         self._inherited = sandbox.inherited(environ)
-        self._environments = Environments(state / "environments", self.limits.install)
+        self._environments = Environments(state / "environments", self.limits.install, self.limits.spare)
         self._images = Images(state / "images")
         self._drafts = state / "builds"
         self._free = threading.BoundedSemaphore(self.limits.at_once)

@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,7 @@ LINES = 5000
 """Lines of a step at most; the rest is left out."""
 READ = 1 << 16
 
-Lines = Iterator[list[str]]
+Lines = Generator[list[str], None, None]
 
 
 class Command:

@@ -93,7 +93,14 @@ def _lines(builder: Builder, draft: Path, sent: Path) -> Iterator[bytes]:
         yield _encode(Progress(image=end.value.name, status="success"))
     except RegrainError as error:
         logger.warning("a build failed: %s", error)
-        yield _encode(Progress(log=[f"failed: {error}"], status="failed", error=str(error)))
+        yield _failed(str(error))
+    except Exception:  # the answer has begun, so nobody else can tell the client
+        logger.exception("a build failed")
+        yield _failed("the gateway failed at this; its log says how")
+
+
+def _failed(reason: str) -> bytes:
+    return _encode(Progress(log=[f"failed: {reason}"], status="failed", error=reason))
 
 
 def _encode(progress: Progress) -> bytes:

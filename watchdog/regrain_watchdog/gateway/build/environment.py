@@ -14,13 +14,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.command import Command
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.words import size
 
 REQUIREMENTS = "requirements.txt"
 COMPLETE = ".complete"
@@ -63,11 +64,13 @@ class Environments:
     Args:
         folder: where they are.
         seconds: how long an installation may take, and a build waits for another one's.
+        spare: bytes of the disk that an installation leaves free.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, spare: int = 0) -> None:
         self._folder = folder
         self._seconds = seconds
+        self._spare = spare
 
     @contextmanager
     def locked(self, name: str) -> Iterator[Callable[[], bool]]:
@@ -127,27 +130,31 @@ class Environments:
         shutil.rmtree(folder, ignore_errors=True)  # what a build that was cut off has left
         shared(folder)
         try:
-            yield from _finished(
+            yield from self._finished(
                 step([sys.executable, "-m", "venv", "--without-pip", "."], [str(folder)], str(folder))
             )
             _link(folder)
             pip = [sys.executable, "-m", "pip", "--python", sandbox.python(str(folder)), "install"]
             options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r", REQUIREMENTS]
-            yield from _finished(step([*pip, *options], [str(folder), str(app)], str(app)))
+            yield from self._finished(step([*pip, *options], [str(folder), str(app)], str(app)))
             (folder / COMPLETE).touch()
         finally:
             if not (folder / COMPLETE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
-
-def _finished(command: Command) -> Iterator[list[str]]:
-    """Yield a command's lines; BuildError with what it said is wrong if it fails."""
-    for lines in command.run("installing the requirements"):
-        yield [line for line in lines if not line.startswith(MET)]
-    if command.code:
-        errors = [line for line in command.lines if line.startswith("ERROR: ")] or command.lines
-        last = errors[-1].removeprefix("ERROR: ") if errors else f"exit code {command.code}"
-        raise BuildError(f"the requirements could not be installed: {last}")
+    def _finished(self, command: Command) -> Iterator[list[str]]:
+        """Yield a command's lines; BuildError with what it said is wrong if it fails, or fills the disk."""
+        with closing(command.run("installing the requirements")) as running:
+            for lines in running:
+                yield [line for line in lines if not line.startswith(MET)]
+                if shutil.disk_usage(self._folder).free < self._spare:
+                    raise BuildError(
+                        f"installing the requirements leaves less than {size(self._spare)} of the disk"
+                    )
+        if command.code:
+            errors = [line for line in command.lines if line.startswith("ERROR: ")] or command.lines
+            last = errors[-1].removeprefix("ERROR: ") if errors else f"exit code {command.code}"
+            raise BuildError(f"the requirements could not be installed: {last}")
 
 
 def _link(folder: Path) -> None:
