@@ -53,7 +53,7 @@ class Limits:
     grain: str = ""
     fluid: bool = False
     nodes: int = 400
-    verified: int = 48
+    verified: int = 80
 
     def __post_init__(self) -> None:
         _check("shares", self.shares, 0.0, 1.0)

@@ -34,6 +34,8 @@ ORDINARY, FLUID = "", "~"
 class Verifier(Judge):
     """Judges by a quick predictor's word, corrected; what would be the best by that, a sure one is asked about.
 
+    Of pools the sure one is asked outright: the quick one is off by too much, and by too unlike amounts.
+
     quick: has judged plans by the quick predictor.
     """
 
@@ -58,11 +60,10 @@ class Verifier(Judge):
         if told is None or self.is_spent:
             return None
         grain = plan.grain
-        hit_rate = self._guess(told, grain)
-        corrected = promise = _with(told, hit_rate)
-        if _kind(grain) == FLUID:  # of which one says less of another
-            promise = _with(told, max(hit_rate, (hit_rate + told.prediction.hit_rate) / 2))
-        return self._ask(told, grain) if self.is_better(promise, self.best) else corrected
+        if _kind(grain) == FLUID:  # of which one says little of another
+            return self._ask(told, grain)
+        corrected = _with(told, self._guess(told, grain))
+        return self._ask(told, grain) if self.is_better(corrected, self.best) else corrected
 
     def choose(self, present: Plan | None) -> None:
         """Ask about the plan in force and the best of some grains, then about whatever promises to be better."""
