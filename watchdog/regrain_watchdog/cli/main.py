@@ -24,6 +24,7 @@ VERBS = {
     "scale": "Give a group of a running app another number of replicas.",
     "update": "Serve an app's code as it is on disk now.",
     "rollback": "Serve the version before this one again.",
+    "gateway": "Serve functions of this machine as an OpenFaaS gateway does.",
     "profile": "Measure what an app's stages cost, and show it.",
     "gpu": "Share the GPUs of a node among several apps, and see who has what of them.",
     "load": "Send a load to a running app at the times that it says, and report what came of it.",

@@ -6,7 +6,6 @@ import pytest
 import uvloop
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.upstream import process as module
 from regrain_watchdog.front.upstream.process import Process
 
 pytestmark = pytest.mark.process
@@ -15,19 +14,19 @@ STUBBORN = (
 )
 
 
-def make(code, changed=lambda: None, descriptors=()):
+def make(code, changed=lambda: None, **options):
     command = [sys.executable, "-c", code]
-    return Process(command, environment=dict(os.environ), changed=changed, descriptors=descriptors)
+    return Process(command, environment=dict(os.environ), changed=changed, **options)
 
 
-def test_a_process_that_ignores_sigterm_is_killed_in_bounded_time(monkeypatch):
-    monkeypatch.setattr(module, "STOP_TIMEOUT", 0.1)
-
+def test_a_process_that_ignores_sigterm_is_killed_in_bounded_time(caplog):
     async def main():
         read, write = os.pipe()
         process = make(
             STUBBORN.replace("print(1, flush=True)", f"import os; os.write({write}, b'1')"),
             descriptors=(write,),
+            name="the stubborn one",
+            patience=0.1,
         )
         await process.start()
         pid = process.pid
@@ -42,6 +41,7 @@ def test_a_process_that_ignores_sigterm_is_killed_in_bounded_time(monkeypatch):
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    assert caplog.messages == ["the stubborn one did not end within 0.1 s of SIGTERM: killed"]
 
 
 def test_what_a_process_leaves_behind_ends_with_it():

@@ -22,7 +22,7 @@ from regrain_watchdog.policy import restart
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 10.0
-"""Seconds that the process has to end after SIGTERM; it serves nothing any more by then."""
+"""Seconds that a process has to end after SIGTERM if it serves nothing any more by then."""
 LEASH = ("setpriv", "--pdeathsig", "TERM")
 """util-linux' way to have the kernel end a process whose parent was killed; setpriv replaces itself with it."""
 
@@ -35,6 +35,8 @@ class Process:
         environment: its variables.
         changed: called when it has started and when it has ended.
         descriptors: file descriptors that it inherits.
+        name: what the log calls it; its program if not given.
+        patience: seconds that it has to end after SIGTERM.
 
     Attributes:
         ended: how it last ended, in words; "" while it runs.
@@ -48,6 +50,8 @@ class Process:
         environment: Mapping[str, str],
         changed: Callable[[], None],
         descriptors: Sequence[int] = (),
+        name: str = "",
+        patience: float = STOP_TIMEOUT,
     ) -> None:
         if not command or shutil.which(command[0], path=environment.get("PATH")) is None:
             named = command[0] if command else ""
@@ -58,6 +62,8 @@ class Process:
         self._environment = dict(environment)
         self._changed = changed
         self._descriptors = tuple(descriptors)
+        self._name = name or command[0]
+        self._patience = patience
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
 
@@ -72,16 +78,16 @@ class Process:
         self._keeping = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL after STOP_TIMEOUT seconds."""
+        """End it: SIGTERM, and SIGKILL after as many seconds as it has."""
         await self._forget()
         process = self._process
         if process is None:
             return
         _signal(process, signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+            await asyncio.wait_for(process.wait(), self._patience)
         except TimeoutError:
-            logger.warning("%s did not end within %g s of SIGTERM: killed", self._command[0], STOP_TIMEOUT)
+            logger.warning("%s did not end within %g s of SIGTERM: killed", self._name, self._patience)
         await self._end(process)
 
     async def kill(self) -> None:
@@ -125,7 +131,7 @@ class Process:
             self.ended = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
             deaths = restart.deaths_in_a_row(deaths, time.monotonic() - born)
             wait = restart.delay(deaths)
-            logger.warning("%s ended (%s); starting it again in %g s", self._command[0], self.ended, wait)
+            logger.warning("%s ended (%s); starting it again in %g s", self._name, self.ended, wait)
             self._changed()
             await asyncio.sleep(wait)
             while not await self._restart():
@@ -136,7 +142,7 @@ class Process:
         try:
             await self._start()
         except OSError as error:
-            logger.error("%s cannot be started: %s", self._command[0], error.strerror)
+            logger.error("%s cannot be started: %s", self._name, error.strerror)
             return False
         return True
 
