@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -41,11 +42,26 @@ class Offspring(Protocol):
         """The replica lives; the pidfd is the receiver's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """How the processes that import an app are started.
+
+    interpreter: of Python. prefix: what comes before it. environment: their variables; None for ours.
+    output: the descriptor that they write to; None for ours.
+    """
+
+    interpreter: str = sys.executable
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] | None = None
+    output: int | None = None
+
+
 class Zygote:
     """A zygote process.
 
-    environment: variables for it and its replicas, beside our own.
+    environment: variables for it and its replicas, beside those of its birth.
     numbers: what new replicas are numbered by, where several zygotes serve one app.
+    birth: how its process is started; as ours by default.
     died: called once with a sentence if it ends without being told to.
     exited: called with a replica's number and exit code (minus the signal) once it has been reaped.
     """
@@ -58,12 +74,14 @@ class Zygote:
         exited: Callable[[int, int], None],
         environment: Mapping[str, str] | None = None,
         numbers: Iterator[int] | None = None,
+        birth: Birth | None = None,
     ) -> None:
         self._target = target
+        self._birth = birth = birth or Birth()
         self._environment = {
             **dict.fromkeys(SINGLE_THREADED, "1"),
             **QUIET,
-            **os.environ,
+            **(os.environ if birth.environment is None else birth.environment),
             **(environment or {}),
         }
         self._died = died
@@ -185,10 +203,14 @@ class Zygote:
     def _start(self, command: str, descriptors: Iterable[int], *options: str) -> subprocess.Popen[bytes]:
         passed = list(descriptors)
         arguments = [argument for fd in passed for argument in ("--fd", str(fd))]
+        birth = self._birth
+        program = [*birth.prefix, birth.interpreter, "-m", "regrain_runtime", command]
         with held_back():
             return subprocess.Popen(
-                [sys.executable, "-m", "regrain_runtime", command, *arguments, *options, self._target],
+                [*program, *arguments, *options, self._target],
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
+                stdout=birth.output,
+                stderr=birth.output,
                 env=self._environment,
             )
