@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from regrain_watchdog.gateway.control.about import digest
 from regrain_watchdog.gateway.spec import Standing
+
+CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.process
@@ -59,6 +63,21 @@ def test_the_page_asks_for_all_functions_and_how_they_do(control, front):
     assert (here["namespace"], here.get("state")) == ("openfaas-fn", None)
     assert (red["namespace"], red["state"], red["detail"]) == ("red", "failed", "it does not import")
     assert red["usage"]["totalMemoryBytes"] == 5
+
+
+@pytest.mark.process
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
+def test_the_page_shows_functions_in_a_browser(start, free_ports, tmp_path):
+    control = start(address=f"127.0.0.1:{free_ports[0]}", auth=False)
+    control.request("POST", "/system/functions", {"service": "hello", "image": "hello"}, Host=control.address)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+    flags += ["--virtual-time-budget=5000", "--dump-dom", f"http://{control.address}/ui/"]
+
+    done = subprocess.run([str(CHROMIUM), *flags], capture_output=True, text=True, timeout=60, check=True)
+
+    assert '<p id="about">1 function</p>' in done.stdout
+    assert '<a href="/function/hello.openfaas-fn">hello</a>' in done.stdout
+    assert '<td class="number">0 of 1</td>' in done.stdout
 
 
 @pytest.mark.process
