@@ -30,13 +30,17 @@ def control(start, free_ports: list[int]):
 
 
 @pytest.fixture
-def run(control, tmp_path: Path) -> Run:
-    """Run faas-cli against the control plane; its output is stdout and stderr."""
-    environment = {
+def environment(control, tmp_path: Path) -> dict[str, str]:
+    return {
         **{name: text for name, text in os.environ.items() if not name.startswith("OPENFAAS_")},
         "OPENFAAS_CONFIG": str(tmp_path / "config"),
         "OPENFAAS_URL": f"http://{control.address}",
     }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run faas-cli against the control plane; its output is stdout and stderr."""
 
     def faas(*arguments: str, stdin: str = "", code: int = 0) -> str:
         done = subprocess.run(
@@ -141,21 +145,44 @@ def test_namespaces(faas: Run) -> None:
     assert "Namespace Removed: red" in faas("namespace", "delete", "red")
 
 
+def write(journal: Journal, number: int) -> None:
+    journal.write(
+        Line(
+            name="hello",
+            namespace="openfaas-fn",
+            instance="1",
+            timestamp=datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC),
+            text=f"line {number}",
+        )
+    )
+
+
 @pytest.mark.usefixtures("hello")
 def test_logs(faas: Run, control) -> None:
     journal = Journal(control.settings.log("openfaas-fn", "hello"))
     for number in range(3):
-        journal.write(
-            Line(
-                name="hello",
-                namespace="openfaas-fn",
-                instance="1",
-                timestamp=datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC),
-                text=f"line {number}",
-            )
-        )
+        write(journal, number)
     journal.close()
 
     assert re.findall("line .", faas("logs", "hello", "--lines=2", "--tail=false")) == ["line 1", "line 2"]
     assert "line 0" in faas("logs", "hello", "--tail=false", "--instance")
     assert faas("logs", "hello", "--tail=false", "--since=1s").strip() == ""
+
+
+@pytest.mark.usefixtures("hello")
+def test_logs_are_followed(control, environment: dict[str, str]) -> None:
+    journal = Journal(control.settings.log("openfaas-fn", "hello"))
+    following = subprocess.Popen(
+        [str(FAAS_CLI), "logs", "hello"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+
+    found = []
+    for number in range(3):
+        write(journal, number)
+        found.append(following.stdout.readline().split(" ", 1)[1].strip())
+    following.kill()
+    following.communicate()
+    journal.close()
+
+    assert found == ["line 0", "line 1", "line 2"]
