@@ -96,7 +96,7 @@ def _static(folder: Path, manifest: Manifest, *, seconds: float, seed: int) -> S
 
 def _chosen(seen: Static, manifest: Manifest, *, fluid: bool) -> Plan:
     """Return the planner's cheapest plan that meets the objective also as the command line gives it."""
-    limits = Limits(shares=SHARES, cores=(1.0,), sizes=(1, 2, 4, 8), fluid=fluid, replicas=8, nodes=NODES)
+    limits = Limits(shares=SHARES, sizes=(1, 2, 4, 8), fluid=fluid, replicas=8, nodes=NODES)
     choice = Planner(replace(seen.problem, limits=limits)).plan(seen.arrivals, Simulated())
     attainment = seen.application.slo.attainment + MARGIN
     for one in sorted(choice.considered, key=lambda one: one.cost):

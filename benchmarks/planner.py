@@ -115,7 +115,7 @@ def _few(rng: np.random.Generator) -> Limits:
     sizes = (1, int(rng.choice(BATCHES[1:]))) if room >= 2 and rng.random() < 0.6 else (1,)
     waits = (0.0, 0.01) if len(sizes) == 2 and room >= 3 and rng.random() < 0.3 else (0.0,)
     each = len(shares) * (1 if len(sizes) == 1 else 1 + len(waits))
-    return Limits(shares=shares, cores=(1.0,), sizes=sizes, waits=waits, replicas=max(1, 8 // each))
+    return Limits(shares=shares, sizes=sizes, waits=waits, replicas=max(1, 8 // each))
 
 
 def _large(seed: int, number: int, seconds: float) -> dict[str, object]:

@@ -114,7 +114,6 @@ class World:
             ),
             limits=Limits(
                 shares=self.setting.shares,
-                cores=(1.0,),
                 sizes=self.setting.batches,
                 waits=self.setting.waits,
                 replicas=self.protocol.planner.replicas,

@@ -30,13 +30,20 @@ class Card:
         name: as it is written in `--gpus`.
         sms: streaming multiprocessors; a share is a part of them.
         memory: bytes on the card.
-        price: US dollars for an hour of one card.
+        price: US dollars for an hour of one whole card.
+        part: of a whole card, for a slice of one; SMs and memory are then the slice's.
     """
 
     name: str
     sms: int
     memory: int
     price: float
+    part: float = 1.0
+
+    @property
+    def least(self) -> float:
+        """Of a whole card, what a replica reserves at least: all of a slice, which no other may have."""
+        return self.part if self.part < 1.0 else 0.0
 
     def share(self, sms: int) -> float:
         """Return the share that so many multiprocessors are.
@@ -74,10 +81,14 @@ CARDS: Mapping[str, Card] = {
 }
 
 
-def card_of(name: str, *, sms: int, memory: int) -> Card:
-    """Return a GPU with its price: that of the type whose name its own holds ("NVIDIA H200"), 0 where there is none."""
-    price = next((card.price for kind, card in CARDS.items() if kind in name.lower()), 0.0)
-    return Card(name=name, sms=sms, memory=memory, price=price)
+def card_of(name: str, *, sms: int, memory: int, part: float = 1.0) -> Card:
+    """Return a GPU with its price: that of the type whose name its own holds ("NVIDIA H200"), 0 where there is none.
+
+    Of several the longest, since an A100 is no A10.
+    """
+    kind = max((kind for kind in CARDS if kind in name.lower()), key=len, default="")
+    price = CARDS[kind].price if kind else 0.0
+    return Card(name=name, sms=sms, memory=memory, price=price, part=part)
 
 
 def parse_gpus(text: str) -> tuple[Card, ...]:

@@ -84,7 +84,7 @@ def test_each_replica_sees_the_smallest_instance_that_has_room_for_it_and_has_it
 
     assert served.call(text="a").text == "aMIG-1MIG-2"
     (one, two) = served.status()["gpus"]
-    assert (one["sms"], two["sms"]) == (16, 32)
+    assert [(gpu["sms"], gpu["part"]) for gpu in (one, two)] == [(16, 1 / 7), (32, 2 / 7)]
     assert [[(each["name"], each["share"]["floor"]) for each in gpu["members"]] for gpu in (one, two)] == [
         [("slices/small", 1.0)],
         [("slices/large", 1.0)],

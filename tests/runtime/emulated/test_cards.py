@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain.cards import CARDS, LEAST_SHARE, MOST, parse_gpus, priced
+from regrain.cards import CARDS, LEAST_SHARE, MOST, card_of, parse_gpus, priced
 from regrain.errors import SpecError
 from regrain_runtime.emulated.models import shipped
 
@@ -94,6 +94,19 @@ def test_every_type_has_multiprocessors_memory_and_a_price(card):
     assert card.sms > 0
     assert card.memory > 0
     assert card.price > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA A10G", "a10"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "a100"),
+        ("NVIDIA H200", "h200"),
+    ],
+)
+def test_a_card_that_is_there_costs_what_its_type_does(name, kind):
+    assert card_of(name, sms=1, memory=1).price == CARDS[kind].price
 
 
 def test_no_lease_is_smaller_than_what_every_model_was_measured_on():

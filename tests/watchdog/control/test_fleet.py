@@ -28,7 +28,7 @@ from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Limits, Problem
 
 SPAN = 240.0
-LIMITS = Limits(shares=(0.2, 0.4, 0.6, 0.8), cores=(1.0,), sizes=(1, 4), nodes=60)
+LIMITS = Limits(shares=(0.2, 0.4, 0.6, 0.8), sizes=(1, 4), nodes=60)
 
 
 def problem(works: tuple[float, float], cards: int) -> Problem:

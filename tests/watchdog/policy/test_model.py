@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from msgspec import structs
 
 import regrain
 from regrain.manifest import SLOSpec
@@ -86,6 +89,22 @@ def test_work_is_linear_between_batches_and_amdahl_between_shares():
     assert detect_work.chunk == 4
     assert detect_work.seconds[:, 0] == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16])
     assert detect_work.total(6) == pytest.approx(0.24)
+
+
+def test_each_stage_is_counted_on_the_cores_that_it_declares_whatever_its_group_books():
+    pages, points = application(), tuple(Point(1, 0.0, cores, 0.08 / cores) for cores in (1.0, 2.0, 8.0))
+    profile = structs.replace(
+        pages.profile, stages={**pages.profile.stages, "decode": StageProfile(digest="", points=points)}
+    )
+    times = {name: ServiceTime.of(name, one) for name, one in profile.stages.items()}
+    plan = Plan(
+        (Group(stages=("decode", "detect", "recognise"), cpu=8.0, gpu=GpuShare(fraction=0.5), replicas=1),)
+    )
+
+    (station,) = make_model(replace(pages, profile=profile), plan, times).stations
+
+    assert pages.manifest.stage("decode").cpu == 1.0
+    assert station.works[0].total(1) == pytest.approx(0.08)
 
 
 def test_a_fluid_group_is_a_station_for_each_stage_over_one_pool():

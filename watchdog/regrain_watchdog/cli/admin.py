@@ -75,11 +75,12 @@ class GroupStatus(Struct, frozen=True, kw_only=True):
 
 
 class GpuStatus(Struct, frozen=True, kw_only=True):
-    """A GPU that the app's replicas have shares of: its type, SMs and bytes of memory."""
+    """A GPU that the app's replicas have shares of: its type, SMs and bytes of memory, and which part of one it is."""
 
     card: str
     sms: int
     memory: int
+    part: float = 1.0
 
 
 class LoadStatus(Struct, frozen=True, kw_only=True):

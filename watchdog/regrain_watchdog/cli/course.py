@@ -161,7 +161,7 @@ def _card(status: Status | None) -> Card | None:
     if status is None or not status.gpus:
         return None
     first = status.gpus[0]
-    return card_of(first.card, sms=first.sms, memory=first.memory)
+    return card_of(first.card, sms=first.sms, memory=first.memory, part=first.part)
 
 
 def _status(base: str) -> Status | None:

@@ -320,10 +320,12 @@ class Loop:
 
 
 def _shares(plan: Plan, problem: Problem) -> dict[str, float]:
-    """Return, by stage, the share of a GPU that its calls have, or the cores of a stage without one."""
+    """Return, by stage, the share of a GPU that its calls have, or the cores that one without a GPU declares."""
     stages = problem.app.profile.stages
     return {
-        name: queue.gpu.fraction if queue.gpu is not None and stages[name].on_gpu else queue.cpu
+        name: queue.gpu.fraction
+        if queue.gpu is not None and stages[name].on_gpu
+        else problem.app.manifest.stage(name).cpu
         for group in plan.groups
         for queue in group.queues
         for name in queue.stages

@@ -115,7 +115,13 @@ class Gpus:
     def status(self) -> list[dict[str, object]]:
         """Return what the status tells of each device: the card, and its arbiter's books."""
         return [
-            {"gpu": number, "card": card.name, "path": str(arbiter.path), **_named(arbiter.status())}
+            {
+                "gpu": number,
+                "card": card.name,
+                "part": card.part,
+                "path": str(arbiter.path),
+                **_named(arbiter.status()),
+            }
             for number, (card, arbiter) in enumerate(zip(self.cards, self.arbiters, strict=True))
         ]
 

@@ -68,16 +68,19 @@ def memory(group: Group, profile: Profile) -> int:
 
 
 def reserved(group: Group, profile: Profile, card: Card) -> float:
-    """Return how much of GPUs a group reserves with all its replicas: of SMs or of memory, whichever is more.
+    """Return how much of whole GPUs a group reserves with all its replicas: of SMs or of memory, whichever is more.
 
-    Every replica holds its own weights; those of a fluid group, which live off holding them once, share one copy.
+    Every replica holds its own weights; those of a fluid group, which live off holding them once, share one copy. On
+    slices of a GPU each replica has one to itself, of which `card` is the smallest.
     """
     if group.gpu is None:
         return 0.0
     beside, weights = gpu_memory(group, profile), gpu_weights(group, profile)
+    each = card.part / card.memory
     if group.fluid is not None:
-        return max(group.fluid.share, (group.replicas * beside + weights) / card.memory)
-    return group.replicas * max(group.gpu.fraction, (beside + weights) / card.memory)
+        held = (group.replicas * beside + weights) * each
+        return max(group.fluid.share, held, group.replicas * card.least)
+    return group.replicas * max(group.gpu.fraction, (beside + weights) * each, card.least)
 
 
 def group_rate(group: Group, profile: Profile, prices: Prices, card: Card | None) -> float:

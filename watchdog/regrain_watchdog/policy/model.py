@@ -255,7 +255,9 @@ class Maker:
         return self._lists.index(scope) if scope else PER_REQUEST
 
     def _work(self, stage: str, part: _Part) -> Work:
-        share = part.share if self._app.profile.stages[stage].on_gpu else part.group.cpu
+        """Return what a stage adds: on the group's share of a GPU, or on the cores that it declares itself."""
+        on_gpu = self._app.profile.stages[stage].on_gpu
+        share = part.share if on_gpu else self._app.manifest.stage(stage).cpu
         if (stage, share) not in self._works:
             self._works[stage, share] = self._measured(stage, share)
         return self._works[stage, share]

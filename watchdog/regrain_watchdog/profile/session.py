@@ -210,11 +210,10 @@ class Session:
         return self.effort.shares or (self.seats.shares() if self.seats is not None else ())
 
     def _tried_cores(self, stage: StageSpec) -> tuple[float, ...]:
-        """Return the cores that a stage declares, then those of the others, as groups have them, then what there is."""
-        declared = sorted({one.cpu for one in self.manifest.stages}, reverse=True)
+        """Return the cores that a stage declares, which are those it will run on, then what there is."""
         here = min(MOST_CORES, len(os.sched_getaffinity(0)))
         others = self.effort.cores or tuple(map(float, doubling(here)))
-        return tuple(dict.fromkeys((stage.cpu, *declared, *others)))
+        return tuple(dict.fromkeys((stage.cpu, *others)))
 
     async def _point(self, setting: Setting, limit: float) -> None:
         """Measure one setting; note why where that cannot be."""

@@ -15,7 +15,7 @@ from regrain_watchdog.policy.search.reference import every_plan
 
 
 def apps(make, node, works, *, slo=0.25):
-    limits = Limits(shares=(0.2, 0.4, 0.8), cores=(1.0,), sizes=(1, 4), replicas=2)
+    limits = Limits(shares=(0.2, 0.4, 0.8), sizes=(1, 4), replicas=2)
     return [Problem.of(make([[], [0]], work, [0.4, 0.8], slo=slo), node, limits=limits) for work in works]
 
 

@@ -12,7 +12,8 @@ from msgspec import structs
 from regrain_watchdog.policy.cost import gpu_memory, gpu_weights
 from regrain_watchdog.policy.model import PER_REQUEST
 from regrain_watchdog.policy.search.options import Option, Space, configurations, pareto
-from regrain_watchdog.policy.search.problem import Limits, Problem
+from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem
+from regrain_watchdog.policy.search.room import check_room
 
 
 @given(
@@ -30,7 +31,7 @@ def test_what_is_kept_is_beaten_by_nothing_and_beats_what_is_not(values):
 
 def test_a_group_on_a_gpu_has_shares_and_one_without_has_cores(make, machine):
     app = make([[], [0], [1]], [0.01] * 3, [0.2] * 3, slo=1.0, gpu=[False, True, True], mapped=(2,))
-    space = Space(Problem.of(app, machine(), limits=Limits(shares=(0.02, 0.05, 0.5), cores=(0.5, 1.0, 2.0))))
+    space = Space(Problem.of(app, machine(), limits=Limits(shares=(0.02, 0.05, 0.5))))
 
     alone, together, items = space.kind(0b001), space.kind(0b011), space.kind(0b100)
 
@@ -74,31 +75,42 @@ def test_every_configuration_is_listed_once(limits, count, make, machine):
     assert len(found) == len(set(found)) == 3 * count
 
 
-def test_a_group_has_the_cores_that_its_stages_declare_unless_plans_may_give_it_others(make, machine):
+def test_a_group_has_the_most_cores_that_a_stage_of_it_declares_and_each_was_measured_on_its_own(
+    make, machine
+):
     app = make([[], [0]], [0.01] * 2, [0.2] * 2, slo=1.0, gpu=[False, False])
-    first, second = app.manifest.stages
-    stages = (structs.replace(first, cpu=1.0), structs.replace(second, cpu=2.0))
-    wide = replace(
-        app, manifest=structs.replace(app.manifest, stages=stages), profile=_with_cores(app.profile)
-    )
+    space = Space(Problem.of(declaring(app, [1.0, 2.0], measured=[(1.0,), (2.0,)]), machine()))
 
-    as_declared = Space(Problem.of(wide, machine()))
-    given = Space(Problem.of(wide, machine(), limits=Limits(cores=(1.0, 2.0))))
+    kinds = [space.kind(mask) for mask in (0b01, 0b10, 0b11)]
 
-    assert [as_declared.kind(mask).levels for mask in (0b01, 0b10, 0b11)] == [(1.0,), (2.0,), (2.0,)]
-    assert [given.kind(mask).levels for mask in (0b01, 0b10, 0b11)] == [(1.0, 2.0)] * 3
+    assert [(kind.levels, kind.cpu) for kind in kinds] == [((1.0,), 1.0), ((2.0,), 2.0), ((2.0,), 2.0)]
+    check_room(space)
 
 
-def _with_cores(profile):
-    return structs.replace(
-        profile,
-        stages={
-            name: structs.replace(
-                stage,
-                points=tuple(
-                    structs.replace(point, share=cores) for cores in (1.0, 2.0) for point in stage.points
-                ),
-            )
-            for name, stage in profile.stages.items()
-        },
+@pytest.mark.parametrize("gpu", [[False, False], [False, True]], ids=["alone", "beside a stage on a GPU"])
+def test_a_stage_that_was_not_measured_on_the_cores_it_declares_is_named(gpu, make, machine):
+    app = make([[], [0]], [0.01] * 2, [0.2] * 2, slo=1.0, gpu=gpu)
+    space = Space(Problem.of(declaring(app, [1.0, 1.0], measured=[(2.0, 8.0), None]), machine()))
+
+    assert (space.kind(0b01), space.kind(0b11)) == (None, None)
+    with pytest.raises(NoPlanError, match="stage s0 was measured with 2 to 8 cores; it declares 1"):
+        check_room(space)
+
+
+def declaring(app, cores, measured):
+    """Return an app whose stages declare these cores, and were measured on those; None leaves a stage's points."""
+    stages = tuple(structs.replace(one, cpu=own) for one, own in zip(app.manifest.stages, cores, strict=True))
+    profiles = {
+        name: stage
+        if on is None
+        else structs.replace(
+            stage,
+            points=tuple(structs.replace(point, share=share) for share in on for point in stage.points),
+        )
+        for (name, stage), on in zip(app.profile.stages.items(), measured, strict=True)
+    }
+    return replace(
+        app,
+        manifest=structs.replace(app.manifest, stages=stages),
+        profile=structs.replace(app.profile, stages=profiles),
     )

@@ -27,7 +27,7 @@ def instance(seed, make, machine, arriving):
     app = make(parents, work, rng.choice([0.1, 0.4, 0.8], count), slo=slo, gpu=gpu)
     node = machine(cards=int(rng.integers(1, 3)), cores=float(rng.integers(3, 9)))
     shares = tuple(sorted(float(one) for one in rng.choice([0.1, 0.2, 0.4, 0.8, 1.0], 2, replace=False)))
-    limits = Limits(shares=shares, cores=(1.0,), sizes=(1, 4), replicas=2)
+    limits = Limits(shares=shares, sizes=(1, 4), replicas=2)
     return Problem.of(app, node, limits=limits), arriving(float(rng.choice([3, 15, 50])))
 
 

@@ -13,7 +13,7 @@ from regrain_watchdog.policy.search.problem import Limits, Problem
         ({"shares": ()}, "shares must ascend"),
         ({"shares": (0.5, 0.2)}, "shares must ascend"),
         ({"shares": (0.5, 1.2)}, "at most 1"),
-        ({"cores": (0.0, 1.0)}, "more than 0"),
+        ({"shares": (0.0, 1.0)}, "more than 0"),
         ({"sizes": (2, 4)}, "sizes must begin with 1"),
         ({"waits": (0.01,)}, "waits with 0"),
         ({"replicas": 0}, "replicas must be at least 1, was 0"),

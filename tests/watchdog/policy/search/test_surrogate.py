@@ -1,7 +1,10 @@
 """P1's figures: costs are exact, latencies go the right way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from msgspec import structs
 
 from regrain_watchdog.policy.cost import Prices, group_rate
 from regrain_watchdog.policy.search.demand import Demand, burstiness, calls
@@ -13,11 +16,13 @@ from regrain_watchdog.policy.search.surrogate import Surrogate
 
 @pytest.fixture
 def surrogate(make, machine, arriving):
-    def build(rate=10, **limits):
+    def build(rate=10, part=1.0, **limits):
         app = make(
             [[], [0], [1]], [0.01, 0.02, 0.01], [0.2, 0.4, 0.1], slo=0.3, gpu=[False, True, True], mapped=(2,)
         )
-        space = Space(Problem.of(app, machine(), limits=Limits(**limits)))
+        node = machine()
+        node = structs.replace(node, cards=tuple(replace(card, part=part) for card in node.cards))
+        space = Space(Problem.of(app, node, limits=Limits(**limits)))
         tables = calls(space)
         demand = Demand.of(arriving(rate, lists=1), space, tables[0])
         return Surrogate(space, lattice(space.dag).groups, demand, tables, Prices())
@@ -25,8 +30,9 @@ def surrogate(make, machine, arriving):
     return build
 
 
-def test_costs_are_those_of_the_plan(surrogate):
-    made = surrogate()
+@pytest.mark.parametrize("part", [1.0, 1 / 7], ids=["whole cards", "slices"])
+def test_costs_are_those_of_the_plan(surrogate, part):
+    made = surrogate(part=part)
     options = made.proposals()
 
     cost = made.cost(options)

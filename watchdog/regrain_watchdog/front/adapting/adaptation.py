@@ -135,7 +135,7 @@ class Adaptation:
             manifest=manifests.dumps(manifest),
             slo=self._slo,
             profile=self._profile,
-            devices=tuple(Device(card.name, card.sms, card.memory) for card in cards),
+            devices=tuple(Device(card.name, card.sms, card.memory, card.part) for card in cards),
             cores=self._config.cores or len(os.sched_getaffinity(0)),
             memory=pages,
             predictor=self._config.predictor,
@@ -238,11 +238,11 @@ def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
 
 
 def shares(plan: Plan, manifest: Manifest) -> Mapping[tuple[str, str], float]:
-    """Return by group and stage the share that a stage runs with: of a GPU where it needs one, else cores."""
+    """Return by group and stage what it runs with: the share of a GPU if it needs one, else the cores it declares."""
     return {
         (group.name, stage): group.gpu.fraction
         if group.gpu is not None and manifest.stage(stage).gpu is not None
-        else group.cpu
+        else manifest.stage(stage).cpu
         for group in plan.groups
         for stage in group.stages
     }

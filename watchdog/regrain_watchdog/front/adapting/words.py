@@ -19,11 +19,12 @@ LONGEST = 64 << 20
 
 
 class Device(Struct, frozen=True):
-    """A GPU: its type, SMs and bytes of memory."""
+    """A GPU: its type, SMs and bytes of memory; for a slice of one, what part of it that is."""
 
     name: str
     sms: int
     memory: int
+    part: float = 1.0
 
 
 class Brief(Struct, frozen=True, kw_only=True, tag=True):

@@ -49,15 +49,18 @@ class Calls:
 
 
 def calls(space: Space) -> tuple[list[Calls], list[Calls]]:
-    """Return the stages' calls in groups on a GPU (by share) and without (by cores); the same under any load."""
+    """Return the stages' calls in groups on a GPU (by share) and without (by cores); the same under any load.
+
+    One without a GPU runs on the cores that it declares, whatever its group has.
+    """
     problem = space.problem
     beside: list[Calls] = []
     alone: list[Calls] = []
     for stage, name in enumerate(space.dag.stages):
-        time, spec = problem.times[name], space.spec(stage)
+        spec = space.spec(stage)
         chunk = spec.max_size if spec.batched else 1
-        own = min(max(spec.cpu, float(time.shares[0])), float(time.shares[-1]))
-        shares = problem.limits.shares if space.on_gpu(stage) else (own,) * len(problem.limits.shares)
+        shares = problem.limits.shares
+        shares = shares if space.on_gpu(stage) else (spec.cpu,) * len(shares)
 
         def table(levels: tuple[float, ...], name: str = name, chunk: int = chunk) -> Calls:
             time = problem.times[name]
@@ -65,7 +68,7 @@ def calls(space: Space) -> tuple[list[Calls], list[Calls]]:
             return Calls(np.array(rows), time.sizes, time.cv)
 
         beside.append(table(shares))
-        alone.append(table(problem.cores))
+        alone.append(table((spec.cpu,) * len(problem.cores)))
     return beside, alone
 
 

@@ -1,6 +1,7 @@
 """The configurations that a group may have, and what its stages take under each.
 
-A configuration is a level (the share of a GPU, or cores where no stage needs one), a batch size and wait, and replicas.
+A configuration is a level (the share of a GPU, or where no stage needs one the cores that they declare), a batch size
+and wait, and replicas.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NEAR = 1e-9
 
 @dataclass(frozen=True, slots=True, order=True)
 class Option:
-    """A group's configuration. `level`: the share of a GPU, or cores of a replica where no stage needs one."""
+    """A group's configuration. `level`: the share of a GPU, or where no stage needs one the cores of a replica."""
 
     level: float
     max_size: int
@@ -40,7 +41,7 @@ class Kind:
     Attributes:
         mask: its stages.
         on_gpu: whether `levels` are shares of a GPU.
-        cpu: cores of a replica of a group on a GPU.
+        cpu: cores of a replica: the most that any of its stages declares.
         scope: PER_REQUEST, or the list of which each item is a unit.
         levels, sizes, waits: that it may have, ascending.
     """
@@ -116,7 +117,7 @@ class Space:
             replicas=option.replicas,
             max_size=option.max_size,
             max_wait=option.max_wait,
-            cpu=kind.cpu if kind.on_gpu else option.level,
+            cpu=kind.cpu,
         )
         if not kind.on_gpu:
             return bare
@@ -131,13 +132,10 @@ class Space:
         on_gpu = any(self.on_gpu(stage) for stage in members)
         if on_gpu and not self.problem.node.cards:
             return None
-        declared = max(spec.cpu for spec in specs)
-        cpu = self._cores(members, declared)
-        able = self.problem.limits.shares if on_gpu else self.problem.limits.cores or (declared,)
-        levels = tuple(
-            level for level in able if all(self._suits(stage, level, on_gpu=on_gpu) for stage in members)
-        )
-        if not levels or (on_gpu and cpu is None):
+        cpu = max(spec.cpu for spec in specs)
+        able = self.problem.limits.shares if on_gpu else (cpu,)
+        levels = tuple(level for level in able if all(self._suits(stage, level) for stage in members))
+        if not levels:
             return None
         most = max((spec.max_size for spec in specs if spec.batched), default=1)
         if any(spec.streams for spec in specs):
@@ -146,28 +144,18 @@ class Space:
         return Kind(
             mask=mask,
             on_gpu=on_gpu,
-            cpu=cpu if cpu is not None else 1.0,
+            cpu=cpu,
             scope=self._unit(mask, members),
             levels=levels,
             sizes=sizes,
             waits=self.problem.limits.waits,
         )
 
-    def _suits(self, stage: int, level: float, *, on_gpu: bool) -> bool:
-        """Whether a stage was measured at a level; one without a GPU takes no part in the shares of a group."""
-        if on_gpu and not self.on_gpu(stage):
-            return True
+    def _suits(self, stage: int, level: float) -> bool:
+        """Whether a stage was measured at a group's level; one without a GPU at the cores that it declares."""
+        wanted = level if self.on_gpu(stage) else self._specs[stage].cpu
         measured = self.problem.times[self.dag.stages[stage]].shares
-        return bool(measured[0] * (1 - NEAR) <= level <= measured[-1] * (1 + NEAR))
-
-    def _cores(self, members: list[int], wanted: float) -> float | None:
-        """Return the cores of a replica on a GPU: as declared, within what its other stages were measured with."""
-        measured = [
-            self.problem.times[self.dag.stages[stage]].shares for stage in members if not self.on_gpu(stage)
-        ]
-        low = max((float(shares[0]) for shares in measured), default=0.0)
-        high = min((float(shares[-1]) for shares in measured), default=np.inf)
-        return min(max(wanted, low), high) if low <= high else None
+        return bool(measured[0] * (1 - NEAR) <= wanted <= measured[-1] * (1 + NEAR))
 
     def _unit(self, mask: int, members: list[int]) -> int:
         scopes = {self.scope(stage) for stage in members}

@@ -34,8 +34,6 @@ class Limits:
 
     Attributes:
         shares: of a GPU, ascending.
-        cores: of a replica that needs no GPU, ascending; empty for the most that any of its stages declares,
-            which is what a live replica has.
         sizes: of a batch, ascending from 1; never more than the stages declare.
         waits: seconds for which a batch may wait to fill, ascending from 0.
         replicas: of a group, at most.
@@ -46,7 +44,6 @@ class Limits:
     """
 
     shares: tuple[float, ...] = SHARES
-    cores: tuple[float, ...] = ()
     sizes: tuple[int, ...] = SIZES
     waits: tuple[float, ...] = (0.0,)
     replicas: int = 64
@@ -57,8 +54,6 @@ class Limits:
 
     def __post_init__(self) -> None:
         _check("shares", self.shares, 0.0, 1.0)
-        if self.cores:
-            _check("cores", self.cores, 0.0, math.inf)
         _check("sizes", self.sizes, 0.0, math.inf)
         _check("waits", self.waits, -1e-12, math.inf)
         if self.sizes[0] != 1 or self.waits[0] != 0.0:
@@ -104,8 +99,8 @@ class Problem:
 
     @property
     def cores(self) -> tuple[float, ...]:
-        """Cores that any replica without a GPU may have, ascending."""
-        return self.limits.cores or tuple(sorted({stage.cpu for stage in self.app.manifest.stages}))
+        """Cores that a replica may have, ascending: what the stages declare."""
+        return tuple(sorted({stage.cpu for stage in self.app.manifest.stages}))
 
     def cost(self, plan: Plan) -> float:
         """Return the dollars a second of a plan."""

@@ -58,10 +58,8 @@ def _refuse_unmeasured(space: Space, stage: int) -> None:
     if space.on_gpu(stage) and not space.problem.node.cards:
         raise NoPlanError(f"stage {name} needs a GPU, the node has none")
     measured = space.problem.times[name].shares
-    limits = space.problem.limits
-    allowed = limits.shares if space.on_gpu(stage) else limits.cores or (space.spec(stage).cpu,)
-    what = "shares of a GPU" if space.on_gpu(stage) else "cores"
-    raise NoPlanError(
-        f"stage {name} was measured with {measured[0]:g} to {measured[-1]:g} {what}; plans may give it "
-        f"{', '.join(f'{one:g}' for one in allowed)}"
-    )
+    known = f"stage {name} was measured with {measured[0]:g} to {measured[-1]:g}"
+    if not space.on_gpu(stage):
+        raise NoPlanError(f"{known} cores; it declares {space.spec(stage).cpu:g}")
+    allowed = ", ".join(f"{share:g}" for share in space.problem.limits.shares)
+    raise NoPlanError(f"{known} shares of a GPU; plans may give it {allowed}")

@@ -154,10 +154,11 @@ class Surrogate:
         """Return the dollars a second of configurations; equal to policy.cost.group_rate."""
         problem = self.space.problem
         held = self._held(options)
-        cpu = self._cpu[options.group, options.level]
+        cpu = self._cpu[options.group]
         each = cpu * self.prices.core + self._memory[options.group] / GIB * self.prices.memory
         if problem.card is not None:
-            share = np.maximum(self._share(options), held / problem.card.memory)
+            share = np.maximum(self._share(options), held * problem.card.part / problem.card.memory)
+            share = np.maximum(share, problem.card.least)
             price = self.prices.gpu or problem.card.price
             each = each + np.where(self._on_gpu[options.group], share * price, 0.0)
         found: Floats = options.replicas * each / HOUR
@@ -203,18 +204,17 @@ class Surrogate:
         self._memory = profile.resident + members @ ((1 - gpu) * weights)
 
     def _allow(self) -> None:
-        """Note the (groups, levels, sizes, waits) that there are, and the cores of a replica by group and level."""
+        """Note the (groups, levels, sizes, waits) that there are, and the cores of a replica by group."""
         limits = self.space.problem.limits
         levels = self._batch.shape[1]
         self._allowed = np.zeros((len(self.groups), levels, len(self.sizes), len(limits.waits)), bool)
-        self._cpu = np.zeros((len(self.groups), levels))
+        self._cpu = np.array([kind.cpu if kind is not None else 1.0 for kind in self._kinds])
         for place, kind in enumerate(self._kinds):
             if kind is None:
                 continue
             able = [level in kind.levels for level in self.levels(place)]
             self._allowed[place, : len(able)] = np.array(able)[:, None, None]
             self._allowed[place] &= np.array([size in kind.sizes for size in self.sizes])[None, :, None]
-            self._cpu[place, : len(able)] = kind.cpu if kind.on_gpu else self.space.problem.cores
         self._allowed[:, :, 0, 1:] = False
 
     def _share(self, options: Options) -> Floats:
@@ -231,7 +231,7 @@ class Surrogate:
         """Return how many replicas of a group have room on the node alone; 0 where not even one has."""
         problem = self.space.problem
         node = problem.node
-        cpu = self._cpu[options.group, options.level]
+        cpu = self._cpu[options.group]
         most = np.floor(
             np.minimum(node.cores / cpu, node.memory / np.maximum(self._memory[options.group], 1)) + 1e-9
         )
