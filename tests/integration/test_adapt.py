@@ -131,23 +131,36 @@ def test_a_decision_is_taken_by_any_predictor_and_is_explained(serve, until, run
     assert "cannot be had" not in served.output
 
 
+BREAKING = """
+import sys
+
+
+class Breaking:
+    def find_spec(self, name, *_):
+        if name == "regrain_watchdog.control.process":
+            sys.meta_path.remove(self)
+            from regrain_watchdog.policy.predict.analytic import Analytic
+
+            def predict(*_, **__):
+                raise RuntimeError("the theory is gone")
+
+            Analytic.predict = predict
+
+
+sys.meta_path.insert(0, Breaking())
+"""
+
+
 @pytest.fixture
-def broken_trees(tmp_path, monkeypatch):
-    """A LightGBM that is installed before the real one, and raises when it is asked."""
-    package = tmp_path / "broken" / "lightgbm"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(
-        "class Booster:\n"
-        "    def __init__(self, **_):\n        pass\n"
-        "    def predict(self, *_, **__):\n        raise RuntimeError('the trees are gone')\n"
-    )
-    (package / "basic.py").write_text("class LightGBMError(Exception):\n    pass\n")
-    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
+def broken_theory(tmp_path, monkeypatch):
+    """In the controller's process queueing theory raises when it is asked."""
+    (tmp_path / "sitecustomize.py").write_text(BREAKING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
 
-@pytest.mark.usefixtures("broken_trees")
+@pytest.mark.usefixtures("broken_theory")
 def test_a_predictor_that_raises_leaves_the_plan_and_is_counted_and_said_once(serve, until, measured):
-    served = serve("busy.py", *ADAPTS, "--predictor", "learned", "--profile", measured(APPS / "busy.py"))
+    served = serve("busy.py", *ADAPTS, "--predictor", "analytic", "--profile", measured(APPS / "busy.py"))
     plan = served.status()["groups"]
 
     with Callers(served, 2) as callers:
@@ -156,8 +169,8 @@ def test_a_predictor_that_raises_leaves_the_plan_and_is_counted_and_said_once(se
     assert set(callers.statuses) <= {200, 503, 504}
     assert not callers.wrong
     decision = why(served)["decision"]
-    assert (decision["reason"], decision["detail"]) == ("FAILED", "RuntimeError: the trees are gone")
-    assert served.output.count("the trees are gone") == 1
+    assert (decision["reason"], decision["detail"]) == ("FAILED", "RuntimeError: the theory is gone")
+    assert served.output.count("the theory is gone") == 1
     assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
     assert served.metric("regrain_plans_total") == 0
     assert served.metric("regrain_controller_ends_total") == 0

@@ -2,9 +2,14 @@
 
 import pytest
 
+from regrain_watchdog.control.learned import Learned
+from regrain_watchdog.control.learned_load import refusals
+from regrain_watchdog.control.learned_replay import replay
+from regrain_watchdog.control.learned_trees import walk
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.predictors import Readying, predictor
 from regrain_watchdog.control.standings import FEW, Standings
+from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.verified import Verified
 from regrain_watchdog.policy.switch import Terms
@@ -30,15 +35,27 @@ def test_each_predictor_is_had_by_its_name(name):
     assert predictor(name).name == name
 
 
-def test_the_quick_one_is_alone_until_the_other_one_is_ready_and_that_is_seen():
-    readying = Readying()
+@pytest.mark.parametrize("name", ["verified", "simulated", "learned"])
+def test_queueing_theory_decides_until_the_one_that_is_wanted_is_ready_and_that_is_seen(name):
+    readying = Readying(name)
     assert readying.pair.name == "analytic"
 
     readying._ready.result(300.0)
 
     assert readying.pair.name == "analytic"
     assert readying.settle()
-    assert readying.pair.name == "verified"
+    assert readying.pair.name == name
+
+
+def test_what_the_learned_one_compiles_is_compiled_when_it_is_had(arriving, problem, planned):
+    predictor("learned")
+    before = [compiled.nopython_signatures for compiled in (refusals, replay, walk)]
+    asked, plan = problem(), planned(20.0)
+
+    Learned().predict(make_model(asked.app, plan, asked.times), arriving((20.0, 60.0)))
+
+    assert all(before)
+    assert [compiled.nopython_signatures for compiled in (refusals, replay, walk)] == before
 
 
 def test_plans_are_sought_anew_once_they_can_be_verified(problem, planned, arriving):

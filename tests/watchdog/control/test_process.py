@@ -155,15 +155,6 @@ def test_plans_are_left_what_other_apps_have_of_the_gpus(brief, reports, planned
     assert not given(Taken(0.0, 16 * GIB), Taken(0.0, 16 * GIB))
 
 
-def test_a_predictor_that_cannot_be_had_is_stood_in_for(brief, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "regrain_watchdog.control.learned", None)
-
-    adviser = Adviser(brief(predictor="learned"))
-
-    assert "predictor learned cannot be had, analytic stands in" in adviser.warning()
-    assert adviser.warning() == ""
-
-
 def test_queueing_theory_decides_until_replay_is_ready_and_then_that_has_the_last_word(
     brief, reports, planned
 ):
@@ -178,17 +169,22 @@ def test_queueing_theory_decides_until_replay_is_ready_and_then_that_has_the_las
     assert not any(word.warning for word in words)
 
 
-def test_without_what_replay_needs_queueing_theory_decides_alone_and_that_is_said_once(
-    brief, reports, planned, monkeypatch
+@pytest.mark.parametrize(
+    "lacking", [("verified", "simulate.predictor"), ("learned", "control.learned")], ids=lambda pair: pair[0]
+)
+def test_without_what_a_predictor_needs_queueing_theory_decides_alone_and_that_is_said_once(
+    brief, reports, planned, monkeypatch, lacking
 ):
-    monkeypatch.setitem(__import__("sys").modules, "regrain_watchdog.simulate.predictor", None)
+    predictor, needs = lacking
+    monkeypatch.setitem(__import__("sys").modules, f"regrain_watchdog.{needs}", None)
 
-    adviser = Adviser(brief(predictor="verified"))
+    adviser = Adviser(brief(predictor=predictor))
     adviser._readying._ready.exception(300.0)
 
     words = told(adviser, reports(40.0, outgoing(planned(4.0)), 20))
 
-    assert sum("predictor verified cannot be had, analytic stands in" in word.warning for word in words) == 1
+    said = f"predictor {predictor} cannot be had, analytic stands in"
+    assert sum(said in word.warning for word in words) == 1
     assert any(word.plan is not None for word in words)
 
 

@@ -11,18 +11,30 @@ from regrain_watchdog.control.learned import Learned
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.verified import Verified
 from regrain_watchdog.simulate.predictor import Simulated
 
 RUN = 0.02
 NOTABLE = 0.03
 """Of hit rate; less is noise of a replay."""
 
-PREDICTORS = {"analytic": Analytic, "learned": Learned, "simulated": Simulated}
+PREDICTORS = {
+    "analytic": Analytic,
+    "learned": Learned,
+    "simulated": Simulated,
+    "verified": lambda: Verified(Analytic(), Simulated()),
+    "verified, not ready": lambda: Verified(Analytic()),
+}
 
 
 @pytest.fixture(params=PREDICTORS.values(), ids=PREDICTORS)
-def predictor(request):
-    return request.param()
+def make(request):
+    return request.param
+
+
+@pytest.fixture
+def predictor(make):
+    return make()
 
 
 def station(place, *, max_size=1, scope=PER_REQUEST, cv=0.05):
@@ -90,9 +102,9 @@ def test_the_same_seed_gives_the_same_prediction(predictor, plan):
     assert predictor.predict(model, seen, seed=3) == predictor.predict(model, seen, seed=3)
 
 
-def test_what_was_predicted_before_has_no_bearing_on_what_is_predicted_next(predictor, plan):
+def test_what_was_predicted_before_has_no_bearing_on_what_is_predicted_next(make, plan):
     model, lists = plan
-    alone = type(predictor)().predict(model, load(30.0, lists=lists))
+    predictor, alone = make(), make().predict(model, load(30.0, lists=lists))
     predictor.predict(chain(station(0), servers=3), load(10.0))
     predictor.predict(chain(station(0), servers=3, slo=0.1), load(10.0))
 

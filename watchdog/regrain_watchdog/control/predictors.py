@@ -1,7 +1,7 @@
 """The predictors by name; what one needs is imported, and compiled, only where it is asked for.
 
-Replay is compiled for some seconds, the first time for many. So a live controller has the `verified` predictor at once
-as the analytic one alone, and as both when a thread has got replay ready.
+Replay is compiled for some seconds, the first time for many, and so is what the learned one is made of. So a live
+controller decides by the analytic one until a thread has got the one that is wanted ready.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.predict.verified import Verified
 
-VERIFIED = "verified"
+ANALYTIC, VERIFIED = "analytic", "verified"
 REPLAYED = 4000
 """Requests that are replayed at least to verify a plan: of a thousand, chance alone is most of a point."""
 
@@ -27,7 +27,7 @@ def predictor(name: str) -> Predictor:
     """
     made: dict[str, Callable[[], Predictor]] = {
         VERIFIED: lambda: Verified(Analytic(), _replay(REPLAYED)),
-        "analytic": Analytic,
+        ANALYTIC: Analytic,
         "simulated": _replay,
         "learned": _learned,
     }
@@ -35,43 +35,49 @@ def predictor(name: str) -> Predictor:
 
 
 class Readying:
-    """Gets the sure one of two predictors ready beside whatever else is done.
+    """Gets a predictor ready beside whatever else is done.
 
     Attributes:
-        pair: the two; the quick one alone until `settle` is called when the other one is ready.
+        pair: what predicts meanwhile: queueing theory; from `settle` on as the one that is wanted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.pair = Verified(Analytic())
         self._ready: Future[Predictor] = Future()
-        threading.Thread(target=self._make, name="compile", daemon=True).start()
+        threading.Thread(target=self._make, args=(name,), name="compile", daemon=True).start()
 
     def settle(self) -> bool:
-        """Have both from now on if the sure one is ready; return whether there is no more to wait for.
+        """Have the one that is wanted from now on if it is ready; return whether there is no more to wait for.
 
         Raises:
             Exception: it cannot be had, and will not be; of any kind, since it is compiled by others' code.
         """
         if not self._ready.done():
             return False
-        self.pair.sure = self._ready.result()
+        found = self._ready.result()
+        if isinstance(found, Verified):
+            self.pair.sure = found.sure
+        else:
+            self.pair.quick = found
         return True
 
-    def _make(self) -> None:
+    def _make(self, name: str) -> None:
         try:
-            self._ready.set_result(_replay(REPLAYED))
+            self._ready.set_result(predictor(name))
         except Exception as error:  # is told by `settle`
             self._ready.set_exception(error)
 
 
 def _replay(least: int = 1000) -> Predictor:
-    from regrain_watchdog.simulate.predictor import Simulated, warm  # noqa: PLC0415  # compiles for seconds
+    from regrain_watchdog.simulate.predictor import Simulated, smallest  # noqa: PLC0415  # compiles for seconds
 
-    warm()
+    Simulated(least=1).predict(*smallest())
     return Simulated(least)
 
 
 def _learned() -> Predictor:
     from regrain_watchdog.control.learned import Learned  # noqa: PLC0415  # compiles for seconds
+    from regrain_watchdog.simulate.predictor import smallest  # noqa: PLC0415  # compiles for seconds
 
+    Learned().predict(*smallest())
     return Learned()

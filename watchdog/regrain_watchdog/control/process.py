@@ -19,14 +19,13 @@ from msgspec import structs
 
 from regrain import manifest as manifests
 from regrain.cards import card_of
-from regrain.errors import RegrainError
 from regrain.manifest import Manifest, StageSpec
 from regrain.plan import GpuShare, Group, Plan
 from regrain_watchdog.control.controller import Controller, Habits
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import Observation
-from regrain_watchdog.control.predictors import VERIFIED, Readying, predictor
+from regrain_watchdog.control.predictors import ANALYTIC, Readying
 from regrain_watchdog.front.adapting.words import (
     Brief,
     Device,
@@ -85,7 +84,9 @@ class Adviser:
         found = profiles.loads(brief.profile) if brief.profile else unmeasured(self._manifest, brief.devices)
         self._refined = Refined(found, {stage.name: stage.max_size for stage in self._manifest.stages})
         self._node = Node(
-            cards=tuple(card_of(one.name, sms=one.sms, memory=one.memory) for one in brief.devices),
+            cards=tuple(
+                card_of(one.name, sms=one.sms, memory=one.memory, part=one.part) for one in brief.devices
+            ),
             cores=brief.cores,
             memory=brief.memory,
         )
@@ -121,24 +122,20 @@ class Adviser:
         return told
 
     def _made(self, name: str) -> Predictor:
-        """Return the predictor that is wanted; the analytic one, and a warning, where it cannot be had."""
-        if name == VERIFIED:
-            self._readying = Readying()
-            return self._readying.pair
-        try:
-            return predictor(name)
-        except (RegrainError, ImportError) as error:
-            self._warnings.append(STANDS_IN.format(name, error))
+        """Return the predictor that is wanted; queueing theory stands in until it is there, or where it cannot be."""
+        if name == ANALYTIC:
             return Analytic()
+        self._readying = Readying(name)
+        return self._readying.pair
 
     def _settle(self) -> None:
-        """Verify plans from now on, if what that takes is ready."""
+        """Decide by the predictor that is wanted from now on, if it is ready."""
         try:
             if self._readying is not None and self._readying.settle():
                 self._readying = None
         except Exception as error:  # numba's are of many kinds, and the app is served on
             self._readying = None
-            self._warnings.append(STANDS_IN.format(VERIFIED, error))
+            self._warnings.append(STANDS_IN.format(self._brief.predictor, error))
 
     def _ready(self, seen: Observation) -> Controller | None:
         """Return the controller, once something is known of every stage."""

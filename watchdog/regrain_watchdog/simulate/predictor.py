@@ -47,8 +47,8 @@ class Simulated:
         return _prediction(model, run.result(), uncounted, replayed.span)
 
 
-def warm() -> None:
-    """Compile what a replay needs, or read it from where it was kept: some 20 seconds, or one."""
+def smallest() -> tuple[Model, Arrivals]:
+    """Return a plan of one station and a load of one request, for a predictor to compile by what it needs."""
     work = Work(stage=0, scope=PER_REQUEST, seconds=np.array([[0.0], [1.0]]), cv=0.0)
     station = Station(
         stages=("",),
@@ -65,7 +65,7 @@ def warm() -> None:
     model = Model(
         stations=(station,), pools=pools, sizes=np.zeros(1), lists=0, slo=1.0, attainment=1.0, answer=0.0
     )
-    Run(model, Arrivals(np.zeros(1), np.zeros(1), np.zeros((1, 0), np.int32), 1.0)).advance()
+    return model, Arrivals(np.zeros(1), np.zeros(1), np.zeros((1, 0), np.int32), 1.0)
 
 
 def replay_of(load: Arrivals, least: int, seed: int) -> tuple[Arrivals, int]:
