@@ -69,6 +69,11 @@ class Hosted:
         self._loaded = False
         self._draining = False
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has its parts."""
+        return self._loaded
+
     async def hello(self) -> Manifest:
         """Import its module, in a process of its own; LoadError says why it is no app."""
         self._zygote = self._make_zygote()

@@ -52,6 +52,15 @@ class Exchange:
         """Whether a response has begun and not ended."""
         return self._stream is not None and not self._stream.ended
 
+    @property
+    def peer(self) -> str:
+        """Who calls, as ADDRESS:PORT; "" where that has none, as on a Unix socket."""
+        found: object = self._line.transport.get_extra_info("peername")
+        if not isinstance(found, tuple):
+            return ""
+        host = f"[{found[0]}]" if ":" in found[0] else found[0]
+        return f"{host}:{found[1]}"
+
     def arrived(self) -> bytes | None:
         """Take the body if all of it is here; None otherwise."""
         return self.body.arrived()

@@ -1,0 +1,228 @@
+"""One function: versions follow each other, and requests find the one that serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from regrain.errors import LoadError, RequestError
+from regrain_watchdog.gateway.journal import Journal
+from regrain_watchdog.gateway.plane.hosting import Hosting
+from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.output import Log, Output
+from regrain_watchdog.gateway.spec import Deployment, Function, Image
+
+PATIENCE = 10.0
+
+
+class Version:
+    """An instance that starts, serves and scales when the test lets it."""
+
+    def __init__(self, number: int, fails: str) -> None:
+        self.number = number
+        self.fails = fails
+        self.may_start = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.replicas = 0
+        self.served = 0
+        self.stopped = False
+
+    async def start(self, replicas: int) -> None:
+        await self.may_start.wait()
+        if self.fails:
+            raise LoadError(self.fails)
+        self.replicas = replicas
+
+    async def __rsgi__(self, scope, proto) -> None:
+        await self.may_answer.wait()
+        assert not self.stopped
+        self.served += 1
+
+    async def scale(self, replicas: int) -> None:
+        self.replicas = replicas
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def kill(self) -> None:
+        self.stopped = True
+
+    def tally(self) -> Tally:
+        return Tally(replicas=self.replicas, available=self.replicas)
+
+    def pids(self) -> list[int]:
+        return []
+
+
+class World:
+    """A function and its versions, in order."""
+
+    def __init__(self, folder: Path, replicas: int = 1) -> None:
+        self.versions: list[Version] = []
+        self.fails: dict[int, str] = {}
+        self.again = 0
+        self.awakened = 0
+        deployment = Deployment(service="a", image="a", namespace="dev")
+        image = Image(name="a", kind="app")
+        self.function = Function(deployment=deployment, image=image, created=1.0, replicas=replicas)
+        self.hosting = Hosting(
+            self.function,
+            self._made,
+            Log(("dev", "a"), Journal(folder / "a.log")),
+            again=self._again,
+            awaken=self._awaken,
+            starting=asyncio.Semaphore(2),
+        )
+
+    def _made(self, function: Function, output: Output) -> Version:
+        number = len(self.versions)
+        self.versions.append(Version(number, self.fails.get(number, "")))
+        return self.versions[-1]
+
+    def _again(self) -> None:
+        self.again += 1
+
+    def _awaken(self, hosting: Hosting) -> None:
+        self.awakened += 1
+        hosting.scale(1)
+
+    def ask(self) -> asyncio.Task[None]:
+        return asyncio.ensure_future(self.hosting.serve(None, None))
+
+    async def started(self) -> Version:
+        """Start the function as it is wanted, and wait until it is ready or has failed."""
+        self.hosting.update(self.function)
+        return await self.settled(1)
+
+    async def settled(self, number: int) -> Version:
+        """Let the version of this number start, and wait until it is ready or has failed."""
+        await until(lambda: len(self.versions) == number)
+        self.versions[-1].may_start.set()
+        await until(lambda: not self.hosting.have.busy)
+        return self.versions[-1]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+def run(scenario: Callable[[World], Awaitable[None]], folder: Path) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(PATIENCE):
+            world = World(folder)
+            await scenario(world)
+            await world.hosting.stop(0.0)
+
+    asyncio.run(whole())
+
+
+def test_an_update_takes_the_requests_and_those_under_way_end_before_the_old_version(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        old = await world.started()
+        early = world.ask()
+        await until(lambda: world.hosting.in_flight == 1)
+        world.hosting.update(replace(world.function, generation=2))
+        await until(lambda: len(world.versions) == 2)
+        between = world.ask()
+        new = await world.settled(2)
+        late = world.ask()
+        new.may_answer.set()
+        await late
+        assert not old.stopped
+        old.may_answer.set()
+        await asyncio.gather(early, between)
+        await until(lambda: old.stopped)
+
+        assert (old.served, new.served) == (2, 1)
+        assert world.hosting.invocations == 3
+        assert world.hosting.standing().state == "ready"
+
+    run(scenario, tmp_path)
+
+
+def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_why(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        old = await world.started()
+        old.may_answer.set()
+        world.fails = {1: "no such module"}
+        world.hosting.update(replace(world.function, generation=2))
+        broken = await world.settled(2)
+        await world.ask()
+        await until(lambda: broken.stopped)
+
+        standing = world.hosting.standing()
+        assert (standing.state, standing.available, old.served) == ("ready", 1, 1)
+        assert "no such module" in standing.detail
+        assert world.hosting.have.version == (1.0, 2)
+        assert b"no such module" in (tmp_path / "a.log").read_bytes()
+
+    run(scenario, tmp_path)
+
+
+def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who_come(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.fails = {0: "no such module"}
+        world.hosting.update(world.function)
+        early = world.ask()
+        await world.settled(1)
+        for asked in (early, world.ask()):
+            with pytest.raises(RequestError, match="no such module") as caught:
+                await asked
+            assert caught.value.status == 503
+        assert world.hosting.standing().state == "failed"
+
+    run(scenario, tmp_path)
+
+
+def test_a_request_starts_a_function_that_sleeps_once_and_waits_for_it(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.started()
+        world.hosting.scale(0)
+        await until(lambda: first.stopped)
+        asleep = world.hosting.standing()
+        asked = [world.ask() for _ in range(5)]
+        await until(lambda: world.hosting.waiting == 5)
+        starting = world.hosting.standing()
+        second = await world.settled(2)
+        second.may_answer.set()
+        await asyncio.gather(*asked)
+
+        assert (asleep.state, asleep.replicas) == ("zero", 0)
+        assert (starting.state, starting.replicas, starting.available) == ("starting", 1, 0)
+        assert (world.awakened, second.served, len(world.versions)) == (1, 5, 2)
+
+    run(scenario, tmp_path)
+
+
+def test_a_removed_function_lets_calls_end_and_takes_no_others(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        only = await world.started()
+        early = world.ask()
+        await until(lambda: world.hosting.in_flight == 1)
+        world.hosting.remove()
+        with pytest.raises(RequestError, match="removed"):
+            await world.ask()
+        only.may_answer.set()
+        await early
+        await until(lambda: only.stopped)
+
+        assert only.served == 1
+
+    run(scenario, tmp_path)
+
+
+def test_replicas_change_in_the_version_that_serves(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        only = await world.started()
+        world.hosting.scale(3)
+        await until(lambda: not world.hosting.have.busy)
+
+        assert (only.replicas, world.hosting.have.replicas, len(world.versions)) == (3, 3, 1)
+
+    run(scenario, tmp_path)

@@ -1,0 +1,51 @@
+"""What processes of a function write becomes lines of its log."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from regrain_watchdog.gateway.journal import Choice, Journal, Line, lines
+from regrain_watchdog.gateway.plane.output import Log, Output
+
+
+def written(path: Path) -> list[tuple[str, str]]:
+    read = b"".join(lines(path, Choice())).splitlines()
+    return [(one.instance, one.text) for one in (msgspec.json.decode(line, type=Line) for line in read)]
+
+
+def test_lines_are_kept_whole_and_the_last_one_without_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+
+    async def scenario() -> None:
+        log = Log(("dev", "a"), Journal(path))
+        output = Output(log, "a-1")
+        os.write(output.descriptor, b"first\nsec")
+        await asyncio.sleep(0)
+        os.write(output.descriptor, b"ond\r\n\xff\nlast")
+        output.say("from the gateway")
+        output.close()
+        log.close()
+
+    asyncio.run(scenario())
+
+    assert sorted(written(path)) == sorted(
+        [("a-1", "first"), ("a-1", "second"), ("a-1", "\ufffd"), ("a-1", "last"), ("a-1", "from the gateway")]
+    )
+
+
+def test_what_still_comes_after_a_function_was_removed_goes_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+
+    async def scenario() -> None:
+        log = Log(("dev", "a"), Journal(path))
+        output = Output(log, "a-1")
+        output.say("before")
+        log.remove()
+        os.write(output.descriptor, b"after\n")
+        output.close()
+
+    asyncio.run(scenario())
+
+    assert not path.exists()

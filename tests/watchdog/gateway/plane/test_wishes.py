@@ -1,0 +1,28 @@
+import pytest
+
+from regrain.errors import SpecError
+from regrain_watchdog.gateway.plane.wishes import config
+from regrain_watchdog.gateway.spec import Deployment
+
+
+def test_an_annotation_wins_over_a_label_and_that_over_a_variable() -> None:
+    deployment = Deployment(
+        annotations={"regrain.slo": "100ms"},
+        labels={"regrain.slo": "200ms", "regrain.grain": "fine"},
+        env_vars={"REGRAIN_GRAIN": "coarse", "REGRAIN_MAX_QUEUE": "7"},
+    )
+
+    found = config(deployment, 3)
+
+    assert (found.slo, found.grain, found.max_queue, found.replicas) == ("100ms", "fine", 7, "3")
+
+
+def test_what_is_the_gateways_own_cannot_be_chosen() -> None:
+    found = config(Deployment(env_vars={"REGRAIN_PORT": "1", "REGRAIN_DECISION_LOG": "/etc/x"}), 1)
+
+    assert (found.port, found.decision_log) == (8080, "")
+
+
+def test_a_wrong_value_is_named() -> None:
+    with pytest.raises(SpecError, match=r"SLO.*'soon'"):
+        config(Deployment(labels={"regrain.slo": "soon"}), 1)

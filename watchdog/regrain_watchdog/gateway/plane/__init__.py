@@ -1,0 +1,1 @@
+"""The gateway's front: one event loop serves all functions, whatever becomes of the control plane."""

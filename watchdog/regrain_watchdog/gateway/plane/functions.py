@@ -1,0 +1,144 @@
+"""All functions: what runs is made to be what the store says, at the start, when it has changed, and now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from regrain_watchdog.gateway.database import StoreError
+from regrain_watchdog.gateway.journal import Journal
+from regrain_watchdog.gateway.plane.hosting import Hosting, Make, version
+from regrain_watchdog.gateway.plane.output import Log
+from regrain_watchdog.gateway.plane.reconcile import (
+    Add,
+    Instruction,
+    Remove,
+    Scale,
+    Update,
+    Want,
+    instructions,
+)
+from regrain_watchdog.gateway.plane.route import Key
+from regrain_watchdog.gateway.scaling import Bounds
+from regrain_watchdog.gateway.spec import Function, Standing
+from regrain_watchdog.gateway.store import Store
+
+logger = logging.getLogger(__name__)
+
+LOOK = 5.0
+"""Seconds after which the store is looked at where nobody has said that it has changed."""
+
+
+class Functions:
+    """The functions of a gateway.
+
+    Args:
+        store: what is wanted.
+        make: makes an instance of a function.
+        log: where a function's log is, by namespace and name.
+
+    Attributes:
+        removed: told of a function that is no more.
+    """
+
+    def __init__(self, store: Store, make: Make, log: Callable[[str, str], Path]) -> None:
+        self._store = store
+        self._make = make
+        self._log = log
+        self._hostings: dict[Key, Hosting] = {}
+        self.removed: Callable[[Key], None] = lambda _: None
+        self._removed: set[Hosting] = set()
+        self._changed = asyncio.Event()
+        self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
+        self._wanted: dict[Key, Function] = {}
+
+    def find(self, key: Key) -> Hosting | None:
+        """Return a function; None if there is none."""
+        return self._hostings.get(key)
+
+    def all(self) -> list[Hosting]:
+        """Return all functions."""
+        return list(self._hostings.values())
+
+    def standings(self) -> list[Standing]:
+        """Return how all functions do."""
+        return [hosting.standing() for hosting in self._hostings.values()]
+
+    def changed(self) -> None:
+        """Have the store looked at now."""
+        self._changed.set()
+
+    async def keep(self) -> None:
+        """Make what runs be what is wanted, until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                await self.reconcile()
+            except StoreError as error:
+                logger.error("what is wanted cannot be read: %s", error)
+            try:
+                async with asyncio.timeout(LOOK):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def reconcile(self) -> None:
+        """Begin what is to be done."""
+        found = await asyncio.to_thread(self._store.functions)
+        self._wanted = {(one.deployment.namespace, one.deployment.service): one for one in found}
+        wanted = {key: Want(version=version(one), replicas=one.replicas) for key, one in self._wanted.items()}
+        there = {key: hosting.have for key, hosting in self._hostings.items()}
+        for instruction in instructions(wanted, there):
+            self._begin(instruction)
+
+    async def stop(self, timeout: float) -> None:
+        """End all functions; requests have so many seconds to end."""
+        await asyncio.gather(*(one.stop(timeout) for one in (*self._hostings.values(), *self._removed)))
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for hosting in (*self._hostings.values(), *self._removed):
+            hosting.kill()
+
+    def _begin(self, instruction: Instruction) -> None:
+        match instruction:
+            case Add(key):
+                function = self._wanted[key]
+                self._hostings[key] = hosting = self._hosting(function)
+                hosting.update(function)
+            case Update(key):
+                self._hostings[key].update(self._wanted[key])
+            case Scale(key, replicas):
+                self._hostings[key].scale(replicas)
+            case Remove(key):
+                hosting = self._hostings.pop(key)
+                hosting.remove()
+                self._removed = {one for one in (*self._removed, hosting) if one.is_retiring}
+                self.removed(key)
+
+    def _hosting(self, function: Function) -> Hosting:
+        namespace, name = function.deployment.namespace, function.deployment.service
+        return Hosting(
+            function,
+            self._make,
+            Log((namespace, name), Journal(self._log(namespace, name))),
+            again=self.changed,
+            awaken=self._awaken,
+            starting=self._starting,
+        )
+
+    def _awaken(self, hosting: Hosting) -> None:
+        """Start a function that is at zero, as a request has come; the store follows."""
+        replicas = max(1, Bounds.of(hosting.function.deployment.labels).least)
+        namespace, name = hosting.key
+
+        async def kept() -> None:
+            await asyncio.to_thread(self._store.scale, name, namespace, replicas)
+
+        hosting.function = replace(hosting.function, replicas=replicas)
+        hosting.scale(replicas, kept)

@@ -1,0 +1,89 @@
+"""A function that is an app of the SDK: a zygote of its own environment, and replicas of its stages."""
+
+from __future__ import annotations
+
+from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.hosted import Hosted
+from regrain_watchdog.front.pooled import leads
+from regrain_watchdog.front.replica import State
+from regrain_watchdog.front.zygote import Birth
+from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.plane import wishes
+from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.launch import Launcher
+from regrain_watchdog.gateway.plane.output import Output
+from regrain_watchdog.gateway.spec import Function
+
+
+class AppInstance:
+    """One version of an app. A number of replicas is that of each of its groups."""
+
+    def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+        self._function = function
+        self._launcher = launcher
+        self._output = output
+        self._hosted: Hosted | None = None
+        self._replicas = 0
+
+    async def start(self, replicas: int) -> None:
+        """Import the app, start its replicas, warm them up."""
+        config = wishes.config(self._function.deployment, replicas)
+        shares = bool(config.gpus or config.gpu_folder)
+        launch = self._launcher.launch(self._function, shares_gpus=shares)
+        image = self._function.image
+        birth = Birth(
+            interpreter=sandbox.python(image.environment),
+            prefix=launch.prefix,
+            environment=launch.environment,
+            output=self._output.descriptor,
+        )
+        hosted = self._hosted = Hosted(config, image.folder, birth=birth)
+        hosted.failure.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        await hosted.load(await hosted.hello())
+        await hosted.start()
+        self._replicas = replicas
+        if hosted.adaptation is not None:
+            hosted.adaptation.start()
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Answer one request."""
+        await self._there.door.__rsgi__(scope, proto)
+
+    async def scale(self, replicas: int) -> None:
+        """Give each group so many replicas; where plans are adapted, they are not touched."""
+        hosted = self._there
+        if hosted.adaptation is None:
+            await hosted.changes.regrain(hosted.live.current.route.plan.grain, str(replicas))
+        self._replicas = replicas
+
+    async def stop(self) -> None:
+        """End its processes."""
+        hosted = self._hosted
+        if hosted is not None:
+            if hosted.is_loaded:
+                await hosted.drain()
+                await hosted.live.stop()
+            await hosted.close()
+
+    def kill(self) -> None:
+        """End its processes at once."""
+        if self._hosted is not None:
+            self._hosted.kill()
+
+    def tally(self) -> Tally:
+        """Return how many replicas the group with the fewest has."""
+        groups = leads(self._there.live.current.functions)
+        ready = [sum(one.state is State.READY for one in group.replicas) for group in groups]
+        detail = self._there.live.unready()
+        return Tally(replicas=self._replicas, available=min([self._replicas, *ready]), detail=detail)
+
+    def pids(self) -> list[int]:
+        """Return its replicas."""
+        groups = leads(self._there.live.current.functions)
+        return [one.pid for group in groups for one in group.replicas if one.pid]
+
+    @property
+    def _there(self) -> Hosted:
+        if self._hosted is None:
+            raise RuntimeError("an app is started before it is asked")
+        return self._hosted

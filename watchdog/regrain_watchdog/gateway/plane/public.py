@@ -1,0 +1,73 @@
+"""What clients reach: functions by their names, and behind all other paths the control plane."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from regrain.errors import RequestError
+from regrain_watchdog.front import problem
+from regrain_watchdog.front.handler import CallerGoneError, Exchange, Handler, Scope
+from regrain_watchdog.gateway.plane.counts import Counts
+from regrain_watchdog.gateway.plane.dressing import CALL_ID, Dressed, request_headers
+from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.route import FUNCTION, Below, Key, split
+
+logger = logging.getLogger(__name__)
+
+HEALTH = "/healthz"
+INTERNAL = ("x-openfaas-internal", "regrain")
+"""Marks what infrastructure answered, and no function."""
+PLAIN = ("content-type", "text/plain; charset=utf-8")
+
+
+class Public:
+    """Answers what comes on the gateway's port.
+
+    Args:
+        functions: those that are served.
+        counts: what counts invocations.
+        control: answers what is no function's.
+    """
+
+    def __init__(self, functions: Functions, counts: Counts, control: Handler) -> None:
+        self._functions = functions
+        self._counts = counts
+        self._control = control
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Answer one request."""
+        path = scope.path
+        if path.startswith(FUNCTION):
+            key, below = split(path, FUNCTION)
+            await self._invoke(key, below, scope, proto)
+        elif path == HEALTH:
+            proto.response_str(200, [PLAIN], "OK")
+        else:
+            await self._control.__rsgi__(scope, proto)
+
+    async def _invoke(self, key: Key, path: str, scope: Scope, proto: Exchange) -> None:
+        """Have a function answer; the one place where what the gateway refuses becomes an answer."""
+        began = time.monotonic()
+        headers = request_headers(scope, proto)
+        dressed = Dressed(proto, headers, began)
+        hosting = self._functions.find(key)
+        if hosting is None:
+            dressed.response_str(404, [PLAIN, INTERNAL], f"No such function: {key[1]}")
+            return
+        self._counts.began(key)
+        try:
+            await hosting.serve(Below(scope, path, headers), dressed)
+        except RequestError as error:
+            _refuse(dressed, error, headers[CALL_ID])
+        finally:
+            self._counts.ended(key, dressed.status, time.monotonic() - began)
+
+
+def _refuse(proto: Dressed, error: RequestError, call_id: str) -> None:
+    if proto.is_begun:
+        logger.warning("an answer was broken off: %s", error.detail, extra={"call_id": call_id})
+        raise CallerGoneError from error  # the port breaks off what has begun
+    fields = [("content-type", problem.MEDIA_TYPE), INTERNAL]
+    fields += [(name.lower(), text) for name, text in error.headers.items()]
+    proto.response_bytes(error.status.value, fields, problem.problem(error, call_id))

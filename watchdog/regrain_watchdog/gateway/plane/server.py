@@ -1,0 +1,135 @@
+"""The front's process: its ports, its signals, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from pathlib import Path
+
+from regrain_watchdog.front.handler import Handler
+from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.http1.port import Port
+from regrain_watchdog.front.listen import BACKLOG, bind
+from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.plane.counts import Counts, CountsPage
+from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.launch import Launcher
+from regrain_watchdog.gateway.plane.make import Maker
+from regrain_watchdog.gateway.plane.private import Private
+from regrain_watchdog.gateway.plane.public import Public
+from regrain_watchdog.gateway.relay import Relay
+from regrain_watchdog.gateway.sandbox import FIRST_USER, Cell, Means
+from regrain_watchdog.gateway.settings import Settings
+from regrain_watchdog.gateway.store import Store
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 4096
+DRAIN = 6.0
+"""Seconds that requests have to end after SIGTERM; the keeper kills a front that takes ten."""
+CLOSE = 2.0
+"""Seconds after that for what is left."""
+
+
+class Plane:
+    """The front: serves functions on a socket that the keeper has opened.
+
+    Args:
+        settings: of the gateway.
+        bound: listens already.
+    """
+
+    def __init__(self, settings: Settings, bound: socket.socket) -> None:
+        self._settings = settings
+        self._bound = bound
+        self._signals = Signals()
+
+    async def serve(self) -> int:
+        """Serve until signalled; return the exit code."""
+        self._signals.listen()
+        means = await asyncio.to_thread(_means, self._settings)
+        store = Store(self._settings.database)
+        functions = Functions(store, Maker(Launcher(self._settings, means)), self._settings.log)
+        counts = Counts(functions.standings)
+        functions.removed = counts.forget
+        ports = self._open(functions, counts)
+        keeping = asyncio.create_task(functions.keep())
+        await self._signals.until_first(_failed(keeping))
+        keeping.cancel()
+        if await self._signals.until_second(_drained(ports, functions)):
+            store.close()
+            return 0
+        functions.kill()
+        return KILLED
+
+    def _open(self, functions: Functions, counts: Counts) -> list[Port]:
+        """Accept connections: of clients, of the control plane, of Prometheus."""
+        settings = self._settings
+        handlers: dict[socket.socket, Handler] = {
+            self._bound: Public(functions, counts, Relay(settings.control_socket)),
+            _unix(settings.front_socket): Private(functions),
+        }
+        metrics = _metrics(settings)
+        if metrics is not None:
+            handlers[metrics] = CountsPage(counts)
+        limits = Limits(connections=CONNECTIONS)
+        ports = [Port(handler, bound, limits, None) for bound, handler in handlers.items()]
+        for port in ports:
+            port.start()
+        return ports
+
+
+async def _drained(ports: list[Port], functions: Functions) -> None:
+    """Let requests end, then processes."""
+    for port, whole in zip(ports, await asyncio.gather(*(one.stop(DRAIN) for one in ports)), strict=True):
+        if not whole:
+            logger.warning("requests were cut off, as they had not ended after %g s", DRAIN)
+            port.cut()
+    await functions.stop(CLOSE)
+
+
+async def _failed(keeping: asyncio.Task[None]) -> None:
+    """Wait for what should not end; raise what has ended it."""
+    await keeping
+
+
+def _unix(path: Path) -> socket.socket:
+    """Return a socket that listens on a path, in the place of one that a front before has left there."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    finally:
+        os.umask(before)
+    bound.listen(BACKLOG)
+    bound.setblocking(False)
+    return bound
+
+
+def _metrics(settings: Settings) -> socket.socket | None:
+    """Return a socket for the metrics; None where their port is taken, as functions are served without them too."""
+    with contextlib.suppress(OSError):
+        return bind(settings.host, settings.metrics_port, name="metrics_port", backlog=BACKLOG)
+    logger.warning("metrics are not served, as port %d is taken (--metrics-port)", settings.metrics_port)
+    return None
+
+
+def _means(settings: Settings) -> Means:
+    """Ask what functions can be confined with on this machine."""
+    images = shared(settings.folder / "images")
+    cell = Cell(
+        user=FIRST_USER,
+        home=str(settings.folder / "homes" / "probe"),
+        hidden=settings.state,
+        reads=(str(images),),
+    )
+    means = sandbox.probe(cell)
+    if means.lacking:
+        logger.warning("functions are confined less than they could be: %s", means.lacking)
+    return means

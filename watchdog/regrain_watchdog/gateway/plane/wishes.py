@@ -1,0 +1,49 @@
+"""How a function wants to be served: by an annotation, a label or a variable, in this order.
+
+The annotation (or label) of the setting `slo` is `regrain.slo`, its variable REGRAIN_SLO.
+"""
+
+from __future__ import annotations
+
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.gateway.spec import Deployment
+
+SETTINGS = (
+    "slo",
+    "grain",
+    "resident",
+    "adapt",
+    "adapt_period",
+    "predictor",
+    "cores",
+    "gpus",
+    "gpu_folder",
+    "max_body",
+    "body_timeout",
+    "max_queue",
+    "max_inflight",
+    "exec_timeout",
+    "hang_timeout",
+    "replica_memory",
+    "memory",
+    "start_timeout",
+    "ready_path",
+    "upstream_url",
+)
+"""Those that a function may choose. Ports, keys and files are the gateway's."""
+
+
+def config(deployment: Deployment, replicas: int) -> Config:
+    """Return how to serve a function; SpecError names the setting that is wrong."""
+    found = {name: text for name in SETTINGS if (text := _wish(deployment, name))}
+    return Config.from_strings({**found, "replicas": str(replicas)})
+
+
+def _wish(deployment: Deployment, name: str) -> str:
+    word = f"regrain.{name}"
+    return (
+        deployment.annotations.get(word, "")
+        or deployment.labels.get(word, "")
+        or deployment.env_vars.get(PREFIX + name.upper(), "")
+    ).strip()
