@@ -64,22 +64,28 @@ class Seen:
 class Recorder(Executor):
     """An executor that notes in a walk through the flow what each stage is given.
 
-    doing: told of each stage before its calls in a walk.
+    doing: told of each stage before its calls, where they are named.
 
     Attributes:
         seen: by stage; None outside of a walk.
+        names: whether stages are named: where several run at once, so that it is known which of them ends the process.
+        naming: seconds that it took to name them so far.
     """
 
     def __init__(self, app: App, *, clock: Callable[[], float], doing: Callable[[str], None]) -> None:
         super().__init__(app, clock=clock)
         self.seen: dict[str, Seen] | None = None
-        self._doing = doing
+        self.names, self.naming = False, 0.0
+        self._clock, self._doing = clock, doing
 
     def call(self, name: str, jobs: list[Job]) -> Timing:
         """Make a stage's calls, and in a walk note them."""
+        if self.names:
+            began = self._clock()
+            self._doing(name)
+            self.naming += self._clock() - began
         if self.seen is None:
             return super().call(name, jobs)
-        self._doing(name)
         given = [again(job) for job in jobs]
         before = unique_set_size()
         timing = super().call(name, jobs)
@@ -211,7 +217,7 @@ class Bench:
 
     def _walk(self, requests: Sequence[measuring.Request]) -> measuring.Walked:
         works = [self._work(request, number) for number, request in enumerate(requests)]
-        self._pin(max(self._cores.values(), default=1.0))
+        self._whole()
         walked = []
         for number, work in enumerate(works):
             self._executor.seen = {}
@@ -235,6 +241,7 @@ class Bench:
         if not 1 <= ask.batch <= (stage.max_size if stage.batched else 1):
             raise RefusedError(f"a call of stage {ask.stage!r} takes 1 to {stage.max_size}, was {ask.batch}")
         units = cycle(jobs)  # each in its turn, as a request's units may differ
+        self._executor.names = False
         self._pin(self._cores[ask.stage])
         self._most_held()
 
@@ -252,14 +259,20 @@ class Bench:
     def _chain(self, ask: measuring.Chain) -> measuring.Timed:
         if ask.request >= len(self._works):
             raise RefusedError("that request has not walked through the flow")
-        self._pin(max(self._cores.values(), default=1.0))
+        self._whole()
+        executor = self._executor
 
         def lap() -> tuple[float, float]:
-            began = self._clock()
-            self._executor.run(self._flow, [self._works[ask.request]])
-            return self._clock() - began, 0.0
+            began, naming = self._clock(), executor.naming
+            executor.run(self._flow, [self._works[ask.request]])
+            return self._clock() - began - (executor.naming - naming), 0.0
 
         return self._laps(lap, ask.limit, ask.error).timed()
+
+    def _whole(self) -> None:
+        """Run all stages from here on: on the most cores that one has, and each named."""
+        self._pin(max(self._cores.values(), default=1.0))
+        self._executor.names = True
 
     def _laps(self, lap: Callable[[], tuple[float, float]], limit: float, error: float) -> Laps:
         """Make a call over and over; the first of them counts only where it took all the time."""

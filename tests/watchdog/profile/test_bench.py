@@ -18,12 +18,14 @@ import sys
 from regrain import App
 
 app = App("ends")
+runs = []
 
 
 @app.stage()
 def run(text: str) -> str:
     print("on", text, file=sys.stderr, flush=True)
-    if text == "end":
+    runs.append(text)
+    if text == "end" or runs.count("later") > 2:
         os._exit(3)
     return text
 
@@ -33,6 +35,7 @@ def flow(text: str) -> str:
     return run(text)
 """
 WALK = measuring.Walk((measuring.Request({"text": pack_inline("on")}),))
+LATER = measuring.Request({"text": pack_inline("later")})
 END = measuring.Walk((measuring.Request({"text": pack_inline("end")}),))
 
 
@@ -78,6 +81,17 @@ def test_a_stage_that_ends_the_process_is_told_with_its_last_words(module):
             await bench.ask(END, measuring.Walked)
 
     with pytest.raises(BenchError, match=r"^stage run: the process that measures .*ends\.py ended: on end"):
+        run(work())
+
+
+def test_a_stage_that_ends_the_process_while_the_whole_flow_is_timed_is_named(module):
+    async def work():
+        async with Bench(module) as bench:
+            await bench.ask(measuring.Load("run", 1.0), measuring.Loaded)
+            await bench.ask(measuring.Walk((LATER,)), measuring.Walked)
+            await bench.ask(measuring.Chain(0, 10.0, 0.01), measuring.Timed)
+
+    with pytest.raises(BenchError, match=r"^stage run: the process that measures .*ends\.py ended: on later"):
         run(work())
 
 
