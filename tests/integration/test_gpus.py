@@ -254,6 +254,42 @@ def test_a_replica_that_keeps_stages_on_a_gpu_has_one_before_it_serves_them(card
     assert grants >= 2  # both of its stages took a lease, for its group
 
 
+def test_an_update_books_what_the_new_code_declares_and_a_roll_back_what_the_old_did(cards, tmp_path, until):
+    served = cards("--resident", "all")
+
+    def declares(memory):
+        (tmp_path / "app.py").write_text(APP.replace('GPU(memory="2Gi")', f'GPU(memory="{memory}")'))
+
+    def ask(what, status=200):
+        answer = requests.post(f"{served.admin_url}/{what}", timeout=60)
+        assert answer.status_code == status, answer.text
+
+    def is_booked(gibibytes):
+        until(
+            lambda: [one["share"]["memory"] for one in members(served).values()] == [gibibytes << 30],
+            f"{gibibytes} GiB are booked",
+        )
+
+    is_booked(3)
+    declares("1Gi")
+    ask("update")
+    is_booked(2)
+    declares("20Gi")
+    ask("update", 400)
+    requests.post(f"{served.admin_url}/grain", json={"grain": "fine"}, timeout=60).raise_for_status()
+    until(
+        lambda: (
+            {one["share"]["memory"] for one in members(served).values()} == {2 << 30}
+            and len(members(served)) == 3
+        ),
+        "the version in force is what is booked",
+    )
+    requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60).raise_for_status()
+    rollback = f"{served.admin_url}/rollback"
+    until(lambda: requests.post(rollback, timeout=60).ok, "the change before has ended")
+    is_booked(3)
+
+
 def test_what_living_replicas_keep_from_now_on_is_booked_and_given_back(cards, until):
     served = cards("--grain", "fine")
 

@@ -7,8 +7,9 @@ roll-back needs nothing from disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -145,7 +146,8 @@ class Changes:
             try:
                 manifest = await zygote.hello(self._config.start_timeout)
                 new = Release(zygote, manifest)
-                return await self._carry(new, self._carried(manifest))
+                with self._followed(manifest):
+                    return await self._carry(new, self._carried(manifest))
             finally:
                 if (
                     new is not None and self._live.manifest is new.manifest
@@ -162,11 +164,25 @@ class Changes:
             if old is None:
                 raise SpecError("there is no earlier version to go back to")
             try:
-                return await self._carry(old, self._carried(old.manifest))
+                with self._followed(old.manifest):
+                    return await self._carry(old, self._carried(old.manifest))
             finally:
                 if self._live.manifest is old.manifest:
                     self.previous, self.release = self.release, old
                     self._mourn(old.zygote)
+
+    @contextlib.contextmanager
+    def _followed(self, manifest: Manifest) -> Iterator[None]:
+        """Have GPUs count what a version declares while it is put in force, then what the one in force does."""
+        gpus = self._gpus
+        if gpus is None:
+            yield
+            return
+        gpus.follow(manifest)
+        try:
+            yield
+        finally:
+            gpus.follow(self._live.manifest)
 
     def _mourn(self, zygote: Zygote) -> None:
         """A version is in force: its zygote may have died on the way there, when it was of none."""

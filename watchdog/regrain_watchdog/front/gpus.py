@@ -71,10 +71,9 @@ class Gpus:
         self.cards = tuple(cards)
         self._app = app
         self._backend = backend
-        self._declared = {
-            stage.name: stage.gpu.memory if stage.gpu is not None else None
-            for stage in (manifest.stages if manifest is not None else ())
-        }
+        self._declared: dict[str, int | None] = {}
+        if manifest is not None:
+            self.follow(manifest)
         self.keeps = keeps
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
         self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
@@ -89,6 +88,12 @@ class Gpus:
     @property
     def _own_folder(self) -> str:
         return self._own.name if self._own is not None else ""
+
+    def follow(self, manifest: Manifest) -> None:
+        """Count from here on what the stages of this version of the app declare."""
+        self._declared = {
+            stage.name: stage.gpu.memory if stage.gpu is not None else None for stage in manifest.stages
+        }
 
     async def start(self) -> None:
         """Serve the arbiters, or find those that serve already; LeaseError where that cannot be.
