@@ -20,6 +20,8 @@ SIZES = {
 }
 DURATIONS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
+_NEXT = re.compile(r"(?<=[A-Za-z])(?=[\d.])")
+"""Between the parts of "1m30s"."""
 
 
 def parse_bytes(value: str | int, name: str = "memory") -> int:
@@ -41,7 +43,7 @@ def parse_bytes(value: str | int, name: str = "memory") -> int:
 
 
 def parse_seconds(value: str | float, name: str = "duration") -> float:
-    """Return a duration in seconds, given as a number of seconds or like "300ms" or "1.5s".
+    """Return a duration in seconds, given as a number of seconds or like "300ms", "1.5s" or "1m30s".
 
     Args:
         value: what the user wrote.
@@ -52,17 +54,24 @@ def parse_seconds(value: str | float, name: str = "duration") -> float:
     """
     if isinstance(value, int | float) and is_number(value) and value >= 0:
         return float(value)
-    number = _quantity(value, DURATIONS)
-    if number is None:
+    seconds = _sum(_NEXT.split(value.strip())) if isinstance(value, str) else None
+    if seconds is None:
         raise SpecError(
             f'{name} must be seconds or a duration like "300ms" ({_units(DURATIONS)}), was {value!r}'
         )
-    return number
+    return seconds
 
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _sum(parts: list[str]) -> float | None:
+    """Add up a duration's parts, of which only one that stands alone may be without a unit."""
+    numbers = [_quantity(part, DURATIONS) for part in parts if len(parts) == 1 or part[-1].isalpha()]
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def _quantity(value: object, units: dict[str, int] | dict[str, float]) -> float | None:

@@ -44,6 +44,7 @@ def test_what_is_no_size_is_refused_with_its_name_and_what_is_allowed(written):
         pytest.param("2m", 120.0, id="minutes"),
         pytest.param("1h", 3600.0, id="an hour"),
         pytest.param("50us", 5e-5, id="microseconds"),
+        pytest.param("1h1m1.5s", 3661.5, id="several units"),
     ],
 )
 def test_a_duration_is_read_as_seconds(written, seconds):
@@ -51,7 +52,23 @@ def test_a_duration_is_read_as_seconds(written, seconds):
 
 
 @pytest.mark.parametrize(
-    "written", ["", "s", "1 day", "-1s", float("nan"), float("inf"), -0.1, False, "inf", "9" * 400]
+    "written",
+    [
+        "",
+        "s",
+        "1 day",
+        "1m30",
+        "1m-1s",
+        "1m 30s",
+        "1s1d",
+        "-1s",
+        float("nan"),
+        float("inf"),
+        -0.1,
+        False,
+        "inf",
+        "9" * 400,
+    ],
 )
 def test_what_is_no_duration_is_refused_with_its_name_and_what_is_allowed(written):
     with pytest.raises(SpecError, match=r'^max_wait must be seconds or a duration like "300ms"') as caught:

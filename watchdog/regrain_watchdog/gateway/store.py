@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from regrain.errors import SpecError
 from regrain_watchdog.gateway.database import Database
-from regrain_watchdog.gateway.scaling import Bounds
 from regrain_watchdog.gateway.spec import (
     DEFAULT_NAMESPACE,
     Deployment,
@@ -25,6 +24,7 @@ from regrain_watchdog.gateway.spec import (
     Secret,
     image_name,
 )
+from regrain_watchdog.policy.scale import Scaling
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS namespaces (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -87,7 +87,7 @@ class Store:
         The deployment is validated. SpecError where its namespace, or a secret that it names, does not exist.
         """
         name, namespace = deployment.service, deployment.namespace
-        bounds = Bounds.of(deployment.labels)
+        scaling = Scaling.of(deployment.labels)
         with self._database.writing() as db:
             _require(db, deployment)
             before = _read(db, name, namespace)
@@ -96,7 +96,7 @@ class Store:
                 image=image,
                 created=before.created if before else self._clock(),
                 generation=before.generation + 1 if before else 1,
-                replicas=bounds.deployed(before.replicas if before else 0),
+                replicas=scaling.within(before.replicas if before else 0),
             )
             db.execute(
                 "INSERT OR REPLACE INTO functions VALUES (?, ?, ?)", (namespace, name, _encode(function))

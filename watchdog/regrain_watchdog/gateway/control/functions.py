@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from regrain.errors import SpecError
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.front import Front, Key
-from regrain_watchdog.gateway.scaling import MOST, Bounds
 from regrain_watchdog.gateway.spec import (
     BUILT_IN,
     Deletion,
@@ -26,6 +25,7 @@ from regrain_watchdog.gateway.spec import (
     image_name,
 )
 from regrain_watchdog.gateway.store import Store
+from regrain_watchdog.policy.scale import MOST, Scaling
 
 NAME_LABEL = "faas_function"
 
@@ -191,10 +191,10 @@ class Functions:
         function = self._store.function(name, deployment.namespace)
         if function is None:
             return
-        bounds = Bounds.of(function.deployment.labels)
+        scaling = Scaling.of(function.deployment.labels)
         standing = standings.get((deployment.namespace, name))
         replicas = standing.replicas if standing is not None else function.replicas
-        wanted = bounds.alerted(replicas, firing=(alert.status or status) == "firing")
+        wanted = scaling.alerted(replicas, firing=(alert.status or status) == "firing")
         self._store.scale(name, deployment.namespace, wanted)
 
     def _put(self, deployment: Deployment) -> None:
