@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Functions:
         self.removed: Callable[[Key], None] = lambda _: None
         self._removed: set[Hosting] = set()
         self._changed = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
         self._wanted: dict[Key, Function] = {}
 
@@ -70,26 +72,29 @@ class Functions:
         return [hosting.standing() for hosting in self._hostings.values()]
 
     def changed(self) -> None:
-        """Have the store looked at now."""
+        """Have the store looked at soon."""
         self._changed.set()
 
     async def keep(self) -> None:
         """Make what runs be what is wanted, until cancelled."""
         while True:
-            self._changed.clear()
-            try:
-                await self.reconcile()
-            except StoreError as error:
-                logger.error("what is wanted cannot be read: %s", error)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._changed.wait()
-            except TimeoutError:
-                pass
+            self._changed.clear()
+            await self.reconcile()
 
     async def reconcile(self) -> None:
-        """Begin what is to be done."""
-        found = await asyncio.to_thread(self._store.functions)
+        """Look at the store, and begin what is to be done; afterwards each function is known that was wanted before."""
+        async with self._looking:
+            try:
+                found = await asyncio.to_thread(self._store.functions)
+            except StoreError as error:
+                logger.error("what is wanted cannot be read: %s", error)
+                return
+            self._follow(found)
+
+    def _follow(self, found: list[Function]) -> None:
         self._wanted = {(one.deployment.namespace, one.deployment.service): one for one in found}
         wanted = {key: Want(version=version(one), replicas=one.replicas) for key, one in self._wanted.items()}
         there = {key: hosting.have for key, hosting in self._hostings.items()}

@@ -23,7 +23,7 @@ class Private:
             case "GET", "/functions":
                 proto.response_bytes(200, [JSON], _encode(self._functions.standings()))
             case "POST", "/changed":
-                self._functions.changed()
+                await self._functions.reconcile()
                 proto.response_empty(202, [])
             case _:
                 proto.response_str(404, [], "there are GET /functions and POST /changed")

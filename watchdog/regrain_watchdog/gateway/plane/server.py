@@ -57,6 +57,7 @@ class Plane:
         functions = Functions(store, Maker(Launcher(self._settings, means)), self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
+        await functions.reconcile()
         ports = self._open(functions, counts)
         keeping = asyncio.create_task(functions.keep())
         await self._signals.until_first(_failed(keeping))
