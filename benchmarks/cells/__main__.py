@@ -3,8 +3,10 @@
 A cell is an app on emulated GPUs under a plan and a load, at least 1,500 requests; the last twenty are the real OCR
 app. Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
-long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell during which
-the load generator itself was late tells of the machine alone: it is kept as disturbed, and run again the next time.
+long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell that was
+observed while the machine was busy with other things (rows.py: more than 1.2 cores, but for the real app's, or the load
+generator 2.5 ms late) tells of the machine: it is kept as disturbed, and run again the next time. Rows are read by that
+rule, too, whatever they were written down as.
 `--judge` predicts the recorded cells anew with the predictors as they are now. A picture lies beside the rows.
 """
 
@@ -23,15 +25,14 @@ from benchmarks.cells.judge import Predictors, judged
 from benchmarks.cells.live import module, observed, profile
 from benchmarks.cells.picture import picture
 from benchmarks.cells.pipelines import write
-from benchmarks.cells.summary import CELL, DISTURBED, summary
+from benchmarks.cells.rows import CELL, classified
+from benchmarks.cells.summary import summary
 from benchmarks.record import RESULTS, Record, Results, progress
 from regrain.manifest import Manifest
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.load.report import AppReport
 
 CELLS = 200
-LATEST = 20.0
-"""Milliseconds by which the generator may take requests up late, at the 99th percentile."""
 FOLDER = Path("build/cells")
 
 
@@ -40,7 +41,8 @@ def main() -> int:
     path = options.out or RESULTS / "cells.jsonl"
     results = Results(path)
     if path.exists():
-        results.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        results.lines = [classified(json.loads(line)) for line in lines]
     if options.judge:
         results.lines = judged(results.lines, options.folder)
         draft = path.with_suffix(".draft")
@@ -70,7 +72,7 @@ def _run(results: Results, options: argparse.Namespace) -> None:
         busy, since = machine.busy_seconds(), time.monotonic()
         row = _row(drawn, observed(drawn), predictors)
         cores = (machine.busy_seconds() - busy) / (time.monotonic() - since)
-        results.add({**row, "busy_cores": round(cores, 2)})
+        results.add(classified({**row, "busy_cores": round(cores, 2)}))
 
 
 def _options() -> argparse.Namespace:
@@ -129,7 +131,7 @@ def _row(one: Cell, report: AppReport, predictors: Predictors) -> Record:
         raise RuntimeError(f"cell {one.number} had {len(load)} requests, of which nothing was observed")
     late = 1000.0 * report.lateness.p99 if report.lateness else 0.0
     return {
-        "kind": CELL if late <= LATEST else DISTURBED,
+        "kind": CELL,
         "number": one.number,
         "pipeline": one.pipeline.name,
         "process": one.process,

@@ -11,7 +11,8 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.cells.draw import pipeline_of
 from benchmarks.cells.live import module
-from benchmarks.cells.summary import CELL, DISTURBED, SIMULATED
+from benchmarks.cells.rows import CELL, DISTURBED
+from benchmarks.cells.summary import SIMULATED
 from benchmarks.record import Record, progress
 from regrain.manifest import Manifest
 from regrain_watchdog.cli.describe import describe

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from benchmarks.cells.summary import BARS, CELL, NAMES, POISSON
+from benchmarks.cells.rows import CELL
+from benchmarks.cells.summary import BARS, NAMES, POISSON
 from benchmarks.record import Record
 from regrain_watchdog.picture.chart import COLOURS, STYLE
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.cells.rows import CELL
 from benchmarks.record import Record, Results
 
-CELL, DISTURBED = "cell", "disturbed"
 SIMULATED = "replayed"
 """The engine on the very arrivals, as against the predictor that it is in."""
 NAMES = (SIMULATED, "simulated", "learned", "analytic")

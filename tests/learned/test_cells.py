@@ -5,6 +5,7 @@ from benchmarks.cells.draw import pipeline_of
 from benchmarks.cells.judge import judged
 from benchmarks.cells.picture import picture
 from benchmarks.cells.pipelines import write
+from benchmarks.cells.rows import classified
 
 MACHINE = {"kind": "machine", "commit": "abc1234"}
 
@@ -15,6 +16,26 @@ def row(number, **more):
         "kind": "cell", "number": number, "pipeline": "pair", "process": "poisson", "grain": "fine",
         "requests": 1600, "observed": 0.5, **told, **more,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        pytest.param({"busy_cores": 1.2, "late_p99_ms": 2.5}, "cell", id="quiet"),
+        pytest.param({"busy_cores": 1.21, "late_p99_ms": 0.5}, "disturbed", id="busy"),
+        pytest.param({"busy_cores": 0.3, "late_p99_ms": 2.51}, "disturbed", id="late"),
+        pytest.param({"pipeline": "ocr", "busy_cores": 2.0, "late_p99_ms": 2.0}, "cell", id="the real app"),
+        pytest.param({"pipeline": "ocr", "late_p99_ms": 3.0}, "disturbed", id="the real app, late"),
+        pytest.param({"late_p99_ms": 1.0}, "cell", id="of before it was recorded"),
+    ],
+)
+@pytest.mark.parametrize("written", ["cell", "disturbed"])
+def test_a_row_is_taken_by_the_rule_that_holds_now(more, kind, written):
+    assert classified(row(0, **more) | {"kind": written}) == row(0, **more) | {"kind": kind}
+
+
+def test_a_line_of_the_machine_is_no_row_of_a_cell():
+    assert classified(MACHINE) is MACHINE
 
 
 def test_a_picture_has_a_dot_for_each_cell_and_predictor():
