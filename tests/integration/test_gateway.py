@@ -294,6 +294,28 @@ def test_replicas_are_as_many_as_are_asked_for(gateway: Gateway) -> None:
     assert len(gateway.child("plane").children(recursive=True)) == 4
 
 
+def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway: Gateway) -> None:
+    gateway.build("Hello")
+    scale = "com.openfaas.scale."
+    labels = {
+        "min": "1",
+        "max": "2",
+        "target": "1",
+        "zero": "true",
+        "zero-duration": "2s",
+        "down.window": "1s",
+    }
+    gateway.deploy(labels={scale + name: text for name, text in labels.items()})
+    load = Load(gateway)
+    until(lambda: gateway.status().get("availableReplicas") == 2, "two replicas under load")
+    load.end()
+    until(lambda: gateway.status().get("state") == "zero", "none without")
+    again = gateway.invoke("hello", json={"name": "you"})
+
+    assert {status for status, _ in load.answers} == {200}
+    assert greeted(again) == "Hello you"
+
+
 def test_functions_serve_on_without_the_control_plane_and_come_back_with_the_front(gateway: Gateway) -> None:
     gateway.build("Hello")
     gateway.deploy()

@@ -1,6 +1,7 @@
 import pytest
 
 from regrain.errors import SpecError
+from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.plane.wishes import config
 from regrain_watchdog.gateway.spec import Deployment
 
@@ -26,3 +27,8 @@ def test_what_is_the_gateways_own_cannot_be_chosen() -> None:
 def test_a_wrong_value_is_named() -> None:
     with pytest.raises(SpecError, match=r"SLO.*'soon'"):
         config(Deployment(labels={"regrain.slo": "soon"}), 1)
+
+
+@pytest.mark.parametrize(("text", "adapts"), [("", False), ("on", True), ("off", False), ("true", True)])
+def test_a_function_may_choose_its_plan_by_itself(text: str, adapts: bool) -> None:
+    assert wishes.adapts(Deployment(annotations={"regrain.adapt": text})) is adapts

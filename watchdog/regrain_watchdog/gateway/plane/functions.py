@@ -25,9 +25,9 @@ from regrain_watchdog.gateway.plane.reconcile import (
     instructions,
 )
 from regrain_watchdog.gateway.plane.route import Key
-from regrain_watchdog.gateway.scaling import Bounds
 from regrain_watchdog.gateway.spec import Function, Standing
 from regrain_watchdog.gateway.store import Store
+from regrain_watchdog.policy.scale import Scaling
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Functions:
 
     def _awaken(self, hosting: Hosting) -> None:
         """Start a function that is at zero, as a request has come; the store follows."""
-        replicas = max(1, Bounds.of(hosting.function.deployment.labels).least)
+        replicas = Scaling.of(hosting.function.deployment.labels).least
         namespace, name = hosting.key
 
         async def kept() -> None:

@@ -79,6 +79,7 @@ class Hosting:
     Attributes:
         function: as it was wanted when it was last tried.
         asked: when the last request ended, CLOCK_MONOTONIC; or when it started.
+        cpu, memory: what its processes use, thousandths of a core and bytes.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Hosting:
         self.invocations = 0
         self.waiting = 0
         self.asked = time.monotonic()
+        self.cpu = 0.0
+        self.memory = 0
         self._make = make
         self._log = log
         self._again = again
@@ -133,6 +136,11 @@ class Hosting:
         return self._version.instance if self._version is not None else None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it does not start; it is tried again when it is deployed anew."""
+        return self._state == "failed"
+
+    @property
     def _is_over(self) -> bool:
         return self._state in ("failed", "draining")
 
@@ -150,6 +158,8 @@ class Hosting:
             replicas=max(tally.replicas, self._replicas if state == "starting" else 0),
             available=tally.available,
             invocations=self.invocations,
+            cpu=self.cpu if tally.replicas else 0.0,
+            memory=self.memory if tally.replicas else 0,
             detail=self._detail or tally.detail,
         )
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
 
 from regrain_watchdog.front.handler import Handler
@@ -16,6 +17,7 @@ from regrain_watchdog.front.listen import BACKLOG, bind
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.plane.autoscale import Autoscaler
 from regrain_watchdog.gateway.plane.counts import Counts, CountsPage
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.launch import Launcher
@@ -59,9 +61,7 @@ class Plane:
         functions.removed = counts.forget
         await functions.reconcile()
         ports = self._open(functions, counts)
-        keeping = asyncio.create_task(functions.keep())
-        await self._signals.until_first(_failed(keeping))
-        keeping.cancel()
+        await self._signals.until_first(_kept(functions.keep(), Autoscaler(functions, store).keep()))
         if await self._signals.until_second(_drained(ports, functions)):
             store.close()
             return 0
@@ -94,9 +94,11 @@ async def _drained(ports: list[Port], functions: Functions) -> None:
     await functions.stop(CLOSE)
 
 
-async def _failed(keeping: asyncio.Task[None]) -> None:
-    """Wait for what should not end; raise what has ended it."""
-    await keeping
+async def _kept(*loops: Coroutine[None, None, None]) -> None:
+    """Run what does not end; raise what has ended one of them."""
+    async with asyncio.TaskGroup() as group:
+        for loop in loops:
+            group.create_task(loop)
 
 
 def _unix(path: Path) -> socket.socket:

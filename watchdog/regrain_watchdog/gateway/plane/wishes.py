@@ -6,7 +6,7 @@ The annotation (or label) of the setting `slo` is `regrain.slo`, its variable RE
 from __future__ import annotations
 
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.front.settings import PREFIX, SWITCH
 from regrain_watchdog.gateway.spec import Deployment
 
 SETTINGS = (
@@ -47,3 +47,8 @@ def _wish(deployment: Deployment, name: str) -> str:
         or deployment.labels.get(word, "")
         or deployment.env_vars.get(PREFIX + name.upper(), "")
     ).strip()
+
+
+def adapts(deployment: Deployment) -> bool:
+    """Whether a function chooses its plan, and with it its replicas, by itself."""
+    return bool(SWITCH.get(_wish(deployment, "adapt").lower()))

@@ -1,0 +1,116 @@
+"""Looks at each function once a second, and has the store want the replicas that the policy decides on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from regrain.errors import SpecError
+from regrain_watchdog.gateway.database import StoreError
+from regrain_watchdog.gateway.plane import usage, wishes
+from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.hosting import Hosting
+from regrain_watchdog.gateway.plane.route import Key
+from regrain_watchdog.gateway.plane.usage import Use
+from regrain_watchdog.gateway.store import Store
+from regrain_watchdog.policy.scale import Scaler, Scaling, Seen
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 1.0
+WINDOW = 10
+"""Looks over which a rate of requests is taken."""
+
+
+class Watched:
+    """What is remembered of one version of a function between two looks.
+
+    Args:
+        hosting: the function.
+        now: CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, hosting: Hosting, now: float) -> None:
+        deployment = hosting.function.deployment
+        self.version = hosting.have.version
+        self._scaler = Scaler(Scaling.of(deployment.labels, adapts=wishes.adapts(deployment)))
+        self._counted: deque[tuple[float, int]] = deque([(now, hosting.invocations)], maxlen=WINDOW + 1)
+        self._use = Use(seconds={}, memory=0)
+
+    def decide(self, hosting: Hosting, use: Use, now: float) -> int:
+        """Return the replicas that a function is to have, and note what it uses."""
+        elapsed = max(now - self._counted[-1][0], 1e-3)
+        hosting.cpu, hosting.memory = use.cores(self._use, elapsed), use.memory
+        self._use = use
+        self._counted.append((now, hosting.invocations))
+        since, before = self._counted[0]
+        standing = hosting.standing()
+        seen = Seen(
+            rate=(hosting.invocations - before) / max(now - since, PERIOD),
+            in_flight=hosting.in_flight,
+            cpu=hosting.cpu,
+            ready=standing.available,
+            replicas=hosting.have.replicas,
+            idle=now - hosting.asked,
+        )
+        return self._scaler.decide(seen, now)
+
+
+class Autoscaler:
+    """Scales the functions of a gateway.
+
+    Args:
+        functions: all of them.
+        store: where what is wanted is kept.
+    """
+
+    def __init__(self, functions: Functions, store: Store) -> None:
+        self._functions = functions
+        self._store = store
+        self._watched: dict[Key, Watched] = {}
+
+    async def keep(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            try:
+                await self.look()
+            except StoreError as error:
+                logger.error("a function could not be scaled: %s", error)
+
+    async def look(self) -> None:
+        """Look once."""
+        hostings = {one.key: one for one in self._functions.all()}
+        pids = {key: one.instance.pids() for key, one in hostings.items() if one.instance is not None}
+        used = await asyncio.to_thread(usage.read, pids)
+        wanted = self._decided(hostings, used, time.monotonic())
+        for (namespace, name), replicas in wanted.items():
+            await asyncio.to_thread(self._store.scale, name, namespace, replicas)
+        if wanted:
+            self._functions.changed()
+
+    def _decided(
+        self, hostings: Mapping[Key, Hosting], used: Mapping[Key, Use], now: float
+    ) -> dict[Key, int]:
+        """Return what is to change."""
+        self._watched = {key: one for key, one in self._watched.items() if key in hostings}
+        found: dict[Key, int] = {}
+        for key, hosting in hostings.items():
+            have = hosting.have
+            if have.busy or hosting.has_failed:
+                continue
+            watched = self._watched.get(key)
+            if watched is None or watched.version != have.version:
+                try:
+                    watched = self._watched[key] = Watched(hosting, now)
+                except (
+                    SpecError
+                ):  # labels are read before they are kept; these are older than what reads them
+                    continue
+            replicas = watched.decide(hosting, used.get(key, Use(seconds={}, memory=0)), now)
+            if replicas != have.replicas:
+                found[key] = replicas
+        return found
