@@ -7,48 +7,16 @@ import pytest
 
 from regrain.errors import SpecError
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
+from regrain_watchdog.policy.model import PER_REQUEST, Work
 from regrain_watchdog.simulate.compiled import entry
 from regrain_watchdog.simulate.engine import IN_TIME, LATE, SHED, Run
-
-
-def plan(
-    seconds: float,
-    servers: int = 1,
-    *,
-    slo: float = 1.0,
-    stage: str = "stage",
-    max_size: int = 1,
-    wait: float = 0.0,
-) -> Model:
-    rows = [[0.0], *[[seconds]] * max_size]
-    station = Station(
-        stages=(stage,),
-        after=(),
-        scope=PER_REQUEST,
-        works=(Work(0, PER_REQUEST, np.array(rows), 0.0),),
-        max_size=max_size,
-        max_wait=wait,
-        pool=0,
-        take=1.0,
-        hop=0.0,
-    )
-    return Model(
-        stations=(station,),
-        pools=(Pool(servers=servers, cards=(float(servers),)),),
-        sizes=np.zeros(1),
-        lists=0,
-        slo=slo,
-        attainment=0.95,
-        answer=0.0,
-    )
 
 
 def arrivals(*at: float) -> Arrivals:
     return Arrivals(np.array(at), np.zeros(len(at)), np.zeros((len(at), 0), np.int32), at[-1] if at else 0.0)
 
 
-def test_requests_are_served_one_after_the_other():
+def test_requests_are_served_one_after_the_other(plan):
     run = Run(plan(0.1), arrivals(0.0, 0.05, 0.3))
 
     run.advance()
@@ -65,7 +33,7 @@ def test_requests_are_served_one_after_the_other():
         pytest.param(0.0009, [0.0109, 0.0118], id="behind a short one the next waits at the replica"),
     ],
 )
-def test_a_hop_holds_the_server(seconds, ends):
+def test_a_hop_holds_the_server(seconds, ends, plan):
     model = plan(seconds)
     station = replace(model.stations[0], hop=0.01)
     run = Run(replace(model, stations=(station,)), arrivals(0.0, 0.0))
@@ -75,7 +43,7 @@ def test_a_hop_holds_the_server(seconds, ends):
     assert run.result().finish == pytest.approx(ends)
 
 
-def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured():
+def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured(plan):
     run = Run(plan(0.1, max_size=4, wait=0.02), arrivals(0.0, 0.01, 0.5))
 
     run.advance()
@@ -83,7 +51,7 @@ def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured():
     assert run.result().finish == pytest.approx([0.12, 0.12, 0.62])
 
 
-def test_at_light_load_a_batch_waits_no_longer_than_its_first_can():
+def test_at_light_load_a_batch_waits_no_longer_than_its_first_can(plan):
     at = np.arange(0.0, 100.0, 2.0)
     run = Run(plan(0.02, max_size=8, wait=0.2, slo=0.1), arrivals(*at))
 
@@ -94,7 +62,7 @@ def test_at_light_load_a_batch_waits_no_longer_than_its_first_can():
 
 
 @pytest.mark.parametrize(("slo", "least"), [(0.012, 0.3), (0.03, 0.5), (0.045, 0.65)])
-def test_batches_that_take_longer_than_the_objective_do_not_come_about(slo, least):
+def test_batches_that_take_longer_than_the_objective_do_not_come_about(slo, least, plan):
     """A unit takes 7 ms and eight 44 ms; there come more than full batches could serve."""
     rows = np.array([[0.0], *[[0.0069 + 0.0053 * more] for more in range(8)]])
     model = plan(0.0, slo=slo, max_size=8)
@@ -107,7 +75,7 @@ def test_batches_that_take_longer_than_the_objective_do_not_come_about(slo, leas
     assert run.result().hit_rate > least
 
 
-def test_what_waits_for_company_while_a_server_is_free_keeps_nobody_out():
+def test_what_waits_for_company_while_a_server_is_free_keeps_nobody_out(plan):
     run = Run(plan(0.02, max_size=8, wait=0.05, slo=0.06), arrivals(0.0, 0.005))
 
     run.advance()
@@ -116,7 +84,7 @@ def test_what_waits_for_company_while_a_server_is_free_keeps_nobody_out():
     assert run.result().events["dispatches"] == 1
 
 
-def test_who_would_be_late_behind_others_is_refused():
+def test_who_would_be_late_behind_others_is_refused(plan):
     run = Run(plan(0.1, slo=0.25), arrivals(0.0, 0.0, 0.0, 0.0, 0.0))
 
     run.advance()
@@ -126,7 +94,7 @@ def test_who_would_be_late_behind_others_is_refused():
     assert (outcome == SHED).any()
 
 
-def test_an_objective_out_of_reach_sheds_nobody_who_is_alone():
+def test_an_objective_out_of_reach_sheds_nobody_who_is_alone(plan):
     run = Run(plan(0.3, slo=0.2), arrivals(0.0, 1.0))
 
     run.advance()
@@ -134,7 +102,7 @@ def test_an_objective_out_of_reach_sheds_nobody_who_is_alone():
     assert (run.result().outcome == LATE).all()
 
 
-def test_a_run_goes_on_where_it_stopped_and_shows_who_has_arrived():
+def test_a_run_goes_on_where_it_stopped_and_shows_who_has_arrived(plan):
     run = Run(plan(0.1), arrivals(0.0, 0.05, 0.3))
 
     run.advance(0.15)
@@ -147,7 +115,7 @@ def test_a_run_goes_on_where_it_stopped_and_shows_who_has_arrived():
     assert run.result(since=2).finish == pytest.approx([0.4])
 
 
-def test_a_request_ends_under_the_plan_it_began_with():
+def test_a_request_ends_under_the_plan_it_began_with(plan):
     run = Run(plan(0.2), arrivals(0.0, 0.05, 0.1, 0.11))
 
     run.change(plan(0.02, stage="other"), at=0.1)
@@ -157,7 +125,7 @@ def test_a_request_ends_under_the_plan_it_began_with():
     assert run.result().busy == pytest.approx((0.4, 0.04))
 
 
-def test_servers_that_are_added_take_what_waits_and_those_that_go_end_what_they_hold():
+def test_servers_that_are_added_take_what_waits_and_those_that_go_end_what_they_hold(plan):
     run = Run(plan(0.2), arrivals(0.0, 0.01, 0.02, 0.5, 0.51, 0.8))
 
     run.change(plan(0.2, 3), at=0.05)
@@ -168,7 +136,7 @@ def test_servers_that_are_added_take_what_waits_and_those_that_go_end_what_they_
     assert len(run.result().busy) == 1
 
 
-def test_the_calls_of_stages_are_told_once_each_with_the_plan_that_they_are_of():
+def test_the_calls_of_stages_are_told_once_each_with_the_plan_that_they_are_of(plan):
     run = Run(first := plan(0.2, max_size=2), arrivals(0.0, 0.05, 0.1, 0.4))
     run.change(second := plan(0.03, stage="other"), at=0.3)
 
@@ -183,7 +151,7 @@ def test_the_calls_of_stages_are_told_once_each_with_the_plan_that_they_are_of()
     assert not run.worked()
 
 
-def test_many_changes_leave_no_rows_behind():
+def test_many_changes_leave_no_rows_behind(plan):
     run = Run(plan(0.01), arrivals(*np.arange(0.0, 20.0, 0.05)))
 
     for number in range(300):
@@ -195,7 +163,7 @@ def test_many_changes_leave_no_rows_behind():
     assert len(run._state.events) < 2000
 
 
-def test_what_comes_later_changes_nothing_before():
+def test_what_comes_later_changes_nothing_before(plan):
     rng = np.random.default_rng(2)
     at = np.cumsum(rng.exponential(0.01, 2000))
     sizes = rng.uniform(0, 1, 2000)
@@ -211,7 +179,7 @@ def test_what_comes_later_changes_nothing_before():
     assert np.array_equal(mine.finish, theirs.finish, equal_nan=True)
 
 
-def test_plans_that_are_compared_see_the_same_luck():
+def test_plans_that_are_compared_see_the_same_luck(plan):
     works = tuple(Work(stage, PER_REQUEST, np.array([[0.0], [0.01]]), 0.3) for stage in range(2))
     fused = plan(0.01)
     fused = replace(fused, stations=(replace(fused.stations[0], works=works),))
@@ -227,7 +195,7 @@ def test_plans_that_are_compared_see_the_same_luck():
     assert runs[0].result().latency == pytest.approx(runs[1].result().latency)
 
 
-def test_requests_that_no_plan_can_take_are_refused():
+def test_requests_that_no_plan_can_take_are_refused(plan):
     load = arrivals(0.0, 1.0)
 
     with pytest.raises(SpecError, match="maps over 1 lists, and requests have widths of 0"):
@@ -240,7 +208,7 @@ def test_requests_that_no_plan_can_take_are_refused():
         run.change(plan(0.2), at=1.0)
 
 
-def test_nothing_arrives_and_nothing_happens():
+def test_nothing_arrives_and_nothing_happens(plan):
     run = Run(plan(0.1), arrivals())
 
     run.advance()

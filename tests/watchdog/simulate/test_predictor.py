@@ -1,33 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.simulate.predictor import Simulated, replay_of, sample_of
 
 
-def plan(servers: int, slo: float = 0.1) -> Model:
-    station = Station(
-        stages=("stage",),
-        after=(),
-        scope=PER_REQUEST,
-        works=(Work(0, PER_REQUEST, np.array([[0.0], [0.02]]), 0.2),),
-        max_size=1,
-        max_wait=0.0,
-        pool=0,
-        take=1.0,
-        hop=0.0,
-    )
-    return Model(
-        stations=(station,),
-        pools=(Pool(servers=servers, cards=(float(servers),)),),
-        sizes=np.zeros(1),
-        lists=0,
-        slo=slo,
-        attainment=0.95,
-        answer=0.0,
-    )
+@pytest.fixture(scope="module")
+def served(plan):
+    """Make a plan of so many servers, each busy for some 20 ms with a request."""
+    return partial(plan, 0.02, slo=0.1, cv=0.2)
 
 
 def window(rate: float, seconds: float) -> Arrivals:
@@ -36,11 +20,11 @@ def window(rate: float, seconds: float) -> Arrivals:
     return Arrivals(at, np.zeros(len(at)), np.zeros((len(at), 0), np.int32), max(seconds, float(at[-1])))
 
 
-def test_more_servers_hit_more_and_are_less_busy():
+def test_more_servers_hit_more_and_are_less_busy(served):
     predictor: Predictor = Simulated()
     load = window(100.0, 30.0)
 
-    few, enough, many = (predictor.predict(plan(servers), load) for servers in (1, 3, 6))
+    few, enough, many = (predictor.predict(served(servers), load) for servers in (1, 3, 6))
 
     assert few.hit_rate < 0.6 < enough.hit_rate <= many.hit_rate
     assert few.busy[0] > 0.9 > enough.busy[0] > many.busy[0]
@@ -48,16 +32,16 @@ def test_more_servers_hit_more_and_are_less_busy():
     assert 0.02 * 0.5 < many.p50 <= many.p95 <= many.p99
 
 
-def test_equal_seeds_predict_the_same_and_others_do_not():
+def test_equal_seeds_predict_the_same_and_others_do_not(served):
     load = window(100.0, 10.0)
 
-    first, again, other = (Simulated().predict(plan(3), load, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (Simulated().predict(served(3), load, seed=seed) for seed in (1, 1, 2))
 
     assert first == again != other
 
 
-def test_the_spread_tells_how_far_predictions_lie_apart():
-    model = plan(3, slo=0.045)
+def test_the_spread_tells_how_far_predictions_lie_apart(served):
+    model = served(3, slo=0.045)
     found = [Simulated().predict(model, window_of(seed)) for seed in range(20)]
 
     deviation = np.std([one.hit_rate for one in found])
@@ -80,13 +64,13 @@ def test_a_short_window_is_followed_by_blocks_of_itself():
     assert (np.diff(replayed.at) >= 0).all()
 
 
-def test_no_requests_are_all_answered():
+def test_no_requests_are_all_answered(served):
     load = Arrivals(np.zeros(0), np.zeros(0), np.zeros((0, 0), np.int32), 10.0)
 
-    assert Simulated().predict(plan(1), load).hit_rate == 1.0
+    assert Simulated().predict(served(1), load).hit_rate == 1.0
 
 
-def test_of_a_long_window_pieces_from_all_of_it_are_replayed_at_its_rate():
+def test_of_a_long_window_pieces_from_all_of_it_are_replayed_at_its_rate(served):
     quiet, loud = window(10.0, 300.0), window(100.0, 300.0)
     load = Arrivals(
         np.concatenate([quiet.at, quiet.span + loud.at]),
@@ -102,4 +86,4 @@ def test_of_a_long_window_pieces_from_all_of_it_are_replayed_at_its_rate():
     assert sample.size.mean() == pytest.approx(load.size.mean(), abs=0.1)
     assert (np.diff(sample.at) >= 0).all()
     assert sample_of(quiet, 5000) is quiet
-    assert Simulated(most=5000).predict(plan(3), load) == Simulated().predict(plan(3), sample)
+    assert Simulated(most=5000).predict(served(3), load) == Simulated().predict(served(3), sample)
