@@ -16,7 +16,10 @@ GIB = 1 << 30
 
 @pytest.fixture
 def serve():
-    """Serve a GPU's arbiter while something runs in a thread, given the GPUs and a way to have a share of it."""
+    """Serve a GPU's arbiter while something runs in a thread, given the GPUs and ways to a share and to the books.
+
+    Whatever reads an arbiter's books does so where it is served.
+    """
 
     def run(work):
         async def whole():
@@ -24,6 +27,14 @@ def serve():
                 "app", [Found(uuid="", name="v100", sms=80, memory=16 * GIB)], folder="", backend="emulated"
             )
             await gpus.start()
+            loop = asyncio.get_running_loop()
+
+            async def answered(question):
+                return question()
+
+            def ask(question):
+                return asyncio.run_coroutine_threadsafe(answered(question), loop).result()
+
             try:
                 with contextlib.ExitStack() as stack:
 
@@ -31,7 +42,7 @@ def serve():
                         client = Client(str(gpus.arbiters[0].path), name, Share(**share))
                         return stack.enter_context(contextlib.closing(client))
 
-                    return await asyncio.to_thread(work, gpus, member)
+                    return await asyncio.to_thread(work, gpus, member, ask)
             finally:
                 gpus.stop()
 
@@ -41,11 +52,11 @@ def serve():
 
 
 def test_memory_and_floors_of_others_count_and_ones_own_do_not(serve):
-    def work(gpus, member):
+    def work(gpus, member, ask):
         for name, floor in (("other/a", 0.25), ("other/b", 0.25), ("app/own", 0.125)):
             with member(name, memory=2 * GIB, floor=floor).lease(0.1, seconds=0.01):
                 pass
-        return Others(gpus).look(0.0)
+        return ask(lambda: Others(gpus).look(0.0))
 
     (taken,) = serve(work)
 
@@ -54,15 +65,15 @@ def test_memory_and_floors_of_others_count_and_ones_own_do_not(serve):
 
 
 def test_what_others_use_counts_as_taken_for_as_long_as_they_do(serve):
-    def work(gpus, member):
+    def work(gpus, member, ask):
         others = Others(gpus)
-        found = [*others.look(0.0)]
+        found = [*ask(lambda: others.look(0.0))]
         with member("other/a", memory=GIB).lease(0.5, seconds=0.1):
             pass
-        while any(one.sms for one in gpus.arbiters[0].status().members):
+        while any(one.sms for one in ask(lambda: gpus.arbiters[0].status().members)):
             pass  # it has not taken the lease back yet
         for second in range(1, 100):
-            found += others.look(float(second))
+            found += ask(lambda second=second: others.look(float(second)))
         return found
 
     before, after, *_, last = serve(work)
