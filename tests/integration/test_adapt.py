@@ -131,6 +131,24 @@ def test_a_decision_is_taken_by_any_predictor_and_is_explained(serve, until, run
     assert "cannot be had" not in served.output
 
 
+def test_stages_that_nobody_measured_are_planned_for_on_the_cores_that_each_declares(serve, until, tmp_path):
+    text = (APPS / "busy.py").read_text().replace("@app.stage()\ndef double", "@app.stage(cpu=4)\ndef double")
+    (tmp_path / "app.py").write_text(text)
+    served = serve(tmp_path / "app.py", *ADAPTS, "--grain", "coarse", "--predictor", "analytic")
+
+    with Callers(served, 2) as callers:
+        until(lambda: why(served).get("decision"), "something is decided", 60.0)
+        decision = until(
+            lambda: (found := why(served)["decision"])["reason"] not in ("NONE", "FAILED") and found,
+            "there are plans",
+            20.0,
+        )
+
+    assert set(callers.statuses) <= {200, 503, 504}
+    assert "was measured with" not in served.output
+    assert decision["failures"] == 0
+
+
 BREAKING = """
 import sys
 
