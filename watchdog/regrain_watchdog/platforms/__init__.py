@@ -1,4 +1,1 @@
-"""What functions are declared as to platforms, in each platform's own words.
-
-Pure: a plan can be read before it is sent.
-"""
+"""Where functions run: what every platform offers, the drivers, and what functions are declared as to each of them."""

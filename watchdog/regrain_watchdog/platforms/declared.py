@@ -1,0 +1,43 @@
+"""What a function is declared as beside its image: in annotations, labels, variables and resources. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from regrain_watchdog.platforms.function import Function
+
+PREFIX = "regrain.dev/"
+APP, VERSION = f"{PREFIX}app", f"{PREFIX}version"
+SLO, ATTAINMENT = f"{PREFIX}slo", f"{PREFIX}attainment"
+GRAIN, ADAPT = f"{PREFIX}grain", f"{PREFIX}adapt"
+HTTP, METRICS, GRPC = 8080, 8081, 9000
+"""Ports of a replica."""
+SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(METRICS),
+    "prometheus.io/path": "/metrics",
+}
+SCALE = "com.openfaas.scale."
+MIB = 1 << 20
+
+
+def resources(function: Function) -> dict[str, str]:
+    """Return what a replica asks for, as Kubernetes writes it; what is not said is left out."""
+    found = {}
+    if function.cpu:
+        found["cpu"] = f"{math.ceil(round(function.cpu * 1000, 6))}m"
+    if function.memory:
+        found["memory"] = f"{-(-function.memory // MIB)}Mi"
+    return found
+
+
+def autoscaling(function: Function) -> dict[str, str]:
+    """Return the labels that OpenFaaS' autoscaler reads."""
+    found = {f"{SCALE}min": str(max(function.least, 1))}
+    if function.most:
+        found[f"{SCALE}max"] = str(function.most)
+    if function.target:
+        found |= {f"{SCALE}type": "capacity", f"{SCALE}target": str(function.target)}
+    if not function.least:
+        found[f"{SCALE}zero"] = "true"
+    return found

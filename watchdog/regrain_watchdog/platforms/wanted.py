@@ -1,0 +1,97 @@
+"""From an app's manifest and what is wished of it to a function. Pure.
+
+Settings go as variables, which a replica reads, and with what the app itself says as annotations, which platforms and
+people read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from regrain.errors import SpecError
+from regrain.grain import make_plan
+from regrain.manifest import Manifest
+from regrain.plan import Plan
+from regrain.units import parse_seconds
+from regrain_watchdog.platforms import declared
+from regrain_watchdog.platforms.function import Function, Protocol
+from regrain_watchdog.platforms.gpu import Need
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What is wished of a deployed app beyond what it says itself; what is "" or None is the app's own.
+
+    Attributes: as of Function; and slo, a duration; grain, in its notation; adapt, "on" or "off".
+        cpu, memory: of a replica in all, in place of what its stages declare; cores and bytes.
+    """
+
+    image: str
+    name: str = ""
+    slo: str = ""
+    grain: str = ""
+    adapt: Literal["", "on", "off"] = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    cpu: float | None = None
+    memory: int | None = None
+    least: int = 1
+    most: int = 0
+    target: int = 0
+    concurrency: int = 0
+    protocol: Protocol = "http"
+
+
+def function(manifest: Manifest, wishes: Wishes) -> Function:
+    """Return an app as a function; SpecError names the wish that it cannot have."""
+    plan = make_plan(manifest, wishes.grain or manifest.grain)
+    return Function(
+        name=wishes.name or manifest.app.lower().replace("_", "-"),
+        image=wishes.image,
+        environment={**_settings(wishes), **wishes.environment},
+        annotations=_annotations(manifest, wishes),
+        secrets=wishes.secrets,
+        cpu=sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu,
+        memory=sum(stage.memory for stage in manifest.stages) if wishes.memory is None else wishes.memory,
+        gpu=_need(plan),
+        nodes=wishes.nodes,
+        least=wishes.least,
+        most=wishes.most,
+        target=wishes.target,
+        concurrency=wishes.concurrency,
+        protocol=wishes.protocol,
+    )
+
+
+def _settings(wishes: Wishes) -> dict[str, str]:
+    if wishes.slo and not parse_seconds(wishes.slo, "slo"):
+        raise SpecError(f"slo: a duration over 0, was {wishes.slo!r}")
+    named = {"REGRAIN_SLO": wishes.slo, "REGRAIN_GRAIN": wishes.grain, "REGRAIN_ADAPT": wishes.adapt}
+    return {name: value for name, value in named.items() if value}
+
+
+def _annotations(manifest: Manifest, wishes: Wishes) -> dict[str, str]:
+    slo = manifest.slo
+    latency = parse_seconds(wishes.slo) if wishes.slo else slo.latency if slo is not None else 0.0
+    said = {
+        declared.APP: manifest.app,
+        declared.VERSION: manifest.digest,
+        declared.SLO: f"{latency:g}s" if latency else "",
+        declared.ATTAINMENT: f"{slo.attainment:g}" if slo is not None else "",
+        declared.GRAIN: wishes.grain or manifest.grain,
+        declared.ADAPT: wishes.adapt,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _need(plan: Plan) -> Need | None:
+    """Return what one replica of each group needs together: of one GPU, as a platform gives no part of two."""
+    shares = [group.gpu for group in plan.groups if group.gpu is not None]
+    if not shares:
+        return None
+    return Need(
+        share=min(1.0, sum(share.fraction for share in shares)), memory=sum(share.memory for share in shares)
+    )
