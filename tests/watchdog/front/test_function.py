@@ -12,10 +12,10 @@ from regrain.wire.codec import pack
 from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Value
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Flight, Job
-from regrain_watchdog.front.function import Function, values_of
+from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import Dispatch, Replica, State
+from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.route import Route, make_route
 from regrain_watchdog.front.segments import FRONT, Pool
 

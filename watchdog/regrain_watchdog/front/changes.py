@@ -26,6 +26,7 @@ from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.keeping import keep, loads, needed
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.remote.remote import Remote
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.supervise import Care
@@ -53,6 +54,7 @@ class Changes:
     start_zygote: starts a zygote of the code as it is on disk now.
     died: told of a version in force whose zygote has died before that, and why.
     gpus: shares out the GPUs; None where nobody does.
+    remote: knows the groups that other pods run; None where none do.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Changes:
         *,
         died: Callable[[Zygote, str], None] = lambda *_: None,
         gpus: Gpus | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self._live = live
+        self._remote = remote
         self._config = config
         self._measure = measure
         self._start_zygote = start_zygote
@@ -231,6 +235,8 @@ class Changes:
     async def _carry(self, release: Release, plan: Plan) -> Change:
         """Put a plan in force, over smaller ones where memory allows no other way; what fails leaves all as it was."""
         old = self._live.current
+        if self._remote is not None:
+            plan = self._remote.placed(plan, release.manifest)
         legs = await self._legs(old, release, plan)
         for leg in legs[:-1]:
             logger.info("both plans at once do not fit: going over %s", _replicas(leg.plan))
@@ -286,13 +292,16 @@ class Changes:
         return make_crew(release, self._config, current.keeps, self._gpus, beside=True)
 
     def _app(self, crew: Crew, plan: Plan) -> App:
-        return App(
+        app = App(
             plan,
             crew,
             max_queue=self._config.max_queue,
             measure=self._measure,
             failed=lambda error: logger.warning("%s", error),
         )
+        if self._remote is not None:
+            self._remote.join(app)
+        return app
 
 
 def make_crew(
@@ -313,5 +322,5 @@ def make_crew(
 
 
 def _replicas(plan: Plan) -> str:
-    """A plan's numbers of replicas, as the setting has them."""
-    return ",".join(f"{group.name}={group.replicas}" for group in plan.groups)
+    """A plan's numbers of replicas, as the setting has them; none for groups that only other pods run."""
+    return ",".join(f"{group.name}={group.replicas}" for group in plan.groups if group.replicas)

@@ -134,6 +134,21 @@ class Config:
             "the app has them for itself",
         ),
     )
+    remote: str = dataclasses.field(
+        default="",
+        metadata=settings.text(
+            "Stages that other pods of this app run, and where those are.",
+            'URLs by stage or group such as "recognise=http://10.0.0.7:8080 http://10.0.0.8:8080, detect=..."',
+            "all run here",
+        ),
+    )
+    remote_key_file: str = dataclasses.field(
+        default="",
+        metadata=settings.file(
+            "File that holds the secret which the pods of this app share; with it, each runs groups for the others.",
+            "pods have nothing to do with each other",
+        ),
+    )
     slo: str = dataclasses.field(
         default="",
         metadata=settings.objective(
@@ -343,6 +358,12 @@ def _check_together(config: Config) -> None:
         raise SpecError(
             "REGRAIN_SCENARIO (--scenario) is missing: emulated GPUs need what their stages stand for"
         )
+    if config.remote and not config.remote_key_file:
+        raise SpecError(
+            "REGRAIN_REMOTE_KEY_FILE (--remote-key-file) is missing: pods show each other a secret"
+        )
+    if config.remote and config.adapt:
+        raise SpecError("--adapt plans for one pod, --remote says what others run: allowed is one of them")
     if not config.admin_key_file and not is_loopback(config.admin_host):
         raise SpecError(
             f"REGRAIN_ADMIN_HOST (--admin-host): others can reach {config.admin_host}, so the admin API needs "

@@ -102,6 +102,12 @@ class Course:
         self._functions[worst.step].refuse(worst, full)
         return None
 
+    def full(self, waiting: int) -> RequestError | None:
+        """Return why no more units are taken for others where so many requests are under way; None where they are."""
+        if waiting <= self._max_queue:
+            return None
+        return self._full(f"{self._max_queue} requests are under way already")
+
     def forget(self) -> None:
         """A request has ended of which jobs wait."""
         for function in self._functions:
@@ -110,9 +116,8 @@ class Course:
     def whereabouts(self, call: Call) -> str:
         """Return a stage of the group that holds a call, or ""."""
         for function in self._functions:
-            held = (
-                job for replica in function.replicas for one in replica.holding.values() for job in one.jobs
-            )
+            holding = [one.holding for one in function.replicas] + [one.holding for one in function.peers]
+            held = (job for held in holding for one in held.values() for job in one.jobs)
             if any(job.flight.call is call for job in (*function.waiting(), *held)):
                 return function.group.stages[0]
         return ""

@@ -111,7 +111,7 @@ class Crew:
     def start(self, function: Function, count: int) -> None:
         """Start so many replicas for a function and keep them running."""
         function.wanted = count
-        self._staff(function)
+        self.staff(function)
 
     async def settled(self, functions: Sequence[Function], state: State) -> None:
         """Wait until every replica of its own has reached a state (LOADED or READY) in each function."""
@@ -143,7 +143,7 @@ class Crew:
         for function in functions:
             function.wanted = function.seat.replicas if function.is_lead else 0
             function.is_warming = False
-            self._staff(function)
+            self.staff(function)
 
     def device(self, number: int) -> int:
         """Return the GPU that a replica is on, by its number; 0 where it is on none."""
@@ -246,7 +246,7 @@ class Crew:
                 stages = resident.kept(self.keeps, function.seat.stages, self._order)
                 function.join(self._supervisor.spawn(function, stages))
 
-    def _staff(self, function: Function) -> None:
+    def staff(self, function: Function) -> None:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
         if self._stopping or function.is_given_up or function not in self._functions:
             return
@@ -254,7 +254,7 @@ class Crew:
             function = function.pool.functions[0]
         self.cover(function)
         short = function.wanted - len(function.own) - self._queue.count(function)
-        somebody_comes = function.replicas or function in self._queue
+        somebody_comes = function.replicas or function in self._queue or function.is_elsewhere
         for _ in range(max(short, 0 if somebody_comes else 1)):
             self._spawn(function)
         function.pump()
@@ -337,7 +337,7 @@ class Crew:
         self._again(home)
         for function in dict.fromkeys([*functions, *bereft]):
             if function is not home:
-                self._staff(function)
+                self.staff(function)
 
     def _warm(self, replica: Replica) -> None:
         """Run the sample on a replica, as far as its stages have not run there yet."""
@@ -396,5 +396,5 @@ class Crew:
             return
         if function.is_looping and not function.is_serving:
             function.drain(crash_loop(function))
-        asyncio.get_running_loop().call_later(restart.delay(deaths), self._staff, function)
+        asyncio.get_running_loop().call_later(restart.delay(deaths), self.staff, function)
         function.pump()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from regrain.errors import RegrainError
 from regrain.graph import Ref
 from regrain.plan import Step
-from regrain.wire.frames import Answered, Leaf, Parts, Value
+from regrain.wire.frames import Answered, Leaf, Parts, Unit, Value
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.route import Route
 
@@ -47,6 +47,11 @@ class Job:
     values: list[Parts]
     deaths: int = 0
     alone: bool = False
+
+    def unit(self) -> Unit:
+        """Return it as a replica is given it."""
+        call = self.flight.call
+        return Unit(call.id, self.flight.slot, call.deadline, call.headers, self.values)
 
 
 @dataclass(slots=True)

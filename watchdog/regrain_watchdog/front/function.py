@@ -6,26 +6,30 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from regrain.errors import RequestError
 from regrain.plan import Group
 from regrain.wire import frames
-from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import LEAST_URGENT, Span
 from regrain_watchdog.front.death import Death, cut_off, obituary
 from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.pooled import FluidPool
-from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import shutting_down
+from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.spans import placed, ran
 from regrain_watchdog.policy import batch, restart, retry
 from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
 from regrain_watchdog.policy.queue import NO_DEADLINE
 from regrain_watchdog.policy.retry import Progress, Verdict
 from regrain_watchdog.policy.shed import Entry, Line
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.remote.peer import Peer
 
 ROOM_MARGIN = 1.25
 """How much more room a batch gets than the largest results so far took."""
@@ -39,7 +43,7 @@ SLICE = 0.005
 class Owner(Protocol):
     """The app that a function belongs to."""
 
-    def done(self, replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
+    def done(self, runner: Replica | Peer, dispatch: Dispatch, done: frames.Done) -> None:
         """A dispatch came back."""
 
     def lost(self, dispatch: Dispatch, error: RequestError) -> None:
@@ -57,6 +61,7 @@ class Function:
 
     group: what queues here. seat: the group whose replicas serve it, another one only in a fluid group.
     wanted: how many replicas are its own (its group's number once its plan is in force).
+    peers: other pods that run it, where it has none or none that is free.
     is_warming: whether replicas that are merely loaded get batches, which is how they get warm at first.
     is_given_up: whether no replica of it can start.
     left: gives the seconds that a unit has from here to the end of its request, as Course.left does.
@@ -77,6 +82,7 @@ class Function:
         self.owner = owner
         self.wanted = 0
         self.replicas: list[Replica] = []
+        self.peers: list[Peer] = []
         self.is_warming = True
         self.is_given_up = False
         self._measure = measure
@@ -105,8 +111,15 @@ class Function:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it has a replica that is warm."""
-        return any(replica.state is State.READY for replica in self.replicas)
+        """Whether it has a replica that is warm, or another pod answers for it."""
+        return any(one.state is State.READY for one in self.replicas) or any(
+            peer.is_open for peer in self.peers
+        )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another pod answers for it, or may be about to."""
+        return any(peer.is_hopeful for peer in self.peers)
 
     @property
     def is_lead(self) -> bool:
@@ -173,15 +186,15 @@ class Function:
             self._timer.cancel()
             self._timer = None
         while self._line:
-            replica = self._idlest()
-            if replica is None:
+            runner = self._idlest() or self._idle_peer()
+            if runner is None:
                 return
             now = time.monotonic()
-            due = self.due(now)
+            due = self.due(now) if isinstance(runner, Replica) else now  # a pod makes batches of its own
             if due > now:
                 self._timer = asyncio.get_running_loop().call_later(due - now, self.pump)
                 return
-            self._dispatch(replica, now)
+            self._dispatch(runner, now)
 
     def warm(self, replica: Replica) -> None:
         """Run the sample on a replica; its results are thrown away."""
@@ -200,15 +213,11 @@ class Function:
         learned.unit_service = batch.smoothed(learned.unit_service, service / dispatch.size)
         if dispatch.jobs:
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
-        nbytes = _placed(done) if dispatch.extents else 0
+        nbytes = placed(done) if dispatch.extents else 0
         learned.room = max(learned.room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)
-        size = dispatch.size
-        spans = [_service_span(self.name, timing, size) for timing in done.timings]
-        if leased:
-            spans.append(Span(group=self.name, stage="", seconds=leased, batch=size, kind="lease"))
-        spans.append(Span(group=self.name, stage="", seconds=hop, batch=size, kind="hop"))
+        spans = ran(self.name, done.timings, leased=leased, hop=hop, units=dispatch.size)
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
 
@@ -236,6 +245,8 @@ class Function:
 
     def ahead(self, *, priority: int, deadline: float) -> float:
         """Return the seconds until a replica would be free for a job that came now; 0.0 if one is free."""
+        if any(peer.has_room for peer in self.peers):
+            return 0.0
         serving = [replica for replica in self.replicas if replica.state is State.READY]
         is_free = not all(replica.holding for replica in serving)
         if not serving or (is_free and (self.pool is None or self.pool.has_room(self))):
@@ -307,6 +318,11 @@ class Function:
                 held, best = len(replica.holding), replica
         return best
 
+    def _idle_peer(self) -> Peer | None:
+        """The pod that holds least of it, if one may hold more."""
+        free = [peer for peer in self.peers if peer.has_room]
+        return min(free, key=lambda peer: len(peer.holding), default=None)
+
     def _idle_in(self, pool: FluidPool, usable: Sequence[State]) -> Replica | None:
         """A replica of a fluid group that holds nothing, on a GPU that has the share, if it is this function's turn."""
         idle = [replica for replica in self.replicas if replica.state in usable and not replica.holding]
@@ -326,15 +342,15 @@ class Function:
         others = [one for one in replica.functions if one is not self and len(one)]
         return not others or time.monotonic() - min(one.head_since() for one in others) < SLICE
 
-    def _dispatch(self, replica: Replica, now: float) -> None:
+    def _dispatch(self, runner: Replica | Peer, now: float) -> None:
         jobs, waits = self._take(now)
         if not jobs:
             return
-        units = [_unit(job) for job in jobs]
+        units = [job.unit() for job in jobs]
         for job in jobs:
             job.flight.flying += 1
         try:
-            replica.run(units, Dispatch(self, jobs, len(jobs), now), self.room(len(jobs)))
+            runner.run(units, Dispatch(self, jobs, len(jobs), now), self.room(len(jobs)))
         except RequestError as error:
             for job in jobs:
                 job.flight.flying -= 1
@@ -343,7 +359,7 @@ class Function:
         for flight, waited in waits.items():
             flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
         if not self.learned.sample:
-            self._keep(replica, jobs)
+            self._keep(runner.pool, jobs)
         self._measure.dispatched(self.name, len(jobs), max(waits.values()))
 
     def _take(self, now: float) -> tuple[list[Job], dict[Flight, float]]:
@@ -369,32 +385,15 @@ class Function:
         detail = f"late: the deadline could not be met any more, so stage {stage!r} was not run"
         return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
 
-    def _keep(self, replica: Replica, jobs: list[Job]) -> None:
+    def _keep(self, pool: Pool, jobs: list[Job]) -> None:
         """Keep the values of the app's sample; they stay in shared memory for as long as the version lives."""
         self.learned.sample = [job.values for job in jobs if job.flight.call.is_sample]
         for values in self.learned.sample:
             for parts in values:
                 for leaf in leaves(parts.values):
-                    replica.pool.retain(leaf.generation)
+                    pool.retain(leaf.generation)
 
 
 def no_time(_now: float) -> tuple[float, float, float]:
     """What a unit has to go where no route says."""
     return 0.0, 0.0, 0.0
-
-
-def _placed(done: frames.Done) -> int:
-    """The bytes that a run's results took in segments, with what alignment may add."""
-    return sum(leaf.nbytes + ALIGNMENT for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
-
-
-def _service_span(group: str, timing: frames.Timing, units: int) -> Span:
-    """What a stage cost each of a dispatch's units: all of a batched call, its own part of separate ones."""
-    if timing.calls >= units > 1:
-        return Span(group=group, stage=timing.stage, seconds=timing.seconds / units)
-    return Span(group=group, stage=timing.stage, seconds=timing.seconds, batch=max(1, timing.count))
-
-
-def _unit(job: Job) -> frames.Unit:
-    call = job.flight.call
-    return frames.Unit(call.id, job.flight.slot, call.deadline, call.headers, job.values)

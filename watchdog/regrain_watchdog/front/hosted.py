@@ -23,6 +23,7 @@ from regrain_watchdog.front.gpus import Gpus, open_gpus
 from regrain_watchdog.front.http import Ingress
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.remote.remote import Remote
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Birth, Zygote
 
@@ -40,7 +41,7 @@ class Hosted:
 
     Attributes:
         failure: done, with an error, once it cannot be served any more.
-        live, changes, measure, door, adaptation, gpus: its parts, once it is loaded; the last two may be None.
+        live, changes, measure, door, adaptation, gpus, remote: its parts, once it is loaded; the last three or None.
     """
 
     live: Live
@@ -59,6 +60,7 @@ class Hosted:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.adaptation: Adaptation | None = None
         self.gpus: Gpus | None = None
+        self.remote: Remote | None = None
         self._config = config
         self._target = target
         self._birth = birth or Birth()
@@ -89,6 +91,9 @@ class Hosted:
         release = Release(zygote, manifest)
         gpus = self.gpus = await open_gpus(manifest.app, config, plan, manifest)
         crew = make_crew(release, config, config.resident, gpus)
+        remote = self.remote = Remote.configured(config, manifest)
+        if remote is not None:
+            plan = remote.placed(plan, manifest)
         app = App(plan, crew, max_queue=config.max_queue, measure=self.measure, failed=self.fail)
         self.live = Live(app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before)
         self.changes = Changes(
@@ -99,7 +104,11 @@ class Hosted:
             self._make_zygote,
             died=self._zygote_died,
             gpus=gpus,
+            remote=remote,
         )
+        if remote is not None:
+            remote.open(self.live, self.measure)
+            remote.join(app)
         self._loaded = True
         if config.adapt:
             self.adaptation = Adaptation(
@@ -149,6 +158,8 @@ class Hosted:
         self._draining = True
         if self.adaptation is not None:
             await self.adaptation.stop()
+        if self.remote is not None:
+            await self.remote.stop()
         if self._loaded:
             await self.changes.stop()
         elif self._zygote is not None:

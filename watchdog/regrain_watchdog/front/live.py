@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -136,6 +136,11 @@ class Live:
             "held": self.held,
             "transitions": changes[::-1],
         }
+
+    @property
+    def apps(self) -> Sequence[App]:
+        """The plan in force, those that still end their calls, and one that is to come; oldest first."""
+        return self._apps
 
     @property
     def is_changing(self) -> bool:

@@ -106,8 +106,9 @@ class Server:
         """Open the ports. Health answers from here on; readiness says what is missing."""
         config, hosted = self._config, self._hosted
         await hosted.load(manifest)
+        handler = access.before(hosted.door, config)
         http = Listener(
-            access.before(hosted.door, config),
+            handler if hosted.remote is None else hosted.remote.before(handler),
             config.host,
             config.port,
             header_timeout=config.header_timeout,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -27,6 +28,12 @@ from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.standing import lacking, objective, standings, warnings
 from regrain_watchdog.front.values import Values
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.remote.peer import Peer
+    from regrain_watchdog.front.remote.visit import Visit
+
+T = TypeVar("T")
 
 MOST_URGENT = -1
 """Priority of the sample: before every caller's. One request; behind them it would starve where there is too much."""
@@ -111,6 +118,8 @@ class App:
             function.drain(shutting_down())
         await self.crew.leave(self.functions)
         self._stopped = True
+        for peer in [peer for function in self.functions for peer in function.peers]:
+            peer.close()
         overdue = list(self._waiters)
         for flight in overdue:  # their next group had no replica any more, or they took too long
             self._end(flight, shutting_down())
@@ -150,29 +159,70 @@ class App:
         tally = self.measure.tally
         number = tally.note(call.size, time.monotonic()) if tally is not None and not call.is_sample else -1
         self._admit(call)
-        slots = self.crew.slots
-        flight = Flight(self.route, call, slots.pop() if slots else 0, number=number)
-        loop = asyncio.get_running_loop()
-        done = self._waiters[flight] = loop.create_future()
-        timer = loop.call_later(call.deadline - time.monotonic(), self._expire, flight) if call.firm else None
+        flight = Flight(self.route, call, self._slot(), number=number)
+        done, timer = self._enter(flight)
         try:
             self._begin(flight)
             await done
             return self._values.reply(flight)
         finally:
-            if timer is not None:
-                timer.cancel()
-            flight.ended = True
             if tally is not None and number >= 0 and self.route.lists:
                 notice(tally, flight)
-            if flight.waiting:
-                self._course.forget()
-            del self._waiters[flight]
-            if not self._waiters:
-                self._idle.set()
-            if flight.flying and flight.slot:
-                self.crew.cancels[flight.slot] = 1
-            self._settle(flight)
+            self._leave(flight, timer)
+
+    async def host(self, visits: Sequence[Visit], answer: Callable[[Sequence[object]], T]) -> T:
+        """Run units of one step for another front; what they were given is the app's from here on.
+
+        Args:
+            visits: the units.
+            answer: is given None or the error of each while they hold what they gave; what it returns is returned.
+
+        Raises:
+            RequestError: (503) the app has stopped.
+        """
+        refusal = shutting_down() if self._stopped else self._course.full(len(self._waiters) + len(visits))
+        if refusal is not None:
+            for visit in visits:
+                self._values.release(visit.held())
+            if self._stopped:
+                raise refusal
+            return answer([refusal] * len(visits))
+        entered = [self._enter(visit) for visit in visits]
+        try:
+            for visit in visits:
+                visit.slot = self._slot()
+                self.functions[visit.place].push(visit.job())
+            self.functions[visits[0].place].pump()
+            return answer(await asyncio.gather(*(done for done, _ in entered), return_exceptions=True))
+        finally:
+            for visit, (_, timer) in zip(visits, entered, strict=True):
+                self._leave(visit, timer)
+
+    def _slot(self) -> int:
+        slots = self.crew.slots
+        return slots.pop() if slots else 0
+
+    def _enter(self, flight: Flight) -> tuple[asyncio.Future[None], asyncio.TimerHandle | None]:
+        """A flight begins; return what its end is told by, and the timer of its deadline."""
+        loop, call = asyncio.get_running_loop(), flight.call
+        done = self._waiters[flight] = loop.create_future()
+        return done, loop.call_later(
+            call.deadline - time.monotonic(), self._expire, flight
+        ) if call.firm else None
+
+    def _leave(self, flight: Flight, timer: asyncio.TimerHandle | None) -> None:
+        """What was to become of a flight has, or its caller has gone."""
+        if timer is not None:
+            timer.cancel()
+        flight.ended = True
+        if flight.waiting:
+            self._course.forget()
+        del self._waiters[flight]
+        if not self._waiters:
+            self._idle.set()
+        if flight.flying and flight.slot:
+            self.crew.cancels[flight.slot] = 1
+        self._settle(flight)
 
     def unready(self) -> str:
         """Why the app is not ready for requests, in one sentence; "" when it is."""
@@ -218,7 +268,7 @@ class App:
         for step in {job.step for job in jobs}:
             self.functions[step].pump()
 
-    def done(self, _replica: Replica, dispatch: Dispatch, done: frames.Done) -> None:
+    def done(self, _runner: Replica | Peer, dispatch: Dispatch, done: frames.Done) -> None:
         """A batch came back: count its values in, and go on with its calls."""
         dispatch.function.finished(dispatch, done, time.monotonic())
         self._values.commit(dispatch, done)

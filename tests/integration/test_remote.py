@@ -1,0 +1,198 @@
+"""Groups on other pods: three processes of one app, each with one group."""
+
+import contextlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from regrain_watchdog.front.remote import wire
+
+STAGES = ("spread", "turn", "total")
+SECRET = "a secret of the pods"
+PATIENCE = 30.0
+
+
+def sums(count):
+    return [number * 2.0 * 5000 for number in range(count)]
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in taken]
+
+
+@pytest.fixture
+def key(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(SECRET.replace(" ", "-"))
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
+def pods(attempt, key):
+    """Start pods of the app; by default three, each with one group."""
+
+    def start(homes=STAGES, app="relay.py"):
+        ports = free_ports(len(homes))
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        started = []
+        for own, port in zip(homes, ports, strict=True):
+            elsewhere = {
+                stage: [url for url, home in zip(urls, homes, strict=True) if home == stage]
+                for stage in STAGES
+                if stage != own
+            }
+            remote = ",".join(f"{stage}={' '.join(where)}" for stage, where in elsewhere.items() if where)
+            flags = ["--grain", "spread | turn | total", "--port", str(port), "--remote-key-file", str(key)]
+            started.append(attempt(app, *flags, *(["--remote", remote] if remote else [])))
+        return [one.ready() for one in started]
+
+    return start
+
+
+def staffed(pod):
+    """The groups that a pod has replicas of."""
+    return {group["name"] for group in pod.status()["groups"] if group["replicas"]}
+
+
+def test_three_pods_with_a_group_each_answer_as_one_does(pods, serve):
+    alone = serve("relay.py", "--grain", "coarse")
+
+    three = pods()
+
+    assert [staffed(pod) for pod in three] == [{stage} for stage in STAGES]
+    for count in (0, 1, 9):
+        expected = alone.call(count=count).json()["sums"]
+        assert expected == sums(count)
+        assert [pod.call(count=count).json()["sums"] for pod in three] == [expected] * 3
+    for pod in three:
+        assert pod.stop() == 0, pod.output
+
+
+def test_many_requests_at_once_are_all_answered_rightly(pods):
+    three = pods()
+
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda one: three[one % 3].call(count=one % 7), range(150)))
+
+    assert [answer.status_code for answer in told] == [200] * 150
+    assert [answer.json()["sums"] for answer in told] == [sums(one % 7) for one in range(150)]
+    assert [staffed(pod) for pod in three] == [{stage} for stage in STAGES]
+
+
+def signed(pod, key, body=b"", *, path=wire.PREFIX, method="GET", version="", epoch=0, **headers):
+    secret = key.read_text()
+    version = version or requests.get(f"{pod.admin_url}/manifest", timeout=PATIENCE).json()["digest"]
+    signature = wire.signature(secret, method, path, body, version=version, epoch=epoch)
+    fields = {wire.VERSION: version, wire.EPOCH: str(epoch), wire.SIGNATURE: signature, **headers}
+    return requests.request(method, f"{pod.url}{path}", data=body, headers=fields, timeout=PATIENCE)
+
+
+def test_what_is_not_signed_or_of_another_version_is_refused(serve, key):
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key))
+
+    assert signed(pod, key).status_code == 200
+    assert signed(pod, key, **{wire.SIGNATURE: "0" * 64}).status_code == 401
+    assert signed(pod, key, **{wire.EPOCH: "1"}).status_code == 401
+    assert requests.get(f"{pod.url}{wire.PREFIX}", timeout=PATIENCE).status_code == 401
+    other = signed(pod, key, version="another")
+    assert other.status_code == 409
+    assert "another" in other.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xff\xff\xffgarbage", 400),
+        (b"\x01\x00\x00\x00\xc1", 400),
+        (wire.Loading(None).sealed(wire.Ask("no grain at all", "turn", [])), 400),
+        (wire.Loading(None).sealed(wire.Ask("spread | turn | total", "nothing", [])), 404),
+        (wire.Loading(None).sealed(wire.Ask("spread | turn | total", "turn", [])), 200),
+        (
+            wire.Loading(None).sealed(
+                wire.Ask("spread | turn | total", "turn", [wire.Guest("a", 0, 0, False, 5, b"\x80", [])])
+            ),
+            400,
+        ),
+    ],
+)
+def test_a_frame_that_is_none_is_refused(serve, key, body, status):
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key))
+
+    told = signed(pod, key, body, path=f"{wire.PREFIX}/turn", method="POST")
+
+    assert told.status_code == status, told.text
+    assert pod.call(count=2).json()["sums"] == sums(2)
+
+
+def test_a_pod_that_dies_in_the_middle_of_requests_costs_none_of_them(pods, tmp_path, until):
+    front, *others = pods(("spread", "turn", "total"))
+    gate = Path(tmp_path, "gate")
+    gate.mkdir()
+    (gate / "shut").touch()
+
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(front.call, count=3, gate=str(gate)) for _ in range(4)]
+        until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
+        others[1].process.kill()
+        (gate / "shut").unlink()
+        told = [one.result() for one in held]
+
+    assert [answer.status_code for answer in told] == [200] * 4, [answer.text for answer in told]
+    assert {answer.json()["front"] for answer in told}.isdisjoint({others[1].process.pid})
+    assert staffed(front) == {"spread", "total"}
+    assert front.call(count=4).json()["sums"] == sums(4)
+
+
+def test_what_another_pod_can_run_is_not_run_here(pods, tmp_path, until):
+    front, _, one, other = pods(("spread", "turn", "total", "total"))
+    gate = Path(tmp_path, "gate")
+    gate.mkdir()
+    (gate / "shut").touch()
+
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(front.call, count=3, gate=str(gate)) for _ in range(6)]
+        until(lambda: len(list(gate.iterdir())) > 2, "the last stage runs on both pods")
+        other.process.kill()
+        (gate / "shut").unlink()
+        told = [answer.result() for answer in held]
+
+    assert [answer.status_code for answer in told] == [200] * 6, [answer.text for answer in told]
+    assert staffed(front) == {"spread"}
+    assert staffed(one) == {"total"}
+
+
+def test_a_pod_of_another_version_gets_nothing(pods, tmp_path, serve, key):
+    app = Path(__file__).parent / "apps" / "relay.py"
+    changed = tmp_path / "relay.py"
+    changed.write_text(app.read_text().replace("item[::-1] * 2", "item[::-1] * 3"))
+    other = serve(changed, "--grain", "fine", "--remote-key-file", str(key))
+
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key), "--remote", f"turn={other.url}")
+
+    assert staffed(pod) == set(STAGES)
+    assert pod.call(count=3).json()["sums"] == sums(3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--remote", "turn=http://127.0.0.1:1"], "--remote-key-file"),
+        (["--remote", "nothing=http://127.0.0.1:1"], "'nothing'"),
+        (["--remote", "turn=ftp://127.0.0.1"], "http://HOST:PORT"),
+        (["--remote", "turn"], "names no pod"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(attempt, key, flags, said):
+    keyed = [] if said == "--remote-key-file" else ["--remote-key-file", str(key)]
+
+    served = attempt("relay.py", *flags, *keyed)
+
+    assert served.process.wait(PATIENCE) == 2
+    assert said in " ".join(served.output.split())

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regrain.wire.codec import pack, pack_list, unpack
+from regrain.wire.frames import Answered, Fault, FrameError, Leaf, Parts, Result, Timing, Value
+from regrain_watchdog.front.flight import leaves
+from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.segments import Pool
+
+GRAIN = "a | b"
+
+
+@pytest.fixture
+def pool():
+    made = Pool(64 << 20)
+    yield made
+    made.close()
+
+
+def packed(pool, *values):
+    writer = pool.writer()
+    parts = pack_list(list(values), writer)
+    for extent in writer.extents:
+        held = sum(leaf.generation == extent.generation for leaf in leaves(parts.values))
+        pool.commit(extent, held)
+    return parts
+
+
+def carried(pool, parts, there):
+    """Have another pool have what one pool has."""
+    loading = wire.Loading(pool)
+    guest = wire.Guest("id", 1.0, 2.0, False, 5, b"\x80", [loading.parts(one) for one in parts])
+    frame = loading.sealed(wire.Ask(GRAIN, "a", [guest]))
+    ask, tail = wire.opened(frame, wire.Ask)
+    landing = wire.Landing(there, tail)
+    landed = [landing.parts(one) for one in ask.units[0].values]
+    landing.commit()
+    return landed, len(frame)
+
+
+def test_values_arrive_as_they_were_sent(pool):
+    values = [np.arange(5000.0).reshape(50, 100).T, b"x" * 3000, "y" * 3000, {"a": [1, None, np.zeros(3)]}]
+    there = Pool(64 << 20)
+
+    [landed], _ = carried(pool, [packed(pool, *values)], there)
+
+    got = [unpack(value, there) for value in landed.values]
+    np.testing.assert_array_equal(got[0], values[0])
+    assert got[0].strides == values[0].strides
+    assert got[1:3] == values[1:3]
+    np.testing.assert_array_equal(got[3]["a"][2], np.zeros(3))
+    there.close()
+
+
+def test_what_is_sent_twice_travels_once(pool):
+    parts = packed(pool, np.zeros(100_000, np.uint8))
+    there = Pool(64 << 20)
+
+    landed, nbytes = carried(pool, [parts, parts], there)
+
+    assert nbytes < 150_000
+    for one in landed:
+        assert unpack(one.values[0], there).shape == (100_000,)
+    there.close()
+
+
+def test_what_has_landed_goes_with_its_last_leaf(pool):
+    there = Pool(64 << 20)
+    [landed], _ = carried(pool, [packed(pool, np.zeros(5000), np.ones(5000))], there)
+    assert there.in_use > 80_000
+
+    for leaf in leaves(landed.values):
+        there.release(leaf.generation)
+
+    assert there.in_use == 0
+    there.close()
+
+
+def test_what_is_not_wanted_is_free_at_once(pool):
+    landing = wire.Landing(pool, memoryview(b"x" * 5000))
+    landing.value(Value(b"", (Leaf("bytes", (10,), (), wire.TAIL, 0, 10, 0),)))
+
+    landing.forget()
+
+    assert pool.in_use == 0
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        Leaf("bytes", (10,), (), wire.TAIL, 4995, 10, 0),
+        Leaf("bytes", (10,), (), wire.TAIL, -1, 10, 0),
+        Leaf("bytes", (10,), (), wire.TAIL, 10, -10, 0),
+        Leaf("bytes", (10,), (), 3, 0, 10, 0),
+        Leaf("bytes", (10,), (), -1, 0, 10, 0, b"short"),
+    ],
+)
+def test_a_leaf_that_did_not_come_is_refused(pool, leaf):
+    landing = wire.Landing(pool, memoryview(b"x" * 5000))
+
+    with pytest.raises(FrameError):
+        landing.value(Value(b"", (leaf,)))
+
+    landing.forget()
+
+
+def test_outcomes_of_every_kind_arrive(pool):
+    parts = packed(pool, np.ones(5000))
+    loading = wire.Loading(pool)
+    told = [
+        Result([parts]),
+        Answered(418, {"a": "b"}, pack("tea", None)),
+        Fault(500, "a", "no such luck"),
+    ]
+    outcomes = [wire.mapped(one, loading.parts, loading.value) for one in told]
+    frame = loading.sealed(wire.Told(outcomes, [Timing("a", 0.5, 1, 1)]))
+
+    got, tail = wire.opened(frame, wire.Told)
+    landing = wire.Landing(pool, tail)
+    result, answered, fault = [landing.outcome(one) for one in got.outcomes]
+
+    assert unpack(result.outputs[0].values[0], pool).sum() == 5000
+    assert (answered, fault) == tuple(told[1:])
+    assert got.timings == [Timing("a", 0.5, 1, 1)]
+    landing.commit()
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_frame_are_refused(data):
+    with pytest.raises(FrameError):
+        wire.opened(data, wire.Ask)
+
+
+def test_each_part_of_a_request_counts_for_its_signature():
+    def signed(secret="s", method="POST", path="/p", body=b"b", *, version="v", epoch=1):
+        return wire.signature(secret, method, path, body, version=version, epoch=epoch)
+
+    others = [
+        signed(secret="t"),
+        signed(method="GET"),
+        signed(path="/q"),
+        signed(body=b"c"),
+        signed(version="w"),
+        signed(epoch=2),
+        signed(path="/pv", version=""),
+    ]
+    assert len({signed(), *others}) == 1 + len(others)
+
+
+def test_small_values_are_handed_on_as_they_are(pool):
+    parts = Parts([pack(1, None)])
+    assert wire.Loading(pool).parts(parts) is parts

@@ -1,0 +1,181 @@
+"""A pod as one function's peer: takes its dispatches as a replica does, and gives back what came of them.
+
+The function keeps its queue, its order and its second attempts; the pod makes its own batches of what all fronts send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
+
+from regrain.errors import RequestError
+from regrain.plan import Step
+from regrain.wire import frames
+from regrain.wire.frames import Done, FrameError
+from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.death import Death
+from regrain_watchdog.front.flight import Job
+from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote.pod import Pod, PodError
+from regrain_watchdog.front.replica import Dispatch, has_shape
+from regrain_watchdog.front.reply import shutting_down
+from regrain_watchdog.policy.retry import Progress
+
+SHORTEST = 10.0
+"""Seconds that a pod has for an answer at least: a late one may still be wanted."""
+LONGEST = 3600.0
+"""Seconds that it has at most."""
+
+
+class Peer:
+    """What a function has of a pod.
+
+    Args:
+        pod: the other one.
+        function: whose group it runs.
+        crew: the replicas of this version, which run the group where no pod does.
+        grain: of the function's plan, by which the pod knows what the group takes and gives.
+        patience: seconds that it has for what has no deadline; 0.0 for LONGEST.
+
+    Attributes:
+        pool: where values are.
+        holding: the dispatches that it has.
+    """
+
+    def __init__(self, pod: Pod, function: Function, crew: Crew, grain: str, patience: float) -> None:
+        self.pod = pod
+        self.function = function
+        self.pool = crew.pool
+        self.holding: dict[int, Dispatch] = {}
+        self._crew = crew
+        self._grain = grain
+        self._patience = patience or LONGEST
+        self._path = f"{wire.PREFIX}/{function.name}"
+        self._numbers = itertools.count()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        pod.peers.append(self)
+        function.peers.append(self)
+        names = function.group.stages
+        self._bars = next((name for name in names if not crew.manifest.stage(name).idempotent), "")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pod answers."""
+        return self.pod.is_open
+
+    @property
+    def is_hopeful(self) -> bool:
+        """Whether the pod answers, or may be about to."""
+        return self.pod.is_hopeful
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the pod may be sent one more dispatch."""
+        return self.pod.has_room
+
+    def run(self, _units: Sequence[frames.Unit], dispatch: Dispatch, _nbytes: int) -> None:
+        """Send the pod a batch; RequestError if it is too large for a frame."""
+        now = time.monotonic()
+        loading = wire.Loading(self.pool)
+        guests = [_guest(job, loading, now) for job in dispatch.jobs]
+        frame = loading.sealed(wire.Ask(self._grain, self.function.name, guests))
+        if len(frame) > self.pod.terms.limit:
+            detail = f"what {self.function.name} takes is {len(frame)} bytes, over {self.pod.terms.limit}"
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+        number = next(self._numbers)
+        self.holding[number] = dispatch
+        timeout = self._timeout([job.flight.call for job in dispatch.jobs], now)
+        self._tasks[number] = asyncio.ensure_future(self._carry(number, dispatch, frame, timeout))
+
+    def moved(self) -> None:
+        """The pod begins or ceases to answer: what waits goes on there, or here."""
+        if not self.is_hopeful:
+            self._crew.staff(self.function)
+        self.function.pump()
+
+    def close(self) -> None:
+        """Ask the pod no more; what it has is refused."""
+        self.pod.leave(self)
+        self.function.peers.remove(self)
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+        held, self.holding = self.holding, {}
+        for dispatch in held.values():
+            self.function.owner.lost(dispatch, shutting_down())
+
+    async def _carry(self, number: int, dispatch: Dispatch, frame: bytes, timeout: float) -> None:
+        """See a dispatch to its end."""
+        give_back = None
+        try:
+            answer = await self.pod.ask(self._path, frame, timeout=timeout, twice=not self._bars)
+            give_back = partial(self.function.owner.done, self, dispatch, self._landed(dispatch, answer))
+        except PodError as error:
+            death = Death(
+                stage=self.function.group.stages[0],
+                detail=f"pod {self.pod.url}: {error}",
+                timed_out=error.timed_out,
+                rerun_bars=self._bars,
+            )
+            how_far = Progress.RAN if error.ran else Progress.WAITED
+            give_back = partial(self.function.lost, dispatch, how_far, death)
+        except RequestError as error:  # no memory for what it gave
+            give_back = partial(self.function.owner.lost, dispatch, error)
+        self._tasks.pop(number, None)
+        self.holding.pop(number, None)
+        give_back()
+        self.function.pump()
+
+    def _landed(self, dispatch: Dispatch, answer: bytes) -> Done:
+        """Return what a pod gave, in shared memory; PodError if it does not fit what it was asked."""
+        landing = None
+        try:
+            told, tail = wire.opened(answer, wire.Told)
+            landing = wire.Landing(self.pool, tail)
+            outcomes = [landing.outcome(outcome) for outcome in told.outcomes]
+            _check(dispatch, outcomes, told.timings)
+        except FrameError as error:
+            if landing is not None:
+                landing.forget()
+            raise PodError(f"it sent no answer: {error}", ran=True, gone=False) from error
+        if landing.extent is not None:
+            dispatch.extents.append(landing.extent)
+        return Done(0, outcomes, told.timings)
+
+    def _timeout(self, calls: Sequence[Call], now: float) -> float:
+        """Return the seconds after which nobody wants an answer any more: late by as much as they had."""
+        if not all(call.deadline for call in calls):
+            return self._patience
+        wanted = max(call.deadline + (call.deadline - call.arrived) * (not call.firm) for call in calls)
+        return min(self._patience, max(SHORTEST, wanted - now))
+
+
+def _guest(job: Job, loading: wire.Loading, now: float) -> wire.Guest:
+    call = job.flight.call
+    return wire.Guest(
+        call=call.id,
+        left=call.deadline - now if call.deadline else 0.0,
+        budget=call.deadline - call.arrived if call.deadline else 0.0,
+        firm=call.firm,
+        priority=call.priority,
+        headers=call.headers,
+        values=[loading.parts(parts) for parts in job.values],
+    )
+
+
+def _check(dispatch: Dispatch, outcomes: Sequence[wire.Outcome], timings: Sequence[frames.Timing]) -> None:
+    """FrameError unless a pod's answer is one to a dispatch."""
+    step: Step = dispatch.step
+    gone = time.monotonic() - dispatch.sent
+    if len(outcomes) != dispatch.size or not all(has_shape(step, outcome) for outcome in outcomes):
+        raise FrameError("it is of another shape")
+    if not all(one.stage in step.stages and one.count >= 0 and one.calls >= 0 for one in timings):
+        raise FrameError("it tells of other stages")
+    if not all(0.0 <= one.seconds <= gone and 0.0 <= one.leased <= gone for one in timings):
+        raise FrameError("its stages took longer than it did")

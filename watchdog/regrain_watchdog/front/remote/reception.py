@@ -1,0 +1,194 @@
+"""What a pod does for others: POST /_/groups/GROUP runs units of a group in its own queues and replicas.
+
+A pod of any plan serves any group: its own plan's function where the caller's grain is the one in force, or still ends
+its calls; else a plan of the caller's grain over the replicas that live (docs/decisions/0009), which ends once nobody
+has come for a while.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+
+from regrain.errors import GrainError, RequestError
+from regrain.plan import Step
+from regrain.wire import frames
+from regrain.wire.frames import FrameError
+from regrain_watchdog.front import body, problem
+from regrain_watchdog.front.call import Call, Span
+from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope
+from regrain_watchdog.front.problem import internal
+from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote.guests import Guests
+from regrain_watchdog.front.remote.visit import Visit
+from regrain_watchdog.front.service import App
+
+logger = logging.getLogger(__name__)
+
+OWN = f"{wire.PREFIX}/"
+ANSWER: Fields = [("content-type", wire.MEDIA_TYPE)]
+
+
+class Reception:
+    """Answers other pods, and hands everything else on.
+
+    Args:
+        inner: what answers everybody else.
+        guests: finds who runs a group.
+        secret: what requests must be signed with.
+        limit: bytes of a frame at most. timeout: seconds in which it must arrive.
+    """
+
+    def __init__(self, inner: Handler, guests: Guests, *, secret: str, limit: int, timeout: float) -> None:
+        self._inner = inner
+        self._guests = guests
+        self._secret = secret
+        self._limit = limit
+        self._timeout = timeout
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Answer one request."""
+        if scope.path != wire.PREFIX and not scope.path.startswith(OWN):
+            await self._inner.__rsgi__(scope, proto)
+            return
+        try:
+            frame = b""
+            if not body.is_empty(scope.headers):
+                frame = await body.read(proto, scope.headers, limit=self._limit, timeout=self._timeout)
+            self._check(scope, frame)
+            answer = await self._answer(scope, frame)
+        except RequestError as error:
+            _refuse(proto, error)
+        except Exception:
+            logger.exception("a request of another pod failed unexpectedly")
+            _refuse(proto, internal(""))
+        else:
+            proto.response_bytes(HTTPStatus.OK.value, ANSWER, answer)
+
+    def _check(self, scope: Scope, frame: bytes) -> None:
+        """RequestError 401 unless the request is signed, 409 if it is of another version, 503 where nobody serves."""
+        headers = scope.headers
+        version, epoch = headers.get(wire.VERSION, ""), headers.get(wire.EPOCH, "")
+        number = int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 16 else -1
+        wanted = wire.signature(self._secret, scope.method, scope.path, frame, version=version, epoch=number)
+        if not hmac.compare_digest(wanted.encode(), headers.get(wire.SIGNATURE, "").encode()):
+            raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
+        self._guests.check(version, number)
+
+    async def _answer(self, scope: Scope, frame: bytes) -> bytes:
+        if scope.path == wire.PREFIX:
+            return b""
+        if scope.method != "POST":
+            raise RequestError(
+                HTTPStatus.METHOD_NOT_ALLOWED, "groups are asked by POST", headers={"allow": "POST"}
+            )
+        try:
+            ask, tail = wire.opened(frame, wire.Ask)
+        except FrameError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        app, place = self._find(scope.headers[wire.VERSION], ask)
+        if not ask.units:
+            return wire.Loading(app.crew.pool).sealed(wire.Told([], []))
+        visits = _visits(app, place, ask, tail)
+        return await app.host(visits, partial(_told, app, place, visits))
+
+    def _find(self, version: str, ask: wire.Ask) -> tuple[App, int]:
+        try:
+            app = self._guests.find(version, ask.grain)
+        except GrainError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        names = [function.name for function in app.functions]
+        if ask.group not in names:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"grain {ask.grain!r} has no group {ask.group!r}")
+        place = names.index(ask.group)
+        function = app.functions[place]
+        if not function.replicas:
+            app.crew.cover(function)
+        if not (function.replicas or function.seat.replicas):
+            detail = f"no replica here has the stages of {ask.group} loaded"
+            raise RequestError(HTTPStatus.CONFLICT, detail)
+        return app, place
+
+
+def _visits(app: App, place: int, ask: wire.Ask, tail: memoryview) -> list[Visit]:
+    """Return the units as flights of an app, their values in its memory; RequestError (400) if they are none."""
+    now, step = time.monotonic(), app.route.steps[place]
+    landing = wire.Landing(app.crew.pool, tail)
+    try:
+        given = [_given(guest, step, landing) for guest in ask.units]
+    except FrameError as error:
+        landing.forget()
+        raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+    landing.commit()
+    return [
+        Visit(app.route, _call(guest, now), place=place, given=values)
+        for guest, values in zip(ask.units, given, strict=True)
+    ]
+
+
+def _given(guest: wire.Guest, step: Step, landing: wire.Landing) -> list[frames.Parts]:
+    if len(guest.values) != len(step.inputs):
+        raise FrameError(f"{len(guest.values)} inputs where {len(step.inputs)} are taken")
+    if not all(parts.split or len(parts.values) == 1 for parts in guest.values):
+        raise FrameError("an input that is not one value")
+    return [landing.parts(parts) for parts in guest.values]
+
+
+def _call(guest: wire.Guest, now: float) -> Call:
+    """Return a unit as a call that arrived when its request did, on this machine's clock."""
+    has_deadline = guest.budget > 0.0
+    return Call(
+        id=guest.call,
+        values={},
+        headers=guest.headers,
+        arrived=now + guest.left - guest.budget if has_deadline else now,
+        deadline=now + guest.left if has_deadline else 0.0,
+        firm=guest.firm,
+        priority=guest.priority,
+    )
+
+
+def _told(app: App, place: int, visits: Sequence[Visit], errors: Sequence[object]) -> bytes:
+    """Return the answer to a frame: what its units gave, and what it cost."""
+    loading = wire.Loading(app.crew.pool)
+    outcomes = [
+        wire.mapped(visit.outcome(), loading.parts, loading.value) if error is None else _fault(error)
+        for visit, error in zip(visits, errors, strict=True)
+    ]
+    return loading.sealed(wire.Told(outcomes, _timings(app.route.steps[place], visits)))
+
+
+def _fault(error: object) -> frames.Fault:
+    if isinstance(error, RequestError):
+        return frames.Fault(int(error.status), error.stage, error.detail)
+    return frames.Fault(HTTPStatus.INTERNAL_SERVER_ERROR, "", "it was cut off")
+
+
+def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
+    """Return what stages took; units that ran together have their spans in common."""
+    spans: dict[int, Span] = {id(span): span for visit in visits for span in visit.call.spans}
+    sharers: dict[int, int] = {}
+    for visit in visits:
+        for span in visit.call.spans:
+            sharers[id(span)] = sharers.get(id(span), 0) + 1
+    leased = sum(span.seconds for span in spans.values() if span.kind == "lease")
+    timings = []
+    for stage in step.stages:
+        found = {key: span for key, span in spans.items() if span.kind == "service" and span.stage == stage}
+        apart = {key: sharers[key] if span.batch == 1 else 1 for key, span in found.items()}
+        if found:
+            seconds = sum(span.seconds * apart[key] for key, span in found.items())
+            count = sum(span.batch * apart[key] for key, span in found.items())
+            timings.append(frames.Timing(stage, seconds, count, sum(apart.values()), leased))
+            leased = 0.0
+    return timings
+
+
+def _refuse(proto: Exchange, error: RequestError) -> None:
+    headers: Mapping[str, str] = error.headers
+    fields = [("content-type", problem.MEDIA_TYPE), *((name.lower(), text) for name, text in headers.items())]
+    proto.response_bytes(error.status.value, fields, problem.problem(error, ""))

@@ -1,0 +1,32 @@
+"""What a run that came back has cost: seconds as the spans of its calls, and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regrain.wire import frames
+from regrain.wire.segments import ALIGNMENT
+from regrain_watchdog.front.call import Span
+from regrain_watchdog.front.flight import leaves
+from regrain_watchdog.front.replica import values_of
+
+
+def ran(group: str, timings: Sequence[frames.Timing], *, leased: float, hop: float, units: int) -> list[Span]:
+    """Return the spans of each of a dispatch's units; `leased` and `hop` in seconds, of the whole dispatch."""
+    spans = [_service(group, timing, units) for timing in timings]
+    if leased:
+        spans.append(Span(group=group, stage="", seconds=leased, batch=units, kind="lease"))
+    spans.append(Span(group=group, stage="", seconds=hop, batch=units, kind="hop"))
+    return spans
+
+
+def placed(done: frames.Done) -> int:
+    """Return the bytes that a run's results took in segments, with what alignment may add."""
+    return sum(leaf.nbytes + ALIGNMENT for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
+
+
+def _service(group: str, timing: frames.Timing, units: int) -> Span:
+    """What a stage cost each of a dispatch's units: all of a batched call, its own part of separate ones."""
+    if timing.calls >= units > 1:
+        return Span(group=group, stage=timing.stage, seconds=timing.seconds / units)
+    return Span(group=group, stage=timing.stage, seconds=timing.seconds, batch=max(1, timing.count))
