@@ -8,6 +8,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -83,18 +84,23 @@ class Gateway:
 
     def build(self, word: str) -> None:
         """Build the image hello that greets with a word."""
+        template = "language: regrain\nfprocess: regrain run function\n"
+        self.build_of("hello", template, "app.py", APP.format(word=word))
+
+    def build_of(self, image: str, template: str, name: str, text: str) -> None:
+        """Build an image of a handler of one file."""
         files = {
-            "context/template.yml": "language: regrain\nfprocess: regrain run function\n",
-            "context/function/app.py": APP.format(word=word),
+            "context/template.yml": template,
+            f"context/function/{name}": text,
             "context/function/requirements.txt": "regrain\n",
-            "com.openfaas.docker.config": json.dumps({"image": "hello"}),
+            "com.openfaas.docker.config": json.dumps({"image": image}),
         }
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            for path, text in files.items():
+            for path, content in files.items():
                 entry = tarfile.TarInfo(path)
-                entry.size = len(text)
-                tar.addfile(entry, io.BytesIO(text.encode()))
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content.encode()))
         key = (self.state / "payload-secret").read_bytes().strip()
         signed = "sha256=" + hmac.new(key, archive.getvalue(), hashlib.sha256).hexdigest()
         answer = self.ask("POST", "/build", data=archive.getvalue(), headers={"X-Build-Signature": signed})
@@ -145,6 +151,13 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
     finally:
         if found.process.poll() is None:
             assert found.end() == 0
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
 
 
 def greeted(answer: requests.Response) -> str:
@@ -214,6 +227,51 @@ def test_commands_and_redirects_take_any_verb_and_hand_on_path_query_and_body(ga
     assert gateway.invoke("slow").status_code == 504
     assert "Forking fprocess" in logs
     assert "Wrote 7 Bytes" in logs
+
+
+SITE = """
+import os, sys
+
+def app(environ, start_response):
+    length = environ.get("CONTENT_LENGTH") or (None if "gunicorn.socket" in environ else 0)
+    sent = environ["wsgi.input"].read(*[int(length)] if length is not None else [])
+    print("asked for", environ["PATH_INFO"], flush=True)
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Own", os.environ.get("A", ""))])
+    return [" ".join([environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], ""]).encode() + sent]
+
+if __name__ == "__main__":
+    from wsgiref.simple_server import make_server
+    make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "http"])
+def test_a_server_is_a_function_too(gateway: Gateway, kind: str, free_port: int) -> None:
+    gateway.build_of("site", "language: flask\nfprocess: wsgi:main:app\n", "main.py", SITE)
+    variables = (
+        {"A": "b", "upstream_url": f"http://127.0.0.1:{free_port}/under"} if kind == "http" else {"A": "b"}
+    )
+    command = f"{sys.executable} main.py {free_port}" if kind == "http" else "wsgi:main:app"
+    prefix = "/under" if kind == "http" else ""
+    gateway.deploy("site", "site", envProcess=command, envVars=variables)
+    gateway.ready("site")
+
+    whole = gateway.invoke("site", "/a%20b?c=d", method="PUT", data=b"x" * 100_000)
+    chunks = gateway.invoke("site", data=iter([b"one ", b"two"])) if kind == "wsgi" else None
+    head = gateway.invoke("site", method="HEAD")
+    logs = gateway.ask("GET", "/system/logs?name=site&follow=false").text
+    server = [one for one in gateway.child("plane").children(recursive=True) if one.status() != "zombie"]
+    gateway.ask("POST", "/system/scale-function/site", json={"serviceName": "site", "replicas": 0})
+    _, left = psutil.wait_procs(server, PATIENCE)
+    woken = gateway.invoke("site", method="GET")
+
+    assert (whole.status_code, whole.headers["X-Own"]) == (201, "b")
+    assert whole.text == f"PUT {prefix}/a b c=d " + "x" * 100_000
+    assert chunks is None or chunks.text == "POST /  one two"  # wsgiref reads no chunks
+    assert (head.status_code, head.text) == (201, "")
+    assert f"asked for {prefix}/a b" in logs
+    assert not left
+    assert woken.status_code == 201
 
 
 class Load:

@@ -143,6 +143,26 @@ def test_a_handler_of_openfaas_template_is_served_as_it_is(
     assert lines[2] == "app function with the stages handle"
 
 
+WSGI = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+
+
+def test_a_wsgi_application_is_imported_as_it_will_be(
+    builder: Builder, built: Built, tarred: Callable[..., bytes]
+) -> None:
+    files = {"template.yml": "language: flask\nfprocess: wsgi:main:app\n", "function/main.py": WSGI}
+
+    lines, image = built(builder, tarred(files, image="site"))
+
+    assert image.kind == "wsgi"
+    assert "WSGI application main:app" in lines
+    with pytest.raises(BuildError, match="the handler does not start"):
+        built(builder, tarred({**files, "function/main.py": "app = 1 / 0\n"}, image="site"))
+
+
 def test_requirements_are_installed_once(  # noqa: PLR0917 - pytest gives them by name
     builder: Builder,
     state: Path,

@@ -8,6 +8,7 @@ import pytest
 
 from regrain_watchdog.gateway.build import template
 from regrain_watchdog.gateway.build.errors import BuildError
+from regrain_watchdog.gateway.build.template import Handler
 
 
 def context(tmp_path: Path, text: str, folder: str = "function") -> Path:
@@ -19,14 +20,22 @@ def context(tmp_path: Path, text: str, folder: str = "function") -> Path:
 def test_our_template_has_its_handler_in_function(tmp_path: Path) -> None:
     made = context(tmp_path, "language: regrain\nfprocess: regrain run function\n")
 
-    assert template.handler(made) == ("regrain", tmp_path / "function")
+    assert template.handler(made) == Handler(template="regrain", folder=tmp_path / "function")
+
+
+def test_an_application_is_named_by_what_the_template_starts(tmp_path: Path) -> None:
+    made = context(tmp_path, "language: flask\nfprocess: wsgi:site.main:app\n")
+
+    assert template.handler(made) == Handler(
+        template="flask", folder=tmp_path / "function", application="site.main:app"
+    )
 
 
 @pytest.mark.parametrize("starts", ["python index.py", "python3 index.py", '"/usr/bin/python3 index.py"'])
 def test_a_handler_of_openfaas_python_template_is_taken(starts: str, tmp_path: Path) -> None:
     made = context(tmp_path, f"language: python3-http\nfprocess: {starts}\nhandler_folder: src\n", "src")
 
-    assert template.handler(made) == ("python3-http", tmp_path / "src")
+    assert template.handler(made) == Handler(template="python3-http", folder=tmp_path / "src")
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,16 @@ def test_a_deployment_that_cannot_be_is_refused(control, change, said):
     assert control.request("GET", "/system/functions").json() == []
 
 
+def test_a_function_is_removed_from_the_namespace_that_the_query_names(control) -> None:
+    control.request("POST", "/system/namespace/", {"name": "dev"})
+    control.request("POST", "/system/functions", {**HELLO, "namespace": "dev"})
+
+    removed = control.request("DELETE", "/system/functions?namespace=dev", {"functionName": "hello"})
+
+    assert removed.status == 202
+    assert control.request("GET", "/system/function/hello?namespace=dev").status == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff"])
 def test_a_body_that_is_none_is_refused(control, method, body):

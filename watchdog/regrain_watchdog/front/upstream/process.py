@@ -35,6 +35,7 @@ class Process:
         environment: its variables.
         changed: called when it has started and when it has ended.
         descriptors: file descriptors that it inherits.
+        output: the descriptor that it writes to; None for ours.
         name: what the log calls it; its program if not given.
         patience: seconds that it has to end after SIGTERM.
 
@@ -50,6 +51,7 @@ class Process:
         environment: Mapping[str, str],
         changed: Callable[[], None],
         descriptors: Sequence[int] = (),
+        output: int | None = None,
         name: str = "",
         patience: float = STOP_TIMEOUT,
     ) -> None:
@@ -62,6 +64,7 @@ class Process:
         self._environment = dict(environment)
         self._changed = changed
         self._descriptors = tuple(descriptors)
+        self._output = output
         self._name = name or command[0]
         self._patience = patience
         self._process: asyncio.subprocess.Process | None = None
@@ -113,6 +116,8 @@ class Process:
             *leash,
             *self._command,
             stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
             env=self._environment,
             pass_fds=self._descriptors,
             start_new_session=True,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from regrain.errors import LoadError, SpecError
 from regrain_watchdog.front.upstream.client import Pool, UpstreamError, accepts
-from regrain_watchdog.front.upstream.process import Process
+from regrain_watchdog.front.upstream.process import STOP_TIMEOUT, Process
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class Upstream:
         ready_path: path that answers 2xx once it is ready; "" if accepting connections is enough.
         listening: the socket that it listens on, for gunicorn (`--bind fd://N`), which then writes a byte to the
             descriptor READY_FD as soon as it has loaded the application.
+        output: the descriptor that its process writes to; None for ours.
+        patience: seconds that its process has to end after SIGTERM.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Upstream:
         environment: Mapping[str, str],
         ready_path: str = "",
         listening: socket.socket | None = None,
+        output: int | None = None,
+        patience: float = STOP_TIMEOUT,
     ) -> None:
         self.address = address
         self.pool = Pool(address.host, address.port)
@@ -85,7 +89,14 @@ class Upstream:
             command = [*command, "--bind", f"fd://{listening.fileno()}"]
             environment = {**environment, READY_FD: str(self._pipe[1])}
         self.process = (
-            Process(command, environment=environment, changed=self._changed, descriptors=descriptors)
+            Process(
+                command,
+                environment=environment,
+                changed=self._changed,
+                descriptors=descriptors,
+                output=output,
+                patience=patience,
+            )
             if command
             else None
         )

@@ -28,6 +28,7 @@ from regrain_watchdog.gateway.build.environment import Environments, Step
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.build.folders import hold, own, settle, shared
 from regrain_watchdog.gateway.build.images import HANDLER, Images, combined, digest
+from regrain_watchdog.gateway.build.template import Handler
 from regrain_watchdog.gateway.sandbox import Cell, Means
 from regrain_watchdog.gateway.spec import Function, Image, image_name
 from regrain_watchdog.words import duration, size
@@ -116,8 +117,8 @@ class Builder:
             self._check_disk()
             config = archive.unpack(sent, draft, self.limits.archive)
             name = _name(config)
-            language, handler = template.handler(draft / archive.CONTEXT)
-            yield _received(name, language, handler, config)
+            handler = template.handler(draft / archive.CONTEXT)
+            yield _received(name, handler, config)
             image = yield from self._made(draft, handler, name)
         except OSError as error:
             reason = (
@@ -127,18 +128,21 @@ class Builder:
         yield [f"image {name} ({image.digest}) is ready; took {duration(time.monotonic() - began)}"]
         return image
 
-    def _made(self, draft: Path, handler: Path, name: str) -> Generator[list[str], None, Image]:
+    def _made(self, draft: Path, handler: Handler, name: str) -> Generator[list[str], None, Image]:
         """Install, read the manifest, and keep the image."""
-        files = digest(handler)
+        files = digest(handler.folder)
         kept = shared(draft / "image")
-        app = handler.rename(kept / HANDLER)
+        app = handler.folder.rename(kept / HANDLER)
         environment = yield from self._environments.prepare(app, files, self._step(draft))
-        read = yield from self._describe(draft, app, environment)
-        yield [_told(read)]
-        (kept / MANIFEST).write_bytes(manifest.dumps(read))
+        if handler.application:
+            yield from self._import(draft, app, environment, handler.application)
+        else:
+            read = yield from self._describe(draft, app, environment)
+            yield [_told(read)]
+            (kept / MANIFEST).write_bytes(manifest.dumps(read))
         image = Image(
             name=name,
-            kind="app",
+            kind="wsgi" if handler.application else "app",
             environment=environment,
             digest=combined(name, files, environment),
             built=time.time(),
@@ -151,21 +155,41 @@ class Builder:
 
     def _describe(self, draft: Path, app: Path, environment: str) -> Generator[list[str], None, Manifest]:
         """Import the app in its environment, confined, and return its manifest."""
-        arguments = [sandbox.python(environment), "-m", "regrain_runtime", "describe", str(app)]
+        arguments = ["-m", "regrain_runtime", "describe", str(app)]
         with tempfile.TemporaryFile(dir=draft) as output:
-            reads = (environment,) if environment else ()
-            command = self._command(
-                draft, arguments, (str(app),), app, self.limits.describe, reads=reads, output=output
-            )
-            yield from command.run("importing the handler")
-            if command.code:
-                last = command.lines[-1] if command.lines else f"it ended with exit code {command.code}"
-                raise BuildError(f"the handler does not start: {last.removeprefix('regrain: ')}")
+            yield from self._run(draft, app, environment, arguments, output)
             output.seek(0)
             try:
                 return manifest.loads(output.read(MANIFEST_SIZE))
             except msgspec.MsgspecError as error:
                 raise BuildError(f"the handler's manifest is none: {error}") from error
+
+    def _import(
+        self, draft: Path, app: Path, environment: str, application: str
+    ) -> Generator[list[str], None, None]:
+        """Import a WSGI application in its environment, confined, as gunicorn will."""
+        program = "import sys; from gunicorn.util import import_app; import_app(sys.argv[1])"
+        with tempfile.TemporaryFile(dir=draft) as output:
+            yield from self._run(draft, app, environment, ["-c", program, application], output)
+        yield [f"WSGI application {application}"]
+
+    def _run(
+        self, draft: Path, app: Path, environment: str, arguments: Sequence[str], output: IO[bytes]
+    ) -> Generator[list[str], None, None]:
+        """Run Python on the handler; BuildError with what it said last if it fails."""
+        command = self._command(
+            draft,
+            [sandbox.python(environment), *arguments],
+            (str(app),),
+            app,
+            self.limits.describe,
+            reads=(environment,) if environment else (),
+            output=output,
+        )
+        yield from command.run("importing the handler")
+        if command.code:
+            last = command.lines[-1] if command.lines else f"it ended with exit code {command.code}"
+            raise BuildError(f"the handler does not start: {last.removeprefix('regrain: ')}")
 
     def _step(self, draft: Path) -> Step:
         """Return how a command of an installation is made."""
@@ -242,10 +266,10 @@ def _name(config: Config) -> str:
         raise BuildError(str(error)) from error
 
 
-def _received(name: str, language: str, handler: Path, config: Config) -> list[str]:
-    files = [path for path in handler.rglob("*") if path.is_file()]
+def _received(name: str, handler: Handler, config: Config) -> list[str]:
+    files = [path for path in handler.folder.rglob("*") if path.is_file()]
     total = size(sum(path.stat().st_size for path in files))
-    lines = [f"{name}: {len(files)} files, {total}, from the template {language}"]
+    lines = [f"{name}: {len(files)} files, {total}, from the template {handler.template}"]
     if packages := config.build_args.get(OPTIONS, "").strip():
         lines.append(f"not installed, as there is no container here: {packages}")
     return lines

@@ -157,8 +157,9 @@ class Functions:
         return answers.accepted()
 
     def removed(self) -> Response:
-        """Remove a function."""
-        deletion = answers.sent(Deletion).validated()
+        """Remove a function; its namespace is in the body or, as OpenFaaS' own client has it, in the query."""
+        deletion = answers.sent(Deletion)
+        deletion = replace(deletion, namespace=deletion.namespace or answers.namespace()).validated()
         if not self._store.remove(deletion.function_name, deletion.namespace):
             return answers.text("No existing function to remove", 404)
         self._front.changed()

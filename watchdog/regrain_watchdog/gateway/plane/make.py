@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from regrain_watchdog.front.upstream.target import WSGI
 from regrain_watchdog.gateway.plane.instance import Instance
 from regrain_watchdog.gateway.plane.kinds.app import AppInstance
 from regrain_watchdog.gateway.plane.kinds.fork import ForkInstance
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
+from regrain_watchdog.gateway.plane.kinds.upstream import UpstreamInstance
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.output import Output
-from regrain_watchdog.gateway.spec import Function
+from regrain_watchdog.gateway.spec import Deployment, Function
+
+SERVER = ("upstream_url", "http_upstream_url", "mode")
+"""Variables of of-watchdog that say that a function's command is a server."""
 
 
 class Maker:
@@ -24,5 +29,13 @@ class Maker:
                 return AppInstance(function, self._launcher, output)
             case "redirect":
                 return RedirectInstance(function)
+            case _ if listens(function.deployment):
+                return UpstreamInstance(function, self._launcher, output)
             case _:
                 return ForkInstance(function, self._launcher, output)
+
+
+def listens(deployment: Deployment) -> bool:
+    """Whether a function's command is a server of its own, and not started for each request."""
+    wsgi = deployment.env_process.startswith(WSGI)
+    return wsgi or any(deployment.env_vars.get(name) for name in SERVER)

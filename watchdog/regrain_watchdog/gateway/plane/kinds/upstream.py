@@ -1,0 +1,160 @@
+"""A function that is a server of its own: an fprocess that listens (of-watchdog's mode http), or a WSGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from http import HTTPStatus
+
+from msgspec.structs import replace
+
+from regrain.errors import RequestError, SpecError
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.reply import RETRY_AFTER
+from regrain_watchdog.front.upstream import target
+from regrain_watchdog.front.upstream.client import UpstreamError
+from regrain_watchdog.front.upstream.gate import Gate
+from regrain_watchdog.front.upstream.openfaas import translated
+from regrain_watchdog.front.upstream.target import WSGI
+from regrain_watchdog.front.upstream.upstream import Address, Upstream
+from regrain_watchdog.gateway import forward, sandbox
+from regrain_watchdog.gateway.forward import Bounds
+from regrain_watchdog.gateway.plane import wishes
+from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.launch import Launcher
+from regrain_watchdog.gateway.plane.output import Output
+from regrain_watchdog.gateway.spec import Function
+
+PATIENCE = 1.0
+"""Seconds that a server has to end, once no request is under way. The first process of a sandbox hears SIGTERM only if
+it asks to."""
+
+
+class UpstreamInstance:
+    """One version of a server. It is one process; replicas are a number, and for WSGI that of its workers."""
+
+    def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+        self._function = function
+        self._launcher = launcher
+        self._output = output
+        self._upstream: Upstream | None = None
+        self._replicas = 0
+
+    async def start(self, replicas: int) -> None:
+        """Start the server, and wait until it is ready."""
+        command = self._function.deployment.env_process
+        if command.startswith(WSGI):
+            upstream, config = self._wsgi(command, replicas)
+        else:
+            upstream, config = self._http(replicas)
+        self._upstream = upstream
+        self._gate = Gate(config.max_inflight, config.max_queue)
+        self._timeout = config.exec_timeout
+        self._bounds = Bounds(
+            piece=config.body_timeout,
+            answer=config.exec_timeout or None,
+            body=config.max_body,
+            server="the function",
+        )
+        await upstream.start(config.start_timeout)
+        self._replicas = replicas
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        """Answer one request."""
+        upstream = self._there
+        if upstream.down:
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, upstream.down, headers=RETRY_AFTER)
+        now = asyncio.get_running_loop().time()
+        await self._gate.enter(now + self._timeout if self._timeout else float("inf"), now, 0)
+        try:
+            await self._pass_on(upstream, scope, proto)
+        except UpstreamError as error:
+            raise RequestError(HTTPStatus.BAD_GATEWAY, str(error)) from error
+        finally:
+            self._gate.leave()
+
+    async def scale(self, replicas: int) -> None:
+        """Have so many replicas, in name."""
+        self._replicas = replicas
+
+    async def stop(self) -> None:
+        """End its process."""
+        if self._upstream is not None:
+            await self._upstream.stop()
+
+    def kill(self) -> None:
+        """End its process at once."""
+        if self._upstream is not None:
+            self._killing = asyncio.ensure_future(self._upstream.kill())
+
+    def tally(self) -> Tally:
+        """Return whether its server is there."""
+        down = self._there.down
+        return Tally(replicas=self._replicas, available=0 if down else self._replicas, detail=down)
+
+    def pids(self) -> list[int]:
+        """Return the server's process."""
+        process = self._there.process
+        return [process.pid] if process is not None and process.pid else []
+
+    async def _pass_on(self, upstream: Upstream, scope: Scope, proto: Exchange) -> None:
+        connection = await upstream.pool.take()
+        whole = False
+        try:
+            answer = await forward.ask(connection, scope, proto, self._bounds, upstream.address.prefix)
+            await forward.tell(answer, proto, self._bounds)
+            whole = True
+        finally:
+            if whole:
+                upstream.pool.give(connection)
+            else:
+                connection.close()
+
+    def _http(self, replicas: int) -> tuple[Upstream, Config]:
+        """Return the server that the variables of of-watchdog tell of."""
+        wanted = self._function.deployment
+        named = {"fprocess": wanted.env_process} if wanted.env_process else {}
+        variables = translated({**wanted.env_vars, **named})
+        config = wishes.config(replace(wanted, env_vars=variables), replicas)
+        if not config.upstream_url:
+            raise SpecError("envVars.upstream_url: where the function listens is missing")
+        launch = self._launcher.launch(self._function, alone=True)
+        command = launch.literal(variables.get("REGRAIN_FPROCESS", "")).split()
+        if not command:
+            raise SpecError("envProcess: the command that starts the function's server is missing")
+        upstream = Upstream(
+            Address.parse(config.upstream_url),
+            [*launch.prefix, *command],
+            environment=launch.environment,
+            ready_path=config.ready_path,
+            output=self._output.descriptor,
+            patience=PATIENCE,
+        )
+        return upstream, config
+
+    def _wsgi(self, command: str, replicas: int) -> tuple[Upstream, Config]:
+        """Return gunicorn with a socket of its own."""
+        config = wishes.config(self._function.deployment, replicas)
+        found = target.find(config, command)
+        if found is None:
+            raise SpecError(f"envProcess: {WSGI}MODULE:CALLABLE, was {command!r}")
+        launch = self._launcher.launch(self._function, alone=True)
+        python = sandbox.python(self._function.image.environment)
+        listening = socket.create_server(("127.0.0.1", 0))
+        upstream = Upstream(
+            Address(host="127.0.0.1", port=listening.getsockname()[1]),
+            [*launch.prefix, python, *found.command[1:]],
+            environment=launch.environment,
+            ready_path=config.ready_path,
+            listening=listening,
+            output=self._output.descriptor,
+            patience=PATIENCE,
+        )
+        return upstream, found.config
+
+    @property
+    def _there(self) -> Upstream:
+        if self._upstream is None:
+            raise RuntimeError("a server is started before it is asked")
+        return self._upstream
