@@ -17,11 +17,13 @@ from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.about import About
 from regrain_watchdog.gateway.control.front import Front
 from regrain_watchdog.gateway.control.functions import Functions
+from regrain_watchdog.gateway.control.later import Later
 from regrain_watchdog.gateway.control.logs import Logs
 from regrain_watchdog.gateway.control.namespaces import Namespaces
 from regrain_watchdog.gateway.control.secrets import Secrets
 from regrain_watchdog.gateway.credentials import REALM, Credentials
 from regrain_watchdog.gateway.database import StoreError
+from regrain_watchdog.gateway.later.table import Table
 from regrain_watchdog.gateway.secret_files import SecretFiles
 from regrain_watchdog.gateway.settings import Settings
 from regrain_watchdog.gateway.store import InUseError, Store
@@ -42,6 +44,7 @@ def make(settings: Settings) -> Flask:
     app.register_blueprint(Secrets(store, SecretFiles(settings.secrets)).blueprint())
     app.register_blueprint(Namespaces(store).blueprint())
     app.register_blueprint(Logs(store, settings.log).blueprint())
+    app.register_blueprint(Later(Table(settings.database), front).blueprint())
     app.register_blueprint(About(store, front).blueprint())
     app.register_blueprint(endpoint.make(settings.folder, store, settings.key, os.environ))
     app.before_request(Door(Credentials.load(settings.folder) if settings.auth else None).refusal)
