@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -60,7 +63,7 @@ def post(call, result: Result) -> int:
 def test_the_result_is_sent_with_what_it_is_of(make):
     headers = [
         ("content-type", "text/plain"),
-        ("x-mine", "café"),
+        ("x-mine", "caf\u00e9"),
         ("content-length", "99"),
         ("transfer-encoding", "chunked"),
         ("x-call-id", "another"),
@@ -77,7 +80,7 @@ def test_the_result_is_sent_with_what_it_is_of(make):
         "host": receiver.url.removeprefix("http://"),
         "connection": "close",
         "content-type": "text/plain",
-        "x-mine": "café",
+        "x-mine": "caf\u00c3\u00a9",
         "x-call-id": "one",
         "x-duration-seconds": "1.500000",
         "x-function-status": "404",
@@ -109,10 +112,34 @@ def test_no_redirect_is_followed_and_no_body_is_read(make):
     assert (len(receiver.taken), other.taken) == (1, [])
 
 
-@pytest.mark.parametrize("name", ["x-mine", "x-\u0142"])
-def test_a_header_that_cannot_be_sent_is_an_error(make, name):
-    with Receiver() as receiver, pytest.raises(ValueError, match="latin-1"):
-        post(make(callback=receiver.url), Result(status=200, headers=[(name, "\u0142")]))
+@pytest.mark.parametrize(
+    ("name", "text"), [("x-mine", "a\r\nx-call-id: b"), ("x-mine", "a\n"), ("x mine", "a"), ("x-\u0142", "a")]
+)
+def test_a_header_that_would_be_another_line_is_not_sent(make, name, text):
+    with Receiver() as receiver, pytest.raises(ValueError, match="cannot be sent"):
+        post(make(callback=receiver.url), Result(status=200, headers=[(name, text)]))
+
+    assert receiver.taken == []
+
+
+def test_https_goes_to_nobody_whose_certificate_is_not_trusted(make, tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed (Debian: apt-get install openssl)")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made = ["openssl", "req", "-x509", *curve, *names, "-keyout", key, "-out", cert]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+
+    with Receiver() as receiver:
+        receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+        url = receiver.url.replace("http", "https")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            post(make(callback=url), Result(status=200))
+
+    assert receiver.taken == []
 
 
 def test_nobody_there_is_an_error(make):

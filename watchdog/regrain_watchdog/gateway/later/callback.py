@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from regrain_watchdog.front.http1.response import TOKEN
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Connection
 from regrain_watchdog.gateway.later.call import CALL_ID, Call, Result
@@ -15,6 +16,7 @@ TIMEOUT = 10.0
 DURATION = "x-duration-seconds"
 OWN = frozenset({CALL_ID, DURATION, "x-function-status", "x-function-name", "host", "content-length"})
 """Headers that are written here, whatever the function has answered."""
+LINE_ENDS = frozenset("\r\n\0")
 FAILED = 503
 """The status that is told where a function gave no answer."""
 
@@ -24,6 +26,7 @@ async def post(call: Call, result: Result) -> int:
 
     Raises:
         OSError, UpstreamError: there was no answer, or none in time.
+        ValueError: the result has a header that would end its line, or is none.
     """
     target = Target.of(call.callback)
     context = await asyncio.to_thread(ssl.create_default_context) if target.tls else None
@@ -42,7 +45,9 @@ def _head(target: Target, call: Call, result: Result) -> bytes:
     host = f"[{target.host}]" if ":" in target.host else target.host
     lines = [f"POST {target.path} HTTP/1.1", f"host: {host}:{target.port}", "connection: close"]
     for name, text in result.headers:
-        if name not in OWN and name.encode("latin-1") not in heads.HOP_BY_HOP:
+        if not TOKEN.fullmatch(name) or not LINE_ENDS.isdisjoint(text):
+            raise ValueError(f"the answer's header {name!r} cannot be sent")
+        if name not in OWN and name.encode() not in heads.HOP_BY_HOP:
             lines.append(f"{name}: {text}")
     duration = result.header(DURATION) or f"{result.seconds:.6f}"
     lines += [
@@ -52,4 +57,4 @@ def _head(target: Target, call: Call, result: Result) -> bytes:
         f"x-function-name: {call.function}",
         f"content-length: {len(result.body)}",
     ]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return "\r\n".join([*lines, "", ""]).encode()
