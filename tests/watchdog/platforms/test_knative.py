@@ -147,4 +147,4 @@ def test_no_cluster_is_configured(monkeypatch, tmp_path, text):
     monkeypatch.setenv("KUBECONFIG", str(path))
 
     with pytest.raises(PlatformError, match="no cluster is configured for Kubernetes"):
-        Knative()
+        Knative().standings()

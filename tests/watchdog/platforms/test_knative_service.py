@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,7 +27,7 @@ OCR = Function(
     image="example.org/ocr:1",
     environment={"REGRAIN_ADAPT": "on", "REGRAIN_PORT": "99"},
     labels={"team": "vision"},
-    annotations={"regrain.dev/slo": "0.8s"},
+    annotations={"regrain.slo": "0.8s"},
     secrets=("key", "other.key"),
     cpu=1.5,
     memory=2 * GIB,
@@ -89,7 +90,7 @@ def test_the_whole_of_a_service():
         "prometheus.io/scrape": "true",
         "prometheus.io/port": "8081",
         "prometheus.io/path": "/metrics",
-        "regrain.dev/slo": "0.8s",
+        "regrain.slo": "0.8s",
         "regrain.dev/gpu-share": "0.25",
         "regrain.dev/gpu-memory": "4294967296",
         "autoscaling.knative.dev/min-scale": "0",
@@ -186,6 +187,17 @@ def test_its_pods_are_kubernetes_own_without_an_unknown_field(tmp_path, protocol
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ocr"}, "spec": spec}
 
     validated(tmp_path / "deployment.yaml", msgspec.yaml.encode(deployment))
+
+
+@pytest.mark.process
+@pytest.mark.skipif(
+    importlib.util.find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed"
+)
+def test_the_role_in_the_docs_is_kubernetes_own(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "platforms.md").read_text()
+    [block] = re.findall(r"```yaml\n(apiVersion: rbac.*?)```", text, re.DOTALL)
+
+    validated(tmp_path / "role.yaml", block.encode())
 
 
 def validated(path, content):

@@ -17,9 +17,9 @@ def test_an_app_as_it_is(ocr):
     assert made.annotations == {
         "regrain.dev/app": "ocr",
         "regrain.dev/version": "abc",
-        "regrain.dev/slo": "0.8s",
+        "regrain.slo": "0.8s",
         "regrain.dev/attainment": "0.95",
-        "regrain.dev/grain": "coarse",
+        "regrain.grain": "coarse",
     }
     assert (made.cpu, made.memory, made.gpu) == (1.0, 0, Need(share=1.0, memory=1 << 30))
 
@@ -28,15 +28,16 @@ def test_what_is_wished_is_set_and_told(ocr):
     made = function(ocr, Wishes(image=IMAGE, slo="300ms", grain="fine", adapt="on"))
 
     assert made.environment == {"REGRAIN_SLO": "300ms", "REGRAIN_GRAIN": "fine", "REGRAIN_ADAPT": "on"}
-    assert made.annotations["regrain.dev/slo"] == "0.3s"
-    assert made.annotations["regrain.dev/grain"] == "fine"
-    assert made.annotations["regrain.dev/adapt"] == "on"
+    assert made.annotations["regrain.slo"] == "300ms"
+    assert made.annotations["regrain.grain"] == "fine"
+    assert made.annotations["regrain.adapt"] == "on"
 
 
 def test_a_variable_that_is_named_wins(ocr):
     made = function(ocr, Wishes(image=IMAGE, adapt="on", environment={"REGRAIN_ADAPT": "off"}))
 
     assert made.environment == {"REGRAIN_ADAPT": "off"}
+    assert made.annotations["regrain.adapt"] == "off"
 
 
 @pytest.mark.parametrize("grain", ["coarse", "fine", "decode+detect | crop+orient+recognise | assemble"])

@@ -1,13 +1,15 @@
-"""`regrain status`: what a running app is doing, for people or as JSON."""
+"""`regrain status`: what a running app or the functions of a platform are doing, for people or as JSON."""
 
 from __future__ import annotations
 
 import click
 from rich.table import Table
 
-from regrain_watchdog.cli import admin, tables
+from regrain_watchdog.cli import admin, deployed, tables
+from regrain_watchdog.cli import where as place
 from regrain_watchdog.cli import why as reasons
 from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.where import Where
 from regrain_watchdog.words import age, duration, share
 
 
@@ -15,8 +17,9 @@ from regrain_watchdog.words import age, duration, share
 @admin.target
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
 @click.option("--why", is_flag=True, help="Tell why this plan rules, and what it would take to change it.")
-def command(*, url: str, app: str, as_json: bool, why: bool) -> None:
-    """Show what a running app is doing.
+@place.options("")
+def command(*, url: str, app: str, as_json: bool, why: bool, **given: str) -> None:
+    """Show what a running app is doing, or with --platform the functions there.
 
     \b
     Examples:
@@ -25,7 +28,12 @@ def command(*, url: str, app: str, as_json: bool, why: bool) -> None:
       regrain status --why
       regrain status --json | jq .load.p95
       REGRAIN_URL=http://127.0.0.1:8082 regrain status
+      regrain status --platform openfaas --app ocr
     """  # noqa: D301
+    where = Where(**given)
+    if where.platform:
+        deployed.show(where, app, as_json=as_json)
+        return
     base = admin.address(url, app)
     if as_json:
         click.echo(admin.fetch(base, "/why" if why else "/status").decode().rstrip())

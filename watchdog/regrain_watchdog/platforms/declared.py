@@ -6,10 +6,9 @@ import math
 
 from regrain_watchdog.platforms.function import Function
 
-PREFIX = "regrain.dev/"
-APP, VERSION = f"{PREFIX}app", f"{PREFIX}version"
-SLO, ATTAINMENT = f"{PREFIX}slo", f"{PREFIX}attainment"
-GRAIN, ADAPT = f"{PREFIX}grain", f"{PREFIX}adapt"
+APP, VERSION, ATTAINMENT = "regrain.dev/app", "regrain.dev/version", "regrain.dev/attainment"
+SLO, GRAIN, ADAPT = "regrain.slo", "regrain.grain", "regrain.adapt"
+"""Settings, under the names that `regrain gateway` reads."""
 HTTP, METRICS, GRPC = 8080, 8081, 9000
 """Ports of a replica."""
 SCRAPED = {

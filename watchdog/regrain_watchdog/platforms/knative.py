@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -105,9 +106,14 @@ class Knative:
     ) -> None:
         self._patience = patience or Patience()
         self._way = way or Annotations()
-        self._namespace = namespace and label("namespace", namespace)
+        self._named = namespace and label("namespace", namespace)
+        self._config = config
+
+    @cached_property
+    def _client(self) -> Client:
+        """The connection, which is made when something is asked."""
         try:
-            self._client = self._connected((config or KubeConfig.from_env()).get())
+            return self._connected((self._config or KubeConfig.from_env()).get())
         except (
             ConfigError,
             AttributeError,
@@ -118,8 +124,14 @@ class Knative:
             yaml.YAMLError,
         ) as error:
             raise PlatformError(f"no cluster is configured for Kubernetes: {error}") from error
-        self._namespace = self._client.namespace
-        self._where = str(self._client.config.cluster.server)
+
+    @property
+    def _namespace(self) -> str:
+        return str(self._client.namespace)
+
+    @property
+    def _where(self) -> str:
+        return str(self._client.config.cluster.server)
 
     def _connected(self, config: SingleConfig | None) -> Client:
         if config is None or config.user is None:
@@ -127,7 +139,7 @@ class Knative:
         trusted = verify_cluster(config.cluster, config.user, config.abs_file)
         return Client(
             config,
-            namespace=self._namespace or None,
+            namespace=self._named or None,
             timeout=httpx2.Timeout(self._patience.answer),
             field_manager=MANAGER,
             transport=Bounded(httpx2.HTTPTransport(verify=trusted), self._patience.answer),
@@ -135,7 +147,7 @@ class Knative:
 
     def manifests(self, function: Function) -> list[dict[str, object]]:
         """Return a function's Service."""
-        return [knative_service.service(function, self._way, self._namespace)]
+        return [knative_service.service(function, self._way, self._named)]
 
     def deploy(self, function: Function) -> None:
         """Apply a function's Service; what others have set in it stays."""
@@ -170,7 +182,8 @@ class Knative:
 
     def close(self) -> None:
         """Give back the connections."""
-        self._client.close()
+        if "_client" in vars(self):
+            self._client.close()
 
     def _get(self, name: str) -> _Object:
         label("name", name)

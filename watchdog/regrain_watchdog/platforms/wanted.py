@@ -47,12 +47,15 @@ class Wishes:
 
 def function(manifest: Manifest, wishes: Wishes) -> Function:
     """Return an app as a function; SpecError names the wish that it cannot have."""
-    plan = make_plan(manifest, wishes.grain or manifest.grain)
+    named = {"REGRAIN_SLO": wishes.slo, "REGRAIN_GRAIN": wishes.grain, "REGRAIN_ADAPT": wishes.adapt}
+    environment = {**{name: text for name, text in named.items() if text}, **wishes.environment}
+    grain = environment.get("REGRAIN_GRAIN") or manifest.grain
+    plan = make_plan(manifest, grain)
     return Function(
         name=wishes.name or manifest.app.lower().replace("_", "-"),
         image=wishes.image,
-        environment={**_settings(wishes), **wishes.environment},
-        annotations=_annotations(manifest, wishes),
+        environment=environment,
+        annotations=_annotations(manifest, environment, grain),
         secrets=wishes.secrets,
         cpu=sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu,
         memory=sum(stage.memory for stage in manifest.stages) if wishes.memory is None else wishes.memory,
@@ -66,25 +69,24 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
     )
 
 
-def _settings(wishes: Wishes) -> dict[str, str]:
-    if wishes.slo and not parse_seconds(wishes.slo, "slo"):
-        raise SpecError(f"slo: a duration over 0, was {wishes.slo!r}")
-    named = {"REGRAIN_SLO": wishes.slo, "REGRAIN_GRAIN": wishes.grain, "REGRAIN_ADAPT": wishes.adapt}
-    return {name: value for name, value in named.items() if value}
-
-
-def _annotations(manifest: Manifest, wishes: Wishes) -> dict[str, str]:
+def _annotations(manifest: Manifest, environment: Mapping[str, str], grain: str) -> dict[str, str]:
+    """Return what holds, be it wished or the app's own."""
     slo = manifest.slo
-    latency = parse_seconds(wishes.slo) if wishes.slo else slo.latency if slo is not None else 0.0
     said = {
         declared.APP: manifest.app,
         declared.VERSION: manifest.digest,
-        declared.SLO: f"{latency:g}s" if latency else "",
+        declared.SLO: _objective(environment.get("REGRAIN_SLO", ""), slo.latency if slo is not None else 0.0),
         declared.ATTAINMENT: f"{slo.attainment:g}" if slo is not None else "",
-        declared.GRAIN: wishes.grain or manifest.grain,
-        declared.ADAPT: wishes.adapt,
+        declared.GRAIN: grain,
+        declared.ADAPT: environment.get("REGRAIN_ADAPT", ""),
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: text for name, text in said.items() if text}
+
+
+def _objective(wished: str, own: float) -> str:
+    if wished and not parse_seconds(wished, "slo"):
+        raise SpecError(f"slo: a duration over 0, was {wished!r}")
+    return wished or (f"{own:g}s" if own else "")
 
 
 def _need(plan: Plan) -> Need | None:

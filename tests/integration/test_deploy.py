@@ -1,0 +1,133 @@
+"""Apps go to `regrain gateway` by `regrain deploy`, are seen there, called, and taken away again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+PATIENCE = 60.0
+APP = """
+from regrain import App
+
+app = App("greeter", sample={{"name": "you"}})
+
+
+@app.stage()
+def greet(name: str) -> str:
+    return f"{word} {{name}}"
+
+
+@app.flow
+def greeter(name: str) -> str:
+    return greet(name)
+"""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway, its folder, and the commands that speak with it."""
+
+    url: str
+    state: Path
+
+    def regrain(self, *args: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "REGRAIN_GATEWAY_STATE": str(self.state), "OPENFAAS_URL": self.url}
+        command = [sys.executable, "-m", "regrain_watchdog.cli", *args]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
+        )
+
+    def call(self, name: str) -> str:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(f"{self.url}/function/{name}", json={"name": "Ada"}, timeout=PATIENCE)
+        answer.raise_for_status()
+        return answer.text
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    state = tmp_path_factory.mktemp("gateway")
+    flags = ["--state", str(state), "--port", "0", "--metrics-port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "regrain_watchdog.cli", "gateway", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PIP_NO_INDEX": "1"},
+    )
+    assert process.stdout is not None
+    found = re.search(r"http://\S+?(?=,)", process.stdout.readline())
+    assert found is not None
+    yield Gateway(found[0], state)
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Callable[[str], str]:
+    """Write an app that greets with a word."""
+
+    def write(word: str) -> str:
+        (tmp_path / "app.py").write_text(APP.format(word=word))
+        return str(tmp_path)
+
+    return write
+
+
+def test_an_app_is_built_deployed_called_seen_and_removed(gateway, app):
+    deployed = gateway.regrain("deploy", app("Hello"))
+    answer = gateway.call("greeter")
+    seen = gateway.regrain("status", "--platform", "local")
+    removed = gateway.regrain("remove", "greeter")
+    after = gateway.regrain("status", "--platform", "local")
+
+    assert deployed.returncode == 0, deployed.stderr
+    assert deployed.stdout == f"greeter ready {gateway.url}/function/greeter.openfaas-fn\n"
+    assert "app greeter with the stages greet" in deployed.stderr
+    assert "greeter ready, 1 of 1 replicas" in deployed.stderr
+    assert answer == "Hello Ada"
+    assert re.search(r"greeter +ready +1 of 1 +greeter:latest", seen.stdout)
+    assert (removed.stdout, after.stdout) == ("greeter is removed\n", "no functions\n")
+
+
+def test_by_openfaas_api_an_image_that_is_there_is_deployed(gateway, app, tmp_path):
+    gateway.regrain("deploy", app("Hello"))
+    password = ["--user", "admin", "--password-file", str(gateway.state / "basic-auth-password")]
+    where = ["--platform", "openfaas", *password]
+    deployed = gateway.regrain("deploy", app("Hello"), *where, "--image", "greeter:latest", "--name", "other")
+    answer = gateway.call("other")
+    unknown = gateway.regrain("deploy", app("Hello"), *where, "--image", "nobody/built:it")
+    removed = [gateway.regrain("remove", name, *where).returncode for name in ("other", "greeter", "other")]
+
+    assert deployed.returncode == 0, deployed.stderr
+    assert answer == "Hello Ada"
+    assert unknown.returncode == 1
+    assert "image: nobody/built:it was not built here" in unknown.stderr
+    assert removed == [0, 0, 1]
+
+
+def test_an_app_that_cannot_be_built_leaves_nothing(gateway, app, tmp_path):
+    (tmp_path / "requirements.txt").write_text("regrain\nno-such-requirement-anywhere==99\n")
+    deployed = gateway.regrain("deploy", app("Hello"))
+
+    assert deployed.returncode == 1
+    assert "greeter:latest was not built: the requirements could not be installed" in deployed.stderr
+    assert gateway.regrain("status", "--platform", "local").stdout == "no functions\n"
+
+
+def test_a_wrong_password_is_told(gateway, tmp_path):
+    (tmp_path / "password").write_text("wrong")
+    flags = ["--platform", "openfaas", "--user", "admin", "--password-file", str(tmp_path / "password")]
+    outcome = gateway.regrain("status", *flags)
+
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"regrain: {gateway.url} refuses this user and password, or asks for one\n"
