@@ -11,7 +11,7 @@ from regrain_watchdog.front.handler import CallerGoneError, Exchange, Handler, S
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.dressing import CALL_ID, Dressed, request_headers
 from regrain_watchdog.gateway.plane.functions import Functions
-from regrain_watchdog.gateway.plane.route import FUNCTION, Below, Key, split
+from regrain_watchdog.gateway.plane.route import ASYNC, FUNCTION, Below, Key, split
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,13 @@ class Public:
         functions: those that are served.
         counts: what counts invocations.
         control: answers what is no function's.
+
+    Attributes:
+        deferred: answers what is to be run later; None where nothing is.
     """
 
     def __init__(self, functions: Functions, counts: Counts, control: Handler) -> None:
+        self.deferred: Handler | None = None
         self._functions = functions
         self._counts = counts
         self._control = control
@@ -40,14 +44,19 @@ class Public:
         path = scope.path
         if path.startswith(FUNCTION):
             key, below = split(path, FUNCTION)
-            await self._invoke(key, below, scope, proto)
+            await self.invoke(key, Below(scope, below, scope.headers), proto)
+        elif path.startswith(ASYNC) and self.deferred is not None:
+            await self.deferred.__rsgi__(scope, proto)
         elif path == HEALTH:
             proto.response_str(200, [PLAIN], "OK")
         else:
             await self._control.__rsgi__(scope, proto)
 
-    async def _invoke(self, key: Key, path: str, scope: Scope, proto: Exchange) -> None:
-        """Have a function answer; the one place where what the gateway refuses becomes an answer."""
+    async def invoke(self, key: Key, scope: Scope, proto: Exchange) -> None:
+        """Have a function answer; the one place where what the gateway refuses becomes an answer.
+
+        scope: as the function sees it, but for the headers that the gateway adds.
+        """
         began = time.monotonic()
         headers = request_headers(scope, proto)
         dressed = Dressed(proto, headers, began)
@@ -57,7 +66,7 @@ class Public:
             return
         self._counts.began(key)
         try:
-            await hosting.serve(Below(scope, path, headers), dressed)
+            await hosting.serve(Below(scope, scope.path, headers), dressed)
         except RequestError as error:
             _refuse(dressed, error, headers[CALL_ID])
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -17,8 +18,13 @@ from regrain_watchdog.front.listen import BACKLOG, bind
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.later.later import Later
+from regrain_watchdog.gateway.later.later import Limits as LaterLimits
+from regrain_watchdog.gateway.later.table import Table
+from regrain_watchdog.gateway.plane import deferred
 from regrain_watchdog.gateway.plane.autoscale import Autoscaler
 from regrain_watchdog.gateway.plane.counts import Counts, CountsPage
+from regrain_watchdog.gateway.plane.deferred import Deferred
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.make import Maker
@@ -32,6 +38,7 @@ from regrain_watchdog.gateway.store import Store
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 4096
+LIMITS = LaterLimits()
 DRAIN = 6.0
 """Seconds that requests have to end after SIGTERM; the keeper kills a front that takes ten."""
 CLOSE = 2.0
@@ -56,26 +63,36 @@ class Plane:
         self._signals.listen()
         means = await asyncio.to_thread(_means, self._settings)
         store = Store(self._settings.database)
+        table = Table(self._settings.database)
         functions = Functions(store, Maker(Launcher(self._settings, means)), self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
+        public = Public(functions, counts, Relay(self._settings.control_socket))
+        rng = random.Random()  # noqa: S311 - spreads tries in time
+        later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)
+        public.deferred = Deferred(functions, later, LIMITS)
         await functions.reconcile()
-        ports = self._open(functions, counts)
-        await self._signals.until_first(_kept(functions.keep(), Autoscaler(functions, store).keep()))
-        if await self._signals.until_second(_drained(ports, functions)):
+        ports = self._open(public, Private(functions, later), counts)
+        loops = asyncio.ensure_future(
+            _kept(functions.keep(), Autoscaler(functions, store).keep(), later.keep())
+        )
+        try:
+            await self._signals.until_first(_ended(loops))
+            if await self._signals.until_second(_drained(ports, functions, later, loops)):
+                return 0
+            functions.kill()
+            return KILLED
+        finally:
+            table.close()
             store.close()
-            return 0
-        functions.kill()
-        return KILLED
 
-    def _open(self, functions: Functions, counts: Counts) -> list[Port]:
+    def _open(self, public: Public, private: Private, counts: Counts) -> list[Port]:
         """Accept connections: of clients, of the control plane, of Prometheus."""
-        settings = self._settings
         handlers: dict[socket.socket, Handler] = {
-            self._bound: Public(functions, counts, Relay(settings.control_socket)),
-            _unix(settings.front_socket): Private(functions),
+            self._bound: public,
+            _unix(self._settings.front_socket): private,
         }
-        metrics = _metrics(settings)
+        metrics = _metrics(self._settings)
         if metrics is not None:
             handlers[metrics] = CountsPage(counts)
         limits = Limits(connections=CONNECTIONS)
@@ -85,13 +102,23 @@ class Plane:
         return ports
 
 
-async def _drained(ports: list[Port], functions: Functions) -> None:
+async def _drained(
+    ports: list[Port], functions: Functions, later: Later, loops: asyncio.Future[None]
+) -> None:
     """Let requests end, then processes."""
-    for port, whole in zip(ports, await asyncio.gather(*(one.stop(DRAIN) for one in ports)), strict=True):
+    stopped, _ = await asyncio.gather(asyncio.gather(*(one.stop(DRAIN) for one in ports)), later.drain(DRAIN))
+    loops.cancel()
+    await asyncio.wait([loops])
+    for port, whole in zip(ports, stopped, strict=True):
         if not whole:
             logger.warning("requests were cut off, as they had not ended after %g s", DRAIN)
             port.cut()
     await functions.stop(CLOSE)
+
+
+async def _ended(loops: asyncio.Future[None]) -> None:
+    """Wait for what should not end; it goes on where the wait does not."""
+    await asyncio.shield(loops)
 
 
 async def _kept(*loops: Coroutine[None, None, None]) -> None:

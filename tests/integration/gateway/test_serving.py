@@ -1,156 +1,19 @@
-"""`regrain gateway` as a whole: built, deployed, invoked, updated and removed over HTTP, while its processes die."""
+"""`regrain gateway` as a whole: functions are served, updated, scaled and woken, while its processes die."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import io
 import json
-import re
-import signal
 import socket
-import subprocess
 import sys
-import tarfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
 PATIENCE = 30.0
-APP = """
-from regrain import App
-
-print("imported {word}", flush=True)
-app = App("hello", sample={{"name": "you"}})
-
-@app.stage()
-def greet(name: str) -> str:
-    return f"{word} {{name}}"
-
-@app.flow
-def hello(name: str) -> str:
-    return greet(name)
-"""
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.02)
-
-
-class Gateway:
-    """A `regrain gateway` process, asked as clients ask it."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        command = [sys.executable, "-m", "regrain_watchdog.cli", "gateway", "--state", str(state)]
-        self.process = subprocess.Popen(
-            [*command, "--port", "0", "--metrics-port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        found = re.search(r"gateway on (http://\S+),", self.process.stdout.readline())
-        assert found is not None
-        self.url = found[1]
-        self.said: list[str] = []
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
-        self.auth = ("admin", (state / "basic-auth-password").read_text().strip())
-        until(lambda: self.ask("GET", "/system/info").status_code == 200, "the control plane")
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.said.extend(self.process.stdout)
-
-    def ask(self, method: str, path: str, **options: object) -> requests.Response:
-        """Ask as an administrator."""
-        return requests.request(method, self.url + path, auth=self.auth, timeout=PATIENCE, **options)  # type: ignore[arg-type]
-
-    def invoke(self, name: str, path: str = "", **options: object) -> requests.Response:
-        """Ask a function."""
-        options = {"method": "POST", **options}
-        return requests.request(url=f"{self.url}/function/{name}{path}", timeout=PATIENCE, **options)  # type: ignore[arg-type]
-
-    def build(self, word: str) -> None:
-        """Build the image hello that greets with a word."""
-        template = "language: regrain\nfprocess: regrain run function\n"
-        self.build_of("hello", template, "app.py", APP.format(word=word))
-
-    def build_of(self, image: str, template: str, name: str, text: str) -> None:
-        """Build an image of a handler of one file."""
-        files = {
-            "context/template.yml": template,
-            f"context/function/{name}": text,
-            "context/function/requirements.txt": "regrain\n",
-            "com.openfaas.docker.config": json.dumps({"image": image}),
-        }
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            for path, content in files.items():
-                entry = tarfile.TarInfo(path)
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content.encode()))
-        key = (self.state / "payload-secret").read_bytes().strip()
-        signed = "sha256=" + hmac.new(key, archive.getvalue(), hashlib.sha256).hexdigest()
-        answer = self.ask("POST", "/build", data=archive.getvalue(), headers={"X-Build-Signature": signed})
-        last = json.loads(answer.text.splitlines()[-1])
-        assert last["status"] == "success", answer.text
-
-    def deploy(self, name: str = "hello", image: str = "hello", **fields: object) -> None:
-        """Deploy a function."""
-        wanted = {"service": name, "image": image, **fields}
-        answer = self.ask("POST", "/system/functions", json=wanted)
-        assert answer.status_code in (200, 202), answer.text
-
-    def status(self, name: str = "hello") -> dict[str, object]:
-        """How a function does."""
-        found: dict[str, object] = self.ask("GET", f"/system/function/{name}").json()
-        return found
-
-    def ready(self, name: str = "hello") -> None:
-        """Wait until a function serves."""
-        until(lambda: self.status(name).get("availableReplicas"), f"{name} is ready")
-
-    def child(self, module: str) -> psutil.Process:
-        """One of its two processes."""
-        [found] = [
-            one
-            for one in psutil.Process(self.process.pid).children()
-            if f"regrain_watchdog.gateway.{module}" in one.cmdline()
-        ]
-        return found
-
-    def end(self) -> int:
-        """End it, and hold that it leaves nothing behind; return its exit code."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE)
-        assert not psutil.wait_procs(children, PATIENCE)[1]
-        self._reading.join(PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    found = Gateway(tmp_path / "state")
-    try:
-        yield found
-    finally:
-        if found.process.poll() is None:
-            assert found.end() == 0
+SITE_TEMPLATE = "language: flask\nfprocess: wsgi:main:app\n"
 
 
 @pytest.fixture
@@ -165,8 +28,8 @@ def greeted(answer: requests.Response) -> str:
     return answer.text
 
 
-def test_a_function_is_built_deployed_invoked_and_removed(gateway: Gateway) -> None:
-    gateway.build("Hello")
+def test_a_function_is_built_deployed_invoked_and_removed(gateway, until, greeting) -> None:
+    gateway.build(app=greeting("Hello") + 'print("imported Hello", flush=True)\n')
     gateway.deploy()
 
     first = gateway.invoke("hello", json={"name": "you"}, headers={"X-Call-Id": "mine"})
@@ -187,7 +50,7 @@ def test_a_function_is_built_deployed_invoked_and_removed(gateway: Gateway) -> N
     assert removed.status_code == 202
 
 
-def test_commands_and_redirects_take_any_verb_and_hand_on_path_query_and_body(gateway: Gateway) -> None:
+def test_commands_and_redirects_take_any_verb_and_hand_on_path_query_and_body(gateway, until) -> None:
     gateway.ask("POST", "/system/secrets", json={"name": "key", "value": "sesame"})
     gateway.deploy("env", "functions/alpine:latest", envProcess="env", envVars={"A": "b"})
     gateway.deploy("cat", "functions/alpine", envProcess="cat")
@@ -246,8 +109,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "http"])
-def test_a_server_is_a_function_too(gateway: Gateway, kind: str, free_port: int) -> None:
-    gateway.build_of("site", "language: flask\nfprocess: wsgi:main:app\n", "main.py", SITE)
+def test_a_server_is_a_function_too(gateway, tarred: Callable[..., bytes], kind: str, free_port: int) -> None:
+    files = {"context/template.yml": SITE_TEMPLATE, "context/function/main.py": SITE}
+    built = gateway.send(tarred({**files, "com.openfaas.docker.config": json.dumps({"image": "site"})}))
+    assert '"success"' in built.text
     variables = (
         {"A": "b", "upstream_url": f"http://127.0.0.1:{free_port}/under"} if kind == "http" else {"A": "b"}
     )
@@ -274,57 +139,29 @@ def test_a_server_is_a_function_too(gateway: Gateway, kind: str, free_port: int)
     assert woken.status_code == 201
 
 
-class Load:
-    """Clients that ask a function without a pause."""
-
-    def __init__(self, gateway: Gateway, clients: int = 4) -> None:
-        self.answers: list[tuple[int, str]] = []
-        self._gateway = gateway
-        self._over = threading.Event()
-        self._pool = ThreadPoolExecutor(clients)
-        self._asking = [self._pool.submit(self._ask) for _ in range(clients)]
-
-    def _ask(self) -> None:
-        with requests.Session() as session:
-            while not self._over.is_set():
-                answer = session.post(
-                    f"{self._gateway.url}/function/hello", json={"name": "x"}, timeout=PATIENCE
-                )
-                self.answers.append((answer.status_code, answer.text))
-
-    def has(self, text: str) -> Callable[[], bool]:
-        return lambda: any(one[1] == text for one in self.answers[-20:])
-
-    def end(self) -> None:
-        self._over.set()
-        for one in self._asking:
-            one.result(PATIENCE)
-        self._pool.shutdown()
-
-
 def test_an_update_under_load_fails_no_request_and_one_that_does_not_start_changes_nothing(
-    gateway: Gateway,
+    gateway, until, load
 ) -> None:
     gateway.build("Old")
     gateway.deploy()
-    load = Load(gateway)
-    until(load.has("Old x"), "the first version answers")
+    asking = load(gateway)
+    until(asking.has("Old x"), "the first version answers")
     gateway.build("New")
     gateway.deploy()
-    until(load.has("New x"), "the second version answers")
+    until(asking.has("New x"), "the second version answers")
     gateway.deploy(envVars={"REGRAIN_GRAIN": "no such stage"})
     until(lambda: gateway.status().get("detail"), "the third version has failed")
-    load.end()
+    asking.end()
 
-    assert {status for status, _ in load.answers} == {200}
-    assert {text for _, text in load.answers} == {"Old x", "New x"}
+    assert {status for status, _ in asking.answers} == {200}
+    assert {text for _, text in asking.answers} == {"Old x", "New x"}
     assert "no such stage" in str(gateway.status()["detail"])
     assert gateway.status()["state"] == "ready"
     logs = gateway.ask("GET", "/system/logs?name=hello&follow=false").text
     assert "did not start" in logs
 
 
-def test_a_function_at_zero_has_no_process_and_is_started_by_a_request(gateway: Gateway) -> None:
+def test_a_function_at_zero_has_no_process_and_is_started_by_a_request(gateway, until) -> None:
     gateway.build("Hello")
     gateway.deploy()
     gateway.ready()
@@ -342,7 +179,7 @@ def test_a_function_at_zero_has_no_process_and_is_started_by_a_request(gateway: 
     assert gateway.status()["replicas"] == 1
 
 
-def test_replicas_are_as_many_as_are_asked_for(gateway: Gateway) -> None:
+def test_replicas_are_as_many_as_are_asked_for(gateway, until) -> None:
     gateway.build("Hello")
     gateway.deploy(labels={"com.openfaas.scale.min": "2"})
     until(lambda: gateway.status().get("availableReplicas") == 2, "two replicas")
@@ -352,7 +189,7 @@ def test_replicas_are_as_many_as_are_asked_for(gateway: Gateway) -> None:
     assert len(gateway.child("plane").children(recursive=True)) == 4
 
 
-def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway: Gateway) -> None:
+def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway, until, load) -> None:
     gateway.build("Hello")
     scale = "com.openfaas.scale."
     labels = {
@@ -364,17 +201,17 @@ def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway: Gateway) -> 
         "down.window": "1s",
     }
     gateway.deploy(labels={scale + name: text for name, text in labels.items()})
-    load = Load(gateway)
+    asking = load(gateway)
     until(lambda: gateway.status().get("availableReplicas") == 2, "two replicas under load")
-    load.end()
+    asking.end()
     until(lambda: gateway.status().get("state") == "zero", "none without")
     again = gateway.invoke("hello", json={"name": "you"})
 
-    assert {status for status, _ in load.answers} == {200}
+    assert {status for status, _ in asking.answers} == {200}
     assert greeted(again) == "Hello you"
 
 
-def test_functions_serve_on_without_the_control_plane_and_come_back_with_the_front(gateway: Gateway) -> None:
+def test_functions_serve_on_without_the_control_plane_and_come_back_with_the_front(gateway, until) -> None:
     gateway.build("Hello")
     gateway.deploy()
     gateway.deploy("cat", "functions/alpine", envProcess="cat")
