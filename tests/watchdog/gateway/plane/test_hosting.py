@@ -10,7 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from regrain.errors import LoadError, RequestError
+from regrain_watchdog.front.zygote import DiedError
 from regrain_watchdog.gateway.journal import Journal
+from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.instance import Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
@@ -22,7 +24,7 @@ PATIENCE = 10.0
 class Version:
     """An instance that starts, serves and scales when the test lets it."""
 
-    def __init__(self, number: int, fails: str) -> None:
+    def __init__(self, number: int, fails: LoadError | None) -> None:
         self.number = number
         self.fails = fails
         self.may_start = asyncio.Event()
@@ -34,7 +36,7 @@ class Version:
     async def start(self, replicas: int) -> None:
         await self.may_start.wait()
         if self.fails:
-            raise LoadError(self.fails)
+            raise self.fails
         self.replicas = replicas
 
     async def __rsgi__(self, scope, proto) -> None:
@@ -63,7 +65,7 @@ class World:
 
     def __init__(self, folder: Path, replicas: int = 1) -> None:
         self.versions: list[Version] = []
-        self.fails: dict[int, str] = {}
+        self.fails: dict[int, LoadError] = {}
         self.again = 0
         self.awakened = 0
         deployment = Deployment(service="a", image="a", namespace="dev")
@@ -80,7 +82,7 @@ class World:
 
     def _made(self, function: Function, output: Output) -> Version:
         number = len(self.versions)
-        self.versions.append(Version(number, self.fails.get(number, "")))
+        self.versions.append(Version(number, self.fails.get(number)))
         return self.versions[-1]
 
     def _again(self) -> None:
@@ -150,7 +152,7 @@ def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_wh
     async def scenario(world: World) -> None:
         old = await world.started()
         old.may_answer.set()
-        world.fails = {1: "no such module"}
+        world.fails = {1: LoadError("no such module")}
         world.hosting.update(replace(world.function, generation=2))
         broken = await world.settled(2)
         await world.ask()
@@ -167,7 +169,7 @@ def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_wh
 
 def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who_come(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        world.fails = {0: "no such module"}
+        world.fails = {0: LoadError("no such module")}
         world.hosting.update(world.function)
         early = world.ask()
         await world.settled(1)
@@ -175,6 +177,44 @@ def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who
             with pytest.raises(RequestError, match="no such module") as caught:
                 await asked
             assert caught.value.status == 503
+        assert world.hosting.standing().state == "failed"
+
+    run(scenario, tmp_path)
+
+
+def test_a_start_in_which_a_process_died_is_tried_again_and_those_who_wait_are_answered(
+    tmp_path: Path,
+) -> None:
+    async def scenario(world: World) -> None:
+        world.fails = {0: DiedError("it was killed"), 1: DiedError("it was killed")}
+        world.hosting.update(world.function)
+        early = world.ask()
+        for number in (1, 2, 3):
+            await until(lambda number=number: len(world.versions) == number)
+            world.versions[-1].may_start.set()
+        world.versions[2].may_answer.set()
+        await early
+
+        assert [one.stopped for one in world.versions] == [True, True, False]
+        assert world.hosting.standing().state == "ready"
+
+    run(scenario, tmp_path)
+
+
+def test_a_process_that_dies_at_every_start_is_told_at_last(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(hosting, "PAUSES", (0.0, 0.0))
+
+    async def scenario(world: World) -> None:
+        world.fails = dict.fromkeys(range(9), DiedError("it was killed"))
+        world.hosting.update(world.function)
+        early = world.ask()
+        for number in (1, 2, 3):
+            await until(lambda number=number: len(world.versions) == number)
+            world.versions[-1].may_start.set()
+        with pytest.raises(RequestError, match="it was killed"):
+            await early
+
+        assert len(world.versions) == 3
         assert world.hosting.standing().state == "failed"
 
     run(scenario, tmp_path)

@@ -1,0 +1,49 @@
+"""What the policy decides is wanted in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from regrain_watchdog.gateway.plane.autoscale import Autoscaler
+from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
+from regrain_watchdog.gateway.spec import BUILT_IN, Deployment
+from regrain_watchdog.gateway.store import Store
+
+REDIRECT = BUILT_IN["theaxer/redirector"]
+SCALE = "com.openfaas.scale."
+
+
+class Answered:
+    """Takes a response."""
+
+    def response_empty(self, status: int, headers: object) -> None:
+        pass
+
+
+def test_many_requests_add_replicas_within_the_bounds(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        store = Store(tmp_path / "gateway.db")
+        functions = Functions(
+            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
+        )
+        labels = {f"{SCALE}max": "3", f"{SCALE}target": "1"}
+        deployment = Deployment(
+            service="red", image=REDIRECT.name, env_vars={"destination": "http://x"}, labels=labels
+        )
+        store.put(deployment.validated(), REDIRECT)
+        await functions.reconcile()
+        [hosting] = functions.all()
+        scaler = Autoscaler(functions, store)
+        await scaler.look()
+        for _ in range(100):
+            await hosting.serve(None, Answered())  # type: ignore[arg-type]
+        await scaler.look()
+        function = store.function("red", "openfaas-fn")
+        await functions.stop(0.0)
+        store.close()
+        assert function is not None
+        return function.replicas
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == 3
