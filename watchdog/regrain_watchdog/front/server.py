@@ -7,7 +7,6 @@ accepting, finish what was accepted, stop the replicas, exit 0. A second signal 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from regrain.manifest import Manifest
 from regrain_watchdog.front import access
 from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.garbage import collect_less
 from regrain_watchdog.front.hosted import Hosted
 from regrain_watchdog.front.listen import Listener, Tls
 from regrain_watchdog.front.measure import Measure
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from regrain_watchdog.front.grpc.server import Server as GrpcServer
 
 logger = logging.getLogger(__name__)
-
-GARBAGE = 20_000
-"""Objects made beyond those freed between two collections; Python's own 700 cost a short request a twentieth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ class Server:
             if await self._signals.until_first(hosted.start()) is not None:
                 if self._opening is not None:
                     await self._opening
-                _collect_less()
+                collect_less()
                 self._changed("ready")
                 if hosted.adaptation is not None:
                     hosted.adaptation.start()
@@ -193,16 +190,6 @@ class Server:
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
         }
-
-
-def _collect_less() -> None:
-    """Leave what the start made out of further collections, and collect less often.
-
-    Nearly all of what a request makes is freed by its reference counts.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
 
 
 def _grpc_server() -> type[GrpcServer]:

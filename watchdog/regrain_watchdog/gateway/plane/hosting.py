@@ -15,6 +15,7 @@ from http import HTTPStatus
 from regrain.errors import RegrainError, RequestError
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.reply import RETRY_AFTER
+from regrain_watchdog.front.zygote import PAUSES, DiedError
 from regrain_watchdog.gateway.plane.instance import Instance, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.plane.reconcile import Have
@@ -260,23 +261,39 @@ class Hosting:
         if not self._replicas:
             await self._sleep()
             return
+        try:
+            made = await self._made()
+        except (RegrainError, OSError) as error:
+            self._failed(str(error))
+            return
+        self.asked = time.monotonic()
+        self._state, self._detail = "ready", ""
+        self._swap(made)
+
+    async def _made(self) -> Version:
+        """Return a version that has started; a start in which a process died is tried again."""
+        for pause in PAUSES:
+            try:
+                return await self._tried()
+            except DiedError as error:
+                self._say(f"{error}; trying again")
+                await asyncio.sleep(pause)
+        return await self._tried()
+
+    async def _tried(self) -> Version:
+        """Start a version; whatever goes wrong is raised, once nothing is left of it."""
         self._begun += 1
         output = Output(self._log, f"{self.key[1]}-{self.function.generation}-{self._begun}")
         made = Version(self._make(self.function, output), output)
         try:
             async with self._starting:
                 await made.instance.start(self._replicas)
-        except (RegrainError, OSError) as error:
-            output.say(f"did not start: {error}")
-            self._abandon(made)
-            self._failed(str(error))
-            return
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RegrainError | OSError):
+                output.say(f"did not start: {error}")
             self._abandon(made)
             raise
-        self.asked = time.monotonic()
-        self._state, self._detail = "ready", ""
-        self._swap(made)
+        return made
 
     def _abandon(self, made: Version) -> None:
         """Let go of a version that does not start."""

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Coroutine
 from pathlib import Path
 
+from regrain_watchdog.front.garbage import collect_less
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
@@ -76,6 +77,7 @@ class Plane:
         loops = asyncio.ensure_future(
             _kept(functions.keep(), Autoscaler(functions, store).keep(), later.keep())
         )
+        collect_less()
         try:
             await self._signals.until_first(_ended(loops))
             if await self._signals.until_second(_drained(ports, functions, later, loops)):
