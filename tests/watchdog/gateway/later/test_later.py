@@ -387,6 +387,20 @@ def test_what_is_under_way_may_end_and_nothing_new_begins(table, make):
     asyncio.run(run())
 
 
+def test_a_gateway_that_has_ended_takes_nothing_more(table, make):
+    async def run():
+        async with Gateway(table, answers(200)).running() as gateway:
+            await gateway.later.accept(make())
+            await gateway.reach("done")
+        refused = await asyncio.gather(
+            gateway.later.accept(make()), gateway.later.cancel("one"), return_exceptions=True
+        )
+        return [error.status for error in refused]
+
+    assert asyncio.run(run()) == [HTTPStatus.INSUFFICIENT_STORAGE] * 2
+    assert len(table.records(0.0)) == 1
+
+
 WORKER = """
 import asyncio, random, sys
 from pathlib import Path

@@ -97,17 +97,12 @@ class Later:
             most = self._limits.body
             detail = f"the body of a call that is run later has up to {most} bytes, this one {len(call.body)}"
             raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-        try:
-            place = await self._commits.write(lambda db: self._table.add(db, call, self._clock()))
-        except StoreError as error:
-            raise RequestError(
-                HTTPStatus.INSUFFICIENT_STORAGE, f"the call could not be kept: {error}"
-            ) from error
+        place = await self._asked(lambda db: self._table.add(db, call, self._clock()))
         self._add(place)
 
     async def cancel(self, call_id: str) -> int:
-        """Cancel the calls of an id that are open; return how many were. StoreError if that cannot be kept."""
-        found = await self._commits.write(lambda db: self._table.cancel(db, call_id, self._clock()))
+        """Cancel the calls of an id that are open; return how many were. RequestError 507 if that cannot be kept."""
+        found = await self._asked(lambda db: self._table.cancel(db, call_id, self._clock()))
         self.changed()
         return found
 
@@ -251,6 +246,13 @@ class Later:
         if after.state != "owed" and after.detail:
             logger.warning("call %s of %s: %s", taken.call.id, taken.call.function, after.detail)
         return after
+
+    async def _asked(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """Write what somebody asks for, who is told where that cannot be."""
+        try:
+            return await self._commits.write(step)
+        except StoreError as error:
+            raise RequestError(HTTPStatus.INSUFFICIENT_STORAGE, f"this could not be kept: {error}") from error
 
     async def _kept(self, step: Callable[[sqlite3.Connection], T]) -> T:
         """Write until the disk takes it."""
