@@ -12,7 +12,7 @@ import pytest
 from regrain.errors import LoadError
 from regrain.wire import frames
 from regrain.wire.segments import create
-from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.front.zygote import DiedError, Zygote
 
 pytestmark = pytest.mark.process
 APPS = Path(__file__).parents[2] / "apps"
@@ -87,6 +87,19 @@ def test_a_module_that_is_no_app_is_a_load_error(tmp_path, text, reason):
             with pytest.raises(LoadError, match=reason):
                 await zygote.hello(TIMEOUT)
         assert told.died == []
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_is_killed_at_its_import_is_told_apart_from_a_module_that_fails(tmp_path):
+    """Another one may fare better."""
+    path = tmp_path / "killed.py"
+    path.write_text("import os; os.kill(os.getpid(), 9)\n")
+
+    async def scenario():
+        async with started(path) as (zygote, _):
+            with pytest.raises(DiedError):
+                await zygote.hello(TIMEOUT)
 
     asyncio.run(scenario())
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from itertools import count
@@ -25,7 +26,7 @@ from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.remote.remote import Remote
 from regrain_watchdog.front.service import App
-from regrain_watchdog.front.zygote import Birth, Zygote
+from regrain_watchdog.front.zygote import PAUSES, Birth, DiedError, Zygote
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +157,9 @@ class Hosted:
     async def close(self) -> None:
         """Let go of whatever is left of it, its zygotes and GPUs."""
         self._draining = True
+        if self._rebirth is not None:
+            self._rebirth.cancel()
+            await asyncio.wait({self._rebirth})
         if self.adaptation is not None:
             await self.adaptation.stop()
         if self.remote is not None:
@@ -199,17 +203,30 @@ class Hosted:
         self._rebirth = asyncio.ensure_future(self._start_zygote())
 
     async def _start_zygote(self) -> None:
+        """Replace a zygote that died; one that dies at its start is replaced itself."""
         live = self.live
-        zygote = self._zygote = self._make_zygote()
         try:
-            manifest = await zygote.hello(self._config.start_timeout)
-            if manifest.digest != live.manifest.digest:
-                await zygote.stop()
-                raise LoadError(f"{self._target} has changed since it was loaded")
+            for pause in PAUSES:
+                with contextlib.suppress(DiedError):
+                    return await self._adopt()
+                await asyncio.sleep(pause)
+            await self._adopt()
         except LoadError as error:
             live.trouble = f"replicas that end are not replaced until `regrain update`: {error}"
             logger.error("%s", live.trouble)
-            return
+
+    async def _adopt(self) -> None:
+        """Start a zygote and have it serve the version in force."""
+        live = self.live
+        zygote = self._make_zygote()
+        try:
+            manifest = await zygote.hello(self._config.start_timeout)
+            if manifest.digest != live.manifest.digest:
+                raise LoadError(f"{self._target} has changed since it was loaded")
+        except BaseException:
+            await zygote.stop()
+            raise
+        self._zygote = zygote
         self.changes.release = Release(zygote, live.manifest)
         live.current.crew.use_zygote(zygote)
 

@@ -56,6 +56,14 @@ class Birth:
     output: int | None = None
 
 
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds before each further try of a start that ended with a DiedError."""
+
+
+class DiedError(LoadError):
+    """The process that imports an app ended before it could say whether there is one."""
+
+
 class Zygote:
     """A zygote process.
 
@@ -102,7 +110,10 @@ class Zygote:
         self._link: Link[frames.FromZygote] | None = None
 
     async def hello(self, timeout: float) -> Manifest:
-        """Wait for the manifest. LoadError says in one line why the module is no app, or that it took too long."""
+        """Wait for the manifest. LoadError says in one line why the module is no app, or that it took too long.
+
+        DiedError where the process ended; another one may fare better.
+        """
         self._hello = asyncio.get_running_loop().create_future()
         self._link = Link(self._sock, frames.FromZygote, received=self._received, closed=self._closed)
         self._link.start()
@@ -161,7 +172,7 @@ class Zygote:
                 self.unforkable = frame.unforkable
                 self._greeted(frame)
             case frames.Broken():
-                self._fail(frame.detail)
+                self._fail(LoadError(frame.detail))
             case frames.Forked():
                 self._births.pop(frame.id)(frame.pid, descriptors.pop(0))
             case frames.Exited():
@@ -179,17 +190,17 @@ class Zygote:
             self._digest = found.digest
             self._hello.set_result(found)
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, error: LoadError) -> None:
         self._ending = True
         if self._hello is not None and not self._hello.done():
-            self._hello.set_exception(LoadError(detail))
+            self._hello.set_exception(error)
 
     def _closed(self, reason: str) -> None:
         self._reaping = asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         if not self._ending:
             sentence = f"the process that imports {self._target} ended: {reason}"
             if self._hello is not None and not self._hello.done():
-                self._fail(sentence)
+                self._fail(DiedError(sentence))
             else:
                 self.died_of = sentence
                 self._died(sentence)
