@@ -75,7 +75,7 @@ def _wanted(app: str, where: Where, given: dict[str, object]) -> Function:
     wishes = msgspec.convert(
         {
             **given,
-            "image": image or f"{given['name'] or manifest.app.lower()}:latest",
+            "image": image or f"{given['name'] or manifest.app}:latest",
             "environment": _pairs("--env", given.pop("variables")),
             "nodes": _pairs("--node", given["nodes"]),
             "memory": None if given["memory"] is None else parse_bytes(str(given["memory"]), "--memory"),

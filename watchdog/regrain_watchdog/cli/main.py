@@ -28,6 +28,7 @@ VERBS = {
     "deploy": "Put an app on a platform, and wait until it serves.",
     "remove": "Take a function off a platform.",
     "controller": "Assign the groups of an app to its running pods.",
+    "monitoring": "Write what watches a deployed app, for Prometheus and Grafana.",
     "profile": "Measure what an app's stages cost, and show it.",
     "gpu": "Share the GPUs of a node among several apps, and see who has what of them.",
     "load": "Send a load to a running app at the times that it says, and report what came of it.",

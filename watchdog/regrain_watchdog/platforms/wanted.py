@@ -52,7 +52,7 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
     grain = environment.get("REGRAIN_GRAIN") or manifest.grain
     plan = make_plan(manifest, grain)
     return Function(
-        name=wishes.name or manifest.app.lower().replace("_", "-"),
+        name=wishes.name or manifest.app,
         image=wishes.image,
         environment=environment,
         annotations=_annotations(manifest, environment, grain),
