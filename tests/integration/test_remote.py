@@ -1,7 +1,13 @@
 """Groups on other pods: three processes of one app, each with one group."""
 
 import contextlib
+import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +15,7 @@ import pytest
 import requests
 
 from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE
 
 STAGES = ("spread", "turn", "total")
 SECRET = "a secret of the pods"
@@ -196,3 +203,158 @@ def test_settings_that_make_no_sense_are_refused(attempt, key, flags, said):
 
     assert served.process.wait(PATIENCE) == 2
     assert said in " ".join(served.output.split())
+
+
+@pytest.fixture
+def control(key, tmp_path):
+    """Run a controller for pods; it follows the file that `plan` writes."""
+    plan = tmp_path / "plan.toml"
+    running = []
+
+    def start(pods, grain):
+        wish(grain)
+        where = [text for pod in pods for text in ("--pods", pod.url)]
+        flags = [*where, "--remote-key-file", str(key), "--plan", str(plan)]
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "regrain_watchdog.cli", "controller", *flags],
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdout=subprocess.DEVNULL,
+            )
+        )
+        return running[-1]
+
+    def wish(grain):
+        fresh = tmp_path / "plan.new"
+        fresh.write_text(f'grain = "{grain}"\n')
+        fresh.rename(plan)
+
+    start.wish = wish
+    yield start
+    for one in running:
+        one.kill()
+        one.wait(PATIENCE)
+
+
+def assigned(pod, key):
+    return signed(pod, key, path=ASSIGN).json()
+
+
+def epoch_of(pods, key):
+    """The epoch that all pods have in force, all before it being over; 0 while they differ."""
+    found = {(one["epoch"], one["oldest"]) for one in (assigned(pod, key) for pod in pods)}
+    (epoch, oldest), *others = found
+    return epoch if epoch == oldest and not others else 0
+
+
+class Callers:
+    """Ask pods in turn until told to end; `wrong` keeps what was not as it should be."""
+
+    def __init__(self, pods, count=4):
+        self.pods, self.wrong, self.right, self._end = pods, [], 0, False
+        self._threads = [threading.Thread(target=self._ask, args=(seed,)) for seed in range(count)]
+
+    def _ask(self, turn):
+        while not self._end:
+            answer = self.pods[turn % len(self.pods)].call(count=turn % 5)
+            if answer.status_code != 200 or answer.json()["sums"] != sums(turn % 5):
+                self.wrong.append((answer.status_code, answer.text))
+            self.right += 1
+            turn += 1
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end = True
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+@pytest.fixture
+def three(attempt, key):
+    started = [attempt("relay.py", "--grain", "coarse", "--remote-key-file", str(key)) for _ in range(3)]
+    return [pod.ready() for pod in started]
+
+
+def test_a_controller_spreads_groups_over_pods_and_changes_the_grain_without_a_failure(
+    three, control, key, until
+):
+    control(three, "spread | turn | total")
+    first = until(lambda: epoch_of(three, key), "an epoch is in force", PATIENCE)
+    until(lambda: sorted(len(staffed(pod)) for pod in three) == [1, 1, 1], "each has one group", PATIENCE)
+
+    grains = ("spread+turn | total", "spread | turn+total", "spread | turn | total")
+    with Callers(three) as callers:
+        for after, grain in enumerate(grains, first):
+            control.wish(grain)
+            until(lambda after=after: epoch_of(three, key) > after, f"{grain} is in force", PATIENCE)
+            assert {assigned(pod, key)["grain"] for pod in three} == {grain}
+            enough = callers.right + 20
+            until(lambda enough=enough: callers.right > enough, "it serves on", PATIENCE)
+
+    assert callers.wrong == []
+
+
+def test_pods_serve_on_without_their_controller_and_the_next_one_begins_where_they_are(
+    three, control, key, until
+):
+    killed = control(three, "spread | turn | total")
+    first = until(lambda: epoch_of(three, key), "an epoch is in force", PATIENCE)
+
+    killed.kill()
+    killed.wait(PATIENCE)
+    with Callers(three) as callers:
+        until(lambda: callers.right > 20, "they serve on", PATIENCE)
+        assert epoch_of(three, key) == first
+        control(three, "spread+turn | total")
+        until(lambda: epoch_of(three, key) > first, "another epoch is in force", PATIENCE)
+
+    assert callers.wrong == []
+
+
+def test_a_pod_that_ends_gives_its_groups_to_those_that_stay(three, control, key, until):
+    control(three, "spread | turn | total")
+    first = until(lambda: epoch_of(three, key), "an epoch is in force", PATIENCE)
+
+    gone, *others = three
+    gone.process.kill()
+    with Callers(others) as callers:
+        until(lambda: epoch_of(others, key) > first, "the others have all groups", PATIENCE)
+
+    assert callers.wrong == []
+
+
+def test_a_stale_assignment_is_refused(three, control, key, until):
+    controller = control(three, "spread | turn | total")
+    first = until(lambda: epoch_of(three, key), "an epoch is in force", PATIENCE)
+    controller.send_signal(signal.SIGTERM)
+    assert controller.wait(PATIENCE) == 0
+    pod = three[0]
+    version = assigned(pod, key)["version"]
+    wanted = {
+        "version": version,
+        "grain": "coarse",
+        "homes": {"spread+turn+total": [pod.url]},
+        "replicas": {},
+    }
+
+    def assign(epoch, **changed):
+        body = json.dumps({"assignment": {**wanted, "epoch": epoch, **changed}, "pod": pod.url}).encode()
+        return signed(pod, key, body, path=ASSIGN, method="POST")
+
+    stale = assign(first - 1)
+    assert (stale.status_code, "is over" in stale.json()["detail"]) == (409, True)
+    assert assign(first + 1, version="another").status_code == 409
+    assert assign(first + 1, grain="no | grain").status_code == 400
+    assert assign("x").status_code == 400
+    assert assigned(pod, key)["epoch"] == first
+
+    assert assign(first + 1, grain="spread+turn+total").status_code == 200
+    assert assigned(pod, key)["epoch"] == first + 1
+    body = json.dumps({"epoch": first + 1}).encode()
+    assert signed(pod, key, body, path=RELEASE, method="POST").json()["oldest"] == first + 1
+    assert signed(pod, key, epoch=first).status_code == 409
+    assert pod.call(count=3).json()["sums"] == sums(3)

@@ -119,3 +119,12 @@ def test_what_is_kept_comes_in_the_order_of_the_app(setting, keeps):
 def test_a_setting_that_names_no_stage_of_the_app_says_what_is_allowed(setting):
     with pytest.raises(SpecError, match=r"allowed are 'all', 'plan', or stages .*: a, b, c, d"):
         check(setting, STAGES)
+
+
+def test_a_group_that_is_served_elsewhere_gets_nobody():
+    groups = [Group(stages=("a",), replicas=1), Group(stages=("b",), replicas=0)]
+    living = [Living(1, "a+b", frozenset("ab")), Living(2, "b", frozenset("b"))]
+
+    found = cast(living, groups)
+
+    assert (found.homes, found.guests, found.missing) == ({1: "a"}, {}, {})

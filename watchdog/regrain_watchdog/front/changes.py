@@ -26,7 +26,7 @@ from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.keeping import keep, loads, needed
 from regrain_watchdog.front.live import Change, Live
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.remote.remote import Remote
+from regrain_watchdog.front.remote.remote import Homes, Remote
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.supervise import Care
@@ -85,6 +85,23 @@ class Changes:
         plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
         with self._live.turn():
             return await self._carry(self.release, plan)
+
+    async def assign(self, grain: str, replicas: str, homes: Homes) -> Change:
+        """Put a grain in force of which other pods have some stages; errors as `regrain`.
+
+        The plan before it serves other pods on until it is told that none of them needs it.
+        """
+        if self._remote is None:
+            raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
+        with self._live.turn():
+            old, before, self._remote.homes = self._live.current, self._remote.homes, homes
+            old.linger(on=True)
+            try:
+                return await self._carry(self.release, self._plan(self.release.manifest, grain, replicas))
+            except BaseException:
+                self._remote.homes = before
+                old.linger(on=False)
+                raise
 
     async def adopt(self, plan: Plan, placement: Mapping[str, Sequence[int]]) -> Change:
         """Put a plan of the controller's in force.

@@ -368,11 +368,11 @@ class Crew:
             replica.gives_way = False
             weight.come_back(replica.pid)
         self._moved.set()
-        self._relieve(replica.home)
+        self.relieve(replica.home)
         for function in replica.functions:
             function.pump()
 
-    def _relieve(self, function: Function) -> None:
+    def relieve(self, function: Function) -> None:
         """Let guests go once a function has all replicas of its own."""
         own = [replica for replica in function.own if replica.state is State.READY]
         guests = [replica for replica in function.replicas if replica.home is not function]

@@ -353,7 +353,7 @@ class _Change:
                 await self._new.learn_sample(self._sample)
         except (RegrainError, TimeoutError) as error:
             logger.warning("the sample did not pass, so later replicas start cold: %s", error)
-        while self._old.in_flight and time.monotonic() < until:
+        while self._old.is_wanted and time.monotonic() < until:
             await self._old.idle(until - time.monotonic())
         await self._do(self._transition.handle(Drained()))
         self._note()

@@ -72,6 +72,7 @@ class App:
         self._course = Course(self.route, self.functions, max_queue)
         self._values = Values(self.manifest, self.route, crew.pool)
         self._stopped = False
+        self._lingers = False
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
 
     async def start(self, sample: dict[str, object] | None) -> None:
@@ -135,10 +136,21 @@ class App:
         """Calls that have no reply yet."""
         return len(self._waiters)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether calls are under way, or may still come from other pods."""
+        return self._lingers or bool(self._waiters)
+
+    def linger(self, *, on: bool) -> None:
+        """Say whether other pods may still send calls after another plan has come into force here."""
+        self._lingers = on
+        if not on:
+            self._idle.set()
+
     async def idle(self, timeout: float) -> None:
-        """Wait until no call is under way, for `timeout` seconds at most."""
+        """Wait until it may be no longer wanted, for `timeout` seconds at most."""
         self._idle.clear()
-        if self._waiters:
+        if self.is_wanted:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), timeout)
 

@@ -65,6 +65,7 @@ def _standing(function: Function) -> dict[str, object]:
         "name": group.name,
         "stages": list(group.stages),
         "replicas": [_replica(function, replica) for replica in function.replicas],
+        "pods": [{"url": peer.pod.url, "answers": peer.is_open} for peer in function.peers],
         "state": "crash-loop" if function.is_looping else "",
         "queue": sum(len(lane) for lane in lanes),
         "max_size": group.max_size,

@@ -53,6 +53,7 @@ def cast(living: Sequence[Living], groups: Sequence[Group]) -> Cast:
 
     As many groups as can be get one of their own; then as many replicas as can be are used. Who served a group of the
     same name stays with it where that costs neither. (Maximum bipartite matching by augmenting paths.)
+    A group that is to have none is served elsewhere, and gets nobody.
     """
     able = {
         one.number: [group.name for group in groups if one.resident.issuperset(group.stages)]
@@ -60,7 +61,8 @@ def cast(living: Sequence[Living], groups: Sequence[Group]) -> Cast:
     }
     before = {one.number: one.group for one in living}
     held: dict[str, list[int]] = {group.name: [] for group in groups}
-    for room in ({group.name: 1 for group in groups}, {group.name: group.replicas for group in groups}):
+    wanted = {group.name: group.replicas for group in groups}
+    for room in ({name: min(1, count) for name, count in wanted.items()}, wanted):
         free = [number for number in able if not any(number in numbers for numbers in held.values())]
         moves = []
         for number in free:
@@ -76,7 +78,7 @@ def cast(living: Sequence[Living], groups: Sequence[Group]) -> Cast:
         guests={
             name: tuple(number for number, names in able.items() if name in names)
             for name, numbers in held.items()
-            if not numbers
+            if not numbers and wanted[name]
         },
         missing={
             group.name: group.replicas - len(held[group.name])

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.front.service import App
@@ -58,24 +59,35 @@ class Guests:
             detail = f"epoch {epoch} is over, {self.epochs.oldest} is the oldest that is held"
             raise RequestError(HTTPStatus.CONFLICT, detail)
 
-    def find(self, version: str, grain: str) -> App:
-        """Return the plan that runs groups of a grain, `check` having found the version served.
+    def find(self, version: str, grain: str, group: str) -> tuple[App, int]:
+        """Return the plan and the place in it where a group of a grain runs, `check` having found the version served.
 
-        GrainError if it is no grain, RequestError (409) if no plan can be made of it.
+        A function that has peers is passed over: what came from another pod goes to no third one.
+
+        Raises:
+            GrainError: it is no grain of this app.
+            RequestError: (404) it has no such group; (409) no replica here has its stages loaded, nor will have.
         """
         apps = [
             app for app in (self._live.current, *reversed(self._live.apps)) if app.manifest.digest == version
         ]
         for app in apps:
-            if app.route.plan.grain == grain:
-                return app
+            if app.route.plan.grain == grain and not app.functions[_place(app, group)].peers:
+                break
+        else:
+            app = self._for_guests(apps[0].crew, version, grain)
+        place = _place(app, group)
+        _check_able(app.functions[place], app.crew)
+        return app, place
+
+    def _for_guests(self, crew: Crew, version: str, grain: str) -> App:
         made = self._made.get((version, grain))
         if made is None:
             if len(self._made) >= MOST:
                 raise RequestError(
                     HTTPStatus.CONFLICT, f"{MOST} grains beside the one in force are served here"
                 )
-            made = self._made[version, grain] = _Made(self._make(apps[0].crew, grain), time.monotonic())
+            made = self._made[version, grain] = _Made(self._make(crew, grain), time.monotonic())
             if self._sweeping is None:
                 self._sweeping = asyncio.ensure_future(self._sweep())
         made.last = time.monotonic()
@@ -99,3 +111,20 @@ class Guests:
                     del self._made[key]
                     await made.app.stop()
         self._sweeping = None
+
+
+def _place(app: App, group: str) -> int:
+    """Return the place of a group in a plan; RequestError (404) if it has none of that name."""
+    for place, function in enumerate(app.functions):
+        if function.name == group:
+            return place
+    raise RequestError(HTTPStatus.NOT_FOUND, f"grain {app.route.plan.grain!r} has no group {group!r}")
+
+
+def _check_able(function: Function, crew: Crew) -> None:
+    """RequestError (409) if a function has no replicas, gets none, and no other one can serve it."""
+    if not function.replicas:
+        crew.cover(function)
+    if not (function.replicas or function.seat.replicas):
+        detail = f"no replica here has the stages of {function.name} loaded"
+        raise RequestError(HTTPStatus.CONFLICT, detail)

@@ -22,7 +22,8 @@ from regrain_watchdog.front.death import Death
 from regrain_watchdog.front.flight import Job
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.remote.pod import Pod, PodError
+from regrain_watchdog.front.remote.line import PodError
+from regrain_watchdog.front.remote.pod import Pod
 from regrain_watchdog.front.replica import Dispatch, has_shape
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy.retry import Progress
@@ -95,7 +96,9 @@ class Peer:
 
     def moved(self) -> None:
         """The pod begins or ceases to answer: what waits goes on there, or here."""
-        if not self.is_hopeful:
+        if self.is_open:
+            self._crew.relieve(self.function)
+        elif not self.is_hopeful:
             self._crew.staff(self.function)
         self.function.pump()
 

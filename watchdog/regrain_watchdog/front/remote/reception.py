@@ -23,6 +23,7 @@ from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope
 from regrain_watchdog.front.problem import internal
 from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, Assignee
 from regrain_watchdog.front.remote.guests import Guests
 from regrain_watchdog.front.remote.visit import Visit
 from regrain_watchdog.front.service import App
@@ -30,6 +31,8 @@ from regrain_watchdog.front.service import App
 logger = logging.getLogger(__name__)
 
 OWN = f"{wire.PREFIX}/"
+TOLD = frozenset((ASSIGN, RELEASE, MANIFEST))
+"""What a controller asks for."""
 ANSWER: Fields = [("content-type", wire.MEDIA_TYPE)]
 
 
@@ -38,21 +41,25 @@ class Reception:
 
     Args:
         inner: what answers everybody else.
-        guests: finds who runs a group.
+        guests: finds who runs a group. assignee: does what a controller says.
         secret: what requests must be signed with.
         limit: bytes of a frame at most. timeout: seconds in which it must arrive.
     """
 
-    def __init__(self, inner: Handler, guests: Guests, *, secret: str, limit: int, timeout: float) -> None:
+    def __init__(
+        self, inner: Handler, guests: Guests, assignee: Assignee, *, secret: str, limit: int, timeout: float
+    ) -> None:
         self._inner = inner
         self._guests = guests
+        self._assignee = assignee
         self._secret = secret
         self._limit = limit
         self._timeout = timeout
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
-        if scope.path != wire.PREFIX and not scope.path.startswith(OWN):
+        path = scope.path
+        if path not in TOLD and path != wire.PREFIX and not path.startswith(OWN):
             await self._inner.__rsgi__(scope, proto)
             return
         try:
@@ -77,9 +84,12 @@ class Reception:
         wanted = wire.signature(self._secret, scope.method, scope.path, frame, version=version, epoch=number)
         if not hmac.compare_digest(wanted.encode(), headers.get(wire.SIGNATURE, "").encode()):
             raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
-        self._guests.check(version, number)
+        if scope.path not in TOLD:
+            self._guests.check(version, number)
 
     async def _answer(self, scope: Scope, frame: bytes) -> bytes:
+        if scope.path in TOLD:
+            return await self._assignee.answer(scope.method, scope.path, frame)
         if scope.path == wire.PREFIX:
             return b""
         if scope.method != "POST":
@@ -90,28 +100,14 @@ class Reception:
             ask, tail = wire.opened(frame, wire.Ask)
         except FrameError as error:
             raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
-        app, place = self._find(scope.headers[wire.VERSION], ask)
+        try:
+            app, place = self._guests.find(scope.headers[wire.VERSION], ask.grain, ask.group)
+        except GrainError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
         if not ask.units:
             return wire.Loading(app.crew.pool).sealed(wire.Told([], []))
         visits = _visits(app, place, ask, tail)
         return await app.host(visits, partial(_told, app, place, visits))
-
-    def _find(self, version: str, ask: wire.Ask) -> tuple[App, int]:
-        try:
-            app = self._guests.find(version, ask.grain)
-        except GrainError as error:
-            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
-        names = [function.name for function in app.functions]
-        if ask.group not in names:
-            raise RequestError(HTTPStatus.NOT_FOUND, f"grain {ask.grain!r} has no group {ask.group!r}")
-        place = names.index(ask.group)
-        function = app.functions[place]
-        if not function.replicas:
-            app.crew.cover(function)
-        if not (function.replicas or function.seat.replicas):
-            detail = f"no replica here has the stages of {ask.group} loaded"
-            raise RequestError(HTTPStatus.CONFLICT, detail)
-        return app, place
 
 
 def _visits(app: App, place: int, ask: wire.Ask, tail: memoryview) -> list[Visit]:

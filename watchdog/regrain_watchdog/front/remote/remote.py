@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -17,12 +18,17 @@ from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.remote.assignee import Assignee
 from regrain_watchdog.front.remote.guests import Guests
+from regrain_watchdog.front.remote.line import Terms
 from regrain_watchdog.front.remote.peer import Peer
-from regrain_watchdog.front.remote.pod import Pod, Terms
+from regrain_watchdog.front.remote.pod import Pod
 from regrain_watchdog.front.remote.reception import Reception
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.upstream.upstream import Address
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.changes import Changes
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +54,7 @@ class Remote:
     """
 
     guests: Guests
+    _assignee: Assignee
 
     def __init__(self, config: Config, secret: str) -> None:
         self.homes: Homes = {}
@@ -66,8 +73,8 @@ class Remote:
         made.homes = parse(config.remote, manifest)
         return made
 
-    def open(self, live: Live, measure: Measure) -> None:
-        """Serve others by what is in force from here on."""
+    def open(self, live: Live, changes: Changes, measure: Measure) -> None:
+        """Serve others by what is in force from here on, and do what a controller says."""
         config = self._config
 
         def make(crew: Crew, grain: str) -> App:
@@ -83,11 +90,13 @@ class Remote:
             )
 
         self.guests = Guests(live, make)
+        self._assignee = Assignee(live, changes, self.guests)
 
     def before(self, inner: Handler) -> Handler:
         """Return what answers other pods, and hands everything else to `inner`."""
+        limit, timeout = self._limit, self._config.body_timeout
         return Reception(
-            inner, self.guests, secret=self._secret, limit=self._limit, timeout=self._config.body_timeout
+            inner, self.guests, self._assignee, secret=self._secret, limit=limit, timeout=timeout
         )
 
     def placed(self, plan: Plan, manifest: Manifest) -> Plan:

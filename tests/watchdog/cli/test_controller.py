@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from regrain.errors import SpecError
+from regrain_watchdog.cli.controller import Wishes, command
+from regrain_watchdog.control.assigner import Wish
+
+
+@pytest.fixture
+def key(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("a-secret-of-the-pods")
+    file.chmod(0o600)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "--pods"),
+        (["--pods", "http://a:1", "--pods-of", "http://b:1"], "--pods"),
+        (["--pods", "ftp://a"], "http://HOST:PORT"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, said, key):
+    told = CliRunner().invoke(command, [*flags, "--remote-key-file", key])
+    assert isinstance(told.exception, SpecError)
+    assert said in str(told.exception)
+
+
+def test_a_file_is_followed_as_it_changes_and_kept_where_it_makes_no_sense(tmp_path):
+    file = tmp_path / "plan.toml"
+    wishes = Wishes(file, Wish("coarse"))
+    assert wishes() == Wish("coarse")
+
+    file.write_text('grain = "a | b"\nreplicas = "a=2"\n')
+    assert wishes() == Wish("a | b", "a=2")
+
+    for nonsense in ("grain = [", 'graim = "a"', "grain = 3"):
+        file.write_text(nonsense)
+        assert wishes() == Wish("a | b", "a=2")

@@ -1,0 +1,142 @@
+"""`regrain controller`: assign the groups of an app to its running pods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import tomllib
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import uvloop
+
+from regrain.errors import SpecError
+from regrain_watchdog.cli import logs
+from regrain_watchdog.control.assigner import Assigner, Wish
+from regrain_watchdog.front.credentials import Key
+from regrain_watchdog.front.remote.remote import check
+
+logger = logging.getLogger("regrain")
+
+PATIENCE = 120.0
+
+
+@click.command("controller")
+@click.option("--pods", "urls", multiple=True, metavar="URL", help="A pod's URL; may be given several times.")
+@click.option(
+    "--pods-of",
+    metavar="URL",
+    help="URL whose host name has an address for each pod, such as that of a headless Service of Kubernetes.",
+)
+@click.option("--remote-key-file", required=True, help="File that holds the secret which the pods share.")
+@click.option("--grain", default="", help="Which stages run together in one group. [default: the app's own]")
+@click.option("--replicas", default="", help='By group, in all pods together, such as "recognise=4".')
+@click.option(
+    "--plan",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with `grain` and `replicas` in place of the flags; what it says is followed as it changes.",
+)
+@click.option("--patience", type=float, default=PATIENCE, show_default=True, help="Seconds for a change.")
+@click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
+def command(
+    *,
+    urls: tuple[str, ...],
+    pods_of: str | None,
+    remote_key_file: str,
+    grain: str,
+    replicas: str,
+    file: Path | None,
+    patience: float,
+    log_level: str,
+) -> int:
+    """Assign the groups of an app to its running pods, and assign them anew as pods or the plan change.
+
+    One at a time. Pods serve on as they were last told when it ends.
+
+    \b
+    Examples:
+      regrain controller --pods http://10.0.0.6:8080 --pods http://10.0.0.7:8080 --remote-key-file secret
+      regrain controller --pods-of http://ocr-pods:8080 --remote-key-file secret --plan plan.toml
+    """  # noqa: D301
+    logs.configure(log_level, "text", "off")
+    if bool(urls) == bool(pods_of):
+        raise SpecError("either --pods or --pods-of says where the pods are")
+    key = Key.load(remote_key_file, "remote_key_file")
+    if key is None:
+        raise SpecError("--remote-key-file names no file")
+    for url in (*urls, *([pods_of] if pods_of else [])):
+        check(url)
+    wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None)
+    where = _named(pods_of) if pods_of else _listed(urls)
+    uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience)))
+    return 0
+
+
+class Wishes:
+    """Gives what is wanted at the moment: what a file says, or else a wish that stays."""
+
+    def __init__(self, file: Path | None, fixed: Wish | None) -> None:
+        self._file = file
+        self._last = fixed
+        self._trouble = ""
+
+    def __call__(self) -> Wish | None:
+        """Return it; what the file said last where it says nothing sensible."""
+        if self._file is not None:
+            try:
+                self._last = _read(self._file)
+                self._trouble = ""
+            except (OSError, ValueError) as error:
+                if self._trouble != str(error):
+                    self._trouble = str(error)
+                    logger.warning("%s is not followed: %s", self._file, error)
+        return self._last
+
+
+def _read(file: Path) -> Wish:
+    said = tomllib.loads(file.read_text("utf-8"))
+    unknown = sorted(set(said) - {"grain", "replicas"})
+    if unknown or not all(isinstance(text, str) for text in said.values()):
+        raise SpecError(f"allowed are the texts grain and replicas, found {', '.join(unknown or said)}")
+    return Wish(said.get("grain", ""), said.get("replicas", ""))
+
+
+async def _run(assigner: Assigner) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(assigner.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _listed(urls: Sequence[str]) -> Callable[[], Awaitable[Sequence[str]]]:
+    async def given() -> Sequence[str]:
+        return [url.rstrip("/") for url in urls]
+
+    return given
+
+
+def _named(url: str) -> Callable[[], Awaitable[Sequence[str]]]:
+    parts = urlsplit(url)
+    last: list[str] = []
+
+    async def found() -> Sequence[str]:
+        nonlocal last
+        try:
+            told = await asyncio.get_running_loop().getaddrinfo(
+                parts.hostname, parts.port or 80, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+        except OSError as error:
+            logger.warning("%s is not found: %s", parts.hostname, error)
+            return last
+        hosts = {host for *_, (host, *_) in told if isinstance(host, str)}
+        last = [f"http://{host}:{parts.port or 80}" for host in sorted(hosts)]
+        return last
+
+    return found
