@@ -21,7 +21,7 @@ import msgspec
 from regrain.errors import RequestError
 from regrain.media import EVENTS, LINES
 from regrain.request import Request
-from regrain_watchdog.front import body, problem, urgency
+from regrain_watchdog.front import body, cloudevent, problem, urgency
 from regrain_watchdog.front.answer import JSON, STREAMED, Answers, Headers, Response, choose
 from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
@@ -184,6 +184,8 @@ class Ingress:
         """Answer a request whose body is here: no await lies between taking what it asks and running it."""
         if self._raw:
             call.values[self._raw] = _request(scope, headers, sent)
+        elif cloudevent.is_event(headers):
+            return await self._take_event(call, scope, headers, sent)
         else:
             call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
         self._admit(call, headers)
@@ -191,6 +193,15 @@ class Ingress:
         if media in (LINES, EVENTS):
             return await self._stream(call, media)
         return self._answers.render(await self._service.submit(call), accept)
+
+    async def _take_event(self, call: Call, scope: Scope, headers: dict[str, str], sent: bytes) -> Response:
+        """Answer an event by an event; a streamed answer is collected, as one event holds it."""
+        event, headers, sent = cloudevent.read(headers, sent)
+        call.values = self._inputs.read(sent, headers.get("content-type", ""), scope.query_string)
+        self._admit(call, headers)
+        accept = JSON if self._streams else ""
+        response = self._answers.render(await self._service.submit(call), accept)
+        return cloudevent.answer(event, self.manifest.app, call.id, response)
 
     async def _stream(self, call: Call, media: str) -> Response | Outflow:
         """Return a streamed answer once its first item is there, or what a stage answered in its place."""
