@@ -14,6 +14,9 @@ from regrain_watchdog.control.observation import living_of
 from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
+from regrain_watchdog.policy.resident import cast
+from regrain_watchdog.policy.search.packing import pack_together
+from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.switch import Reason
 
 
@@ -248,3 +251,85 @@ def test_a_plan_is_not_left_for_what_may_be_noise_of_the_rate_but_for_misses_and
     made = run(mind, seeing(arriving((20.0, 300.0)), near, missing=missing))
 
     assert (not changes(made)) is stays
+
+
+def without_room(problem, sights, believed):
+    """Put a plan in force only if what it lacks fits beside the one in force; return all plans asked for, and these.
+
+    believed: what the controller has been told of the node.
+    """
+    controller, asked, taken, plan = Controller(believed, Linear()), [], [], None
+    for seen in sights:
+        plan = plan or seen.plan
+        decision = controller.observe(_under(seen, plan))
+        if decision is None or decision.plan is None:
+            continue
+        asked.append(decision.plan)
+        missing = cast(living_of(plan), decision.plan.groups).missing
+        more = Plan(
+            tuple(
+                structs.replace(group, replicas=missing[group.name])
+                for group in decision.plan.groups
+                if group.name in missing
+            )
+        )
+        if pack_together([(one, problem.app.profile) for one in (plan, more)], problem.node) is not None:
+            plan = decision.plan
+            taken.append(plan)
+    return asked, taken
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_plans_that_were_refused_for_want_of_room_are_followed_by_some_that_find_it(
+    problem, arriving, seeing, cards
+):
+    """There is one GPU; the controller knows that, or believes in two."""
+    believed = problem()
+    node = believed.node
+    small = replace(believed, node=structs.replace(node, cards=node.cards[:1]))
+    believed = replace(believed, node=structs.replace(node, cards=node.cards[:cards]))
+    whole = replace(small, limits=replace(small.limits, grain="read+look+say"))
+    start = Planner(whole).plan(arriving((6.0, 60.0)), Linear()).plan
+
+    asked, taken = without_room(small, seeing(arriving((6.0, 60.0), (60.0, 60.0)), start), believed)
+
+    assert len(asked) - len(taken) <= 4
+    assert taken
+
+
+class Counting(Linear):
+    """Counts the plans that it was asked about."""
+
+    asked = 0
+
+    def predict(self, model, load, *, seed=0):
+        self.asked += 1
+        return super().predict(model, load, seed=seed)
+
+
+def test_where_nothing_meets_the_objective_the_best_hit_rate_is_taken_and_little_is_sought(
+    problem, arriving, seeing, slow
+):
+    mind = Counting()
+    load = arriving((4.0, 60.0), (400.0, 900.0))
+
+    made = run(Controller(problem(), mind), seeing(load, slow, missing=0.5))
+
+    late = [one for one in made if one.at > 120.0]
+    assert {one.reason for one in changes(made)} <= {Reason.HITS.name, Reason.ROLLBACK.name}
+    assert max(one.planned for one in late) < 1.15 * 400.0
+    assert len(changes(late)) <= 4
+    assert mind.asked <= 12 * problem().limits.nodes
+
+
+def test_a_saving_that_waits_for_the_rate_is_looked_at_again_soon(problem, arriving, seeing, planned):
+    """A fall is found within seconds, and saved on only once it is known how far it goes."""
+    load = arriving((40.0, 120.0), (4.0, 40.0))
+
+    made = run(Controller(problem(), Linear()), seeing(load, planned(42.0)))
+
+    early = [place for place, one in enumerate(made) if one.reason == Reason.EARLY.name]
+    waits = [made[place + 1].at - made[place].at for place in early]
+    assert early
+    assert max(waits) <= AGAIN + 1.0
+    assert made[early[-1] + 1].reason == Reason.CHEAPER.name

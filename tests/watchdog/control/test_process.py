@@ -145,7 +145,7 @@ def test_plans_are_left_what_other_apps_have_of_the_gpus(brief, reports, planned
 
     def given(*taken):
         adviser = Adviser(brief())
-        words = told(adviser, (structs.replace(one, taken=taken) for one in reports(40.0, first, 20)))
+        words = told(adviser, (structs.replace(one, taken=taken) for one in reports(40.0, first, 14)))
         plans = [word.plan for word in words if word.plan is not None]
         return [sum(group.replicas * group.gpu.fraction for group in plan.groups) for plan in plans]
 

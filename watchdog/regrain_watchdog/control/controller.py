@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from regrain.plan import Plan
+from regrain_watchdog.control.caution import FAR_SHORT, MISSED, Caution
 from regrain_watchdog.control.decision import Decision, finite
 from regrain_watchdog.control.observation import Observation
+from regrain_watchdog.control.outcome import Outcome
 from regrain_watchdog.control.outlook import WATCHED, Expected, Outlook
+from regrain_watchdog.control.refused import Refused
 from regrain_watchdog.control.standings import Standings, Weighed
 from regrain_watchdog.control.trial import Bucket, Distrust, Trial
 from regrain_watchdog.policy.change import Change
@@ -29,13 +33,11 @@ from regrain_watchdog.policy.switch import Reason, Terms
 
 PERIOD = "period"
 SHORTFALL = "the plan falls short of its prediction"
+REFUSED = "there was no room for the plan that was asked for"
 PATIENCE = 5.0
 """Seconds after which a plan that was asked for, and for which nothing is under way, counts as refused."""
-ANOTHER = 0.2
-"""Part of the rate by which a load must differ to be another one."""
-CAREFUL, CAUTIOUS, MOST_CAUTIOUS, FORGETTING = 1.05, 1.1, 2.0, 7200.0
-"""How many times more load is planned for each time that a plan misses the objective, and that it falls far short of
-its prediction; at most; and seconds after which that is forgotten but for 1/e."""
+ANOTHER, SAME = 0.2, 0.1
+"""Part of the rate by which a load must differ to be another one, and up to which it is the same."""
 AGAIN, OFF, YOUNG = 2.5, 0.1, "the rate since the change is another than was planned for"
 """Seconds after a look before another one while the rate after a change is vague or a saving waits for it, by how much
 it must be off, and what such a look is for."""
@@ -56,7 +58,7 @@ class Habits:
         lean: how far from the rate that is expected to the one that is rarely exceeded is planned for, in [0, 1].
         an_hour, burst: changes an hour while the objective is met, and how many of them may follow each other.
         urgent_an_hour, urgent_burst: likewise while it is missed.
-        slack, points, saving, margin: as in policy.switch.Terms.
+        slack, points, saving, again, margin: as in policy.switch.Terms.
         risk: seconds of the present plan's cost that any change for a cheaper one is charged, so that none is made for
             next to nothing.
     """
@@ -71,31 +73,21 @@ class Habits:
     slack: float = 0.02
     points: float = 0.005
     saving: float = 0.1
+    again: float = 0.2
     margin: float = 0.5
     risk: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What came of a wake: why, which plan if one is to be put in force, and what was looked at."""
-
-    reason: Reason
-    plan: Plan | None = None
-    weighed: Sequence[Weighed] = ()
-    expected: Expected | None = None
-    detail: str = ""
-    present: Weighed | None = None
-    bears: float | None = None
-
-
 @dataclass(slots=True)
 class _Asked:
-    """A plan that was asked for, when, and what was predicted of it."""
+    """A plan that was asked for: when, for what rate, what was predicted of it, and whether the way there was begun."""
 
     plan: Plan
     at: float
+    rate: float
     before: Plan | None
     predicted: float | None
+    is_begun: bool = False
 
 
 class Controller:
@@ -132,20 +124,20 @@ class Controller:
             slack=habits.slack,
             points=habits.points,
             saving=habits.saving,
+            again=habits.again,
             margin=habits.margin,
         )
         self._standings = Standings(problem, predictor, terms, risk=habits.risk, seed=seed)
-        self._distrust = Distrust()
+        self._distrust, self._refused, self._caution = Distrust(), Refused(), Caution(begin)
         self._calm = Bucket(habits.an_hour, habits.burst)
         self._urgent = Bucket(habits.urgent_an_hour, habits.urgent_burst)
         self._trial: Trial | None = None
         self._asked: _Asked | None = None
         self._woken: list[str] = []
-        self._now = self._at = self._looked = begin
+        self._now = self._looked = begin
         self._next = begin + (min(habits.period, WATCHED) if foresight is None else 0.0)
-        self._caution = 1.0
-        self._attainment = terms.attainment
-        self._rate = self._looked_for = math.nan
+        self._attainment, self._enough = terms.attainment, terms.attainment - terms.slack
+        self._rate = self._looked_for = self._taken_for = math.nan
         self._number = 0
         self._saved = -math.inf
 
@@ -155,7 +147,7 @@ class Controller:
         A decision's plan is to be put in force; without one the plan in force stays. That planning fails is a decision
         too: the plan stays, and `failures` counts it.
         """
-        self._woken += [_told(change) for change in self._learn(seen)]
+        self._woken += [str(change) for change in self._learn(seen)]
         is_busy = seen.is_changing or self._asked is not None
         if not self._woken and not is_busy and self._is_off(seen.now):
             self._woken.append(YOUNG)
@@ -195,15 +187,8 @@ class Controller:
 
     def _follow(self, seen: Observation, seconds: float) -> None:
         """Hold the plan in force against its prediction, and see what became of one that was asked for."""
-        asked = self._asked
-        if asked is not None and not seen.is_changing:
-            if seen.plan == asked.plan:
-                self._trial, self._asked = Trial(asked.plan, asked.before), None
-                if asked.predicted is not None:
-                    self._trial.expect(asked.predicted)
-            elif seen.now - asked.at >= PATIENCE:
-                self._distrust.add(asked.plan, seen.now)
-                self._asked = None
+        if self._asked is not None:
+            self._follow_asked(seen, self._asked)
         if seen.is_changing:
             return
         if self._trial is None or self._trial.plan != seen.plan:
@@ -211,30 +196,45 @@ class Controller:
         elif self._trial.follow(seconds, seen.hits, seen.misses):
             self._woken.append(SHORTFALL)
 
-    def _outcome(self, seen: Observation) -> _Outcome:
+    def _follow_asked(self, seen: Observation, asked: _Asked) -> None:
+        """See whether a plan that was asked for has come into force; one that was never begun found no room."""
+        if seen.is_changing:
+            asked.is_begun = True
+        elif seen.plan == asked.plan:
+            self._trial, self._asked, self._taken_for = Trial(asked.plan, asked.before), None, asked.rate
+            if asked.predicted is not None:
+                self._trial.expect(asked.predicted)
+        elif seen.now - asked.at >= PATIENCE:
+            self._distrust.add(asked.plan, seen.now)
+            self._asked = None
+            if not asked.is_begun and not seen.is_held:
+                self._refused.add(asked.plan, seen.plan, seen.living, self._standings.problem, seen.now)
+                self._woken.append(REFUSED)
+
+    def _outcome(self, seen: Observation) -> Outcome:
         """Decide; whatever goes wrong leaves the plan in force."""
         if seen.is_held:
-            return _Outcome(Reason.HELD)
+            return Outcome(Reason.HELD)
         if seen.is_changing or self._asked is not None:
-            return _Outcome(Reason.BUSY)
+            return Outcome(Reason.BUSY)
         try:
             return self._decide(seen)
         except (OutOfRangeError, ProfileError) as error:
-            return _Outcome(Reason.UNKNOWN, detail=str(error))
+            return Outcome(Reason.UNKNOWN, detail=str(error))
         except NoPlanError as error:
-            return _Outcome(Reason.NONE, detail=str(error))
+            return Outcome(Reason.NONE, detail=str(error))
         except Exception as error:  # a predictor is anybody's, and the app is served on
             self.failures += 1
-            return _Outcome(Reason.FAILED, detail=f"{type(error).__name__}: {error}")
+            return Outcome(Reason.FAILED, detail=f"{type(error).__name__}: {error}")
 
-    def _decide(self, seen: Observation) -> _Outcome:
+    def _decide(self, seen: Observation) -> Outcome:
         expected = self._expected(seen.now)
         if expected is None:
-            return _Outcome(Reason.UNKNOWN, detail="too few requests have come, or for too short a time")
+            return Outcome(Reason.UNKNOWN, detail="too few requests have come, or for too short a time")
         if self._refined is not None:
             self._standings.learn(self._refined)
-        self._looked_for = expected.rate
         trial = self._trial or Trial(seen.plan)
+        self._looked_for = expected.rate
         if not abs(expected.rate / self._rate - 1) <= ANOTHER:
             if not expected.is_bursty:
                 trial.begin()
@@ -242,7 +242,7 @@ class Controller:
         looks, present = self._looks(seen, expected, trial)
         if trial.failed:
             self._distrust.add(seen.plan, seen.now)
-            self._caution = min(self._caution * CAUTIOUS, MOST_CAUTIOUS)
+            self._grow_cautious(FAR_SHORT)
             trial.begin()
             back = self._back(trial, present, looks, seen)
             if back is not None:
@@ -257,49 +257,55 @@ class Controller:
         """Return the load to plan for: more than is expected where plans did worse of late than predicted."""
         if self._foresight is not None:
             return self._foresight(now)
-        expected = self._outlook.expected()
-        passed, self._at = now - self._at, now
-        self._caution = 1 + (self._caution - 1) * math.exp(-passed / FORGETTING)
-        if self._trial is not None and self._trial.bounds()[1] < self._attainment:
-            self._caution = min(self._caution * CAREFUL, MOST_CAUTIOUS)
-            self._trial.forgive()
-        if expected is None or self._caution == 1.0:
-            return expected
-        load = expected.load.scaled(expected.load.rate * self._caution)
-        return replace(
-            expected,
-            load=load,
-            peak=max(expected.peak, load.rate),
-            low=expected.low * self._caution,
-            least=expected.least * self._caution,
-        )
+        expected, trial = self._outlook.expected(), self._trial
+        if trial is not None and trial.bounds()[1] < self._attainment:
+            self._grow_cautious(MISSED)
+            trial.forgive()
+        if expected is None:
+            return None
+        return self._caution.over(expected, now, in_vain=self._standings.in_vain)
+
+    def _grow_cautious(self, by: float) -> None:
+        """Plan for more from here on, unless there is no plan that would do what comes."""
+        if math.isinf(self._standings.in_vain):
+            self._caution.grow(by)
 
     def _looks(self, seen: Observation, expected: Expected, trial: Trial) -> tuple[list[Weighed], Weighed]:
         """Return how plans stand and the one in force is held to; others are sought anew where that one misses."""
-        looks = self._standings.look(
-            expected, seen.plan, living=seen.living, now=seen.now, anew=bool(self._woken)
+        problem = self._standings.problem
+
+        def leads(plan: Plan) -> bool:
+            return self._refused.leads(plan, seen.plan, seen.living, problem, seen.now)
+
+        look = partial(
+            self._standings.look, expected, seen.plan, living=seen.living, now=seen.now, leads=leads
         )
+        looks = look(anew=any(one != SHORTFALL for one in self._woken))
         present = self._doubted(_measured(looks[0], trial), trial, expected)
         if self._misses(present) and self._standings.is_old(seen.now):
-            looks = self._standings.look(expected, seen.plan, living=seen.living, now=seen.now, anew=True)
+            looks = look(anew=False, misses=True)
         return looks, present
 
     def _misses(self, present: Weighed) -> bool:
-        return present.hit_rate is not None and present.hit_rate < self._attainment - self._habits.slack
+        return present.hit_rate is not None and present.hit_rate < self._enough
 
     def _doubted(self, present: Weighed, trial: Trial, expected: Expected) -> Weighed:
         """Return the plan in force as meeting the objective where it may: what is told of the load is off by some.
 
-        It may where it was not measured to fall short, and where the requests that are sure to come would be in time or
-        those of a bursty load were.
+        It may where it was not measured to fall short, and where the requests that are sure to come would be in time,
+        or those were of a bursty load or so far of the very load that it was taken for.
         """
-        enough = self._attainment - self._habits.slack
         if not self._misses(present) or trial.failed or trial.bounds()[1] < self._attainment:
             return present
-        may = expected.is_bursty and trial.is_known and trial.measured >= enough
+        counts = expected.is_bursty if trial.is_known else self._is_same(expected)
+        may = counts and trial.measured >= self._enough
         if not may and expected.low < expected.load.rate:
-            may = self._standings.hits(present.plan, expected.load.scaled(expected.low)) >= enough
-        return replace(present, hit_rate=enough) if may else present
+            may = self._standings.hits(present.plan, expected.load.scaled(expected.low)) >= self._enough
+        return replace(present, hit_rate=self._enough) if may else present
+
+    def _is_same(self, expected: Expected) -> bool:
+        """Whether the load is the one that the plan in force was taken for."""
+        return abs(expected.rate / self._taken_for - 1) <= SAME  # NaN is not
 
     def _back(
         self, trial: Trial, present: Weighed, looks: Sequence[Weighed], seen: Observation
@@ -315,10 +321,13 @@ class Controller:
 
     def _choose(
         self, present: Weighed, others: Sequence[Weighed], seen: Observation, expected: Expected
-    ) -> _Outcome:
+    ) -> Outcome:
         """Go over to the first of the candidates, the best first, that is worth it and may be taken."""
         judged = self._standings.verdicts(
-            present, [one for one in others if not self._distrust.holds(one.plan, seen.now)], expected
+            present,
+            [one for one in others if not self._distrust.holds(one.plan, seen.now)],
+            expected,
+            is_same=self._is_same(expected),
         )
         reason = judged[0].verdict.reason if judged and judged[0].verdict is not None else Reason.BEST
         for one in judged[:GUARDED]:
@@ -328,16 +337,15 @@ class Controller:
                 reason = Reason.EARLY
                 continue
             is_cheaper = one.verdict.reason is Reason.CHEAPER
-            if not self._standings.bears_peak(one, present, expected) or (
-                is_cheaper and not self._bears_least(one.plan, expected)
-            ):
+            bears = one.verdict.reason is Reason.HITS or self._standings.bears_peak(one, present, expected)
+            if not bears or (is_cheaper and not self._bears_least(one.plan, expected)):
                 reason = Reason.PEAK
                 continue
             bucket = self._calm if is_cheaper else self._urgent
             if not bucket.has(seen.now):
-                return _Outcome(Reason.RATE, None, judged, expected)
+                return Outcome(Reason.RATE, None, judged, expected)
             return self._go(one.verdict.reason, one, seen, judged, expected)
-        return _Outcome(reason, None, judged, expected)
+        return Outcome(reason, None, judged, expected)
 
     def _bears_least(self, plan: Plan, expected: Expected) -> bool:
         """Whether a cheaper plan is expected to meet the objective under all that it must bear."""
@@ -352,38 +360,32 @@ class Controller:
         seen: Observation,
         weighed: Sequence[Weighed],
         expected: Expected,
-    ) -> _Outcome:
+    ) -> Outcome:
         (self._calm if reason is Reason.CHEAPER else self._urgent).take(seen.now)
         if reason is not Reason.CHEAPER:
             self._outlook.regret(self._saved)
         self._saved = seen.now if reason is Reason.CHEAPER else -math.inf
+        if (
+            reason is Reason.HITS
+            and self._trial is not None
+            and self._trial.predicted >= (to.hit_rate or 0.0)
+        ):
+            self._distrust.add(seen.plan, seen.now)  # left for what was measured: it would look as good again
         before = None if reason is Reason.ROLLBACK else seen.plan
-        self._asked = _Asked(to.plan, seen.now, before, to.hit_rate)
-        return _Outcome(reason, to.plan, weighed, expected)
+        self._asked = _Asked(to.plan, seen.now, expected.rate, before, to.hit_rate)
+        return Outcome(reason, to.plan, weighed, expected)
 
-    def _decision(self, outcome: _Outcome, seen: Observation) -> Decision:
+    def _decision(self, outcome: Outcome, seen: Observation) -> Decision:
         self._number += 1
-        expected = outcome.expected
         present = outcome.present or Weighed(plan=seen.plan, cost=self._standings.problem.cost(seen.plan))
-        measured = self._trial.measured if self._trial is not None else math.nan
-        rate = expected.rate if expected is not None else None
-        return Decision(
+        return outcome.told(
             number=self._number,
             at=seen.now,
             woken="; ".join(self._woken) or PERIOD,
-            reason=outcome.reason.name,
-            sentence=outcome.reason.value,
-            plan=outcome.plan,
-            present=present.told(rate),
-            candidates=tuple(one.told(rate) for one in self._standings.best(outcome.weighed, present.plan)),
-            rate=rate,
-            planned=expected.load.rate if expected is not None else None,
-            peak=expected.peak if expected is not None else None,
-            dwell=expected.dwell if expected is not None else None,
-            bears=outcome.bears,
-            measured=finite(measured),
+            present=present.told(outcome.rate),
+            candidates=self._standings.best(outcome.weighed, present.plan),
+            measured=self._trial.measured if self._trial is not None else math.nan,
             failures=self.failures,
-            detail=outcome.detail,
         )
 
 
@@ -393,7 +395,3 @@ def _measured(present: Weighed, trial: Trial) -> Weighed:
     if trial.failed or present.hit_rate is None:
         return replace(present, hit_rate=finite(trial.measured))
     return replace(present, hit_rate=min(max(present.hit_rate, least), most))
-
-
-def _told(change: Change) -> str:
-    return f"{change.what} {change.before:.3g} to {change.after:.3g}"

@@ -8,7 +8,7 @@ hundreds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from regrain.plan import Plan
@@ -29,7 +29,8 @@ from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
 MOVED = 0.08
 """Part of its rate by which the load must move for all plans to be sought anew."""
 RENEWED, PRESSED = 300.0, 60.0
-"""Seconds after which they are in any case, and where the plan in force or all that was found miss the objective."""
+"""Seconds after which they are in any case, and where the plan in force or all that was found miss the objective: of
+that twice as many each time that neither the load nor what is known of the stages has changed meanwhile."""
 FEW = 8
 """Plans of the last search that are judged in between, and that a decision tells of."""
 LEARNED = 0.03
@@ -80,7 +81,12 @@ class Weighed:
 
 
 class Standings:
-    """Seeks plans, judges them, and remembers the best of the last search."""
+    """Seeks plans, judges them, and remembers the best of the last search.
+
+    Attributes:
+        problem: with what was learned.
+        in_vain: requests a second for which no plan was found that meets the objective; infinite where that was not so.
+    """
 
     def __init__(
         self, problem: Problem, predictor: Predictor, terms: Terms, *, risk: float, seed: int
@@ -98,6 +104,8 @@ class Standings:
         self._sought = _NEVER
         self._judged_by = predictor.name
         self._pressed = False
+        self._patience = PRESSED
+        self.in_vain = math.inf
 
     def learn(self, refined: Refined) -> None:
         """Make plans of what was learned since, where that is something."""
@@ -113,35 +121,56 @@ class Standings:
             self.problem = replace(self.problem, app=known, times=times)
             self._maker = Maker(known, self.problem.times)
             self._factors, self._planner = factors, None
-            self._sought = _NEVER
+            self._sought, self.in_vain = _NEVER, math.inf
 
     def look(
-        self, expected: Expected, present: Plan, *, living: Sequence[Living], now: float, anew: bool
+        self,
+        expected: Expected,
+        present: Plan,
+        *,
+        living: Sequence[Living],
+        now: float,
+        anew: bool,
+        misses: bool = False,
+        leads: Callable[[Plan], bool] | None = None,
     ) -> list[Weighed]:
-        """Return how the plan in force stands, and others after it."""
-        found = self._candidates(expected, present, now, anew=anew)
+        """Return how the plan in force stands, and others after it.
+
+        anew: seek plans since something has changed. misses: seek them since the plan in force misses the objective.
+        leads: whether a way leads to a plan; to all where nothing is said.
+        """
+        found = self._candidates(expected, present, now, anew=anew, misses=misses, leads=leads)
         one = self._present(present, expected.load, found)
-        others = [self._weighed(other, living) for other in found if other.plan != present]
+        others = [
+            self._weighed(other, living)
+            for other in found
+            if other.plan != present and (leads is None or leads(other.plan))
+        ]
         return [one, *others]
 
     def is_old(self, now: float) -> bool:
         """Whether plans were sought so long ago that a better one may be found by now."""
-        return now - self._sought[1] >= PRESSED
+        return now - self._sought[1] >= self._patience
 
     def judged(self, plan: Plan, looks: Sequence[Weighed]) -> Weighed | None:
         """Return how one plan stands, if it is among those looked at."""
         return next((one for one in looks if one.plan == plan), None)
 
-    def verdicts(self, present: Weighed, others: Sequence[Weighed], expected: Expected) -> list[Weighed]:
+    def verdicts(
+        self, present: Weighed, others: Sequence[Weighed], expected: Expected, *, is_same: bool = False
+    ) -> list[Weighed]:
         """Return the others with a verdict on each, the best first.
 
+        is_same: whether the load is the one that the plan in force was taken for.
+
         Of those that meet the objective the best is the one that costs least over the dwell, the way there included; of
-        the others the one with the highest hit rate.
+        the others the one with the highest hit rate, or the one that costs least of those that come as close.
         """
         if present.hit_rate is None:
             return []
         now = Standing(present.hit_rate, present.cost)
-        terms = replace(self._terms, saving=CORRECTED) if expected.is_fresh else self._terms
+        saving = self._terms.again if is_same else self._terms.saving
+        terms = replace(self._terms, saving=CORRECTED if expected.is_fresh else saving)
         judged = [
             replace(
                 one,
@@ -156,7 +185,8 @@ class Standings:
             for one in others
             if one.hit_rate is not None
         ]
-        return sorted(judged, key=lambda one: self._order(one, expected.dwell))
+        most = max((one.hit_rate or 0.0 for one in judged), default=0.0)
+        return sorted(judged, key=lambda one: self._order(one, most, expected.dwell))
 
     def bears_peak(self, one: Weighed, present: Weighed, expected: Expected) -> bool:
         """Whether a plan can do what comes at the peak, or as much of it as the plan in force can.
@@ -197,27 +227,48 @@ class Standings:
                 found.setdefault(one.plan.grain, one)
         return list(found.values())[:FEW]
 
-    def _order(self, one: Weighed, dwell: float) -> tuple[bool, float, float]:
+    def _order(self, one: Weighed, most: float, dwell: float) -> tuple[bool, float, float]:
+        """Return a key that is the less, the better a plan is; `most`: the best hit rate of all."""
         hit_rate = one.hit_rate or 0.0
         meets = hit_rate >= self._terms.attainment
-        return not meets, 0.0 if meets else -round(hit_rate, 2), one.cost * dwell + one.charge
+        short = 0.0 if meets or hit_rate >= most - self._terms.points else most - hit_rate
+        return not meets, short, one.cost * dwell + one.charge
 
-    def _candidates(self, expected: Expected, present: Plan, now: float, *, anew: bool) -> list[Candidate]:
+    def _candidates(
+        self,
+        expected: Expected,
+        present: Plan,
+        now: float,
+        *,
+        anew: bool,
+        misses: bool,
+        leads: Callable[[Plan], bool] | None,
+    ) -> list[Candidate]:
+        load = expected.load
         if self._judged_by != self._predictor.name:  # one that verifies has got ready
             self._judged_by, self._sought = self._predictor.name, _NEVER
         rate, at = self._sought
-        still = abs(expected.load.rate / rate - 1) <= MOVED  # NaN is not
-        if not anew and still and now - at < (PRESSED if self._pressed else RENEWED):
-            return [self._candidate(plan, expected.load) for plan in self._found]
+        changed = anew or not abs(load.rate / rate - 1) <= MOVED  # NaN is not
+        if not changed and not misses and now - at < (self._patience if self._pressed else RENEWED):
+            return [self._candidate(plan, load) for plan in self._found]
         if self._planner is None:
             self._planner = Planner(self.problem)
-        choice = self._planner.plan(expected.load, self._predictor, present=present, seed=self._seed)
+        choice = self._planner.plan(load, self._predictor, present=present, seed=self._seed, leads=leads)
         attainment = self._terms.attainment
         ranked = sorted(choice.considered, key=lambda one: _rank(one, attainment))
         self._found = _few([one.plan for one in ranked])
-        self._sought, self._most = (expected.load.rate, now), None
-        self._pressed = choice.prediction.hit_rate < attainment
+        self._sought, self._most = (load.rate, now), None
+        self._patience = PRESSED if changed else min(2 * self._patience, RENEWED)
+        self._note_vain(load.rate, is_vain=choice.prediction.hit_rate < attainment, anew=anew)
         return ranked
+
+    def _note_vain(self, rate: float, *, is_vain: bool, anew: bool) -> None:
+        """Remember what load nothing was found for; what was so before a change says nothing of what comes after."""
+        self._pressed = is_vain
+        if anew or (not is_vain and rate >= self.in_vain):
+            self.in_vain = math.inf
+        if is_vain:
+            self.in_vain = min(self.in_vain, rate)
 
     def _candidate(self, plan: Plan, load: Arrivals) -> Candidate:
         return Candidate(plan=plan, prediction=self._predict(plan, load), cost=self.problem.cost(plan))

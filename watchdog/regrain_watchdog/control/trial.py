@@ -72,6 +72,11 @@ class Trial:
         return hits / ended if ended else math.nan
 
     @property
+    def predicted(self) -> float:
+        """The hit rate that it is held against; NaN before any."""
+        return self._test.predicted if self._test is not None else math.nan
+
+    @property
     def is_known(self) -> bool:
         """Whether enough was measured to say something."""
         return self._counts()[1] >= MANY and len(self._blocks) >= BLOCKS

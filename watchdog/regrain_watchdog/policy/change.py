@@ -56,6 +56,9 @@ class Change:
     after: float
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.what} {self.before:.3g} to {self.after:.3g}"
+
 
 class ChangeDetector:
     """Watches the rate, the sizes and the widths of a load.

@@ -54,6 +54,7 @@ class Terms:
             sample of the load and changing on a guess costs.
         points: of hit rate by which a plan must be better to count as better.
         saving: part of the present cost that a plan must save to count as cheaper.
+        again: the same while the load is the one that the present plan was taken for.
         margin: what a switch must earn beyond its charge, as a part of that.
     """
 
@@ -61,6 +62,7 @@ class Terms:
     slack: float = 0.0
     points: float = 0.005
     saving: float = 0.03
+    again: float = 0.03
     margin: float = 0.5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from regrain.plan import Plan
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Maker
@@ -15,13 +17,22 @@ class Judge:
 
     Attributes:
         most: plans that the predictor may be asked about; as many as the problem says, where nothing is said.
+        leads: whether a plan may be asked for, for other reasons than that it fits.
         best: of those that it was asked about.
     """
 
     def __init__(
-        self, problem: Problem, predictor: Predictor, load: Arrivals, seed: int, *, most: int = 0
+        self,
+        problem: Problem,
+        predictor: Predictor,
+        load: Arrivals,
+        seed: int,
+        *,
+        most: int = 0,
+        leads: Callable[[Plan], bool] | None = None,
     ) -> None:
         self.most = most or problem.limits.nodes
+        self._leads = leads
         self._problem, self._predictor, self._load, self._seed = problem, predictor, load, seed
         self._maker = Maker(problem.app, problem.times)
         self._known: dict[Plan, Candidate] = {}
@@ -57,11 +68,12 @@ class Judge:
         return self._problem.cost(plan)
 
     def place(self, plan: Plan) -> Placement | None:
-        """Return where its replicas go; None where they do not fit."""
+        """Return where its replicas go; None where they do not fit, or it may not be asked for."""
         if plan not in self._placed:
             own = (plan, self._problem.app.profile)
             found = pack_together([own, *self._problem.beside], self._problem.node)
-            self._placed[plan] = found[: len(plan.groups)] if found is not None else None
+            may = found is not None and (self._leads is None or self._leads(plan))
+            self._placed[plan] = found[: len(plan.groups)] if found is not None and may else None
         return self._placed[plan]
 
     def meets(self, candidate: Candidate) -> bool:

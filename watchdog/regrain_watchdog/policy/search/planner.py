@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from regrain.plan import Plan
@@ -62,7 +62,13 @@ class Planner:
         self._ways = ways(self.space)
 
     def plan(
-        self, load: Arrivals, predictor: Predictor, *, present: Plan | None = None, seed: int = 0
+        self,
+        load: Arrivals,
+        predictor: Predictor,
+        *,
+        present: Plan | None = None,
+        seed: int = 0,
+        leads: Callable[[Plan], bool] | None = None,
     ) -> Choice:
         """Return the best plan that is found.
 
@@ -71,6 +77,7 @@ class Planner:
             predictor: that judges; of two (Verified) the quick one leads and the sure one has the last word.
             present: a plan to begin with beside those that are proposed.
             seed: of the predictor's randomness.
+            leads: whether a way leads to a plan; to all where nothing is said.
 
         Raises:
             NoPlanError: no plan fits on the node, or no request could be in time under any; says what it takes.
@@ -82,9 +89,8 @@ class Planner:
             (predictor.quick, predictor.sure) if isinstance(predictor, Verified) else (predictor, None)
         )
         nodes = self.problem.limits.nodes
-        judge = Judge(
-            self.problem, sought, load, seed, most=nodes if sure is None else math.ceil(FIRST * nodes)
-        )
+        most = nodes if sure is None else math.ceil(FIRST * nodes)
+        judge = Judge(self.problem, sought, load, seed, most=most, leads=leads)
         if present is not None and self.space.holds(present):
             judge.judge(present)
         for front in self._fronts(demand, judge):
