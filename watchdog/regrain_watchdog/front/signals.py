@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import time
 from collections.abc import Coroutine, Iterator
 from typing import TypeVar
 
@@ -13,6 +15,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 KILLED = 1
 """Exit code after a second signal."""
 SIGNALS_TO_KILL = 2
+TOGETHER = 1.0
+"""Seconds within which the death of our parent may be told: once for each of its threads, as prctl(2) has it."""
 
 
 @contextlib.contextmanager
@@ -39,6 +43,8 @@ class Signals:
     def __init__(self) -> None:
         self.count = 0
         self._came = asyncio.Event()
+        self._parent = os.getppid()
+        self._first = 0.0
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT in the running loop from here on."""
@@ -75,5 +81,10 @@ class Signals:
             await self._came.wait()
 
     def _signal(self) -> None:
+        now = time.monotonic()
+        if not self.count:
+            self._first = now
+        elif os.getppid() != self._parent and now - self._first < TOGETHER:
+            return  # nobody who wants us to end at once
         self.count += 1
         self._came.set()
