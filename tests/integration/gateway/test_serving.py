@@ -179,6 +179,25 @@ def test_a_function_at_zero_has_no_process_and_is_started_by_a_request(gateway, 
     assert gateway.status()["replicas"] == 1
 
 
+def test_an_apps_page_and_api_are_there_for_who_knows_the_password(gateway) -> None:
+    gateway.build("Hello")
+    gateway.deploy()
+    gateway.ready()
+    for _ in range(3):
+        gateway.invoke("hello", json={"name": "you"})
+    page = gateway.ask("GET", "/system/regrain/hello")
+    status = gateway.ask("GET", "/system/regrain/hello.openfaas-fn/status").json()
+    script = gateway.ask("GET", "/system/regrain/hello/page.js")
+
+    assert page.url.endswith("/system/regrain/hello/")
+    assert "<title>" in page.text
+    assert script.status_code == 200
+    assert (status["app"], status["state"], status["load"]["requests"]) == ("hello", "ready", 3)
+    assert gateway.ask("GET", "/system/regrain/hello/status", auth=None).status_code == 401
+    assert gateway.ask("GET", "/system/regrain/hello/status", auth=("admin", "wrong")).status_code == 401
+    assert gateway.ask("GET", "/system/regrain/nobody/").status_code == 404
+
+
 def test_replicas_are_as_many_as_are_asked_for(gateway, until) -> None:
     gateway.build("Hello")
     gateway.deploy(labels={"com.openfaas.scale.min": "2"})

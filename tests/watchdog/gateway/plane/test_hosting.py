@@ -24,6 +24,8 @@ PATIENCE = 10.0
 class Version:
     """An instance that starts, serves and scales when the test lets it."""
 
+    admin = None
+
     def __init__(self, number: int, fails: LoadError | None) -> None:
         self.number = number
         self.fails = fails
@@ -216,6 +218,26 @@ def test_a_process_that_dies_at_every_start_is_told_at_last(tmp_path: Path, monk
 
         assert len(world.versions) == 3
         assert world.hosting.standing().state == "failed"
+
+    run(scenario, tmp_path)
+
+
+def test_a_function_that_did_not_start_is_tried_again_by_a_request_after_a_while(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async def scenario(world: World) -> None:
+        world.fails = {0: LoadError("no memory")}
+        await world.started()
+        with pytest.raises(RequestError, match="no memory"):
+            await world.ask()
+        monkeypatch.setattr(hosting, "AGAIN", 0.0)
+        asked = world.ask()
+        second = await world.settled(2)
+        second.may_answer.set()
+        await asked
+
+        assert (second.served, world.awakened) == (1, 1)
+        assert world.hosting.standing().detail == ""
 
     run(scenario, tmp_path)
 

@@ -14,7 +14,7 @@ export async function adapt(now) {
   byId("adapt-card").hidden = !now.adapting;
   if (!now.adapting || now.adapting.number === known) return;
   known = now.adapting.number;
-  const answer = await fetch("/why");
+  const answer = await fetch("why");
   if (!answer.ok) return void (known = -1);
   const why = await answer.json();
   byId("adapt").replaceChildren(...(why.decision ? told(why, now) : [nothing("Nothing was decided yet: something has to be known of every stage first.")]));

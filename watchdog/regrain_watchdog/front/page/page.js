@@ -17,7 +17,7 @@ const history = { seconds: new Map(), samples: [], picture: "" };
 connect();
 
 function connect() {
-  const source = new EventSource("/events");
+  const source = new EventSource("events");
   source.onmessage = (event) => {
     trouble("");
     show(JSON.parse(event.data));
@@ -127,7 +127,7 @@ async function dag(now, recent) {
   const key = JSON.stringify([now.app, now.grain, now.pid, now.groups.map((group) => [group.stages, group.max_size])]);
   if (history.picture !== key) {
     history.picture = key;
-    const answer = await fetch("/picture.svg");
+    const answer = await fetch("picture.svg");
     if (!answer.ok) return void (history.picture = "");
     const drawn = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;
     byId("dag").replaceChildren(document.importNode(drawn, true));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import sys
 
@@ -18,6 +19,8 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter("text"))
     logging.basicConfig(level="INFO", handlers=[handler])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a function that runs takes some fifteen
     bound = socket.socket(fileno=int(sys.argv[2]))
     bound.setblocking(False)
     return uvloop.run(_serve(Settings.decode(sys.argv[1]), bound))

@@ -28,6 +28,8 @@ PATIENCE = 60.0
 """Seconds that a request waits for a function that starts."""
 DRAIN = 30.0
 """Seconds that requests have to end in a version that is not asked any more."""
+AGAIN = 10.0
+"""Seconds after which a request has a function tried again that did not start."""
 WAITING = 1024
 """Requests of a function that may wait for its start."""
 
@@ -110,6 +112,7 @@ class Hosting:
         self._detail = ""
         self._version: Version | None = None
         self._begun = 0
+        self._failed_at = 0.0
         self._settled = asyncio.Event()
         self._settled.set()
         self._task: asyncio.Task[None] | None = None
@@ -138,8 +141,12 @@ class Hosting:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it does not start; it is tried again when it is deployed anew."""
+        """Whether it did not start; it is tried again when it is deployed anew, or asked after a while."""
         return self._state == "failed"
+
+    @property
+    def _may_be_tried(self) -> bool:
+        return self.has_failed and self._task is None and time.monotonic() >= self._failed_at + AGAIN
 
     @property
     def _is_over(self) -> bool:
@@ -179,7 +186,7 @@ class Hosting:
 
     async def _arrival(self) -> Version:
         """Wait for a version to be ready."""
-        if self._is_over:
+        if self._is_over and not self._may_be_tried:
             raise _unavailable(f"the function did not start: {self._detail}")
         if self.waiting >= WAITING:
             raise _unavailable(f"{WAITING} requests wait for the function to start")
@@ -315,6 +322,7 @@ class Hosting:
         """The version that was tried does not start; one that serves goes on."""
         if self._version is None:
             self._state, self._detail = "failed", detail
+            self._failed_at = time.monotonic()
         else:
             self._detail = f"the version before serves, as the new one did not start: {detail}"
         self._say(self._detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.handler import Exchange, Handler, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,10 @@ class Tally:
 
 class Instance(Protocol):
     """One version of a function. It is started, serves, and is stopped."""
+
+    @property
+    def admin(self) -> Handler | None:
+        """Its page and API for operators, who are asked for the gateway's password there; None without one."""
 
     async def start(self, replicas: int) -> None:
         """Be ready for requests; RegrainError or OSError says why it cannot be, and is followed by `stop`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.upstream.target import WSGI
 from regrain_watchdog.gateway.plane.instance import Instance
 from regrain_watchdog.gateway.plane.kinds.app import AppInstance
@@ -17,16 +18,22 @@ SERVER = ("upstream_url", "http_upstream_url", "mode")
 
 
 class Maker:
-    """Makes instances of functions, started under what a launcher says."""
+    """Makes instances of functions.
 
-    def __init__(self, launcher: Launcher) -> None:
+    Args:
+        launcher: knows how their processes are started.
+        key: what their pages ask for; None where being on this machine is enough.
+    """
+
+    def __init__(self, launcher: Launcher, key: Key | None) -> None:
         self._launcher = launcher
+        self._key = key
 
     def __call__(self, function: Function, output: Output) -> Instance:
         """Return an instance, not started yet."""
         match function.image.kind:
             case "app":
-                return AppInstance(function, self._launcher, output)
+                return AppInstance(function, self._launcher, output, self._key)
             case "redirect":
                 return RedirectInstance(function)
             case _ if listens(function.deployment):

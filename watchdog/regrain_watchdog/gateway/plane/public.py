@@ -16,6 +16,7 @@ from regrain_watchdog.gateway.plane.route import ASYNC, FUNCTION, Below, Key, sp
 logger = logging.getLogger(__name__)
 
 HEALTH = "/healthz"
+PAGES = "/system/regrain/"
 INTERNAL = ("x-openfaas-internal", "regrain")
 """Marks what infrastructure answered, and no function."""
 PLAIN = ("content-type", "text/plain; charset=utf-8")
@@ -47,10 +48,24 @@ class Public:
             await self.invoke(key, Below(scope, below, scope.headers), proto)
         elif path.startswith(ASYNC) and self.deferred is not None:
             await self.deferred.__rsgi__(scope, proto)
+        elif path.startswith(PAGES):
+            await self._show(path, scope, proto)
         elif path == HEALTH:
             proto.response_str(200, [PLAIN], "OK")
         else:
             await self._control.__rsgi__(scope, proto)
+
+    async def _show(self, path: str, scope: Scope, proto: Exchange) -> None:
+        """Have the page or the API of an app answer, for its operators."""
+        key, below = split(path, PAGES)
+        hosting = self._functions.find(key)
+        admin = hosting.instance.admin if hosting is not None and hosting.instance is not None else None
+        if admin is None:
+            proto.response_str(404, [PLAIN], f"{key[1]} is no app that serves now")
+        elif path.count("/") == PAGES.count("/"):
+            proto.response_empty(308, [("location", f"{path}/")])  # what the page names is relative to it
+        else:
+            await admin.__rsgi__(Below(scope, below, scope.headers), proto)
 
     async def invoke(self, key: Key, scope: Scope, proto: Exchange) -> None:
         """Have a function answer; the one place where what the gateway refuses becomes an answer.

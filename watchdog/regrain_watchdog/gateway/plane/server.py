@@ -11,6 +11,7 @@ import socket
 from collections.abc import Coroutine
 from pathlib import Path
 
+from regrain_watchdog.front.credentials import BASIC, BEARER, Key
 from regrain_watchdog.front.garbage import collect_less
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.http1.limits import Limits
@@ -19,6 +20,7 @@ from regrain_watchdog.front.listen import BACKLOG, bind
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.credentials import Credentials
 from regrain_watchdog.gateway.later.later import Later
 from regrain_watchdog.gateway.later.later import Limits as LaterLimits
 from regrain_watchdog.gateway.later.table import Table
@@ -65,7 +67,9 @@ class Plane:
         means = await asyncio.to_thread(_means, self._settings)
         store = Store(self._settings.database)
         table = Table(self._settings.database)
-        functions = Functions(store, Maker(Launcher(self._settings, means)), self._settings.log)
+        functions = Functions(
+            store, Maker(Launcher(self._settings, means), _key(self._settings)), self._settings.log
+        )
         counts = Counts(functions.standings)
         functions.removed = counts.forget
         public = Public(functions, counts, Relay(self._settings.control_socket))
@@ -128,6 +132,13 @@ async def _kept(*loops: Coroutine[None, None, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(loop)
+
+
+def _key(settings: Settings) -> Key | None:
+    """Return what the pages of apps ask for: the gateway's password."""
+    if not settings.auth:
+        return None
+    return Key(Credentials.load(settings.folder).password, (BASIC, BEARER))
 
 
 def _unix(path: Path) -> socket.socket:

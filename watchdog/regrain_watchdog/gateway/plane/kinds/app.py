@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from regrain_watchdog.front.admin import LOOPBACK, Admin
+from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.hosted import Hosted
+from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.pooled import leads
 from regrain_watchdog.front.replica import State
 from regrain_watchdog.front.zygote import Birth
@@ -14,11 +17,24 @@ from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
 
+ANYWHERE = "0.0.0.0"  # noqa: S104 - who shows the key may come from there
+
 
 class AppInstance:
-    """One version of an app. A number of replicas is that of each of its groups."""
+    """One version of an app. A number of replicas is that of each of its groups.
 
-    def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+    Args:
+        function: as it is wanted.
+        launcher: knows how its processes are started.
+        output: where they write.
+        key: what its page and its API ask for; None where being on this machine is enough.
+    """
+
+    def __init__(
+        self, function: Function, launcher: Launcher, output: Output, key: Key | None = None
+    ) -> None:
+        self.admin: Admin | None = None
+        self._key = key
         self._function = function
         self._launcher = launcher
         self._output = output
@@ -37,11 +53,21 @@ class AppInstance:
             environment=launch.environment,
             output=self._output.descriptor,
         )
-        hosted = self._hosted = Hosted(config, image.folder, birth=birth)
+        hosted = self._hosted = Hosted(config, image.folder, birth=birth, entered=self._entered)
         hosted.failure.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-        await hosted.load(await hosted.hello())
+        manifest = await hosted.hello()
+        await hosted.load(manifest)
         await hosted.start()
         self._replicas = replicas
+        self.admin = Admin(
+            manifest,
+            hosted.measure,
+            hosted.status,
+            host=LOOPBACK if self._key is None else ANYWHERE,
+            key=self._key,
+            operations=Operations(hosted.changes, is_adapted=hosted.adaptation is not None),
+            adaptation=hosted.adaptation,
+        )
         if hosted.adaptation is not None:
             hosted.adaptation.start()
 
@@ -59,6 +85,8 @@ class AppInstance:
     async def stop(self) -> None:
         """End its processes."""
         hosted = self._hosted
+        if self.admin is not None:
+            self.admin.stop()
         if hosted is not None:
             if hosted.is_loaded:
                 await hosted.drain()
@@ -81,6 +109,11 @@ class AppInstance:
         """Return its replicas."""
         groups = leads(self._there.live.current.functions)
         return [one.pid for group in groups for one in group.replicas if one.pid]
+
+    def _entered(self) -> None:
+        """Another version of its code is in force, as somebody has asked for at its API."""
+        if self.admin is not None:
+            self.admin.manifest = self._there.live.manifest
 
     @property
     def _there(self) -> Hosted:

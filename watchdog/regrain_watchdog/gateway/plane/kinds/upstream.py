@@ -35,6 +35,7 @@ class UpstreamInstance:
     """One version of a server. It is one process; replicas are a number, and for WSGI that of its workers."""
 
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+        self.admin = None
         self._function = function
         self._launcher = launcher
         self._output = output
