@@ -34,13 +34,17 @@ APPLY = "application/apply-patch+yaml"
 
 @dataclass(frozen=True)
 class Fault:
-    """What is answered in place of what was asked; status 0: nothing, until the provider ends."""
+    """What is answered in place of what was asked; status 0: nothing, until the provider ends.
+
+    done: what was asked is done all the same.
+    """
 
     status: int
     body: bytes = b""
     kind: str = "text/plain"
     location: str = ""
     endless: bool = False
+    done: bool = False
 
 
 @dataclass
@@ -114,7 +118,10 @@ class Handler(BaseHTTPRequestHandler):
         asked = Asked(self.command, parts.path, parse_qs(parts.query), headers, body)
         self.provider.asked.append(asked)
         if self.provider.faults:
-            self.fail(self.provider.faults.pop(0))
+            fault = self.provider.faults.pop(0)
+            if fault.done:
+                self.provider.answer(asked)
+            self.fail(fault)
         else:
             self.tell(*self.provider.answer(asked))
 

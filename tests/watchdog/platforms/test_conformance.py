@@ -106,6 +106,14 @@ def test_a_failure_that_passes_is_not_seen(case, status):
     assert not case.provider.faults
 
 
+def test_what_was_removed_though_the_answer_was_lost_is_removed(case):
+    case.platform.deploy(HELLO)
+    case.fail(500, TOLD, done=True)
+    case.platform.remove("hello")
+
+    assert states(case) == []
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_failure_that_does_not_pass_is_told_with_its_words(case, status):
     case.fail(status, TOLD, times=9)

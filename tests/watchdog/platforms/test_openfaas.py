@@ -32,6 +32,14 @@ def test_a_function_that_comes_meanwhile_is_put_again(gateway, openfaas, fault):
     assert ("openfaas-fn", "hello") in gateway.functions
 
 
+def test_a_function_that_is_there_though_the_answer_was_lost_is_put(gateway, openfaas, fault):
+    gateway.faults += [fault(404), fault(500, done=True)]
+    openfaas().deploy(HELLO)
+
+    assert [method for method, _ in requests_of(gateway)] == ["PUT", "POST", "POST", "PUT"]
+    assert ("openfaas-fn", "hello") in gateway.functions
+
+
 def test_a_gateway_that_contradicts_itself_is_given_up(gateway, openfaas, fault):
     gateway.faults += [fault(404), fault(409, b"it is there")] * 3
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import itertools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
@@ -178,7 +178,17 @@ class Knative:
     def remove(self, name: str) -> None:
         """Remove a function."""
         label("name", name)
-        self._ask(name, lambda: self._client.delete(Service, name))
+        tries = itertools.count()
+
+        def remove() -> None:
+            next(tries)
+            self._client.delete(Service, name)
+
+        try:
+            self._ask(name, remove)
+        except NotThereError:
+            if next(tries) == 1:  # else an earlier try has removed it
+                raise
 
     def close(self) -> None:
         """Give back the connections."""
@@ -240,10 +250,9 @@ class Knative:
             TypeError,
             ValueError,
             msgspec.MsgspecError,
-            binascii.Error,
         ) as error:
             raise PlatformError(
-                f"{self._where} is no Kubernetes with Knative, by its answer: {error}"
+                f"{self._where} is no Kubernetes with Knative, by its answer: {brief(str(error))}"
             ) from error
 
     def _refused(self, name: str, error: ApiError) -> PlatformError:

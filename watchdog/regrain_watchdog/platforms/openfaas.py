@@ -115,9 +115,10 @@ class OpenFaas:
         """Remove a function."""
         sent = msgspec.json.encode({"functionName": label("name", name), **self._query})
         answer = self._rest.ask("DELETE", FUNCTIONS, sent)
-        if answer.status == MISSING:
+        if answer.status != MISSING:
+            self._done("DELETE", FUNCTIONS, answer)
+        elif answer.number == 1:  # else an earlier try has removed it
             raise self._missing(name)
-        self._done("DELETE", FUNCTIONS, answer)
 
     def close(self) -> None:
         """Give back the connections."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -36,10 +37,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a platform answered: its status and its body."""
+    """What a platform answered: its status and its body, and to which try: an earlier one may have done it."""
 
     status: int
     body: bytes
+    number: int = 1
 
     @property
     def text(self) -> str:
@@ -68,7 +70,13 @@ class Rest:
         self, method: str, path: str, sent: bytes | None = None, query: Mapping[str, str] | None = None
     ) -> Answer:
         """Return what is answered to a request that may be made twice, if it is no failure of the platform."""
-        return self._patience.ask(lambda: self._once(method, path, sent, query or {}))
+        tries = itertools.count(1)
+
+        def ask() -> Answer:
+            number = next(tries)
+            return replace(self._once(method, path, sent, query or {}), number=number)
+
+        return self._patience.ask(ask)
 
     def close(self) -> None:
         """Give back the connections."""
