@@ -17,6 +17,7 @@ BENCHMARKS = (
     "ingress",
     "grpc",
     "upstream",
+    "remote",
     "regrain",
     "resident",
     "overload",
@@ -32,6 +33,7 @@ BENCHMARKS = (
     "planner",
     "controller",
     "adapt",
+    "gateway",
 )
 
 

@@ -187,6 +187,70 @@ def test_a_pod_of_another_version_gets_nothing(pods, tmp_path, serve, key):
     assert pod.call(count=3).json()["sums"] == sums(3)
 
 
+def test_what_a_pod_has_not_loaded_is_run_here(serve, key):
+    other = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key))
+    remote = f"turn={other.url},total={other.url}"
+    pod = serve(
+        "relay.py", "--grain", "spread | turn+total", "--remote-key-file", str(key), "--remote", remote
+    )
+
+    assert staffed(pod) == {"spread", "turn+total"}
+    assert [pod.call(count=3).json()["sums"] for _ in range(20)] == [sums(3)] * 20
+    assert len(other.replicas()) == 3
+
+
+@pytest.mark.parametrize("grain", ["spread+turn+total", "spread+turn | total"])
+def test_a_pod_of_another_grain_runs_any_group(serve, key, grain, until):
+    other = serve("relay.py", "--grain", grain, "--remote-key-file", str(key))
+    remote = f"turn={other.url},total={other.url}"
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key), "--remote", remote)
+    before = other.replicas()
+
+    for count in (1, 5):
+        told = pod.call(count=count).json()
+        assert (told["sums"], told["front"]) == (sums(count), other.zygote())
+
+    assert staffed(pod) == {"spread"}
+    assert other.replicas() == before
+    assert other.call(count=2).json()["sums"] == sums(2)
+
+
+def test_a_change_of_grain_by_hand_keeps_to_the_pods(serve, key, run_cli):
+    other = serve("relay.py", "--grain", "coarse", "--remote-key-file", str(key))
+    remote = f"turn={other.url},total={other.url}"
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key), "--remote", remote)
+
+    done = run_cli("grain", "set", "spread | turn+total", "--url", pod.admin_url)
+
+    assert done.returncode == 0, done.stderr
+    assert staffed(pod) == {"spread"}
+    assert pod.call(count=4).json()["sums"] == sums(4)
+
+
+def test_what_may_not_run_twice_is_not_tried_again(pods, tmp_path, until):
+    app = Path(__file__).parent / "apps" / "relay.py"
+    once = tmp_path / "relay.py"
+    text = app.read_text()
+    assert text.count("@app.stage()\ndef total") == 1
+    once.write_text(text.replace("@app.stage()\ndef total", "@app.stage(idempotent=False)\ndef total"))
+    front, _, one, other = pods(("spread", "turn", "total", "total"), app=once)
+    gate = Path(tmp_path, "gate")
+    gate.mkdir()
+    (gate / "shut").touch()
+
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(front.call, count=3, gate=str(gate)) for _ in range(2)]
+        until(lambda: len(list(gate.iterdir())) > 2, "the last stage runs on both pods")
+        other.process.kill()
+        (gate / "shut").unlink()
+        told = [answer.result() for answer in held]
+
+    assert sorted(answer.status_code for answer in told) == [200, 502], [answer.text for answer in told]
+    (lost,) = [answer for answer in told if answer.status_code == 502]
+    assert "may not run twice" in lost.json()["detail"]
+    assert staffed(one) == {"total"}
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from click.testing import CliRunner
 
 from regrain.errors import SpecError
-from regrain_watchdog.cli.controller import Wishes, command
+from regrain_watchdog.cli.controller import Wishes, command, named
 from regrain_watchdog.control.assigner import Wish
 
 
@@ -41,3 +43,11 @@ def test_a_file_is_followed_as_it_changes_and_kept_where_it_makes_no_sense(tmp_p
     for nonsense in ("grain = [", 'graim = "a"', "grain = 3"):
         file.write_text(nonsense)
         assert wishes() == Wish("a | b", "a=2")
+
+
+def test_a_name_gives_the_addresses_that_it_has():
+    assert "http://127.0.0.1:8080" in asyncio.run(named("http://localhost:8080")())
+
+
+def test_a_name_that_nobody_knows_gives_what_it_gave_last():
+    assert asyncio.run(named("http://nobody.invalid:8080")()) == []

@@ -73,7 +73,7 @@ def command(
     for url in (*urls, *([pods_of] if pods_of else [])):
         check(url)
     wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None)
-    where = _named(pods_of) if pods_of else _listed(urls)
+    where = named(pods_of) if pods_of else _listed(urls)
     uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience)))
     return 0
 
@@ -122,7 +122,8 @@ def _listed(urls: Sequence[str]) -> Callable[[], Awaitable[Sequence[str]]]:
     return given
 
 
-def _named(url: str) -> Callable[[], Awaitable[Sequence[str]]]:
+def named(url: str) -> Callable[[], Awaitable[Sequence[str]]]:
+    """Return what finds a pod at each address of a URL's host; what it found last where the name is not found."""
     parts = urlsplit(url)
     last: list[str] = []
 

@@ -26,6 +26,7 @@ from regrain_watchdog.front.remote.line import PodError
 from regrain_watchdog.front.remote.pod import Pod
 from regrain_watchdog.front.replica import Dispatch, has_shape
 from regrain_watchdog.front.reply import shutting_down
+from regrain_watchdog.policy.breaker import LONGEST as LONGEST_WAIT
 from regrain_watchdog.policy.retry import Progress
 
 SHORTEST = 10.0
@@ -60,6 +61,7 @@ class Peer:
         self._path = f"{wire.PREFIX}/{function.name}"
         self._numbers = itertools.count()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._refused_until = 0.0
         pod.peers.append(self)
         function.peers.append(self)
         names = function.group.stages
@@ -67,18 +69,18 @@ class Peer:
 
     @property
     def is_open(self) -> bool:
-        """Whether the pod answers."""
-        return self.pod.is_open
+        """Whether the pod answers, and has not refused the group just now."""
+        return self.pod.is_open and time.monotonic() >= self._refused_until
 
     @property
     def is_hopeful(self) -> bool:
         """Whether the pod answers, or may be about to."""
-        return self.pod.is_hopeful
+        return self.pod.is_hopeful and time.monotonic() >= self._refused_until
 
     @property
     def has_room(self) -> bool:
         """Whether the pod may be sent one more dispatch."""
-        return self.pod.has_room
+        return self.pod.has_room and self.is_open
 
     def run(self, _units: Sequence[frames.Unit], dispatch: Dispatch, _nbytes: int) -> None:
         """Send the pod a batch; RequestError if it is too large for a frame."""
@@ -113,6 +115,12 @@ class Peer:
         for dispatch in held.values():
             self.function.owner.lost(dispatch, shutting_down())
 
+    def _refused(self) -> None:
+        """The pod is there and does not run the group: it is asked again after a while."""
+        self._refused_until = time.monotonic() + LONGEST_WAIT
+        asyncio.get_running_loop().call_later(LONGEST_WAIT, self.moved)
+        self.moved()
+
     async def _carry(self, number: int, dispatch: Dispatch, frame: bytes, timeout: float) -> None:
         """See a dispatch to its end."""
         give_back = None
@@ -128,6 +136,8 @@ class Peer:
             )
             how_far = Progress.RAN if error.ran else Progress.WAITED
             give_back = partial(self.function.lost, dispatch, how_far, death)
+            if error.refused:
+                self._refused()
         except RequestError as error:  # no memory for what it gave
             give_back = partial(self.function.owner.lost, dispatch, error)
         self._tasks.pop(number, None)

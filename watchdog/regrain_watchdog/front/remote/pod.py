@@ -68,7 +68,8 @@ class Pod:
         try:
             answer = await self._line.ask("POST", path, frame, timeout=timeout, twice=twice)
         except PodError as error:
-            self._failed(error)
+            if not error.refused:  # it is there, and another group may be served
+                self._failed(error)
             raise
         finally:
             self.asked -= 1
