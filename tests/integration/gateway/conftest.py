@@ -8,27 +8,27 @@ import hmac
 import io
 import json
 import os
+import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 30.0
 """Seconds after which a state that does not come is a failure."""
 LOOK = 0.02
-FAAS_CLI = shutil.which(os.environ.get("FAAS_CLI", ""))
 BUGS = ("Traceback", "Exception in callback", "was never retrieved", "was never awaited")
 """What the gateway prints when it met something that its code did not foresee."""
 CONFIG = "com.openfaas.docker.config"
@@ -182,6 +182,17 @@ class Gateway:
             return front.children(recursive=True) if front is not None else []
         return []
 
+    def murder(self, rng: random.Random) -> str:
+        """Kill one of its processes, if it is there: the front, the control plane, or one of functions'; say which."""
+        name = rng.choice(("plane", "control", "replica"))
+        found = self.replicas() if name == "replica" else [self.child(name)]
+        victim = rng.choice(found) if found else None
+        if victim is None:
+            return ""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+        return name
+
     def end(self) -> int:
         """End it, and hold that it leaves nothing behind; return its exit code."""
         children = psutil.Process(self.process.pid).children(recursive=True)
@@ -229,6 +240,11 @@ class Load:
                     self._over.wait(LOOK)
                 else:
                     self.answers.append((answer.status_code, answer.text))
+
+    def more(self, count: int) -> Callable[[], bool]:
+        """Whether so many requests have been answered well from now on."""
+        start = len(self.answers)
+        return lambda: sum(status == 200 for status, _ in self.answers[start:]) >= count
 
     def has(self, text: str) -> Callable[[], bool]:
         """Whether an answer has been this of late."""
@@ -315,68 +331,43 @@ def load() -> Iterator[Callable[..., Load]]:
         yield start
 
 
-class FaasCli:
-    """The unmodified faas-cli in a folder, logged in to a gateway; its output is stdout and stderr."""
+class Called:
+    """A server that is called back: how often by which call and with which status, and what was told last."""
 
-    def __init__(self, gateway: Gateway, folder: Path) -> None:
-        self.gateway = gateway
-        self.folder = folder
-        self.environment = {
-            **{name: text for name, text in os.environ.items() if not name.startswith("OPENFAAS_")},
-            "OPENFAAS_CONFIG": str(folder / "config"),
-            "OPENFAAS_URL": gateway.url,
-        }
-        self("login", "--password-stdin", stdin=gateway.auth[1])
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.statuses: Counter[str] = Counter()
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        called = self
 
-    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        done = subprocess.run(
-            [str(FAAS_CLI), *arguments],
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=2 * PATIENCE,
-            check=False,
-            env=self.environment,
-            cwd=self.folder,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                called.body = self.rfile.read(int(self.headers["Content-Length"]))
+                called.headers = {name.lower(): text for name, text in self.headers.items()}
+                called.calls[self.headers["X-Call-Id"]] += 1
+                called.statuses[self.headers["X-Function-Status"]] += 1
+                self.send_response(200)
+                self.end_headers()
 
-    def up(self, code: int = 0) -> str:
-        """Build with the gateway, and deploy."""
-        key = str(self.gateway.state / "payload-secret")
-        builder = ["--remote-builder", self.gateway.url, "--payload-secret", key]
-        return self("up", "-f", "stack.yaml", *builder, code=code)
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run it beside the test."""
-        return subprocess.Popen(
-            [str(FAAS_CLI), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self.environment,
-            cwd=self.folder,
-        )
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/told"
+        self._serving = threading.Thread(target=self._server.serve_forever)
+        self._serving.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._serving.join(PATIENCE)
+        self._server.server_close()
 
 
 @pytest.fixture
-def faas(gateway: Gateway, tmp_path: Path) -> FaasCli:
-    """faas-cli, logged in to the test's gateway."""
-    if FAAS_CLI is None:
-        pytest.skip("FAAS_CLI does not name the faas-cli binary")
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return FaasCli(gateway, folder)
-
-
-@pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository that holds the template, as a clone of this project does."""
-    repository = tmp_path_factory.mktemp("repository")
-    shutil.copytree(ROOT / "template", repository / "template")
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "templates"]):
-        subprocess.run([*git, *arguments], cwd=repository, check=True, capture_output=True)
-    return repository
+def called() -> Iterator[Called]:
+    """A server to be called back."""
+    found = Called()
+    yield found
+    found.close()

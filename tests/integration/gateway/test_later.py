@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import pytest
 import requests
 
 PATIENCE = 30.0
-
-
-class Called:
-    """A server that is called back: how often by which call, and what was told last."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        called = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                called.body = self.rfile.read(int(self.headers["Content-Length"]))
-                called.headers = {name.lower(): text for name, text in self.headers.items()}
-                called.calls[self.headers["X-Call-Id"]] += 1
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/told"
-        self._serving = threading.Thread(target=self._server.serve_forever)
-        self._serving.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._serving.join(PATIENCE)
-        self._server.server_close()
-
-
-@pytest.fixture
-def called() -> Iterator[Called]:
-    found = Called()
-    yield found
-    found.close()
 
 
 def later(gateway, name: str, path: str = "", **options: object) -> requests.Response:
     return requests.post(f"{gateway.url}/async-function/{name}{path}", timeout=PATIENCE, **options)
 
 
-def test_a_call_is_run_later_and_its_result_called_back(gateway, until, called: Called) -> None:
+def test_a_call_is_run_later_and_its_result_called_back(gateway, until, called) -> None:
     gateway.deploy("cat", "functions/alpine", envProcess="cat")
 
     accepted = later(gateway, "cat", "/a?b", data=b"hi", headers={"X-Callback-Url": called.url})
@@ -79,7 +35,7 @@ def test_what_cannot_be_run_later_is_refused(gateway) -> None:
     assert requests.delete(f"{gateway.url}/async-function/none", timeout=PATIENCE).status_code == 404
 
 
-def test_a_call_is_cancelled_while_it_runs(gateway, until, called: Called) -> None:
+def test_a_call_is_cancelled_while_it_runs(gateway, until, called) -> None:
     gateway.deploy("slow", "functions/alpine", envProcess="sleep 60", envVars={"exec_timeout": "0"})
     headers = {"X-Callback-Url": called.url, "X-Call-Id": "mine"}
     later(gateway, "slow", headers=headers)
@@ -93,7 +49,7 @@ def test_a_call_is_cancelled_while_it_runs(gateway, until, called: Called) -> No
 
 
 def test_no_call_that_was_accepted_is_lost_with_the_front_or_the_gateway(
-    start_gateway, until, called: Called
+    start_gateway, until, called
 ) -> None:
     gateway = start_gateway()
     gateway.deploy("cat", "functions/alpine", envProcess="cat")

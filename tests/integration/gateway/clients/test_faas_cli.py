@@ -69,6 +69,17 @@ def test_a_signature_is_of_what_the_function_gets(faas) -> None:
     assert f"Http_X_Hub_Signature=sha256={signature}\n" in told
 
 
+@pytest.mark.usefixtures("hello")
+def test_a_function_answers_later(faas, called, until) -> None:
+    told = invoked(faas, "hello", "--async", "--header", f"X-Callback-Url: {called.url}")
+    until(lambda: called.calls, "the result is called back")
+
+    assert "Function submitted asynchronously." in told
+    assert json.loads(called.body) == COUNTED
+    assert called.headers["x-function-status"] == "200"
+    assert called.headers["x-function-name"] == "hello"
+
+
 def test_logs_are_read_and_followed(gateway, faas) -> None:
     faas("deploy", "--image", "functions/alpine", "--name", "cat", "--fprocess", "cat")
     faas("ready", "cat")

@@ -1,0 +1,170 @@
+"""A gateway under load while its processes die, while it is started again, and while functions write without end."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+PATIENCE = 60.0
+LOOK = 0.02
+SEED = 1
+VICTIMS = ("plane", "control", "replica")
+SECONDS = 30.0
+"""That processes are killed for."""
+PAUSE = 0.7
+"""Seconds from one kill to the next, on average."""
+CHATTY = """
+from regrain import App
+
+app = App("hello", sample={"name": "you"})
+
+@app.stage()
+def greet(name: str) -> str:
+    if name == "loud":
+        for number in range(200_000):
+            print(f"{number:06} " + "x" * 100)
+        print("y" * 5_000_000, flush=True)
+    return f"Hello {name}"
+
+@app.flow
+def hello(name: str) -> str:
+    return greet(name)
+"""
+
+
+class Submit:
+    """Clients that have the function hello answer later, without a pause, and its result sent to a URL.
+
+    Attributes:
+        ids: of the calls that were accepted.
+    """
+
+    def __init__(self, gateway: Any, callback: str, clients: int = 2) -> None:
+        self.ids: set[str] = set()
+        self._url = f"{gateway.url}/async-function/hello"
+        self._callback = callback
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(clients)
+        self._asking = [self._pool.submit(self._ask, client) for client in range(clients)]
+
+    def _ask(self, client: int) -> None:
+        number = 0
+        while not self._over.wait(LOOK):
+            number += 1
+            headers = {"X-Call-Id": f"{client}-{number}", "X-Callback-Url": self._callback}
+            with contextlib.suppress(requests.ConnectionError):
+                answer = requests.post(self._url, json={"name": "x"}, headers=headers, timeout=PATIENCE)
+                if answer.status_code == 202:
+                    self.ids.add(headers["X-Call-Id"])
+
+    def end(self) -> None:
+        """Have every client get its last answer."""
+        self._over.set()
+        self._pool.shutdown()
+        for one in self._asking:
+            one.result()
+
+
+@pytest.fixture
+def submit() -> Iterator[Callable[[Any, str], Submit]]:
+    """Ask a function of a gateway to answer later, without a pause."""
+    with contextlib.ExitStack() as stack:
+
+        def start(gateway: Any, callback: str) -> Submit:
+            found = Submit(gateway, callback)
+            stack.callback(found.end)
+            return found
+
+        yield start
+
+
+def test_a_function_that_writes_without_end_fills_neither_disk_nor_answer(gateway, until) -> None:
+    assert gateway.build(app=CHATTY)["status"] == "success"
+    gateway.deploy()
+    loud = gateway.invoke("hello", json={"name": "loud"})
+    until(lambda: any(line["text"].startswith("yyy") for line in gateway.log()), "all of it has been read")
+    answer = gateway.ask("GET", "/system/logs?name=hello&follow=false&tail=10")
+    files = list((gateway.state / "logs").rglob("hello*"))
+
+    assert loud.text == "Hello loud"
+    assert gateway.invoke("hello", json={"name": "x"}).text == "Hello x"
+    assert len(answer.text.splitlines()) == 10
+    assert max(len(line["text"]) for line in gateway.log()) <= 64 << 10
+    assert len(files) == 2
+    assert sum(file.stat().st_size for file in files) <= 8 << 20
+    assert "xxx" not in gateway.output
+
+
+def test_a_gateway_that_is_started_again_under_load_loses_what_was_cut_off_and_nothing_else(
+    start_gateway, load, until
+) -> None:
+    first = start_gateway()
+    port = int(first.url.rpartition(":")[2])
+    assert first.build("Hello")["status"] == "success"
+    first.deploy(labels={"com.openfaas.scale.min": "2"})
+    asked = load(first)
+    until(asked.more(20), "clients are answered")
+    assert first.end() == 0
+    second = start_gateway(port)
+    until(asked.more(20), "clients are answered again")
+    second.kill()
+    third = start_gateway(port)
+    until(asked.more(20), "clients are answered once more")
+    asked.end()
+
+    assert {status for status, _ in asked.answers} == {0, 200}
+    assert {text for status, text in asked.answers if status == 200} == {"Hello x"}
+    assert third.auth == second.auth == first.auth
+    until(lambda: third.status().get("availableReplicas") == 2, "two replicas")
+
+
+def test_sigterm_lets_what_was_accepted_end(gateway, until) -> None:
+    gateway.deploy("slow", "functions/alpine", envProcess="sleep 2")
+    gateway.ready("slow")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.invoke, "slow")
+        until(lambda: gateway.log("slow"), "the request is under way")
+        code = gateway.end()
+
+    assert answer.result().status_code == 200
+    assert code == 0
+
+
+def test_only_cut_connections_fail_and_no_call_is_lost_while_processes_are_killed(
+    gateway, load, submit, called, until
+) -> None:
+    assert gateway.build("Hello")["status"] == "success"
+    gateway.deploy(labels={"com.openfaas.scale.min": "2"})
+    gateway.ready()
+    asked, accepted = load(gateway), submit(gateway, called.url)
+    until(asked.more(20), "clients are answered")
+    rng = random.Random(SEED)
+    killed = Counter(gateway.murder(rng) for _ in pauses(rng))
+    until(asked.more(20), "clients are answered again")
+    asked.end()
+    accepted.end()
+    until(lambda: accepted.ids <= set(called.calls), "what was accepted is called back", PATIENCE)
+    gateway.answers()
+
+    assert min(killed[victim] for victim in VICTIMS) > 0
+    assert Counter(one for one in asked.answers if one[0] not in {0, 200}) == {}
+    assert {text for status, text in asked.answers if status == 200} == {"Hello x"}
+    assert set(called.statuses) == {"200"}
+    assert len(accepted.ids) > 20
+
+
+def pauses(rng: random.Random) -> Iterator[None]:
+    """Come again and again for a while."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        time.sleep(rng.expovariate(1 / PAUSE))
+        yield
