@@ -96,6 +96,23 @@ def test_the_present_plan_is_among_what_is_considered(make, machine, arriving, r
     assert choice.considered[0].plan == present
 
 
+def test_only_plans_are_considered_that_a_way_leads_to(make, machine, arriving, rough):
+    planner = Planner(Problem.of(make([[], [0]], [0.01, 0.02], [0.4, 0.4], slo=0.2), machine()))
+    present = planner.plan(arriving(5), rough).plan
+
+    def is_small(plan):
+        return sum(group.replicas for group in plan.groups) <= 2
+
+    free, few, none = (
+        planner.plan(arriving(200), rough, present=present, leads=leads)
+        for leads in (None, is_small, lambda plan: plan == present)
+    )
+
+    assert not is_small(free.plan)
+    assert all(is_small(one.plan) for one in few.considered)
+    assert none.plan == present
+
+
 def test_of_a_load_that_is_too_much_as_much_is_served_as_can_be(make, machine, arriving, rough):
     app = make([[], [0]], [0.02, 0.03], [0.4, 0.8], slo=0.2)
     problem = Problem.of(app, machine(cards=1, cores=4), limits=Limits(replicas=4))

@@ -126,6 +126,8 @@ class Planner:
                 if fitting:
                     return fitting
             part *= LESS
+        if judge.best is not None:  # no way leads on from the plan in force
+            return []
         raise NoPlanError(
             f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
         )
