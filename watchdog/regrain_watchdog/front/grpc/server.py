@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 
 from regrain.errors import SpecError
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.grpc import health, invoke, oip, reflect
-from regrain_watchdog.front.grpc.entry import Entry
-from regrain_watchdog.front.grpc.stream import Streams
+from regrain_watchdog.front.grpc import health, reflect
+from regrain_watchdog.front.grpc.methods import SERVICES, Methods
 from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
@@ -27,28 +27,18 @@ LOOK = 0.1
 """Seconds between two looks whether the server has ended by itself; while it has, callers are refused."""
 
 
-class Server:
-    """Serves an app over gRPC.
+class Listening:
+    """A server on a port.
 
     Args:
-        inference: the app.
-        measure: what counts its calls.
-        config: address, limits, keys.
+        handlers: of its methods.
+        config: address, limits.
     """
 
-    def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
+    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler], config: Config) -> None:
         self.port = 0
         self._config = config
-        self._streams = Streams()
-        self._health = health.Health((oip.NAME, invoke.NAME), inference.service.unready)
-        entry = Entry(measure, config, lambda: config.latency(inference.service.manifest) or 0.0)
-        self._oip = oip.OpenInference(inference, entry, self._streams)
-        self._handlers = (
-            self._oip.handlers(),
-            invoke.Invoke(inference.service, entry).handlers(),
-            self._health.handlers(),
-            reflect.Reflection((oip.NAME, invoke.NAME, health.NAME)).handlers(),
-        )
+        self._handlers = tuple(handlers)
         self._server: grpc.aio.Server | None = None
         self._keeping: asyncio.Task[None] | None = None
 
@@ -58,10 +48,6 @@ class Server:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._config.host, self._config.host)  # noqa: S104
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
-    def follow(self, inference: Inference) -> None:
-        """Answer for another version of the app from the next request on; nobody is cut off."""
-        self._oip.inference = inference
-
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
         self.port = _free(self._host, self._config.grpc_port or 0)
@@ -69,9 +55,7 @@ class Server:
         self._keeping = asyncio.create_task(self._keep())
 
     def drain(self) -> None:
-        """Let streams and watchers end."""
-        self._streams.drain()
-        self._health.end()
+        """Let what does not end by itself end."""
 
     async def stop(self, timeout: float) -> None:
         """Accept nothing more, let what is in flight finish within `timeout` seconds, and end."""
@@ -126,6 +110,31 @@ class Server:
                 server.add_insecure_port(address)
         except RuntimeError as error:
             raise SpecError(f"cannot listen on {address} (--grpc-port, REGRAIN_GRPC_PORT)") from error
+
+
+class Server(Listening):
+    """Serves an app over gRPC.
+
+    Args:
+        inference: the app.
+        measure: what counts its calls.
+        config: address, limits, keys.
+    """
+
+    def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
+        self._methods = Methods(inference, measure, config)
+        self._health = health.Health(SERVICES, inference.service.unready)
+        reflection = reflect.Reflection((*SERVICES, health.NAME))
+        super().__init__((*self._methods.handlers, self._health.handlers(), reflection.handlers()), config)
+
+    def follow(self, inference: Inference) -> None:
+        """Answer for another version of the app from the next request on; nobody is cut off."""
+        self._methods.follow(inference)
+
+    def drain(self) -> None:
+        """Let streams and watchers end."""
+        self._methods.drain()
+        self._health.end()
 
 
 def _options(config: Config) -> tuple[tuple[str, int], ...]:

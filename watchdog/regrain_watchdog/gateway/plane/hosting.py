@@ -173,16 +173,25 @@ class Hosting:
 
     async def serve(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request; RequestError where there is nobody who could."""
-        found = self._version or await self._arrival()
-        found.calls += 1
-        self.invocations += 1
+        found = await self.enter()
         try:
             await found.instance.__rsgi__(scope, proto)
         finally:
-            found.calls -= 1
-            self.asked = time.monotonic()
-            if not found.calls:
-                found.idle.set()
+            self.leave(found)
+
+    async def enter(self) -> Version:
+        """Return the version that takes a request, which `leave` must follow; RequestError where there is none."""
+        found = self._version or await self._arrival()
+        found.calls += 1
+        self.invocations += 1
+        return found
+
+    def leave(self, found: Version) -> None:
+        """A request has ended."""
+        found.calls -= 1
+        self.asked = time.monotonic()
+        if not found.calls:
+            found.idle.set()
 
     async def _arrival(self) -> Version:
         """Wait for a version to be ready."""

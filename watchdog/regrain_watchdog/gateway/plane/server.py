@@ -10,7 +10,10 @@ import random
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from regrain.errors import SpecError
+from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
 from regrain_watchdog.front.garbage import collect_less
 from regrain_watchdog.front.handler import Handler
@@ -37,6 +40,9 @@ from regrain_watchdog.gateway.relay import Relay
 from regrain_watchdog.gateway.sandbox import FIRST_USER, Cell, Means
 from regrain_watchdog.gateway.settings import Settings
 from regrain_watchdog.gateway.store import Store
+
+if TYPE_CHECKING:
+    from regrain_watchdog.gateway.plane.switch import Calls
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +84,14 @@ class Plane:
         public.deferred = Deferred(functions, later, LIMITS)
         await functions.reconcile()
         ports = self._open(public, Private(functions, later), counts)
+        calls = await _calls(self._settings, functions, counts)
         loops = asyncio.ensure_future(
             _kept(functions.keep(), Autoscaler(functions, store).keep(), later.keep())
         )
         collect_less()
         try:
             await self._signals.until_first(_ended(loops))
-            if await self._signals.until_second(_drained(ports, functions, later, loops)):
+            if await self._signals.until_second(_drained(ports, calls, functions, later, loops)):
                 return 0
             functions.kill()
             return KILLED
@@ -109,10 +116,13 @@ class Plane:
 
 
 async def _drained(
-    ports: list[Port], functions: Functions, later: Later, loops: asyncio.Future[None]
+    ports: list[Port], calls: Calls | None, functions: Functions, later: Later, loops: asyncio.Future[None]
 ) -> None:
     """Let requests end, then processes."""
-    stopped, _ = await asyncio.gather(asyncio.gather(*(one.stop(DRAIN) for one in ports)), later.drain(DRAIN))
+    ending = [later.drain(DRAIN), *([calls.stop(DRAIN)] if calls is not None else [])]
+    stopped, _ = await asyncio.gather(
+        asyncio.gather(*(one.stop(DRAIN) for one in ports)), asyncio.gather(*ending)
+    )
     loops.cancel()
     await asyncio.wait([loops])
     for port, whole in zip(ports, stopped, strict=True):
@@ -132,6 +142,24 @@ async def _kept(*loops: Coroutine[None, None, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(loop)
+
+
+async def _calls(settings: Settings, functions: Functions, counts: Counts) -> Calls | None:
+    """Return the port of gRPC, which listens; None where nobody wants one."""
+    if settings.grpc_port is None:
+        return None
+    from regrain_watchdog.gateway.plane.switch import Calls as Found  # noqa: PLC0415  # its library is large
+    from regrain_watchdog.gateway.plane.switch import Switch  # noqa: PLC0415
+
+    config = Config(host=settings.host, grpc_port=settings.grpc_port, max_connections=CONNECTIONS)
+    calls = Found(Switch(functions, counts), config)
+    try:
+        await calls.start()
+    except SpecError as error:
+        logger.error("gRPC is not served: %s", error)
+        return None
+    logger.info("gRPC on %s", calls.address)
+    return calls
 
 
 def _key(settings: Settings) -> Key | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from regrain_watchdog.front.admin import LOOPBACK, Admin
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Exchange, Scope
@@ -16,6 +18,9 @@ from regrain_watchdog.gateway.plane.instance import Tally
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.grpc.methods import Methods
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - who shows the key may come from there
 
@@ -34,6 +39,7 @@ class AppInstance:
         self, function: Function, launcher: Launcher, output: Output, key: Key | None = None
     ) -> None:
         self.admin: Admin | None = None
+        self._methods: Methods | None = None
         self._key = key
         self._function = function
         self._launcher = launcher
@@ -75,6 +81,20 @@ class AppInstance:
         """Answer one request."""
         await self._there.door.__rsgi__(scope, proto)
 
+    @property
+    def model(self) -> str:
+        """What the app is called."""
+        return self._there.live.manifest.app
+
+    def methods(self) -> Methods:
+        """Return what it answers over gRPC."""
+        if self._methods is None:
+            from regrain_watchdog.front.grpc.methods import Methods as Found  # noqa: PLC0415  # only who is asked needs it
+
+            config = wishes.config(self._function.deployment, 1)
+            self._methods = Found(self._there.door.ingress.inference, self._there.measure, config)
+        return self._methods
+
     async def scale(self, replicas: int) -> None:
         """Give each group so many replicas; where plans are adapted, they are not touched."""
         hosted = self._there
@@ -87,6 +107,8 @@ class AppInstance:
         hosted = self._hosted
         if self.admin is not None:
             self.admin.stop()
+        if self._methods is not None:
+            self._methods.drain()
         if hosted is not None:
             if hosted.is_loaded:
                 await hosted.drain()
@@ -114,6 +136,8 @@ class AppInstance:
         """Another version of its code is in force, as somebody has asked for at its API."""
         if self.admin is not None:
             self.admin.manifest = self._there.live.manifest
+        if self._methods is not None:
+            self._methods.follow(self._there.door.ingress.inference)
 
     @property
     def _there(self) -> Hosted:
