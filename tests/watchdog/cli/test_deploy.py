@@ -74,6 +74,15 @@ def test_a_dry_run_for_knative_needs_no_cluster(regrain, app):
 
 
 @pytest.mark.process
+def test_a_dry_run_shows_the_controller_of_groups(regrain, app):
+    flags = ["--image", "an/image", "--remote-key", "shared", "--grain", "split | count"]
+    outcome = regrain("deploy", app, "--platform", "knative", "--dry-run", *flags)
+
+    kinds = [(one["apiVersion"], one["kind"]) for one in yaml.safe_load_all(outcome.out)]
+    assert kinds == [("serving.knative.dev/v1", "Service"), ("v1", "Service"), ("apps/v1", "Deployment")]
+
+
+@pytest.mark.process
 def test_a_dry_run_on_this_machine_needs_no_gateway(regrain, app):
     outcome = regrain("deploy", app, "--dry-run")
 
@@ -95,6 +104,7 @@ def test_a_dry_run_on_this_machine_needs_no_gateway(regrain, app):
         (["--grain", "split"], 2, "grain 'split'"),
         (["--min", "-1"], 2, "replicas: 0 to 1000, was -1"),
         (["--protocol", "grpc"], 2, "--protocol: local carries HTTP alone"),
+        (["--remote-key", "key"], 2, "--remote-key: replicas of this machine need no others"),
         (["--gpu-way", "hami"], 2, "--gpu-way: local is told of GPUs by annotations alone"),
         (
             ["--gateway", "http://admin:secret@example.org"],

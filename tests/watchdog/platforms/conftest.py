@@ -228,6 +228,7 @@ class Cluster_(Provider):  # noqa: N801 - lightkube has a Cluster
 
     services: dict[str, dict] = field(default_factory=dict)
     revisions: dict[str, dict] = field(default_factory=dict)
+    others: dict[str, dict] = field(default_factory=dict)
 
     def settle(self, name: str) -> None:
         """Have what was asked for be there: a revision, with its pods."""
@@ -247,6 +248,10 @@ class Cluster_(Provider):  # noqa: N801 - lightkube has a Cluster
         service["status"] = {**service.get("status", {}), **observed, **status}
 
     def answer(self, asked: Asked) -> tuple[int, bytes, str]:
+        if asked.path.startswith(("/apis/apps/v1/namespaces/apps/", "/api/v1/namespaces/apps/")):
+            assert (asked.method, asked.headers["content-type"]) == ("PATCH", APPLY)
+            self.others[asked.path] = asked.json()
+            return _told(asked.json())
         assert asked.path.startswith("/apis/serving.knative.dev/v1/namespaces/apps/"), asked.path
         *_, kind, name = asked.path.split("/")
         if name == "services":
@@ -272,7 +277,7 @@ class Cluster_(Provider):  # noqa: N801 - lightkube has a Cluster
         else:
             wanted = _merged(there, asked.json())
         generation = there["metadata"]["generation"] + 1 if there else 1
-        metadata = {**wanted["metadata"], "namespace": "apps", "generation": generation}
+        metadata = {**wanted["metadata"], "namespace": "apps", "generation": generation, "uid": f"uid-{name}"}
         self.services[name] = {"status": (there or {}).get("status", {}), **wanted, "metadata": metadata}
         return _told(self.services[name], 200 if there else 201)
 

@@ -25,6 +25,22 @@ def test_a_service_is_applied_so_that_what_others_have_set_stays(cluster, knativ
     assert asked.query == {"fieldManager": ["regrain"], "force": ["true"]}
 
 
+def test_a_controller_goes_with_the_service_that_owns_it(cluster, knative):
+    function = replace(HELLO, secrets=("shared",), remote_key="shared")
+    knative().deploy(function)
+    owner = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "name": "hello",
+        "uid": "uid-hello",
+    }
+
+    assert {path: one["metadata"]["ownerReferences"] for path, one in cluster.others.items()} == {
+        "/api/v1/namespaces/apps/services/hello-pods": [owner],
+        "/apis/apps/v1/namespaces/apps/deployments/hello-controller": [owner],
+    }
+
+
 def test_a_new_revision_is_waited_for_while_the_old_one_serves(cluster, knative):
     platform = knative()
     platform.deploy(HELLO)

@@ -40,6 +40,13 @@ def test_a_variable_that_is_named_wins(ocr):
     assert made.annotations["regrain.adapt"] == "off"
 
 
+def test_replicas_that_run_groups_for_each_other_share_a_secret(ocr):
+    made = function(ocr, Wishes(image=IMAGE, secrets=("key", "shared"), remote_key="shared"))
+
+    assert made.environment == {"REGRAIN_REMOTE_KEY_FILE": "/var/openfaas/secrets/shared"}
+    assert (made.secrets, made.remote_key) == (("key", "shared"), "shared")
+
+
 @pytest.mark.parametrize("grain", ["coarse", "fine", "decode+detect | crop+orient+recognise | assemble"])
 def test_a_replica_asks_for_what_its_groups_may_use(ocr, grain):
     stages = tuple(replace(stage, cpu=2.0, memory=1 << 20) for stage in ocr.stages)

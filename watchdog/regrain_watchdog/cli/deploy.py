@@ -40,6 +40,7 @@ from regrain_watchdog.platforms.wanted import Wishes, function
 @click.option("--target", default=0, show_default="the platform's", help="Requests in flight per replica.")
 @click.option("--concurrency", default=0, show_default="all", help="Requests that a replica is sent at once.")
 @click.option("--protocol", default="http", type=click.Choice(("http", "grpc")), help="Knative's one port.")
+@click.option("--remote-key", default="", help="A secret by which replicas run groups for each other.")
 @click.option("--timeout", default="300s", show_default=True, help="How long it may take until it serves.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, as YAML, and send nothing.")
 def command(*, app: str, gpu_way: str, timeout: str, dry_run: bool, **given: object) -> None:
@@ -84,6 +85,10 @@ def _wanted(app: str, where: Where, given: dict[str, object]) -> Function:
     )
     if wishes.protocol == "grpc" and where.platform != "knative":
         raise SpecError(f"--protocol: {where.platform} carries HTTP alone")
+    if wishes.remote_key and where.platform == "local":
+        raise SpecError(
+            "--remote-key: replicas of this machine need no others; it is for openfaas and knative"
+        )
     return function(manifest, wishes)
 
 

@@ -17,6 +17,8 @@ SCRAPED = {
     "prometheus.io/path": "/metrics",
 }
 SCALE = "com.openfaas.scale."
+SECRETS = "/var/openfaas/secrets"
+"""Where a replica reads its secrets."""
 MIB = 1 << 20
 
 
@@ -28,6 +30,11 @@ def resources(function: Function) -> dict[str, str]:
     if function.memory:
         found["memory"] = f"{-(-function.memory // MIB)}Mi"
     return found
+
+
+def secret(name: str) -> str:
+    """Return the file of a secret whose one entry has its name."""
+    return f"{SECRETS}/{name}"
 
 
 def autoscaling(function: Function) -> dict[str, str]:

@@ -34,6 +34,7 @@ class Function:
         target: requests in flight in a replica that the autoscaler aims at, 0 for as the platform has it.
         concurrency: requests in flight that a replica is sent, 0 for all: it has a queue of its own.
         protocol: by which it is called, where the platform carries one alone.
+        remote_key: the secret, one of `secrets`, by which replicas run groups for each other; "" where they do not.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Function:
     target: int = 0
     concurrency: int = 0
     protocol: Protocol = "http"
+    remote_key: str = ""
 
     def __post_init__(self) -> None:
         label("name", self.name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx2
 import msgspec
 import yaml
-from lightkube import Client, KubeConfig
+from lightkube import Client, KubeConfig, codecs
 from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
@@ -19,7 +19,7 @@ from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 from msgspec import Struct, field
 
-from regrain_watchdog.platforms import knative_service
+from regrain_watchdog.platforms import controller, knative_service
 from regrain_watchdog.platforms.function import Function, Standing, State, label, replicas
 from regrain_watchdog.platforms.gpu import Annotations, Way
 from regrain_watchdog.platforms.knative_service import MANAGED, MAX, MIN
@@ -54,7 +54,7 @@ class _Metadata(Struct, frozen=True):
     name: str
     namespace: str = ""
     generation: int = 0
-    annotations: dict[str, str] = field(default_factory=dict)
+    uid: str = ""
 
 
 class _Container(Struct, frozen=True):
@@ -146,13 +146,24 @@ class Knative:
         )
 
     def manifests(self, function: Function) -> list[dict[str, object]]:
-        """Return a function's Service."""
-        return [knative_service.service(function, self._way, self._named)]
+        """Return a function's Service, and where its replicas run groups for each other, what controls them."""
+        service = knative_service.service(function, self._way, self._named)
+        return [service, *controller.manifests(function, self._named)]
 
     def deploy(self, function: Function) -> None:
-        """Apply a function's Service; what others have set in it stays."""
-        [manifest] = self.manifests(function)
-        self._ask(function.name, lambda: self._client.apply(Service.from_dict(manifest), force=True))
+        """Apply a function's Service; what others have set in it stays. What is beside it goes with it."""
+        [service, *beside] = self.manifests(function)
+        owner = self._ask(function.name, lambda: self._read(self._apply(service)))
+        reference = {
+            "apiVersion": knative_service.VERSION,
+            "kind": knative_service.KIND,
+            "name": function.name,
+            "uid": owner.metadata.uid,
+        }
+        for manifest in beside:
+            metadata = {**cast("dict[str, object]", manifest["metadata"]), "ownerReferences": [reference]}
+            owned = {**manifest, "metadata": metadata}
+            self._ask(function.name, partial(self._apply, owned))
 
     def standing(self, name: str) -> Standing:
         """Return how a function does."""
@@ -194,6 +205,9 @@ class Knative:
         """Give back the connections."""
         if "_client" in vars(self):
             self._client.close()
+
+    def _apply(self, manifest: dict[str, object]) -> Any:  # noqa: ANN401 - of the kind that the manifest has
+        return self._client.apply(codecs.from_dict(manifest), force=True)
 
     def _get(self, name: str) -> _Object:
         label("name", name)

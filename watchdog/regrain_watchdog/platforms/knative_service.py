@@ -15,7 +15,6 @@ VERSION, KIND = "serving.knative.dev/v1", "Service"
 SCALING = "autoscaling.knative.dev/"
 MIN, MAX, TARGET = f"{SCALING}min-scale", f"{SCALING}max-scale", f"{SCALING}target"
 MANAGED = {"app.kubernetes.io/managed-by": "regrain"}
-SECRETS = "/var/openfaas/secrets"
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -87,7 +86,7 @@ def _container(function: Function, gpu: Declared) -> dict[str, object]:
     grpc = function.protocol == "grpc"
     mounts: list[dict[str, object]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in a container
     if function.secrets:
-        mounts.append({"name": "secrets", "mountPath": SECRETS, "readOnly": True})
+        mounts.append({"name": "secrets", "mountPath": declared.SECRETS, "readOnly": True})
     ports = {
         "REGRAIN_PORT": declared.HTTP,
         "REGRAIN_METRICS_PORT": declared.METRICS,

@@ -43,11 +43,16 @@ class Wishes:
     target: int = 0
     concurrency: int = 0
     protocol: Protocol = "http"
+    remote_key: str = ""
 
 
 def function(manifest: Manifest, wishes: Wishes) -> Function:
     """Return an app as a function; SpecError names the wish that it cannot have."""
     named = {"REGRAIN_SLO": wishes.slo, "REGRAIN_GRAIN": wishes.grain, "REGRAIN_ADAPT": wishes.adapt}
+    secrets = wishes.secrets
+    if wishes.remote_key:
+        named["REGRAIN_REMOTE_KEY_FILE"] = declared.secret(wishes.remote_key)
+        secrets = tuple(dict.fromkeys((*secrets, wishes.remote_key)))
     environment = {**{name: text for name, text in named.items() if text}, **wishes.environment}
     grain = environment.get("REGRAIN_GRAIN") or manifest.grain
     plan = make_plan(manifest, grain)
@@ -56,7 +61,7 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
         image=wishes.image,
         environment=environment,
         annotations=_annotations(manifest, environment, grain),
-        secrets=wishes.secrets,
+        secrets=secrets,
         cpu=sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu,
         memory=sum(stage.memory for stage in manifest.stages) if wishes.memory is None else wishes.memory,
         gpu=_need(plan),
@@ -66,6 +71,7 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
         target=wishes.target,
         concurrency=wishes.concurrency,
         protocol=wishes.protocol,
+        remote_key=wishes.remote_key,
     )
 
 

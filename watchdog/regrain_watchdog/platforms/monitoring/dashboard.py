@@ -33,7 +33,8 @@ def _quantile(share: float, name: str) -> str:
     return f"histogram_quantile({share:g}, {_rate(f'{name}_bucket', 'le')})"
 
 
-def _panels(attainment: float) -> tuple[Panel, ...]:
+def _outside(attainment: float) -> tuple[Panel, ...]:
+    """Return what callers see."""
     hits, misses = _rate("regrain_hits_total"), _rate("regrain_misses_total")
     return (
         Panel(
@@ -56,6 +57,12 @@ def _panels(attainment: float) -> tuple[Panel, ...]:
         ),
         Panel("Misses", "reqps", {"{{reason}}": _rate("regrain_misses_total", "reason")}),
         Panel("In flight", "short", {"{{pod}}": f"sum by (pod) (http_requests_in_flight{SELECTED})"}),
+    )
+
+
+def _inside() -> tuple[Panel, ...]:
+    """Return what goes on behind it."""
+    return (
         Panel("Waiting units", "short", {"{{group}}": f"sum by (group) (regrain_queue_units{SELECTED})"}),
         Panel("Wait for a replica", "s", {"{{group}}": _mean("regrain_queue_wait_seconds", "group")}),
         Panel("Service time", "s", {"{{stage}}": _mean("regrain_stage_seconds", "stage")}),
@@ -106,7 +113,7 @@ def dashboard(app: str, attainment: float) -> dict[str, object]:
                 {"name": "app", "type": "constant", "query": app},
             ]
         },
-        "panels": [_panel(place, panel) for place, panel in enumerate(_panels(attainment))],
+        "panels": [_panel(place, panel) for place, panel in enumerate((*_outside(attainment), *_inside()))],
     }
 
 
