@@ -18,6 +18,7 @@ BENCHMARKS = (
     "grpc",
     "upstream",
     "remote",
+    "reassign",
     "regrain",
     "resident",
     "overload",

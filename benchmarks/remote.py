@@ -1,17 +1,22 @@
 """Measure what a hop to another pod costs, beside a bare keep-alive HTTP call of the same bytes.
 
 A chain hands an array on over four groups. Once all are in one pod, once the two in the middle are in a pod of their
-own each, so that the array goes there and back twice. What that takes longer, halved, is a hop. The bare call is wrk to
-granian, which answers with the body that it got: the least that HTTP/1.1 costs here. All at concurrency 1, one after
-the other in each round; the front that is asked on one core, everything else on the other.
+own each, so that the array goes there and back twice. What that takes longer, halved, is a hop. The bare call is
+Python's http.client to granian, which answers with the body that it got; wrk to granian, all of it compiled, stands
+beside it. All at concurrency 1, one after the other in each round; the front that is asked on one core, everything else
+on the other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
 import secrets
+import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks import load, machine, processes, product
@@ -30,6 +35,7 @@ def main() -> None:
     load.require_wrk()
     results = Results.open("remote", options)
     cores = machine.two_cores()
+    machine.pin([os.getpid()], cores[1])
     with contextlib.ExitStack() as stack:
         key = Path(stack.enter_context(tempfile.TemporaryDirectory()), "key")
         key.touch(0o600)
@@ -107,19 +113,35 @@ def _round(servers: dict[str, processes.Served], size: str, seconds: float) -> R
         if got.failed:
             raise SystemExit(f"{got.failed} of {got.requests} requests to {name} failed")
         line[name] = got.p50 * 1e6
+    line["bare"], line["wrk"] = _call(servers["bare"].port, SIZES[size], seconds), line["bare"]
     return {**line, "hop": (line["three pods"] - line["one pod"]) / len(AWAY)}
+
+
+def _call(port: int, nbytes: int, seconds: float) -> float:
+    """Return the microseconds that a bare call takes at the median."""
+    connection, body, took = http.client.HTTPConnection("127.0.0.1", port), b"x" * nbytes, []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        connection.request("POST", "/", body)
+        connection.getresponse().read()
+        took.append(time.perf_counter() - began)
+    connection.close()
+    return statistics.median(took) * 1e6
 
 
 def _report(results: Results) -> None:
     rows = [
         [name, *(results.median(name, kind="hop", size=size) for size in SIZES)]
-        for name in ("bare", "one pod", "three pods", "hop")
+        for name in ("wrk", "bare", "one pod", "three pods", "hop")
     ]
     print(table(["us at the median", *SIZES], rows))
     for size in SIZES:
         key = {"kind": "hop", "size": size}
         ratio = results.median("hop", **key) / results.median("bare", **key)
         results.bar(f"hop of {size} to another pod: over a bare HTTP call", ratio, at_most=BAR)
+        ratio = results.median("hop", **key) / results.median("wrk", **key)
+        results.add({"kind": "note", "name": f"hop of {size} to another pod: over wrk's", "value": ratio})
 
 
 if __name__ == "__main__":
