@@ -21,8 +21,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECTION = "\n## 9. As a function: faas-cli up\n"
+"""What needs faas-cli begins here."""
+FAAS_CLI = shutil.which(os.environ.get("FAAS_CLI", ""))
 PATIENCE = 30.0
-PORT = 8080
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ def line_pattern(line: str) -> str:
 class Shell:
     """One reader at one prompt, with at most one job in the background."""
 
-    def __init__(self, folder: Path, ports: dict[str, str]) -> None:
+    def __init__(self, folder: Path, ports: dict[str, str], **variables: str) -> None:
         self.folder = folder
         self.ports = ports
         self.env = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **variables,
+            "PATH": f"{Path(sys.executable).parent}:{variables.get('PATH', os.environ['PATH'])}",
             "XDG_RUNTIME_DIR": str(folder.parent),
             "REGRAIN_METRICS_PORT": ports["8081"],
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -102,7 +105,7 @@ class Shell:
         output = (done.stdout + done.stderr).replace("\r\n", "\n")
         if done.returncode:
             output += f"[exit code {done.returncode}]\n"
-        if not output.endswith("\n"):
+        if output and not output.endswith("\n"):
             output += "\n"
         assert expected.fullmatch(output), f"$ {line}\n{output}\nis not\n{expected.pattern}"
 
@@ -125,23 +128,67 @@ class Shell:
         return text
 
 
-@pytest.mark.process
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial calls curl, which is not installed")
-def test_the_tutorial_does_what_it_says(tmp_path: Path, free_ports: list[int]) -> None:
-    folder = tmp_path / "tutorial"
-    folder.mkdir()
-    shell = Shell(folder, {"8080": str(free_ports[0]), "8081": str(free_ports[1])})
+def done(shell: Shell, text: str) -> int:
+    """Do what a text says; return how many commands that were."""
     ran = 0
-
     try:
-        for language, file, text in BLOCK.findall(TUTORIAL.read_text()):
+        for language, file, block in BLOCK.findall(text):
             if file:
-                (folder / file).write_text(text)
+                (shell.folder / file).write_text(block)
             elif language == "console":
-                for command in commands(text):
+                for command in commands(block):
                     shell.run(command)
                     ran += 1
     finally:
         shell.stop()
+    return ran
 
-    assert ran >= 15
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A reader's empty folder."""
+    made = tmp_path / "tutorial"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial calls curl, which is not installed")
+def test_the_tutorial_does_what_it_says(folder: Path, free_ports: list[int]) -> None:
+    shell = Shell(folder, {"8080": str(free_ports[0]), "8081": str(free_ports[1])})
+
+    assert done(shell, TUTORIAL.read_text().partition(SECTION)[0]) >= 15
+
+
+@pytest.mark.process
+@pytest.mark.skipif(FAAS_CLI is None, reason="FAAS_CLI does not name the faas-cli binary")
+def test_the_tutorial_goes_on_with_faas_cli(folder: Path, free_ports: list[int]) -> None:
+    before, heading, section = TUTORIAL.read_text().partition(SECTION)
+    for _, file, text in BLOCK.findall(before):
+        if file:
+            (folder / file).write_text(text)
+    programs = folder.parent / "bin"
+    programs.mkdir()
+    (programs / "faas-cli").symlink_to(str(FAAS_CLI))
+    shell = Shell(
+        folder,
+        {"8080": str(free_ports[0]), "8081": str(free_ports[1])},
+        PATH=f"{programs}:{os.environ['PATH']}",
+        HOME=str(folder.parent),
+        OPENFAAS_URL=f"http://127.0.0.1:{free_ports[0]}",
+        REGRAIN=str(clone(folder.parent / "regrain")),
+        REGRAIN_GATEWAY_METRICS_PORT=str(free_ports[1]),
+    )
+    shell.env.pop("XDG_STATE_HOME", None)
+
+    assert heading
+    assert done(shell, section) >= 10
+
+
+def clone(folder: Path) -> Path:
+    """A git repository that holds the template, as a clone of this project does."""
+    shutil.copytree(ROOT / "template", folder / "template")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "templates"]):
+        subprocess.run([*git, *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
