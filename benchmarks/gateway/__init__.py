@@ -1,0 +1,1 @@
+"""`regrain gateway`, measured from outside."""
