@@ -1,6 +1,7 @@
 """Measure the gateway: updates, invocations, cold starts, memory of many functions, and what random deaths cost.
 
-`--part` chooses one or several; with `--resume` what is done is kept and the rest is measured. The long form takes about ten minutes.
+`--part` chooses one or several; with `--resume` what is done is kept and the rest is measured. The long form takes
+about ten minutes.
 """
 
 from __future__ import annotations
