@@ -30,6 +30,26 @@ def greeter(name: str) -> str:
     return greet(name)
 """
 
+BROKEN = """
+from regrain import App
+
+app = App("greeter", sample={"name": "you"})
+
+
+@app.stage()
+class Greet:
+    def __init__(self):
+        raise RuntimeError("there is no model")
+
+    def __call__(self, name: str) -> str:
+        return name
+
+
+@app.flow
+def greeter(name: str) -> str:
+    return Greet(name)
+"""
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -97,6 +117,29 @@ def test_an_app_is_built_deployed_called_seen_and_removed(gateway, app):
     assert answer == "Hello Ada"
     assert re.search(r"greeter +ready +1 of 1 +greeter:latest", seen.stdout)
     assert (removed.stdout, after.stdout) == ("greeter is removed\n", "no functions\n")
+
+
+def test_a_changed_app_serves_once_the_command_has_ended(gateway, app):
+    answers = []
+    for word in ("Hello", "Hey", "Ahoy"):
+        assert gateway.regrain("deploy", app(word)).returncode == 0
+        answers.append(gateway.call("greeter"))
+    gateway.regrain("remove", "greeter")
+
+    assert answers == ["Hello Ada", "Hey Ada", "Ahoy Ada"]
+
+
+def test_a_changed_app_that_does_not_start_leaves_the_one_before(gateway, app, tmp_path):
+    gateway.regrain("deploy", app("Hello"))
+    (tmp_path / "app.py").write_text(BROKEN)
+    deployed = gateway.regrain("deploy", str(tmp_path))
+    answer = gateway.call("greeter")
+    gateway.regrain("remove", "greeter")
+
+    assert deployed.returncode == 1
+    assert "greeter failed: the version before serves, as the new one did not start" in deployed.stderr
+    assert "there is no model" in deployed.stderr
+    assert answer == "Hello Ada"
 
 
 def test_by_openfaas_api_an_image_that_is_there_is_deployed(gateway, app, tmp_path):

@@ -195,6 +195,7 @@ class Standing(Wire, frozen=True):
 
     replicas: how many there are. available: how many of them serve. invocations: since it was created.
     cpu: thousandths of a core, over the last seconds. memory: bytes. detail: why it is not ready, in a sentence.
+    serving: the generation that serves, 0 for none. tried: the one whose start has ended last, well or not.
     """
 
     name: str
@@ -206,6 +207,8 @@ class Standing(Wire, frozen=True):
     cpu: float = 0.0
     memory: int = 0
     detail: str = ""
+    serving: int = 0
+    tried: int = 0
 
 
 def loads(data: bytes, kind: type[Read]) -> Read:

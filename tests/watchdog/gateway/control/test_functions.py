@@ -109,6 +109,22 @@ def test_how_it_does_is_what_the_front_says(control, front):
     assert used["usage"] == {"cpu": 125.0, "totalMemoryBytes": 1 << 20}
 
 
+@pytest.mark.parametrize(
+    ("serving", "tried", "state"),
+    [(0, 0, "ready"), (1, 1, "starting"), (1, 2, "failed"), (2, 2, "ready")],
+)
+def test_while_an_older_version_serves_the_state_is_that_of_the_one_that_is_wanted(
+    control, front, serving, tried, state
+):
+    control.request("POST", "/system/functions", HELLO)
+    control.request("PUT", "/system/functions", HELLO)
+    front.standings = [standing(replicas=1, available=1, serving=serving, tried=tried)]
+
+    status = control.request("GET", "/system/function/hello").json()
+
+    assert (status["state"], status["availableReplicas"]) == (state, 1)
+
+
 def test_a_front_that_is_dead_costs_the_standing_and_nothing_else(control):
     assert control.request("POST", "/system/functions", HELLO).status == 202
 

@@ -25,6 +25,7 @@ class Version:
     """An instance that starts, serves and scales when the test lets it."""
 
     admin = None
+    replaces = False
 
     def __init__(self, number: int, fails: LoadError | None) -> None:
         self.number = number
@@ -162,6 +163,7 @@ def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_wh
 
         standing = world.hosting.standing()
         assert (standing.state, standing.available, old.served) == ("ready", 1, 1)
+        assert (standing.serving, standing.tried) == (1, 2)
         assert "no such module" in standing.detail
         assert world.hosting.have.version == (1.0, 2)
         assert b"no such module" in (tmp_path / "a.log").read_bytes()
@@ -218,6 +220,31 @@ def test_a_process_that_dies_at_every_start_is_told_at_last(tmp_path: Path, monk
 
         assert len(world.versions) == 3
         assert world.hosting.standing().state == "failed"
+
+    run(scenario, tmp_path)
+
+
+def test_a_version_that_wants_the_port_of_the_one_before_starts_once_that_has_ended(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async def scenario(world: World) -> None:
+        monkeypatch.setattr(Version, "replaces", True)
+        old = await world.started()
+        early = world.ask()
+        await until(lambda: world.hosting.in_flight == 1)
+        world.hosting.update(replace(world.function, generation=2))
+        await until(lambda: len(world.versions) == 2)
+        late = world.ask()
+        await until(lambda: world.hosting.waiting == 1)
+        assert not old.stopped
+        old.may_answer.set()
+        await early
+        await until(lambda: old.stopped)
+        new = await world.settled(2)
+        new.may_answer.set()
+        await late
+
+        assert (old.served, new.served) == (1, 1)
 
     run(scenario, tmp_path)
 

@@ -21,6 +21,7 @@ from regrain_watchdog.gateway.spec import (
     Resources,
     Scale,
     Standing,
+    State,
     Wire,
     image_name,
 )
@@ -82,7 +83,7 @@ class Status(Wire, frozen=True):
             replicas=standing.replicas,
             available_replicas=standing.available,
             usage=Usage(cpu=standing.cpu, total_memory_bytes=standing.memory) if usage else None,
-            state=standing.state,
+            state=_state(function, standing),
             detail=standing.detail,
         )
 
@@ -219,6 +220,13 @@ def statuses(
     """Return functions as clients are told of them, with what they use if that is wanted."""
     keys = [(one.deployment.namespace, one.deployment.service) for one in functions]
     return [Status.of(one, standings.get(key), usage=usage) for key, one in zip(keys, functions, strict=True)]
+
+
+def _state(function: Function, standing: Standing) -> State:
+    """Return a function's state: while an older version serves, that of the one that is wanted."""
+    if not 0 < standing.serving < function.generation or standing.state != "ready":
+        return standing.state
+    return "failed" if standing.tried >= function.generation else "starting"
 
 
 def _none(name: str) -> Response:

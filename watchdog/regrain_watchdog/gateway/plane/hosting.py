@@ -40,11 +40,13 @@ class Version:
     """A version of a function that runs.
 
     Attributes:
+        generation: of the function.
         calls: requests under way in it.
     """
 
-    def __init__(self, instance: Instance, output: Output) -> None:
+    def __init__(self, instance: Instance, output: Output, generation: int) -> None:
         self.instance = instance
+        self.generation = generation
         self.output = output
         self.calls = 0
         self.idle = asyncio.Event()
@@ -112,6 +114,7 @@ class Hosting:
         self._detail = ""
         self._version: Version | None = None
         self._begun = 0
+        self._tried_last = 0
         self._failed_at = 0.0
         self._settled = asyncio.Event()
         self._settled.set()
@@ -169,6 +172,8 @@ class Hosting:
             cpu=self.cpu if tally.replicas else 0.0,
             memory=self.memory if tally.replicas else 0,
             detail=self._detail or tally.detail,
+            serving=self._version.generation if self._version is not None else 0,
+            tried=self._tried_last,
         )
 
     async def serve(self, scope: Scope, proto: Exchange) -> None:
@@ -284,6 +289,7 @@ class Hosting:
             return
         self.asked = time.monotonic()
         self._state, self._detail = "ready", ""
+        self._tried_last = made.generation
         self._swap(made)
 
     async def _made(self) -> Version:
@@ -300,9 +306,11 @@ class Hosting:
         """Start a version; whatever goes wrong is raised, once nothing is left of it."""
         self._begun += 1
         output = Output(self._log, f"{self.key[1]}-{self.function.generation}-{self._begun}")
-        made = Version(self._make(self.function, output), output)
+        made = Version(self._make(self.function, output), output, self.function.generation)
         try:
             async with self._starting:
+                if made.instance.replaces:
+                    await self._clear()
                 await made.instance.start(self._replicas)
         except BaseException as error:
             if isinstance(error, RegrainError | OSError):
@@ -310,6 +318,13 @@ class Hosting:
             self._abandon(made)
             raise
         return made
+
+    async def _clear(self) -> None:
+        """End the version that serves, as the next one cannot start beside it; requests wait for that one."""
+        old, self._version = self._version, None
+        if old is not None:
+            self._state = "starting"
+            await self._retired(old, DRAIN)
 
     def _abandon(self, made: Version) -> None:
         """Let go of a version that does not start."""
@@ -329,6 +344,7 @@ class Hosting:
 
     def _failed(self, detail: str) -> None:
         """The version that was tried does not start; one that serves goes on."""
+        self._tried_last = self.function.generation
         if self._version is None:
             self._state, self._detail = "failed", detail
             self._failed_at = time.monotonic()
