@@ -49,7 +49,12 @@ def main() -> None:
             for size in SIZES:
                 if not results.has(kind="hop", round=turn, size=size):
                     results.add(
-                        {"kind": "hop", "round": turn, "size": size, **_round(servers, size, options.seconds)}
+                        {
+                            "kind": "hop",
+                            "round": turn,
+                            "size": size,
+                            **_round(servers, size, options.seconds, cores[1]),
+                        }
                     )
     _report(results)
 
@@ -102,14 +107,12 @@ def _bare(cores: tuple[int, int]) -> processes.Served:
     return served
 
 
-def _round(servers: dict[str, processes.Served], size: str, seconds: float) -> Record:
+def _round(servers: dict[str, processes.Served], size: str, seconds: float, core: int) -> Record:
     """Ask each server; microseconds at the median, and the hop between them."""
     line: dict[str, float] = {}
     for name, served in servers.items():
         body = b"x" * SIZES[size] if name == "bare" else str(SIZES[size] // WIDTH).encode()
-        got = load.drive(
-            served.port, processes.Request(body), connections=1, seconds=seconds, core=machine.two_cores()[1]
-        )
+        got = load.drive(served.port, processes.Request(body), connections=1, seconds=seconds, core=core)
         if got.failed:
             raise SystemExit(f"{got.failed} of {got.requests} requests to {name} failed")
         line[name] = got.p50 * 1e6

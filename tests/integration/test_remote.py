@@ -338,8 +338,16 @@ class Callers:
 
 
 @pytest.fixture
-def three(attempt, key):
-    started = [attempt("relay.py", "--grain", "coarse", "--remote-key-file", str(key)) for _ in range(3)]
+def module(tmp_path):
+    """A copy of the app that a test may change."""
+    copy = tmp_path / "relay.py"
+    copy.write_text((Path(__file__).parent / "apps" / "relay.py").read_text())
+    return copy
+
+
+@pytest.fixture
+def three(attempt, key, module):
+    started = [attempt(module, "--grain", "coarse", "--remote-key-file", str(key)) for _ in range(3)]
     return [pod.ready() for pod in started]
 
 
@@ -422,3 +430,39 @@ def test_a_stale_assignment_is_refused(three, control, key, until):
     assert signed(pod, key, body, path=RELEASE, method="POST").json()["oldest"] == first + 1
     assert signed(pod, key, epoch=first).status_code == 409
     assert pod.call(count=3).json()["sums"] == sums(3)
+
+
+def test_no_request_crosses_versions_while_pods_are_updated_one_after_the_other(
+    three, module, control, run_cli, until
+):
+    key = module.with_name("secret")
+    text = module.read_text()
+    control(three, "spread | turn | total")
+    until(lambda: epoch_of(three, key), "an epoch is in force", PATIENCE)
+    module.write_text(text.replace("float(number)", "float(number + 100)").replace("* 2", "* 3"))
+    new = [(number + 100) * 3.0 * 5000 for number in range(9)]
+    wrong, versions, stop = [], set(), threading.Event()
+
+    def ask(turn):
+        while not stop.is_set():
+            answer, count = three[turn % 3].call(count=turn % 5 + 1), turn % 5 + 1
+            if answer.status_code != 200 or answer.json()["sums"] not in (sums(count), new[:count]):
+                wrong.append((answer.status_code, answer.text))
+            else:
+                versions.add(answer.json()["sums"] == new[:count])
+            turn += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, turn) for turn in range(4)]
+        for pod in three:
+            done = run_cli("update", "--url", pod.admin_url)
+            assert done.returncode == 0, done.stderr
+        until(lambda: epoch_of(three, key), "an epoch of the new version is in force", PATIENCE)
+        stop.set()
+        for one in asking:
+            one.result()
+
+    assert wrong == []
+    assert versions == {False, True}
+    assert [pod.call(count=3).json()["sums"] for pod in three] == [new[:3]] * 3
+    assert {assigned(pod, key)["grain"] for pod in three} == {"spread | turn | total"}

@@ -44,6 +44,9 @@ class App:
 
     crew: the replicas of the app's version; other plans of it may use them at the same time.
     failed: told once when it cannot start at all, with the error to show.
+
+    Attributes:
+        leaving: whether it ends, and takes nothing from other pods any more.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class App:
         self._course = Course(self.route, self.functions, max_queue)
         self._values = Values(self.manifest, self.route, crew.pool)
         self._stopped = False
+        self.leaving = False
         self._lingers = False
         self._waiters: dict[Flight, asyncio.Future[None]] = {}
 
@@ -115,6 +119,7 @@ class App:
         """Refuse what waits, let replicas finish what they hold, and end those that no other plan has; at most once."""
         if self._stopped:
             return
+        self.leaving = True
         for function in self.functions:
             function.drain(shutting_down())
         await self.crew.leave(self.functions)
@@ -190,13 +195,13 @@ class App:
             answer: is given None or the error of each while they hold what they gave; what it returns is returned.
 
         Raises:
-            RequestError: (503) the app has stopped.
+            RequestError: (503) the plan ends.
         """
-        refusal = shutting_down() if self._stopped else self._course.full(len(self._waiters) + len(visits))
+        refusal = shutting_down() if self.leaving else self._course.full(len(self._waiters) + len(visits))
         if refusal is not None:
             for visit in visits:
                 self._values.release(visit.held())
-            if self._stopped:
+            if self.leaving:
                 raise refusal
             return answer([refusal] * len(visits))
         entered = [self._enter(visit) for visit in visits]

@@ -52,7 +52,7 @@ class Guests:
         """RequestError 409 if nothing of that version or epoch is served here, 503 if nothing is any more."""
         if self._live.current.draining:
             raise shutting_down()
-        if all(app.manifest.digest != version for app in self._live.apps):
+        if not self._serving(version):
             here = self._live.manifest.digest
             raise RequestError(HTTPStatus.CONFLICT, f"version {here} is served here, not {version[:80]}")
         if not self.epochs.holds(epoch):
@@ -68,9 +68,7 @@ class Guests:
             GrainError: it is no grain of this app.
             RequestError: (404) it has no such group; (409) no replica here has its stages loaded, nor will have.
         """
-        apps = [
-            app for app in (self._live.current, *reversed(self._live.apps)) if app.manifest.digest == version
-        ]
+        apps = self._serving(version)
         for app in apps:
             if app.route.plan.grain == grain and not app.functions[_place(app, group)].peers:
                 break
@@ -79,6 +77,11 @@ class Guests:
         place = _place(app, group)
         _check_able(app.functions[place], app.crew)
         return app, place
+
+    def _serving(self, version: str) -> list[App]:
+        """Return the plans that serve a version, the one in force first, then the newest."""
+        apps = (self._live.current, *reversed(self._live.apps))
+        return [app for app in apps if app.manifest.digest == version and not app.leaving]
 
     def _for_guests(self, crew: Crew, version: str, grain: str) -> App:
         made = self._made.get((version, grain))

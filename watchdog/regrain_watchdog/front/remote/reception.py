@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 OWN = f"{wire.PREFIX}/"
 TOLD = frozenset((ASSIGN, RELEASE, MANIFEST))
 """What a controller asks for."""
+SMALL = 1 << 20
+"""Bytes that it may say at most."""
 ANSWER: Fields = [("content-type", wire.MEDIA_TYPE)]
 
 
@@ -65,7 +67,8 @@ class Reception:
         try:
             frame = b""
             if not body.is_empty(scope.headers):
-                frame = await body.read(proto, scope.headers, limit=self._limit, timeout=self._timeout)
+                limit = SMALL if path in TOLD else self._limit
+                frame = await body.read(proto, scope.headers, limit=limit, timeout=self._timeout)
             self._check(scope, frame)
             answer = await self._answer(scope, frame)
         except RequestError as error:
