@@ -109,7 +109,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "http"])
-def test_a_server_is_a_function_too(gateway, tarred: Callable[..., bytes], kind: str, free_port: int) -> None:
+def test_a_server_is_a_function_too(
+    gateway, until, tarred: Callable[..., bytes], kind: str, free_port: int
+) -> None:
     files = {"context/template.yml": SITE_TEMPLATE, "context/function/main.py": SITE}
     built = gateway.send(tarred({**files, "com.openfaas.docker.config": json.dumps({"image": "site"})}))
     assert '"success"' in built.text
@@ -129,6 +131,9 @@ def test_a_server_is_a_function_too(gateway, tarred: Callable[..., bytes], kind:
     gateway.ask("POST", "/system/scale-function/site", json={"serviceName": "site", "replicas": 0})
     _, left = psutil.wait_procs(server, PATIENCE)
     woken = gateway.invoke("site", method="GET")
+
+    gateway.deploy("site", "site", envProcess=command, envVars={**variables, "A": "c"})
+    until(lambda: gateway.invoke("site").headers.get("X-Own") == "c", "the next version answers")
 
     assert (whole.status_code, whole.headers["X-Own"]) == (201, "b")
     assert whole.text == f"PUT {prefix}/a b c=d " + "x" * 100_000

@@ -1,6 +1,7 @@
 """What processes of a function write becomes lines of its log."""
 
 import asyncio
+import fcntl
 import os
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def test_lines_are_kept_whole_and_the_last_one_without_its_end(tmp_path: Path) -
     assert sorted(written(path)) == sorted(
         [("a-1", "first"), ("a-1", "second"), ("a-1", "\ufffd"), ("a-1", "last"), ("a-1", "from the gateway")]
     )
+
+
+def test_all_that_was_written_is_kept_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+
+    async def scenario() -> None:
+        log = Log(("dev", "a"), Journal(path))
+        output = Output(log, "a-1")
+        fcntl.fcntl(output.descriptor, fcntl.F_SETPIPE_SZ, 1 << 18)
+        os.write(output.descriptor, b"x" * 49 + b"\n" + (b"y" * 49 + b"\n") * 4000)
+        output.close()
+        log.close()
+
+    asyncio.run(scenario())
+
+    assert len(written(path)) == 4001
 
 
 def test_what_still_comes_after_a_function_was_removed_goes_nowhere(tmp_path: Path) -> None:

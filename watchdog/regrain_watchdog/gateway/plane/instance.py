@@ -21,6 +21,10 @@ class Instance(Protocol):
     """One version of a function. It is started, serves, and is stopped."""
 
     @property
+    def replaces(self) -> bool:
+        """Whether the version before must have ended when it starts, as both want the same port."""
+
+    @property
     def admin(self) -> Handler | None:
         """Its page and API for operators, who are asked for the gateway's password there; None without one."""
 

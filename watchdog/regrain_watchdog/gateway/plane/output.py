@@ -73,23 +73,26 @@ class Output:
         if self._reading < 0:
             return
         os.close(self.descriptor)
-        self._read()
+        while self._read():
+            pass
         self._end()
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take some of what was written; whether there may be more."""
         try:
             data = os.read(self._reading, READ)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self._end()
-            return
+            return False
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST:
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
             self._log.write(self._instance, line.decode(errors="replace").rstrip("\r"))
+        return True
 
     def _end(self) -> None:
         if self._reading < 0:

@@ -38,6 +38,7 @@ class AppInstance:
     def __init__(
         self, function: Function, launcher: Launcher, output: Output, key: Key | None = None
     ) -> None:
+        self.replaces = False
         self.admin: Admin | None = None
         self._methods: Methods | None = None
         self._key = key

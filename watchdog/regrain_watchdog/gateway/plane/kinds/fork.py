@@ -37,6 +37,7 @@ class ForkInstance:
     """One version of a command. Replicas are a number and nothing more, as there is a process for each request."""
 
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+        self.replaces = False
         self.admin = None
         self._function = function
         self._launcher = launcher

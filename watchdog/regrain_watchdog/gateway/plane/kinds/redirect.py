@@ -14,6 +14,7 @@ class RedirectInstance:
     """Answers 302."""
 
     def __init__(self, function: Function) -> None:
+        self.replaces = False
         self.admin = None
         self._destination = function.deployment.env_vars.get(DESTINATION, "")
         self._replicas = 0

@@ -8,12 +8,12 @@ from http import HTTPStatus
 
 from msgspec.structs import replace
 
-from regrain.errors import RequestError, SpecError
+from regrain.errors import LoadError, RequestError, SpecError
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.reply import RETRY_AFTER
 from regrain_watchdog.front.upstream import target
-from regrain_watchdog.front.upstream.client import UpstreamError
+from regrain_watchdog.front.upstream.client import UpstreamError, accepts
 from regrain_watchdog.front.upstream.gate import Gate
 from regrain_watchdog.front.upstream.openfaas import translated
 from regrain_watchdog.front.upstream.target import WSGI
@@ -35,6 +35,7 @@ class UpstreamInstance:
     """One version of a server. It is one process; replicas are a number, and for WSGI that of its workers."""
 
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+        self.replaces = not function.deployment.env_process.startswith(WSGI)
         self.admin = None
         self._function = function
         self._launcher = launcher
@@ -49,6 +50,8 @@ class UpstreamInstance:
             upstream, config = self._wsgi(command, replicas)
         else:
             upstream, config = self._http(replicas)
+            if await accepts(upstream.pool):
+                raise LoadError(f"{config.upstream_url}: something listens there already")
         self._upstream = upstream
         self._gate = Gate(config.max_inflight, config.max_queue)
         self._timeout = config.exec_timeout
