@@ -4,6 +4,7 @@ import pytest
 
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.standings import PRESSED, Standings, Weighed
+from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.refine import Refined, Seen
 from regrain_watchdog.policy.search.problem import Problem
@@ -111,6 +112,21 @@ def test_plans_are_old_once_time_has_passed_since_they_were_sought(problem, arri
     made.look(expected, planned(10.0), living=(), now=8.0, anew=False)
 
     assert [before, made.is_old(7.0), made.is_old(7.0 + PRESSED)] == [True, False, True]
+
+
+def test_a_plan_that_sheds_at_the_peak_does_not_bear_it_though_it_is_not_full(
+    problem, arriving, planned, standings
+):
+    asked, load = problem(slower=2.5), arriving((8.0, 120.0))
+    made = standings(asked)
+    small, large = (Weighed(plan=planned(rate, slower=2.5), cost=1.0, hit_rate=0.96) for rate in (8.0, 20.0))
+    expected = Expected(load=load, rate=8.0, peak=16.0, dwell=600.0)
+    model = make_model(asked.app, small.plan, asked.times)
+    there = Analytic().predict(model, load.scaled(16.0))
+
+    assert (max(there.busy) < 0.97, there.hit_rate < 0.85) == (True, True)
+    assert [made.bears_peak(one, large, expected) for one in (small, large)] == [False, True]
+    assert made.bears_peak(small, small, expected)
 
 
 def test_the_peaks_of_a_bursty_load_do_not_count_beside_its_hit_rate(problem, arriving, planned, standings):

@@ -39,8 +39,8 @@ MOST_TIMES, HALVINGS = 16.0, 6
 """Times the rate up to which it is sought what a plan bears, and how closely: to a 23rd."""
 CORRECTED = 0.03
 """Part of its cost by which a plan is corrected that was made for a vague rate."""
-FULL = 0.97
-"""Of its capacity, that a plan may be given to do at the peak."""
+SHORT = 0.05
+"""Of hit rate, by which a plan may miss the objective at the peak."""
 _NEVER = (math.nan, -math.inf)
 """For what rate and when plans were sought: not yet, or for times that are not believed any more."""
 
@@ -189,15 +189,16 @@ class Standings:
         return sorted(judged, key=lambda one: self._order(one, most, expected.dwell))
 
     def bears_peak(self, one: Weighed, present: Weighed, expected: Expected) -> bool:
-        """Whether a plan can do what comes at the peak, or as much of it as the plan in force can.
+        """Whether a plan all but meets the objective at the peak, or does no worse there than the plan in force.
 
-        The peaks of a bursty load are among the requests that it is judged by.
+        How busy it is does not tell: for a tight objective much is shed while replicas have time left. The peaks of a
+        bursty load are among the requests that it is judged by.
         """
-        load = expected.load
-        if expected.peak > load.rate and not expected.is_bursty:
-            load = load.scaled(expected.peak)
-        busy = max(self._predict(one.plan, load).busy, default=0.0)
-        return busy <= FULL or busy <= max(self._predict(present.plan, load).busy, default=0.0)
+        if expected.is_bursty or expected.peak <= expected.load.rate:
+            return True
+        peak = expected.load.scaled(expected.peak)
+        hits = self.hits(one.plan, peak)
+        return hits >= self._terms.attainment - SHORT or hits >= self.hits(present.plan, peak)
 
     def hits(self, plan: Plan, load: Arrivals) -> float:
         """Return the hit rate that a plan is expected to have under some load."""

@@ -19,7 +19,7 @@ from regrain_watchdog.control.controller import PERIOD, Habits
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.control.observation import Observation
 from regrain_watchdog.control.outlook import Expected, Outlook
-from regrain_watchdog.control.standings import FULL, Weighed
+from regrain_watchdog.control.standings import SHORT, Weighed
 from regrain_watchdog.control.trial import Bucket
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import lists, make_model
@@ -196,14 +196,12 @@ class Together:
         return verdict if bears else Verdict(False, Reason.PEAK)
 
     def _bears_peak(self, app: _Outlooked, mind: Mind) -> bool:
-        """Whether the plan found can do what comes at the peak, or as much of it as the one in force can."""
+        """Whether the plan found all but meets the objective at the peak, or does no worse than the present one."""
         load = app.expected.load
         if app.expected.peak > load.rate:
             load = load.scaled(app.expected.peak)
-        found, present = (
-            max(self._predict(mind, one.plan, load).busy, default=0.0) for one in (app.found, app.present)
-        )
-        return found <= FULL or found <= present
+        found, present = (self._predict(mind, one.plan, load).hit_rate for one in (app.found, app.present))
+        return found >= mind.problem.app.slo.attainment - SHORT or found >= present
 
     def _fits(self, apps: Sequence[_Outlooked], goes: Sequence[bool]) -> bool:
         problem = self._minds[0].problem

@@ -50,8 +50,8 @@ class Terms:
 
     Attributes:
         attainment: the share of requests that is to be in time.
-        slack: of hit rate by which the present plan may be expected to miss the objective, since that is told from a
-            sample of the load and changing on a guess costs.
+        slack: of hit rate by which the present plan may be expected to miss the objective, and by which another one
+            that misses it must be better, since that is told from a sample of the load and changing on a guess costs.
         points: of hit rate by which a plan must be better to count as better.
         saving: part of the present cost that a plan must save to count as cheaper.
         again: the same while the load is the one that the present plan was taken for.
@@ -97,7 +97,7 @@ def judge(now: Standing, other: Standing, *, charge: float, dwell: float, terms:
     gain = other.hit_rate - now.hit_rate
     if meets:
         return Verdict(True, Reason.MEETS, 0.0)
-    if gain > terms.points:
+    if gain > max(terms.points, terms.slack):
         return Verdict(True, Reason.HITS, 0.0)
     return Verdict(False, Reason.MARGIN if gain > 0 else Reason.BEST)
 
