@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote.line import Line, PodError, Terms
+from regrain_watchdog.front.remote.pod import Pod
+
+SECRET = "a secret of the pods"
+TERMS = Terms(secret=SECRET, version="v", epoch=lambda: 3, limit=1 << 16)
+PATIENCE = 10.0
+
+
+class Other:
+    """A pod that answers as it is told to, and keeps what it was asked."""
+
+    def __init__(self, status=200, body=b"good"):
+        self.status, self.body = status, body
+        self.asked = []
+        self.hold = None
+
+    async def __rsgi__(self, scope, proto):
+        self.asked.append((scope.method, scope.path, dict(scope.headers), await proto()))
+        if self.hold is not None:
+            await self.hold.wait()
+        proto.response_bytes(self.status, [("content-type", "text/plain")], self.body)
+
+
+def ask(loop, client, frame=b"frame", *, timeout=PATIENCE, twice=False):
+    async def asked():
+        line = Line(f"http://127.0.0.1:{client.port}", TERMS)
+        try:
+            return await line.ask("POST", "/_/groups/größe", frame, timeout=timeout, twice=twice)
+        finally:
+            line.close()
+
+    return loop.run(asked())
+
+
+def test_a_request_is_signed_over_the_path_as_the_other_reads_it(loop, listen):
+    other = Other()
+
+    assert ask(loop, listen(other)) == b"good"
+
+    ((method, path, headers, body),) = other.asked
+    assert (method, path, body) == ("POST", "/_/groups/größe", b"frame")
+    signed = wire.signature(SECRET, method, path, body, version="v", epoch=3)
+    assert headers[wire.SIGNATURE] == signed
+    assert (headers[wire.VERSION], headers[wire.EPOCH]) == ("v", "3")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, {"gone", "refused"}),
+        (409, {"gone", "refused"}),
+        (404, {"gone"}),
+        (503, {"gone"}),
+        (400, {"ran"}),
+        (413, {"ran"}),
+        (500, {"ran"}),
+    ],
+)
+def test_what_an_answer_says_of_what_was_run(loop, listen, status, said):
+    with pytest.raises(PodError, match=f"{status} because") as caught:
+        ask(loop, listen(Other(status, b"because")))
+
+    names = ("ran", "gone", "refused", "timed_out")
+    assert {name for name in names if getattr(caught.value, name)} == said
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(loop, listen):
+    with pytest.raises(PodError, match="over 65536 bytes") as caught:
+        ask(loop, listen(Other(body=b"x" * (1 << 20))))
+    assert caught.value.ran
+
+
+def test_a_pod_that_does_not_answer_in_time_is_not_waited_for(loop, listen):
+    other = Other()
+    other.hold = asyncio.Event()
+
+    with pytest.raises(PodError) as caught:
+        ask(loop, listen(other), timeout=0.05)
+
+    assert (caught.value.ran, caught.value.timed_out) == (True, True)
+
+
+def test_nobody_there_has_run_nothing(loop, listen):
+    client = listen(Other())
+    client.port = 1  # where nobody listens
+
+    with pytest.raises(PodError) as caught:
+        ask(loop, client)
+
+    assert (caught.value.ran, caught.value.gone) == (False, True)
+
+
+class Watch:
+    """A peer as its pod knows it."""
+
+    def __init__(self):
+        self.told = asyncio.Event()
+
+    def moved(self):
+        self.told.set()
+
+
+def test_a_pod_is_asked_again_once_it_answers(loop, listen):
+    other = Other(503)
+    client = listen(other)
+
+    async def scenario():
+        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS), Watch()
+        pod.peers.append(watch)
+        assert not pod.is_open
+        assert pod.is_hopeful
+        while not other.asked:
+            await asyncio.sleep(0)
+        other.status = 200
+        await asyncio.wait_for(watch.told.wait(), PATIENCE)
+        assert pod.is_open
+        assert await pod.ask("/_/groups/a", b"frame", timeout=PATIENCE) == b"good"
+
+        other.status = 503
+        watch.told.clear()
+        with pytest.raises(PodError):
+            await pod.ask("/_/groups/a", b"frame", timeout=PATIENCE)
+        assert watch.told.is_set()
+        assert not pod.is_open
+        assert not pod.is_hopeful
+        pod.leave(watch)
+        assert pod.closed
+
+    loop.run(scenario())
+
+
+def test_a_group_that_is_refused_says_nothing_of_others(loop, listen):
+    other = Other()
+    client = listen(other)
+
+    async def scenario():
+        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS), Watch()
+        pod.peers.append(watch)
+        await asyncio.wait_for(watch.told.wait(), PATIENCE)
+        other.status = 409
+        with pytest.raises(PodError):
+            await pod.ask("/_/groups/a", b"frame", timeout=PATIENCE)
+        assert pod.is_open
+        pod.leave(watch)
+
+    loop.run(scenario())
