@@ -161,7 +161,7 @@ def test_an_update_under_load_fails_no_request_and_one_that_does_not_start_chang
     assert {status for status, _ in asking.answers} == {200}
     assert {text for _, text in asking.answers} == {"Old x", "New x"}
     assert "no such stage" in str(gateway.status()["detail"])
-    assert gateway.status()["state"] == "ready"
+    assert (gateway.status()["state"], gateway.status()["availableReplicas"]) == ("failed", 1)
     logs = gateway.ask("GET", "/system/logs?name=hello&follow=false").text
     assert "did not start" in logs
 
