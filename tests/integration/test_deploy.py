@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 import requests
 
 PATIENCE = 60.0
+FAAS_CLI = shutil.which(os.environ.get("FAAS_CLI", ""))
 APP = """
 from regrain import App
 
@@ -174,3 +176,21 @@ def test_a_wrong_password_is_told(gateway, tmp_path):
 
     assert outcome.returncode == 1
     assert outcome.stderr == f"regrain: {gateway.url} refuses this user and password, or asks for one\n"
+
+
+@pytest.mark.skipif(FAAS_CLI is None, reason="FAAS_CLI names no faas-cli")
+def test_the_login_of_faas_cli_is_enough(gateway, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENFAAS_CONFIG", str(tmp_path))
+    before = gateway.regrain("status", "--platform", "openfaas")
+    subprocess.run(
+        [FAAS_CLI, "login", "-g", gateway.url, "--password-stdin"],
+        input=(gateway.state / "basic-auth-password").read_text(),
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    after = gateway.regrain("status", "--platform", "openfaas")
+
+    assert (before.returncode, after.returncode) == (1, 0)
+    assert after.stdout == "no functions\n"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import jsonschema
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +80,35 @@ def test_the_shape_itself_refuses_what_knative_refuses():
         made["spec"]["template"]["spec"] |= field
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(made, SHAPE)
+
+
+@pytest.mark.skipif(
+    "KNATIVE_SERVICE_CRD" not in os.environ,
+    reason="KNATIVE_SERVICE_CRD names no file of Knative's own, config/core/300-resources/service.yaml",
+)
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_service_is_what_knatives_own_definition_takes(protocol):
+    definition = yaml.safe_load(Path(os.environ["KNATIVE_SERVICE_CRD"]).read_text())
+    shape = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    shape["properties"]["metadata"] = {"type": "object"}
+    made = service(replace(OCR, protocol=protocol), Hami(), "apps")
+    made["spec"]["template"]["metadata"] = {}  # of any shape, and named as an object without properties
+
+    jsonschema.validate(made, closed(shape))
+
+
+def closed(shape):
+    """Return a schema of Kubernetes in which fields that are not named are refused, as its API server does."""
+    if isinstance(shape, list):
+        return [closed(each) for each in shape]
+    if not isinstance(shape, dict):
+        return shape
+    found = {name: closed(each) for name, each in shape.items() if name != "x-kubernetes-int-or-string"}
+    if shape.get("x-kubernetes-int-or-string"):
+        found.pop("anyOf", None)
+    kept = shape.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in shape
+    named = isinstance(shape.get("properties"), dict) and shape.get("type") == "object"
+    return {**found, "additionalProperties": False} if named and not kept else found
 
 
 def test_the_whole_of_a_service():
