@@ -17,7 +17,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -82,11 +82,10 @@ def tarred(files: dict[str, str], *entries: tarfile.TarInfo) -> bytes:
 class Gateway:
     """A `regrain gateway` process, asked as clients ask it."""
 
-    def __init__(self, state: Path, port: int = 0, **environment: str) -> None:
-        self.state = state
+    def __init__(self, state: Path, port: int = 0, prefix: Sequence[str] = (), **environment: str) -> None:
         command = [sys.executable, "-m", "regrain_watchdog.cli", "gateway", "--state", str(state)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(port), "--metrics-port", "0"],
+            [*prefix, *command, "--port", str(port), "--metrics-port", "0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -100,7 +99,9 @@ class Gateway:
         self.url = found[1]
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        self.auth = ("admin", (state / "basic-auth-password").read_text().strip())
+        own = Path(f"/proc/{self.process.pid}/root") / state.relative_to("/")
+        self.state = own if prefix else state  # its view of the files may be its own
+        self.auth = ("admin", (self.state / "basic-auth-password").read_text().strip())
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -284,8 +285,8 @@ def gateways(state: Path) -> Iterator[Callable[..., Gateway]]:
     """Start gateways over one folder, one after the other; they must end well and not have met a bug."""
     started: list[Gateway] = []
 
-    def start(port: int = 0, **environment: str) -> Gateway:
-        started.append(Gateway(state, port, **environment))
+    def start(port: int = 0, prefix: Sequence[str] = (), **environment: str) -> Gateway:
+        started.append(Gateway(state, port, prefix, **environment))
         started[-1].answers()
         return started[-1]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +128,40 @@ def test_a_gateway_that_is_started_again_under_load_loses_what_was_cut_off_and_n
     assert {text for status, text in asked.answers if status == 200} == {"Hello x"}
     assert third.auth == second.auth == first.auth
     until(lambda: third.status().get("availableReplicas") == 2, "two replicas")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> list[str]:
+    """What starts a command whose state folder is a disk of its own, of 32 MiB."""
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    mount = f"mkdir -p {tmp_path}/state && mount -t tmpfs -o size=32m regrain {tmp_path}/state"
+    tried = subprocess.run([*alone, "sh", "-c", mount], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"a disk that can be filled needs a mount: {tried.stderr.strip()}")
+    return [*alone, "sh", "-c", f'{mount} && exec "$@"', "sh"]
+
+
+def test_calls_that_the_disk_does_not_take_are_refused_and_none_that_it_took_is_lost(
+    start_gateway, small_disk: list[str], called, until
+) -> None:
+    gateway = start_gateway(prefix=small_disk)
+    ballast = gateway.state / "ballast"
+    ballast.write_bytes(bytes(24 << 20))
+    gateway.deploy("cat", "functions/alpine", envProcess="cat")
+    gateway.ready("cat")
+    headers = {"X-Callback-Url": called.url}
+    answers = [gateway.submit("cat", data=b"x" * 500_000, headers=headers) for _ in range(20)]
+    codes = [answer.status_code for answer in answers]
+    taken = {answer.headers["X-Call-Id"] for answer in answers if answer.status_code == 202}
+    served = gateway.invoke("cat", data=b"still there")
+    ballast.unlink()
+    until(lambda: gateway.submit("cat", data=b"x").status_code == 202, "calls are taken again", PATIENCE)
+    until(lambda: taken <= set(called.calls), "what was taken is called back", PATIENCE)
+
+    assert set(codes) == {202, 507}
+    assert "could not be kept" in answers[codes.index(507)].json()["detail"]
+    assert served.text == "still there"
+    assert set(called.calls) == taken
 
 
 def test_sigterm_lets_what_was_accepted_end(gateway, until) -> None:
