@@ -17,7 +17,9 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)  # it ends with the front, which drains first, and had them blocked till now
+        signal.signal(
+            one, signal.SIG_IGN
+        )  # it ends with the front, which drains first, and had them blocked till now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (one,))
     with socket.socket(fileno=options.fd) as sock:
         serve(sock)
