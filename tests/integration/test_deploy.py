@@ -107,12 +107,12 @@ def app(tmp_path: Path) -> Callable[[str], str]:
 
 def test_an_app_is_built_deployed_called_seen_and_removed(gateway, app):
     deployed = gateway.regrain("deploy", app("Hello"))
+    assert deployed.returncode == 0, deployed.stderr
     answer = gateway.call("greeter")
     seen = gateway.regrain("status", "--platform", "local")
     removed = gateway.regrain("remove", "greeter")
     after = gateway.regrain("status", "--platform", "local")
 
-    assert deployed.returncode == 0, deployed.stderr
     assert deployed.stdout == f"greeter ready {gateway.url}/function/greeter.openfaas-fn\n"
     assert "app greeter with the stages greet" in deployed.stderr
     assert "greeter ready, 1 of 1 replicas" in deployed.stderr

@@ -1,5 +1,7 @@
 """What `regrain deploy`, `remove` and `status --platform` send, refuse, and say."""
 
+import tempfile
+
 import pytest
 import yaml
 
@@ -31,8 +33,10 @@ def _nowhere(monkeypatch, tmp_path):
     for name in ("OPENFAAS_URL", "REGRAIN_GATEWAY_STATE", "REGRAIN_GATEWAY_PAYLOAD_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENFAAS_CONFIG", str(tmp_path / "faas"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with tempfile.TemporaryDirectory() as short:  # enough for sockets, whatever the tests are called
+        monkeypatch.setenv("XDG_STATE_HOME", short)
+        yield
 
 
 @pytest.fixture

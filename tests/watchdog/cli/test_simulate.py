@@ -67,7 +67,7 @@ memory = "8Gi"
 """,
 ).replace(
     "[apps.ocr]",
-    '[apps.ocr]\nnode = "small"\nadapt = true\nperiod = "5s"\nlimits = {cores = [1], nodes = 40}',
+    '[apps.ocr]\nnode = "small"\nadapt = true\nperiod = "5s"\nlimits = {nodes = 40}',
 )
 
 

@@ -8,11 +8,11 @@ import signal
 
 import pytest
 
-from regrain_watchdog.front.signals import Signals
+from regrain_watchdog.front.signals import DYING, Signals
 
 
-async def signalled(times: int) -> int:
-    """How many signals are counted of so many."""
+async def is_drained(times: int, seconds: float) -> bool:
+    """Whether work of so many seconds comes to its end though so many signals come at once."""
     signals, came = Signals(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, came.set)
     signals.listen()
@@ -22,18 +22,21 @@ async def signalled(times: int) -> int:
         came.clear()
         signal.raise_signal(signal.SIGUSR1)  # comes behind it
         await came.wait()
-    return signals.count
+    assert signals.count == 1
+    return await signals.until_second(asyncio.sleep(seconds))
 
 
-def test_each_signal_counts() -> None:
-    assert asyncio.run(signalled(2)) == 2
+def test_a_second_signal_ends_what_the_first_one_began() -> None:
+    assert asyncio.run(is_drained(1, 0.0))
+    assert not asyncio.run(is_drained(2, 60.0))
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_the_death_of_a_parent_counts_once_though_each_of_its_threads_tells_it(
     times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Some tell it before it is dead."""
     parents = iter([2])
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
 
-    assert asyncio.run(signalled(times)) == 1
+    assert asyncio.run(is_drained(times, 2 * DYING))

@@ -17,6 +17,8 @@ KILLED = 1
 SIGNALS_TO_KILL = 2
 TOGETHER = 1.0
 """Seconds within which the death of our parent may be told: once for each of its threads, as prctl(2) has it."""
+DYING = 0.25
+"""Seconds that it may take a parent to be dead once that was told."""
 
 
 @contextlib.contextmanager
@@ -84,7 +86,16 @@ class Signals:
         now = time.monotonic()
         if not self.count:
             self._first = now
-        elif os.getppid() != self._parent and now - self._first < TOGETHER:
-            return  # nobody who wants us to end at once
+        elif now - self._first < TOGETHER:
+            asyncio.get_running_loop().call_later(DYING, self._again)
+            return
+        self._count()
+
+    def _again(self) -> None:
+        """Count a signal that came soon after the first, unless the death of our parent was told once more by it."""
+        if os.getppid() == self._parent:
+            self._count()
+
+    def _count(self) -> None:
         self.count += 1
         self._came.set()

@@ -93,6 +93,8 @@ class Plane:
             await self._signals.until_first(_ended(loops))
             if await self._signals.until_second(_drained(ports, calls, functions, later, loops)):
                 return 0
+            for port in ports:  # callers hear that they were cut off, and no error of the loop's end
+                port.cut()
             functions.kill()
             return KILLED
         finally:
