@@ -41,8 +41,8 @@ def key(tmp_path):
 
 
 @pytest.fixture
-def pods(attempt, key):
-    """Start pods of the app; by default three, each with one group."""
+def pods(attempt, key, until):
+    """Start pods of the app, which hear each other; by default three, each with one group."""
 
     def start(homes=STAGES, app="relay.py"):
         ports = free_ports(len(homes))
@@ -57,9 +57,16 @@ def pods(attempt, key):
             remote = ",".join(f"{stage}={' '.join(where)}" for stage, where in elsewhere.items() if where)
             flags = ["--grain", "spread | turn | total", "--port", str(port), "--remote-key-file", str(key)]
             started.append(attempt(app, *flags, *(["--remote", remote] if remote else [])))
-        return [one.ready() for one in started]
+        ready = [one.ready() for one in started]
+        until(lambda: all(map(hears, ready)), "each pod hears the others")
+        return ready
 
     return start
+
+
+def hears(pod):
+    """Whether all pods that it knows answer it."""
+    return all(peer["answers"] for group in pod.status()["groups"] for peer in group["pods"])
 
 
 def staffed(pod):
