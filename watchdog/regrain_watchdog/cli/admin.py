@@ -20,6 +20,7 @@ from regrain.errors import RegrainError, SpecError
 from regrain_watchdog.cli import runfile
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.platforms.unanswered import reason
 
 TIMEOUT = 10.0
 """Seconds that the admin API may take: it answers from memory, so this only catches a stopped process."""
@@ -237,19 +238,6 @@ def problem(response: requests.Response) -> str:
         return ""
     stage = f"stage {found.stage}: " if found.stage and found.stage not in found.detail else ""
     return stage + (found.detail or found.title)
-
-
-def reason(error: requests.RequestException) -> str:
-    """Why a request came to nothing, without the names of the libraries below."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror.lower()
-        cause = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
-        inner = getattr(inner, "reason", None) or cause or inner.__cause__
-    return type(error).__name__
 
 
 class _Problem(Struct, frozen=True):

@@ -18,6 +18,7 @@ from regrain.media import LINES
 from regrain_watchdog.cli import admin, request
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.cli.request import Body
+from regrain_watchdog.platforms.unanswered import reason
 from regrain_watchdog.words import duration
 
 TIMEOUT = 300.0
@@ -125,7 +126,7 @@ def _post(target: str, sent: Body, accept: str, timeout: float) -> requests.Resp
         try:
             return session.post(target, data=sent.data, params=sent.query, headers=headers, timeout=timeout)
         except requests.RequestException as error:
-            raise InvokeError(f"{target} did not answer: {admin.reason(error)}") from error
+            raise InvokeError(f"{target} did not answer: {reason(error)}") from error
 
 
 def _report(response: requests.Response, seconds: float, *, verbose: bool) -> None:

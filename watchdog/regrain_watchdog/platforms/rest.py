@@ -16,6 +16,7 @@ from requests.auth import HTTPBasicAuth
 
 from regrain.errors import SpecError
 from regrain_watchdog.platforms.platform import Patience, PlatformError, UnavailableError
+from regrain_watchdog.platforms.unanswered import reason
 
 SIZE = 16 << 20
 """Bytes of an answer at most."""
@@ -138,7 +139,7 @@ class Rest:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise UnavailableError(f"{self.url} does not answer: {_reason(error)}") from error
+            raise UnavailableError(f"{self.url} does not answer: {reason(error)}") from error
 
     def _pieces(self, response: requests.Response, path: str, end: float) -> Iterator[bytes]:
         size = 0
@@ -196,16 +197,3 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name
         return False
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Why a request came to nothing, without the names of the libraries below."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror.lower()
-        cause = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
-        inner = getattr(inner, "reason", None) or cause or inner.__cause__
-    return type(error).__name__
