@@ -68,7 +68,10 @@ class Admin:
 
     def settle(self) -> None:
         """Wait until no change is under way, the old plan's processes gone."""
+        end = time.monotonic() + TIMEOUT
         while self._changing():
+            if time.monotonic() > end:
+                raise TimeoutError(f"a change was still under way after {TIMEOUT:g} s")
             time.sleep(processes.POLL)
 
     def close(self) -> None:
