@@ -51,6 +51,15 @@ def test_a_callers_own_call_id_is_kept(serve):
     assert served.service.calls[0].id == "order-7/3"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nope", 404), ("DELETE", "/", 405), ("GET", "/v2/nope", 404)]
+)
+def test_a_refusal_has_its_callers_call_id(serve, method, path, status):
+    answer = serve().request(method, path, headers={"X-Call-Id": "order-8"})
+
+    assert (answer.status, answer.headers["x-call-id"]) == (status, "order-8")
+
+
 @pytest.mark.parametrize("wanted", ["", "a b", "x" * 129, 'a"b'])
 def test_a_call_id_that_could_do_harm_in_a_log_is_refused(serve, wanted):
     answer = serve().post(b"x", X_Call_Id=wanted)

@@ -170,6 +170,18 @@ def test_following_ends_by_itself(path: Path, journal: Journal) -> None:
     assert texts(lines(path, Choice(), follow=0.01)) == ["line 0"]
 
 
+def test_following_ends_when_whoever_reads_does(path: Path, journal: Journal) -> None:
+    journal.write(line(0))
+    ending = threading.Event()
+    following = lines(path, Choice(), follow=3600, ending=ending)
+    before = texts(iter([next(following)]))
+
+    ending.set()
+
+    assert before == ["line 0"]
+    assert list(following) == []
+
+
 def test_a_disk_that_is_full_costs_lines_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "hello.log"
     path.symlink_to("/dev/full")

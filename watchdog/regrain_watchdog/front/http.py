@@ -96,7 +96,8 @@ class Ingress:
             else:
                 response = self._pages.answer(scope.method, path, self.draining, self._service.unready)
         except RequestError as error:
-            call_id = next(self._ids)
+            named = scope.headers.get("x-call-id", "")
+            call_id = named if CALL_ID.fullmatch(named) else next(self._ids)
             response = (self._oip.refusal if tensors else _refusal)(error, call_id)
             response[1].append(("x-call-id", call_id))
         proto.response_bytes(*response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -121,14 +122,19 @@ class Choice:
             return False
 
 
-def lines(path: Path, choice: Choice, *, follow: float = 0.0) -> Iterator[bytes]:
-    """Yield a log's lines as they are in the file, some at once, and for `follow` seconds those that come."""
+def lines(
+    path: Path, choice: Choice, *, follow: float = 0.0, ending: threading.Event | None = None
+) -> Iterator[bytes]:
+    """Yield a log's lines as they are in the file, some at once, and for `follow` seconds those that come.
+
+    ending: once it is set, nothing more is waited for.
+    """
     end = time.monotonic() + follow
+    ending = ending or threading.Event()
     with Reader(path) as reader:
         found = (line for line in reader.lines() if choice.takes(line))
         yield from _batches(deque(found, choice.tail) if choice.tail else found)
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(POLL, left))
+        while (left := end - time.monotonic()) > 0 and not ending.wait(min(POLL, left)):
             yield from _batches(line for line in reader.lines() if choice.takes(line))
 
 

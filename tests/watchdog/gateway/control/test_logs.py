@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flask import Flask
 
-from regrain_watchdog.gateway.control.logs import FOLLOWERS
+from regrain_watchdog.gateway.control import logs
+from regrain_watchdog.gateway.control.__main__ import told_to_end
+from regrain_watchdog.gateway.control.logs import FOLLOWERS, Logs
 from regrain_watchdog.gateway.journal import Journal, Line
+from regrain_watchdog.gateway.spec import Deployment, Image
+from regrain_watchdog.gateway.store import Store
 
 pytestmark = pytest.mark.process
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,3 +129,25 @@ def test_those_who_follow_leave_threads_for_others(start):
     assert control.request("GET", "/system/logs?name=hello").status == 200
     for connection in following:
         connection.close()
+
+
+def test_who_follows_hears_the_end_of_a_control_plane_that_is_told_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "FOLLOW", 3600.0)
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    store = Store(tmp_path / "gateway.db")
+    try:
+        store.put(
+            Deployment(service="hello", image="hello").validated(),
+            Image(name="hello", kind="app", folder="/hello"),
+        )
+        app = Flask(__name__)
+        app.register_blueprint(Logs(store, lambda *_: tmp_path / "hello.log", told_to_end()).blueprint())
+        following = app.test_client().get("/system/logs?name=hello&follow=true", buffered=False)
+        signal.raise_signal(signal.SIGTERM)
+        rest = following.get_data()
+    finally:
+        store.close()
+        signal.signal(signal.SIGTERM, before)
+
+    assert (rest, told) == (b"", [signal.SIGTERM])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -33,6 +36,7 @@ class Served(BaseApplication):
             "worker_class": "gthread",
             "threads": THREADS,
             "graceful_timeout": 5,
+            "keepalive": 0,  # the front has a connection for each request, and none should be waited for at the end
             "loglevel": "warning",
             "control_socket_disable": True,
         }
@@ -42,7 +46,21 @@ class Served(BaseApplication):
 
     def load(self) -> Callable[..., Any]:
         """Make the application, in the worker."""
-        return make(self._settings)
+        return make(self._settings, told_to_end())
+
+
+def told_to_end() -> threading.Event:
+    """Return what is set once this process gets SIGTERM, before what is done about that already."""
+    ending = threading.Event()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ending.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    return ending
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -35,15 +36,18 @@ OPEN = ("/build",)
 READING = ("GET", "HEAD")
 
 
-def make(settings: Settings) -> Flask:
-    """Return the application; the settings' folder is its own from here on."""
+def make(settings: Settings, ending: threading.Event) -> Flask:
+    """Return the application; the settings' folder is its own from here on.
+
+    ending: is set once no more requests are taken, so that none lasts that could end.
+    """
     app = Flask(__name__, static_folder=None)
     store = Store(settings.database)
     front = Front(settings.front_socket)
     app.register_blueprint(Functions(store, front).blueprint())
     app.register_blueprint(Secrets(store, SecretFiles(settings.secrets)).blueprint())
     app.register_blueprint(Namespaces(store).blueprint())
-    app.register_blueprint(Logs(store, settings.log).blueprint())
+    app.register_blueprint(Logs(store, settings.log, ending).blueprint())
     app.register_blueprint(Later(Table(settings.database), front).blueprint())
     app.register_blueprint(About(store, front).blueprint())
     app.register_blueprint(endpoint.make(settings.folder, store, settings.key, os.environ))

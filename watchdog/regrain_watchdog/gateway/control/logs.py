@@ -27,13 +27,13 @@ class Logs:
     Args:
         store: which functions there are.
         path: the file of a function's log, by namespace and name.
-        follow: seconds after which following ends.
+        ending: is set once the control plane ends, and following with it.
     """
 
-    def __init__(self, store: Store, path: Callable[[str, str], Path], follow: float = FOLLOW) -> None:
+    def __init__(self, store: Store, path: Callable[[str, str], Path], ending: threading.Event) -> None:
         self._store = store
         self._path = path
-        self._follow = follow
+        self._ending = ending
         self._seats = threading.BoundedSemaphore(FOLLOWERS)
 
     def blueprint(self) -> Blueprint:
@@ -52,7 +52,7 @@ class Logs:
             return _stream(lines(path, choice))
         if not self._seats.acquire(blocking=False):
             return answers.text(f"{FOLLOWERS} others follow logs; ask without follow, or later", 429)
-        response = _stream(lines(path, choice, follow=self._follow))
+        response = _stream(lines(path, choice, follow=FOLLOW, ending=self._ending))
         response.call_on_close(self._seats.release)
         return response
 
