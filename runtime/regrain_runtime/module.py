@@ -23,7 +23,7 @@ from regrain.answers import sentence
 from regrain.app import App
 from regrain.errors import LoadError, RegrainError
 from regrain.manifest import Manifest
-from regrain_runtime import reach
+from regrain_runtime import reach, source
 
 ENTRY_FILES = ("app.py", "handler.py")
 """What is looked for when the user names a folder."""
@@ -54,10 +54,10 @@ def manifest(app: App, target: str) -> Manifest:
     That of a stage covers what it reaches of that code (regrain_runtime.reach).
     """
     found = app.manifest()
-    own = _own_files(target)
+    own = source.imported_from(_folder(target))
     digest = hashlib.sha256(found.digest.encode())
-    for path in own:
-        digest.update(path.read_bytes())
+    for text in own.values():
+        digest.update(text)
     digests = reach.digests([app.stages[spec.name] for spec in found.stages], own)
     stages = tuple(structs.replace(spec, digest=digests[spec.name]) for spec in found.stages)
     return structs.replace(found, stages=stages, digest=digest.hexdigest()[:16])
@@ -90,20 +90,14 @@ def unforkable() -> str:
     return ""
 
 
-def _own_files(target: str) -> list[Path]:
-    """Return the files of the modules that were imported from the app's own folder, or its package."""
+def _folder(target: str) -> Path:
+    """Return the app's own folder, or that of its package."""
     where = target.partition(":")[0]
     path = _file(where)
     if path is None:
         package = sys.modules[where.partition(".")[0]]
         path = Path(package.__file__ or "").resolve()
-    folder = path.parent
-    files = {
-        Path(file).resolve()
-        for module in list(sys.modules.values())
-        if (file := getattr(module, "__file__", None)) and Path(file).resolve().is_relative_to(folder)
-    }
-    return sorted(file for file in files if file.is_file() and "site-packages" not in file.parts)
+    return path.parent
 
 
 def _file(where: str) -> Path | None:
@@ -124,14 +118,16 @@ def _import_file(path: Path) -> ModuleType:
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names:
         raise LoadError(f"{path.name} cannot be imported as {name!r}: the name is taken; rename the file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    loader = source.Loader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    if spec is None or path.suffix != ".py":
         raise LoadError(f"{path} is no Python file")
+    source.import_from(path.parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except RegrainError as error:
         raise LoadError(str(error)) from error
     except (Exception, SystemExit) as error:
@@ -142,6 +138,7 @@ def _import_file(path: Path) -> ModuleType:
 def _import_name(name: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, os.getcwd())
+    source.import_from(Path.cwd())
     try:
         return importlib.import_module(name)
     except RegrainError as error:

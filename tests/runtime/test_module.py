@@ -1,4 +1,5 @@
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from regrain.errors import LoadError
-from regrain_runtime.module import load
+from regrain_runtime.module import load, manifest
 
 APPS = Path(__file__).parents[1] / "apps"
 ONE = """
@@ -27,6 +28,7 @@ def run(number: int) -> int:
 @pytest.fixture(autouse=True)
 def _imports_are_undone(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -126,6 +128,37 @@ def test_what_is_not_there_is_named(tmp_path):
 
 def test_a_file_named_like_a_library_is_refused(tmp_path):
     assert "the name is taken; rename the file" in refused(write(tmp_path, "json.py", ONE.format(name="x")))
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    """Write another version of a file, of the same size and time, beside the bytecode of the one before."""
+    py_compile.compile(str(path), doraise=True)
+    when = path.stat().st_mtime_ns
+    path.write_text(path.read_text().replace(old, new))
+    os.utime(path, ns=(when, when))
+
+
+def test_a_version_of_the_same_second_and_size_as_the_one_before_is_not_taken_for_it(tmp_path):
+    beside = write(tmp_path, "beside_same.py", "NAME = 'old'")
+    path = write(
+        tmp_path,
+        "same_one.py",
+        "import beside_same\n" + ONE.format(name="old").replace('"old"', '"old-" + beside_same.NAME'),
+    )
+    rewrite(beside, "old", "new")
+    rewrite(path, '"old-"', '"new-"')
+
+    assert load(str(path)).name == "new-new"
+
+
+def test_a_digest_is_of_the_code_that_was_imported_whatever_is_on_disk_by_then(tmp_path):
+    path = write(tmp_path, "digested_one.py", ONE.format(name="x"))
+    app = load(str(path))
+    before = manifest(app, str(path)).digest
+
+    path.write_text(ONE.format(name="x").replace("return number", "return number + 1"))
+
+    assert manifest(app, str(path)).digest == before
 
 
 @pytest.mark.process
