@@ -26,7 +26,7 @@ APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
 MARK = "INTEGRATION_TEST_ID"
 """A variable that all processes of one server inherit, so that those it left behind are found."""
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a state that does not come is a failure."""
 LOOK = 0.01
 """Seconds between two looks for a state."""
