@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from regrain.errors import LoadError
@@ -14,7 +17,7 @@ from regrain_watchdog.front.hosted import Hosted
 from regrain_watchdog.front.zygote import Birth
 
 pytestmark = pytest.mark.process
-PATIENCE = 30.0
+PATIENCE = 60.0
 APP = """
 import os
 from regrain import App
@@ -29,11 +32,23 @@ def tell(word: str) -> list[str]:
 def flow(word: str) -> list[str]:
     return tell(word)
 """
+DEADLY = """
+import gc, pathlib, signal, sys
+
+def die(phase, info):
+    "Once, at the first collection behind the word that the module is imported."
+    deadly = pathlib.Path(__file__).parent / "deadly"
+    if sys._getframe(1).f_globals["__name__"] == "regrain_runtime.zygote" and deadly.exists():
+        deadly.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+gc.callbacks.append(die)
+"""
 
 
-def written(folder: Path, name: str) -> str:
+def written(folder: Path, name: str, more: str = "") -> str:
     path = folder / f"{name}.py"
-    path.write_text(APP.format(name=name))
+    path.write_text(APP.format(name=name) + more)
     return str(path)
 
 
@@ -97,3 +112,27 @@ def test_an_app_that_does_not_load_lets_go_of_its_processes(tmp_path: Path) -> N
 
     with pytest.raises(LoadError, match="ZeroDivisionError"):
         asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+
+def test_a_zygote_that_dies_as_it_is_taken_on_is_replaced(tmp_path: Path) -> None:
+    async def scenario() -> list[str]:
+        before = {child.pid for child in psutil.Process().children()}
+        hosted = await started(Hosted(Config(), written(tmp_path, "first", DEADLY)))
+        (replica,) = hosted.live.current.crew.replicas
+        (tmp_path / "deadly").touch()
+        before |= {psutil.Process(replica.pid).ppid()}
+        os.kill(psutil.Process(replica.pid).ppid(), signal.SIGKILL)
+        while not (others := {child for child in psutil.Process().children() if child.pid not in before}):
+            await asyncio.sleep(0.01)
+        end = time.monotonic() + 5.0
+        while any(one.status() != psutil.STATUS_ZOMBIE for one in others) and time.monotonic() < end:
+            time.sleep(0.01)  # the loop stands still: it finds the word and the death at once
+        os.kill(replica.pid, signal.SIGKILL)
+        answer = await told(hosted, "a")
+        await ended(hosted)
+        return answer
+
+    answer = asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+    assert answer == ["first", "a", "", ""]
+    assert not (tmp_path / "deadly").exists()

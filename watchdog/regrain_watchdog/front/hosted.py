@@ -223,6 +223,8 @@ class Hosted:
             manifest = await zygote.hello(self._config.start_timeout)
             if manifest.digest != live.manifest.digest:
                 raise LoadError(f"{self._target} has changed since it was loaded")
+            if zygote.died_of:  # between its word and now, when it was of no version
+                raise DiedError(zygote.died_of)
         except BaseException:
             await zygote.stop()
             raise
