@@ -19,6 +19,7 @@ from regrain.errors import RequestError
 from regrain_watchdog.gateway.database import Database
 from regrain_watchdog.gateway.later.call import Call, Record, Result
 from regrain_watchdog.gateway.later.course import Course, State
+from regrain_watchdog.gateway.later.room import Room
 from regrain_watchdog.load.client import Target
 
 SCHEMA = """
@@ -113,11 +114,13 @@ class Table:
     Args:
         path: of the file.
         bounds: for what is open.
+        room: on the disk; that of the file where none is given.
     """
 
-    def __init__(self, path: Path, bounds: Bounds | None = None) -> None:
+    def __init__(self, path: Path, bounds: Bounds | None = None, room: Room | None = None) -> None:
         self.database = Database(path, SCHEMA)
         self._bounds = bounds or Bounds()
+        self._room = room or Room(path.parent)
         self._calls, self._nbytes = self._bounds.calls, self._bounds.nbytes
         """Those that were open when they were counted last, and all since: no fewer than there are."""
 
@@ -126,7 +129,7 @@ class Table:
         self.database.close()
 
     def add(self, db: sqlite3.Connection, call: Call, now: float) -> Place:
-        """Keep a call; RequestError 503 where there are as many as may be."""
+        """Keep a call; RequestError 503 where there are as many as may be, 507 where the disk has no room for it."""
         packed = _pack(call)
         if not self._fits(len(packed)):
             self._calls, self._nbytes = db.execute(HELD).fetchone()
@@ -134,6 +137,7 @@ class Table:
             most = f"{self._bounds.calls} calls of {self._bounds.nbytes} bytes"
             detail = f"{self._calls} calls wait already, and no more than {most} may"
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
+        self._room.require()
         self._calls += 1
         self._nbytes += len(packed)
         course = Course(at=now, retries=call.retries)
