@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture
-def free_ports() -> list[int]:
-    """Four ports that were free a moment ago."""
+def free_ports() -> Iterator[list[int]]:
+    """Four ports where nobody listens, and which nobody is given who asks for any free one.
+
+    They stay bound, so a server gets one only if it sets SO_REUSEADDR, as servers do.
+    """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
         for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
+        yield [int(sock.getsockname()[1]) for sock in sockets]

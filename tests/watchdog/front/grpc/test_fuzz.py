@@ -19,7 +19,9 @@ from regrain_watchdog.front.grpc import inference_pb2 as pb
 
 SEED = 20261122
 EXAMPLES = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 OIP = "/inference.GRPCInferenceService/"
 INFER, STREAM, INVOKE = f"{OIP}ModelInfer", f"{OIP}ModelStreamInfer", "/regrain.App/Invoke"

@@ -34,7 +34,11 @@ class Other:
         return replace(told, hit_rate=hit_rate)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     drawn=st.fixed_dictionaries(
         {
