@@ -78,13 +78,13 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def half():
-    """Say of a stage that it needs more than half of the memory that is free here."""
-    return f'memory="{psutil.virtual_memory().available * 6 // 10 >> 20}Mi"'
+def large():
+    """Say of a stage that it needs so much memory that three replicas of it never fit here, whatever is free."""
+    return f'memory="{psutil.virtual_memory().total * 4 // 10 >> 20}Mi"'
 
 
 def operate(served, path, **wanted):
-    return requests.post(f"{served.admin_url}{path}", json=wanted, timeout=20)
+    return requests.post(f"{served.admin_url}{path}", json=wanted, timeout=60)
 
 
 def last(served):
@@ -96,6 +96,12 @@ def version(served):
     answer = served.call(text="b")
     assert answer.status_code == 200, answer.text
     return answer.json()[1]
+
+
+def others(served):
+    """What replicas said that were started from other code than that of their version."""
+    told = "on disk is not the version that is served; run `regrain update`"
+    return [line for line in list(served.lines) if told in line]
 
 
 @pytest.fixture
@@ -114,10 +120,10 @@ def rolled_back(serve, until, write):
     return _rolled_back
 
 
-def test_an_update_in_steps_whose_last_one_fails_leaves_what_came_before_it(serve, write, half, tmp_path):
-    served = serve(write("old", half), "--grain", "coarse", "--replicas", "2")
+def test_an_update_in_steps_whose_last_one_fails_leaves_what_came_before_it(serve, write, large, tmp_path):
+    served = serve(write("old", large), "--grain", "coarse", "--replicas", "3")
     (tmp_path / "most-new").write_text("1")
-    write("new", half)
+    write("new", large)
 
     refused = operate(served, "/update")
 
@@ -130,9 +136,9 @@ def test_an_update_in_steps_whose_last_one_fails_leaves_what_came_before_it(serv
     assert version(served) == "new"
 
 
-def test_sigterm_between_the_steps_of_an_update_loses_no_request(serve, until, write, half, tmp_path):
-    served = serve(write("old", half), "--grain", "coarse", "--replicas", "2", healthcheck_interval="1s")
-    write("new", half)
+def test_sigterm_between_the_steps_of_an_update_loses_no_request(serve, until, write, large, tmp_path):
+    served = serve(write("old", large), "--grain", "coarse", "--replicas", "3", healthcheck_interval="1s")
+    write("new", large)
     (tmp_path / "gated").touch()
     waits = tmp_path / "slow-waits"
 
@@ -216,10 +222,12 @@ def test_a_version_that_can_only_be_started_afresh_never_runs_other_code(serve, 
 
     assert refused.status_code == 409, refused.text
     assert version(served) == "new"
+    served.said("did not come into force")  # behind what its replicas said
+    before = len(others(served))
     write("newer", more=THREAD)
     (replica,) = served.replicas()
     os.kill(replica, signal.SIGKILL)
-    served.said("on disk is not the version that is served; run `regrain update`")
+    until(lambda: len(others(served)) > before, "what is to replace it finds other code")
     write("new", more=THREAD)
     until(lambda: served.replicas() not in ([], [replica]), "what is served is on disk again")
     assert version(served) == "new"
@@ -230,9 +238,12 @@ def test_an_app_is_ready_and_warns_while_only_a_guest_serves_a_group(serve, unti
     (tmp_path / "deadly").touch()
     assert operate(served, "/grain", grain="fine").status_code == 200
 
-    until(lambda: served.status()["warnings"], "a warning")
+    def warns():
+        status = served.status()
+        return status if status["warnings"] else None
 
-    status = served.status()
+    status = until(warns, "a warning")
+
     assert status["state"] == "ready"
     assert status["warnings"] == ["replicas of two end as soon as they start; others serve"]
     assert served.get("/_/ready").status_code == 200

@@ -69,6 +69,13 @@ async def ended(hosted: Hosted) -> None:
     await hosted.close()
 
 
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_two_apps_serve_beside_each_other_each_as_it_was_born(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     environment = {name: os.environ[name] for name in ("PATH",)} | {"WORD": "own"}
@@ -125,7 +132,7 @@ def test_a_zygote_that_dies_as_it_is_taken_on_is_replaced(tmp_path: Path) -> Non
         while not (others := {child for child in psutil.Process().children() if child.pid not in before}):
             await asyncio.sleep(0.01)
         end = time.monotonic() + 5.0
-        while any(one.status() != psutil.STATUS_ZOMBIE for one in others) and time.monotonic() < end:
+        while any(map(lives, others)) and time.monotonic() < end:
             time.sleep(0.01)  # the loop stands still: it finds the word and the death at once
         os.kill(replica.pid, signal.SIGKILL)
         answer = await told(hosted, "a")
