@@ -115,6 +115,20 @@ def test_the_dead_may_be_sent_again(table, make):
     assert take(table, place.number, 31.0).call == make(retries=0)
 
 
+def test_calls_of_one_id_are_told_apart_by_their_functions(table, make):
+    for function in ("hello", "other"):
+        add(table, make(function=function))
+
+    with table.database.writing() as db:
+        assert table.cancel(db, "one", 12.0, ("dev", "hello")) == 0
+        assert table.cancel(db, "one", 12.0, ("openfaas-fn", "nobody")) == 0
+        assert table.cancel(db, "one", 12.0, ("openfaas-fn", "hello")) == 1
+
+    assert {record.function: record.state for record in table.records(20.0)} == {
+        "hello": "cancelled", "other": "waiting",
+    }  # fmt: skip
+
+
 def test_several_calls_may_have_one_id(table, make):
     for _ in range(3):
         add(table, make())

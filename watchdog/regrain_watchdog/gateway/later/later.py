@@ -100,9 +100,12 @@ class Later:
         place = await self._asked(lambda db: self._table.add(db, call, self._clock()))
         self._add(place)
 
-    async def cancel(self, call_id: str) -> int:
-        """Cancel the calls of an id that are open; return how many were. RequestError 507 if that cannot be kept."""
-        found = await self._asked(lambda db: self._table.cancel(db, call_id, self._clock()))
+    async def cancel(self, call_id: str, of: tuple[str, str] = ("", "")) -> int:
+        """Cancel the calls of an id that are open, of a namespace and a function or of any; return how many were.
+
+        RequestError 507 if that cannot be kept.
+        """
+        found = await self._asked(lambda db: self._table.cancel(db, call_id, self._clock(), of))
         self.changed()
         return found
 

@@ -48,7 +48,10 @@ UPDATE calls SET at = ?, retries = ?, state = ?, attempts = ?, tells = ?, outcom
 WHERE number = ? AND state = ? AND attempts = ? AND tells = ?
 RETURNING namespace, function, callback
 """
-SAME = "SELECT number, at, retries, state, attempts, tells, outcome, status, detail FROM calls WHERE id = ?"
+SAME = """
+SELECT number, at, retries, state, attempts, tells, outcome, status, detail FROM calls
+WHERE id = ?1 AND ?2 IN (namespace, '') AND ?3 IN (function, '')
+"""
 PLACES = """
 SELECT number, at, state, namespace, function, callback FROM calls WHERE state IN ('waiting', 'owed')
 """
@@ -192,9 +195,9 @@ class Table:
         rows = db.execute("SELECT number FROM calls WHERE state = 'cancelled'")
         return [number for (number,) in rows if number in numbers]
 
-    def cancel(self, db: sqlite3.Connection, call_id: str, now: float) -> int:
-        """Cancel the calls of an id that are open; return how many were."""
-        return self._change(db, call_id, lambda course: course.cancelled(now))
+    def cancel(self, db: sqlite3.Connection, call_id: str, now: float, of: tuple[str, str] = ("", "")) -> int:
+        """Cancel the calls of an id that are open, of a namespace and a function or of any; return how many were."""
+        return self._change(db, call_id, lambda course: course.cancelled(now), of)
 
     def resend(self, db: sqlite3.Connection, call_id: str, now: float) -> int:
         """Have the dead calls of an id wait as if they were new; return how many were."""
@@ -223,8 +226,14 @@ class Table:
     def _fits(self, nbytes: int) -> bool:
         return self._calls < self._bounds.calls and self._nbytes + nbytes <= self._bounds.nbytes
 
-    def _change(self, db: sqlite3.Connection, call_id: str, step: Callable[[Course], Course | None]) -> int:
-        rows = db.execute(SAME, (call_id,)).fetchall()
+    def _change(
+        self,
+        db: sqlite3.Connection,
+        call_id: str,
+        step: Callable[[Course], Course | None],
+        of: tuple[str, str] = ("", ""),
+    ) -> int:
+        rows = db.execute(SAME, (call_id, *of)).fetchall()
         found = 0
         for number, *row in rows:
             before = _course(row)

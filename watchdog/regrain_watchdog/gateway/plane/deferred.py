@@ -1,4 +1,4 @@
-"""Functions that are invoked later: POST /async-function/NAME, and DELETE /async-function/CALL-ID."""
+"""Functions that are invoked later: POST /async-function/NAME, and DELETE /async-function/NAME/CALL-ID."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Deferred:
         headers = request_headers(scope, proto)
         try:
             if scope.method == "DELETE":
-                await self._cancel(scope.path.removeprefix(ASYNC), proto)
+                await self._cancel(scope.path, proto)
             else:
                 await self._accept(scope, headers, proto)
         except RequestError as error:
@@ -55,8 +55,15 @@ class Deferred:
         await self._later.accept(Call.of(*key, Below(scope, path, headers), sent))
         proto.response_empty(202, [(CALL_ID, headers[CALL_ID]), (START, headers[START])])
 
-    async def _cancel(self, call_id: str, proto: Exchange) -> None:
-        if await self._later.cancel(call_id):
+    async def _cancel(self, path: str, proto: Exchange) -> None:
+        """Cancel a function's call, or the call of any function where its id alone is named."""
+        key, rest = split(path, ASYNC)
+        call_id = rest.removeprefix("/")
+        found = await self._later.cancel(call_id, key) if call_id else 0
+        if not found:
+            call_id = path.removeprefix(ASYNC)
+            found = await self._later.cancel(call_id)
+        if found:
             proto.response_empty(202, [(CALL_ID, call_id)])
         else:
             proto.response_str(404, [PLAIN], f"No such call that is still open: {call_id}")
