@@ -34,6 +34,8 @@ BUGS = ("Exception in callback", "was never retrieved", "was never awaited", "fa
 """What a front prints when it met something that its code did not foresee."""
 READY = re.compile(r"regrain: ready in .*: (?P<app>\S+) on (?P<http>\S+), grain (?P<grain>.*)")
 OPERATED = re.compile(r"regrain: metrics on (?P<metrics>\S+), admin on (?P<admin>\S+)")
+ANNOUNCED = re.compile(r"^.* \.\.\.\n", re.MULTILINE)
+"""What a command says where something takes it longer than its user waits without asking."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,11 +104,11 @@ class Served:
         """Wait until it has printed what a pattern finds."""
 
         def found() -> object:
-            ended = self.process.poll() is not None
+            said_all = not self._reading.is_alive()
             for line in list(self.lines):
                 if match := re.search(pattern, line):
                     return match
-            assert not ended or self._reading.is_alive(), f"it ended without saying {pattern}:\n{self.output}"
+            assert not said_all, f"it ended without saying {pattern}:\n{self.output}"
             return None
 
         match = until(found, f"the line {pattern} in\n{self.output}")
@@ -261,10 +263,10 @@ def module_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture
 def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command of `regrain` beside the servers of `serve`."""
+    """Run a command of `regrain` beside the servers of `serve`; that it takes long is left out of what it says."""
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "regrain_watchdog.cli", *args],
             capture_output=True,
             text=True,
@@ -273,6 +275,8 @@ def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             cwd=tmp_path,
             env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
         )
+        done.stderr = ANNOUNCED.sub("", done.stderr)
+        return done
 
     return run
 

@@ -6,8 +6,9 @@ import json
 import os
 import random
 import signal
+import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,8 @@ import requests
 from regrain import GrpcClient
 
 APPS = Path(__file__).parent / "apps"
+PATIENCE = 60.0
+"""Seconds that a caller waits for an answer."""
 GRAINS = {
     "fine": "cut | turn | read | total | join",
     "coarse": "cut+turn+read+total+join",
@@ -89,7 +92,7 @@ class Load:
 
 
 def operate(served, path, **wanted):
-    return requests.post(f"{served.admin_url}{path}", json=wanted, timeout=60)
+    return requests.post(f"{served.admin_url}{path}", json=wanted, timeout=PATIENCE)
 
 
 def regrain(served, grain, replicas=""):
@@ -123,16 +126,16 @@ def kinds_of_requests(served, client):
             answer = client.invoke(seed=3, count=7)
             return "" if answer == wanted[3, 7] else "wrong answer over gRPC"
         if kind < 0.1:
-            response = session.post(served.url, json={"seed": 1, "wrong": 2}, timeout=20)
+            response = session.post(served.url, json={"seed": 1, "wrong": 2}, timeout=PATIENCE)
             return "" if response.status_code == 400 else f"{response.status_code} for a bad request"
         if kind < 0.2:
-            ready = session.get(f"{served.url}/_/ready", timeout=20)
+            ready = session.get(f"{served.url}/_/ready", timeout=PATIENCE)
             return "" if ready.status_code == 200 else f"not ready: {ready.text}"
         seed, count = rng.choice(list(wanted))
         options = {"json": {"seed": seed, "count": count}}
         if kind < 0.4:
             options = {"files": {"seed": (None, str(seed)), "count": (None, str(count))}}
-        response = session.post(served.url, timeout=20, **options)
+        response = session.post(served.url, timeout=PATIENCE, **options)
         if response.status_code != 200:
             return response.text
         return "" if response.json() == wanted[seed, count] else f"wrong answer for {seed, count}"
@@ -146,7 +149,7 @@ def test_twenty_changes_of_grain_under_load_fail_no_request(serve, until):
     spelled = {"middle": GRAINS["middle"]}
 
     address = grpc_address(served)
-    with GrpcClient(address, timeout=20) as client, Load(kinds_of_requests(served, client)) as load:
+    with GrpcClient(address, timeout=PATIENCE) as client, Load(kinds_of_requests(served, client)) as load:
         for grain in grains:
             changed = regrain(served, spelled.get(grain, grain))
             assert changed.status_code == 200, changed.text
@@ -184,31 +187,19 @@ def test_a_change_while_replicas_are_killed_fails_no_request(serve, until):
     rng = random.Random(3)
 
     def ask(session, _):
-        response = session.post(served.url, json={"seed": 3, "count": 7}, timeout=20)
+        response = session.post(served.url, json={"seed": 3, "count": 7}, timeout=PATIENCE)
         return "" if response.status_code == 200 else response.text
 
     with Load(ask, callers=2) as load:
         for grain in ("coarse", "fine", "coarse"):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(served.replicas()), signal.SIGKILL)
+                os.kill(rng.choice(until(served.replicas, "a replica serves")), signal.SIGKILL)
             changed = regrain(served, grain)
             assert changed.status_code == 200, changed.text
             until(lambda: settled(served), "the old plan has ended")
 
     assert load.wrong == []
     assert served.call(seed=3, count=7).json() == widths(3, 7)
-
-
-def test_of_two_changes_at_once_the_second_is_refused(serve, until):
-    served = serve("widths.py", "--grain", "fine")
-
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda grain: regrain(served, grain), ["coarse", GRAINS["middle"]]))
-
-    assert sorted(answer.status_code for answer in answers) == [200, 409]
-    (refused,) = (answer for answer in answers if answer.status_code == 409)
-    assert "another change is under way" in refused.json()["detail"]
-    until(lambda: settled(served), "the old plan has ended")
 
 
 @pytest.mark.parametrize(
@@ -286,6 +277,43 @@ def flow(text: str) -> str:
 """
 
 
+@pytest.fixture
+def gated(serve, tmp_path):
+    """An app whose next replica loads for as long as nothing is written to its model."""
+    (tmp_path / "app.py").write_text(FRAGILE.replace("MEMORY", ""))
+    (tmp_path / "model").write_text("good")
+    served = serve(tmp_path / "app.py", "--grain", "fine")
+    (tmp_path / "model").unlink()
+    os.mkfifo(tmp_path / "model")
+    return served
+
+
+def test_of_two_changes_at_once_the_second_is_refused(gated, until, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(regrain, gated, "coarse") for _ in range(2)]
+        refused = next(as_completed(asked, PATIENCE)).result()
+        (tmp_path / "model").write_text("new")
+
+    assert refused.status_code == 409
+    assert "another change is under way" in refused.json()["detail"]
+    assert sorted(answer.result().status_code for answer in asked) == [200, 409]
+    until(lambda: settled(gated), "the old plan has ended")
+
+
+def test_who_asked_for_a_change_may_go_before_it_is_in_force(gated, until, tmp_path):
+    host = gated.admin_url.removeprefix("http://")
+    head = f"POST /grain HTTP/1.1\r\nHost: {host}\r\nContent-Length: 19\r\n\r\n"
+    with socket.create_connection(host.split(":"), PATIENCE) as who:
+        who.sendall(head.encode() + b'{"grain": "coarse"}')
+        until(lambda: gated.status()["transitions"], "the change is under way")
+    assert gated.status()["grain"] == "first | second"
+
+    (tmp_path / "model").write_text("new")
+
+    until(lambda: gated.status()["grain"] == "first+second", "the change is in force")
+    until(lambda: settled(gated), "the old plan has ended")
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -293,7 +321,7 @@ def flow(text: str) -> str:
         pytest.param("bad", "the app's own sample failed", id="a sample that fails"),
     ],
 )
-def test_a_plan_that_does_not_become_ready_leaves_the_old_one_serving(serve, tmp_path, model, said):
+def test_a_plan_that_does_not_become_ready_leaves_the_old_one_serving(serve, until, tmp_path, model, said):
     (tmp_path / "app.py").write_text(FRAGILE.replace("MEMORY", ""))
     (tmp_path / "model").write_text("good")
     served = serve(tmp_path / "app.py", "--grain", "fine")
@@ -310,7 +338,7 @@ def test_a_plan_that_does_not_become_ready_leaves_the_old_one_serving(serve, tmp
     assert served.call(text="a").text == "agood!"
     (change,) = served.status()["transitions"]
     assert (change["state"], said in change["detail"]) == ("failed", True)
-    assert len(served.processes()) == 4
+    until(lambda: len(served.processes()) == 4, "a front, a zygote and the replicas that there were")
     (tmp_path / "model").write_text("new")
     assert regrain(served, "coarse").status_code == 200
     assert served.call(text="a").text == "anew!"
@@ -342,19 +370,21 @@ def test_new_code_under_load_fails_no_request_and_no_request_crosses_versions(se
         if rng.random() < 0.5:
             _, one, two = client.invoke(text="a")
         else:
-            response = session.post(served.url, json={"text": "a"}, timeout=20)
+            response = session.post(served.url, json={"text": "a"}, timeout=PATIENCE)
             if response.status_code != 200:
                 return response.text
             _, one, two = response.json()
         seen.add(one)
         return "" if one == two else f"crossed from {one} to {two}"
 
-    with GrpcClient(grpc_address(served), timeout=20) as client, Load(ask) as load:
+    with GrpcClient(grpc_address(served), timeout=PATIENCE) as client, Load(ask) as load:
+        until(lambda: "v0" in seen, "the first version is asked")
         for number in range(1, 6):
             write(tmp_path / "app.py", f"v{number}")
             assert operate(served, "/update").status_code == 200
             assert served.call(text="a").json() == ["a", f"v{number}", f"v{number}"]
             until(lambda: settled(served), "the old version has ended")
+            until(lambda version=f"v{number}": version in seen, "the new one is asked")
         assert operate(served, "/rollback").status_code == 200
         assert served.call(text="a").json() == ["a", "v4", "v4"]
 
@@ -363,7 +393,7 @@ def test_new_code_under_load_fails_no_request_and_no_request_crosses_versions(se
     until(lambda: len(served.processes()) == 1 + 2 + 2, "a front, two zygotes, two replicas")
 
 
-def test_code_that_does_not_load_leaves_the_old_version(serve, tmp_path):
+def test_code_that_does_not_load_leaves_the_old_version(serve, until, tmp_path):
     write(tmp_path / "app.py", "old")
     served = serve(tmp_path / "app.py")
     (tmp_path / "app.py").write_text("def broken(:\n")
@@ -374,7 +404,7 @@ def test_code_that_does_not_load_leaves_the_old_version(serve, tmp_path):
     assert "the old version stays: " in refused.json()["detail"]
     assert "SyntaxError" in refused.json()["detail"]
     assert served.call(text="a").json() == ["a", "old", "old"]
-    assert len(served.processes()) == 3
+    until(lambda: len(served.processes()) == 3, "a front, a zygote and a replica")
 
 
 def test_a_version_with_other_parameters_is_described_and_checked_as_such_and_rolled_back(
@@ -403,10 +433,11 @@ def test_a_version_with_other_parameters_is_described_and_checked_as_such_and_ro
 
 def test_a_request_whose_body_is_slow_is_taken_by_the_version_in_force_at_its_end(serve, tmp_path):
     write(tmp_path / "app.py", "old")
-    served = serve(tmp_path / "app.py")
+    served = serve(tmp_path / "app.py", body_timeout="300s")
     body = b'{"text": "a"}'
     head = (
-        f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
 
     with served.connect() as slow:
@@ -414,23 +445,24 @@ def test_a_request_whose_body_is_slow_is_taken_by_the_version_in_force_at_its_en
         write(tmp_path / "app.py", "new")
         assert operate(served, "/update").status_code == 200
         slow.sendall(body[5:])
-        answer = slow.recv(65536)
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b'["a","new","new"]')
 
 
 def test_sigterm_during_a_change_ends_everything_and_loses_no_request(serve, until, tmp_path):
-    (tmp_path / "app.py").write_text(
+    held = tmp_path / "held"
+    held.touch()
+    waits = f"while text != 'b' and Path({str(held)!r}).exists():\n        time.sleep(0.01)\n    "
+    text = (
         VERSIONED.format(version="v", parameters="text: str")
-        .replace(
-            "return [text, VERSION]", "time.sleep(0.05 if text != 'a' else 30)\n    return [text, VERSION]"
-        )
-        .replace('{"text": "a"}', '{"text": "b"}')
+        .replace("import time", "import time\nfrom pathlib import Path")
+        .replace("return [text, VERSION]", f"{waits}return [text, VERSION]")
     )
-    served = serve(tmp_path / "app.py", healthcheck_interval="0.3s")
-    text = (tmp_path / "app.py").read_text()
-    (tmp_path / "app.py").write_text(text.replace('{"text": "b"}', '{"text": "a"}'))  # its sample takes long
+    (tmp_path / "app.py").write_text(text.replace('{"text": "a"}', '{"text": "b"}'))
+    served = serve(tmp_path / "app.py", healthcheck_interval="0.3s", drain_timeout="300s")
+    (tmp_path / "app.py").write_text(text)  # its sample is held
 
     with ThreadPoolExecutor(2) as pool:
         changing = pool.submit(operate, served, "/update")
@@ -441,19 +473,10 @@ def test_sigterm_during_a_change_ends_everything_and_loses_no_request(serve, unt
         until(lambda: served.metric("http_requests_in_flight") == 1, "a call is under way")
         served.signal()
 
-        assert calling.result().json() == ["c", "v", "v"]
         assert changing.result().status_code == 503
+        held.unlink()
+        assert calling.result().json() == ["c", "v", "v"]
     assert served.ended() == 0
-
-
-def test_who_asked_for_a_change_may_go_before_it_is_in_force(serve, until):
-    served = serve("widths.py")
-
-    with contextlib.suppress(requests.ReadTimeout):
-        requests.post(f"{served.admin_url}/grain", json={"grain": "fine"}, timeout=0.02)
-
-    until(lambda: served.status()["grain"] == GRAINS["fine"], "the change is in force")
-    until(lambda: settled(served), "the old plan has ended")
 
 
 def test_the_verbs_change_an_app(serve, until, run_cli):
