@@ -54,7 +54,7 @@ def configure_logging(environ: Mapping[str, str]) -> None:
 
 def describe(target: str) -> int:
     """Print the manifest of an app."""
-    from regrain_runtime import module  # noqa: PLC0415 - imports numpy; --help should not
+    from regrain_runtime import module  # noqa: PLC0415 - --help needs none of it
 
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the module prints is no part of the manifest

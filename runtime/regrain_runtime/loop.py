@@ -25,7 +25,6 @@ from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.execute import Ended, Executor, Failed, Outcome, Work
 from regrain.graph import Ref
 from regrain.plan import Output, Step
-from regrain.weights.store import give_back
 from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
 from regrain.wire.codec import pack, pack_list, unpack
@@ -142,6 +141,8 @@ class Replica:
         self._send(frames.Loaded(self._executor.resident, {}, unique_set_size()))
 
     def _unload(self, stages: tuple[str, ...]) -> None:
+        from regrain.weights.store import give_back  # noqa: PLC0415 - where stages are dropped only
+
         before = unique_set_size()
         self._executor.unload(stages)
         give_back()

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, NamedTuple, get_args, get_origin
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args, get_origin
 
 from regrain.errors import SpecError
+from regrain.lazy_numpy import Array, array_kinds, is_array, is_scalar, np
 from regrain.manifest import TensorSpec
 
-Array = npt.NDArray[np.generic]
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 DATATYPES: dict[str, str] = {
     "BOOL": "bool",
@@ -101,9 +100,9 @@ def array_type(annotation: object) -> ArrayType | None:
             if found is not None and isinstance(extra, Tensor):
                 return found._replace(dtype=np.dtype(DATATYPES[extra.datatype]), shape=extra.shape)
         return found
-    if annotation is np.ndarray:
+    if annotation in array_kinds():
         return ArrayType()
-    if get_origin(annotation) is np.ndarray:
+    if get_origin(annotation) in array_kinds():
         scalar = [kind for dtype in get_args(annotation)[1:] for kind in get_args(dtype)]
         precise = len(scalar) == 1 and isinstance(scalar[0], type) and hasattr(np, scalar[0].__name__)
         concrete = precise and not scalar[0].__subclasses__()
@@ -117,9 +116,9 @@ def as_array(value: object, array: ArrayType, at: str) -> object:
     """Return a value as the array asked for; ValueError names the place `at` and what is expected."""
     if array.torch:
         return _as_torch(value, array, at)
-    found = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else _from_list(value, at)
+    found = np.asarray(value) if is_array(value) or is_scalar(value) else _from_list(value, at)
     if array.dtype is not None:
-        found = _cast(found, array.dtype, at, lenient=not isinstance(value, np.ndarray))
+        found = _cast(found, array.dtype, at, lenient=not is_array(value))
     _check_shape(found.shape, array, at)
     return found
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from regrain.answers import Answer
 from regrain.context import Context, entered
 from regrain.errors import RegrainError
+from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
 
 NOT_ALONE = (
@@ -68,7 +67,7 @@ class _BadResultError(RegrainError):
 
 
 def _results(stage: str, returned: object, count: int) -> Sequence[object]:
-    if not isinstance(returned, list | tuple | np.ndarray):
+    if not (isinstance(returned, list | tuple) or is_array(returned)):
         raise _BadResultError(
             f"batched stage {stage!r} must return a list, one result per input, "
             f"it returned {type(returned).__name__}"

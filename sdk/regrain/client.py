@@ -10,10 +10,10 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
 import requests
 
 from regrain.errors import RequestError, SpecError
+from regrain.lazy_numpy import is_array
 from regrain.media import ACCEPT, EVENTS, JSON, decoded, encoded, to_json
 
 _TOLD = ("X-Call-Id", "Retry-After")
@@ -143,7 +143,7 @@ class Client:
 
 
 def _needs_parts(parameters: dict[str, object]) -> bool:
-    return any(isinstance(value, bytes | np.ndarray) for value in parameters.values())
+    return any(isinstance(value, bytes) or is_array(value) for value in parameters.values())
 
 
 def _parts(parameters: dict[str, object]) -> _Content:

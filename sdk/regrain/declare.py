@@ -12,11 +12,11 @@ from types import GeneratorType
 from typing import Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from regrain.body import Body, check_name, inspected, may_be, source_of
 from regrain.errors import SpecError
+from regrain.lazy_numpy import array_kinds
 from regrain.manifest import GPUSpec, StageSpec
 from regrain.place import caller
 from regrain.stage import Batched, Stage
@@ -205,7 +205,7 @@ def _check_lists(body: Body) -> None:
     for name in body.signature.parameters:
         if not may_be(types.get(name), list):
             raise SpecError(f"{body.label}: a batched stage takes a list per parameter, {name!r} is no list")
-    if not may_be(types.get("return"), list, tuple, np.ndarray):
+    if not may_be(types.get("return"), list, tuple, *array_kinds()):
         raise SpecError(f"{body.label}: a batched stage returns a list, one result per item")
 
 

@@ -6,10 +6,9 @@ import io
 from http import HTTPStatus
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from regrain.errors import RequestError, SpecError
+from regrain.lazy_numpy import Array, is_array, is_scalar, np
 
 OCTETS = "application/octet-stream"
 NPY = "application/x-npy"
@@ -25,7 +24,7 @@ def encoded(value: object) -> tuple[bytes, str]:
     """Return a value as a body and its media type; SpecError for one that cannot be sent."""
     if isinstance(value, bytes):
         return value, OCTETS
-    if isinstance(value, np.ndarray):
+    if is_array(value):
         return _npy(value), NPY
     if isinstance(value, str):
         return value.encode(), TEXT
@@ -56,12 +55,12 @@ def decoded(body: bytes, content_type: str) -> object:
 
 
 def _array_as_list(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
+    if is_array(value) or is_scalar(value):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not supported")
 
 
-def _npy(array: npt.NDArray[np.generic]) -> bytes:
+def _npy(array: Array) -> bytes:
     buffer = io.BytesIO()
     try:
         np.save(buffer, array, allow_pickle=False)

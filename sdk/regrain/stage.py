@@ -10,11 +10,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Concatenate, Generic, ParamSpec, TypeVar, overload
 
-import numpy as np
-
 from regrain.answers import Answer, Failure
 from regrain.body import Body
 from regrain.errors import RegrainError, SpecError
+from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
 from regrain.measures import measure
 from regrain.place import Place
@@ -186,7 +185,7 @@ class Batched(Stage[P, R]):
     def _call_body(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:
         columns = [list(column) for column in zip(*calls, strict=True)]
         results = self.body(*columns, **{name: [value] * len(calls) for name, value in each.items()})
-        if not isinstance(results, list | tuple | np.ndarray):
+        if not (isinstance(results, list | tuple) or is_array(results)):
             found = f"a {type(results).__name__}"
         elif len(results) != len(calls):
             found = f"{len(results)}"

@@ -8,7 +8,7 @@ import pytest
 
 import regrain
 
-HEAVY = {"torch", "onnxruntime", "grpc", "flask", "numba", "requests", "httptools", "click", "rich"}
+HEAVY = {"numpy", "torch", "onnxruntime", "grpc", "flask", "numba", "requests", "httptools", "click", "rich"}
 
 
 def loaded_after(code: str) -> set[str]:

@@ -9,14 +9,10 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from regrain.errors import UnsupportedValueError
+from regrain.lazy_numpy import Array, np
 from regrain.wire.dtypes import dtype_name, dtype_of
 from regrain.wire.frames import FrameError, Leaf
-
-Array = NDArray[np.generic]
 
 INLINE = 1024
 """Bytes up to which a leaf rides in its frame: below that a segment costs more than it saves."""

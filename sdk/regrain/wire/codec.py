@@ -12,11 +12,11 @@ from collections.abc import Collection, Sequence
 from itertools import repeat
 
 import msgspec
-import numpy as np
 
 from regrain.errors import UnsupportedValueError
+from regrain.lazy_numpy import Array, is_exactly_array, is_scalar
 from regrain.wire import records
-from regrain.wire.arrays import INLINE, Array, Sink, Source
+from regrain.wire.arrays import INLINE, Sink, Source
 from regrain.wire.frames import FrameError, Parts, Value
 from regrain.wire.skeleton import ATOMS, KEYS, MAX_DEPTH, Packer, Unpacker, encode
 from regrain.wire.tensors import is_dense, is_tensor, own
@@ -125,8 +125,6 @@ def _freeze(value: object, depth: int) -> object:
         return value
     if depth > MAX_DEPTH:
         raise UnsupportedValueError(f"a value of more than {MAX_DEPTH} containers within each other")
-    if type(value) is np.ndarray:
-        return _read_only(value)
     if type(value) is list or type(value) is tuple:
         items = [_freeze(item, depth + 1) for item in value]
         return value if _same(items, value) else type(value)(items)
@@ -134,7 +132,9 @@ def _freeze(value: object, depth: int) -> object:
         return _freeze_dict(value, depth)
     if records.is_record(value):
         return records.change(value, lambda item: _freeze(item, depth + 1))
-    if isinstance(value, np.generic) or (is_tensor(value) and is_dense(value)):
+    if is_exactly_array(value):
+        return _read_only(value)
+    if is_scalar(value) or (is_tensor(value) and is_dense(value)):
         return value
     raise _CannotTravelError
 
@@ -145,7 +145,7 @@ def fresh(value: object) -> object:
     So a stage that changes a list or a tensor which it was given changes nobody else's. Tensors are copied for
     that, for torch has no read-only ones.
     """
-    if type(value) in _AS_THEY_ARE or type(value) is np.ndarray:
+    if type(value) in _AS_THEY_ARE:
         return value
     if type(value) is list:
         return value.copy() if ATOMS.issuperset(map(type, value)) else [fresh(item) for item in value]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TypeAlias
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 from regrain.errors import UnsupportedValueError
+from regrain.lazy_numpy import np
 from regrain.wire.frames import FrameError
 
-DType = np.dtype[np.generic]
+DType: TypeAlias = "np.dtype[np.generic]"
 
 _PLAIN = re.compile(r"[<>|=][biufcSUVmM]\d*(\[[0-9A-Za-z/]+\])?")
 

@@ -12,8 +12,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
+from regrain.lazy_numpy import np
 from regrain.wire.frames import Extent, FrameError, Leaf
 
 ALIGNMENT = 64
@@ -50,7 +49,6 @@ class Mappings:
     def __init__(self) -> None:
         self._readable: dict[int, memoryview] = {}
         self._writable: dict[int, memoryview] = {}
-        self._addresses: dict[int, int] = {}
 
     def add(self, segment: int, descriptor: int, nbytes: int, writable: bool) -> None:
         """Map a segment. The descriptor stays the caller's, who may close it at once.
@@ -68,7 +66,6 @@ class Mappings:
             raise FrameError(f"segment {segment} does not hold {nbytes} bytes: {error}") from error
         view = memoryview(mapped)
         self._readable[segment] = view.toreadonly()
-        self._addresses[segment] = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
         if writable:
             self._writable[segment] = view
 
@@ -76,7 +73,6 @@ class Mappings:
         """Forget a segment; it stays mapped for as long as views of it live. FrameError if there is none."""
         if self._readable.pop(segment, None) is None:
             raise FrameError(f"segment {segment} is not mapped")
-        self._addresses.pop(segment, None)
         self._writable.pop(
             segment, None
         )  # never close() it: an array refers to a mapping without holding it open
@@ -91,9 +87,10 @@ class Mappings:
 
     def address(self, leaf: Leaf) -> int:
         """Return where in this process' memory a leaf begins; FrameError if its segment is not mapped."""
-        start = self._addresses.get(leaf.segment)
-        if start is None:
+        whole = self._readable.get(leaf.segment)
+        if whole is None:
             raise FrameError(f"segment {leaf.segment} is not mapped")
+        start: int = np.frombuffer(whole, np.uint8).__array_interface__["data"][0]
         return start + leaf.offset
 
     def view(self, segment: int, offset: int, nbytes: int) -> memoryview:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 from msgspec.msgpack import Ext
 
 from regrain.errors import UnsupportedValueError
+from regrain.lazy_numpy import is_exactly_array, is_scalar, np
 from regrain.wire import arrays, records, tensors
 from regrain.wire.arrays import INLINE, Sink, Source
 from regrain.wire.frames import FrameError, Leaf, Value
@@ -94,10 +94,10 @@ class Packer:
             return self._integer(value) if self._careful and type(value) is int else value
         if type(value) is str:
             return self._string(value)
-        if type(value) is np.ndarray:
-            return self._put(arrays.put_array, value)
         if type(value) is bytes:
             return value if self._sink is None or len(value) <= INLINE else self._leaf(value, arrays.BYTES)
+        if is_exactly_array(value):
+            return self._put(arrays.put_array, value)
         if depth >= MAX_DEPTH:
             raise _RefusalError(f"a value of more than {MAX_DEPTH} containers within each other")
         return self._container(value, depth + 1)
@@ -111,7 +111,7 @@ class Packer:
             return Ext(TUPLE, encode(self._items(value, depth)))
         if records.is_record(value):
             return self._record(value, depth)
-        if isinstance(value, np.generic):
+        if is_scalar(value):
             return self._scalar(value)
         if tensors.is_tensor(value):
             return self._put(tensors.put_tensor, value)

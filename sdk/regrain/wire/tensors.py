@@ -12,10 +12,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Protocol, TypeGuard
 
-import numpy as np
-
 from regrain.errors import UnsupportedValueError
-from regrain.wire.arrays import INLINE, Array, Sink, Source, get_array, put_array
+from regrain.lazy_numpy import Array, np
+from regrain.wire.arrays import INLINE, Sink, Source, get_array, put_array
 from regrain.wire.frames import FrameError, Leaf
 
 PREFIX = "torch."

@@ -14,8 +14,9 @@ from http import HTTPStatus
 
 import numpy as np
 
-from regrain.arrays import DATATYPES, Array, ArrayType, as_array
+from regrain.arrays import DATATYPES, ArrayType, as_array
 from regrain.errors import RequestError
+from regrain.lazy_numpy import Array
 
 BYTES = "BYTES"
 ALLOWED = (*DATATYPES, BYTES)

@@ -13,8 +13,9 @@ from http import HTTPStatus
 import msgspec
 import numpy as np
 
-from regrain.arrays import DATATYPES, Array
+from regrain.arrays import DATATYPES
 from regrain.errors import RequestError
+from regrain.lazy_numpy import Array
 from regrain.manifest import Parameter
 from regrain.request import Request
 from regrain_watchdog.front.call import Reply
