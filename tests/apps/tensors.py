@@ -24,7 +24,7 @@ def act(x: Matrix, text: str, options: dict[str, float]) -> tuple[np.ndarray, st
         case "refuse":
             regrain.answer("told to refuse", status=403)
         case "wait":
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while time.monotonic() < end and not regrain.context().cancelled:
                 time.sleep(0.005)
         case "headers":

@@ -33,8 +33,8 @@ from regrain_watchdog.front.streaming import Stream
 from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import resident
 
-PATIENCE = 10.0
-START = 20.0
+PATIENCE = 60.0
+START = 60.0
 """Seconds that a test with real replicas has for each step: they start, load and end there."""
 
 
@@ -270,6 +270,22 @@ def until(claim):
 @pytest.fixture(name="until")
 def _until():
     return until
+
+
+def with_time(attempt, first):
+    """Try with a timer of so many seconds, and with longer ones where that fails; return what the attempt does.
+
+    For what a timer of the product must leave time for: where the machine stands still, a short one runs out before.
+    """
+    for seconds in (first, 10 * first):
+        with contextlib.suppress(Exception):
+            return attempt(seconds)
+    return attempt(100 * first)
+
+
+@pytest.fixture(name="with_time")
+def _with_time():
+    return with_time
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from regrain_watchdog.front.grpc.server import Server
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 APPS = Path(__file__).parents[3] / "apps"
 
 

@@ -16,11 +16,11 @@ ONES = np.ones((2, 3), np.float32)
 
 def test_both_clients_get_the_same_answer(running_tensors):
     async def awaited():
-        async with AsyncGrpcClient(running_tensors.grpc, timeout=20.0) as client:
+        async with AsyncGrpcClient(running_tensors.grpc, timeout=60.0) as client:
             assert await client.ready()
             return await client.invoke(x=ONES, text="a")
 
-    with GrpcClient(running_tensors.grpc, timeout=20.0) as client:
+    with GrpcClient(running_tensors.grpc, timeout=60.0) as client:
         assert client.ready()
         answer = client.invoke(x=ONES, text="a")
 
@@ -30,7 +30,7 @@ def test_both_clients_get_the_same_answer(running_tensors):
 
 def test_awaited_calls_run_together_and_each_fails_alone(running_tensors):
     async def scenario():
-        async with AsyncGrpcClient(running_tensors.grpc, timeout=20.0) as client:
+        async with AsyncGrpcClient(running_tensors.grpc, timeout=60.0) as client:
             texts = [*"abcdefgh", "refuse"]
             calls = [client.invoke(x=ONES, text=text) for text in texts]
             return await asyncio.gather(*calls, return_exceptions=True)

@@ -56,7 +56,7 @@ def test_every_item_is_an_answer_and_the_end_is_told_to_whoever_asks(client):
         request_id="one",
         enable_empty_final_response=True,
     )
-    got = [answers.get(timeout=10)[0] for _ in range(41)]
+    got = [answers.get(timeout=60)[0] for _ in range(41)]
     client.stop_stream()
 
     assert [number(result) for result in got[:-1]] == list(range(40))
@@ -70,7 +70,7 @@ def test_requests_of_one_stream_are_answered_one_after_another(client):
     answers = opened(client)
     for name in ("a", "b", "c"):
         client.async_stream_infer("streams", inputs(what="count", count=20), request_id=name)
-    got = [answers.get(timeout=10)[0] for _ in range(60)]
+    got = [answers.get(timeout=60)[0] for _ in range(60)]
     client.stop_stream()
 
     assert [result.get_response().id for result in got] == [name for name in "abc" for _ in range(20)]
@@ -88,7 +88,7 @@ def test_an_error_comes_after_its_items_and_the_stream_goes_on(client, what, cou
     answers = opened(client)
     client.async_stream_infer("streams", inputs(what=what))
     client.async_stream_infer("streams", inputs(what="count", count=1))
-    got = [answers.get(timeout=10) for _ in range(count + 2)]
+    got = [answers.get(timeout=60) for _ in range(count + 2)]
     client.stop_stream()
 
     assert [number(result) for result, _ in got[:count]] == list(range(count))
@@ -107,7 +107,7 @@ def test_a_batch_is_refused_as_its_answers_would_be_streams(client):
     batch = tritonclient.grpc.InferInput("what", [2], "BYTES")
     batch.set_data_from_numpy(np.array([b"count", b"count"], dtype=np.object_))
     client.async_stream_infer("streams", [batch])
-    _, error = answers.get(timeout=10)
+    _, error = answers.get(timeout=60)
     client.stop_stream()
 
     assert isinstance(error, InferenceServerException)
@@ -118,12 +118,12 @@ def test_a_stream_that_is_cut_off_closes_its_generator(client, running_streams, 
     log = tmp_path / "log"
     answers = opened(client)
     client.async_stream_infer("streams", inputs(what="much", count=0, log=str(log)))
-    answers.get(timeout=10)
+    answers.get(timeout=60)
     client.stop_stream(cancel_requests=True)
 
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not log.exists() or "closed" not in log.read_text():
         assert time.monotonic() < end, "the generator is still open"
         time.sleep(0.01)
-    status = requests.get(f"{running_streams.admin}/status", timeout=10).json()
+    status = requests.get(f"{running_streams.admin}/status", timeout=60).json()
     assert status["state"] == "ready"

@@ -48,7 +48,7 @@ def test_a_caller_that_takes_nothing_ends_its_stream_and_what_gives_to_it():
         async with serving(Streams(stall=0.2), run) as method:
             call = method(iter([b"go"]))
             first = await call.read()
-            await asyncio.wait_for(closed.wait(), 20)
+            await asyncio.wait_for(closed.wait(), 60)
             rest = 0
             try:
                 while await call.read() is not grpc.aio.EOF:
@@ -73,7 +73,7 @@ def test_a_caller_that_takes_each_answer_in_time_gets_them_all():
         async def run(_data):
             return ten()
 
-        async with serving(Streams(stall=20.0), run) as method:
+        async with serving(Streams(stall=60.0), run) as method:
             assert len([item async for item in method(iter([b"go"]))]) == 10
 
     asyncio.run(scenario())
@@ -81,11 +81,13 @@ def test_a_caller_that_takes_each_answer_in_time_gets_them_all():
 
 def test_calls_that_run_for_a_caller_that_takes_nothing_are_cancelled():
     async def scenario():
-        cancelled = asyncio.Event()
+        begun, cancelled = asyncio.Event(), asyncio.Event()
 
         async def run(data):
             if data == b"large":
+                await begun.wait()  # no answer is due before, which nobody takes
                 return ITEM
+            begun.set()
             try:
                 return await asyncio.get_running_loop().create_future()
             finally:
@@ -93,7 +95,7 @@ def test_calls_that_run_for_a_caller_that_takes_nothing_are_cancelled():
 
         async with serving(Streams(stall=0.2), run) as method:
             call = method(iter([b"large"] * 32 + [b"long"]))
-            await asyncio.wait_for(cancelled.wait(), 20)
+            await asyncio.wait_for(cancelled.wait(), 60)
             call.cancel()
 
     asyncio.run(scenario())

@@ -199,7 +199,7 @@ def test_a_replica_that_dies_is_an_error_naming_the_stage_and_the_next_request_i
     message = triton.refused(502, *triton.inputs(ONES, text=["die"]))
 
     assert "act" in message
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not triton.client.is_model_ready("tensors"):
         assert time.monotonic() < deadline
     assert triton.infer(*triton.inputs(ONES)).as_numpy("loud").tolist() == [b"HI"]
@@ -248,7 +248,7 @@ def test_a_caller_that_goes_away_has_its_work_cancelled(running_tensors):
     _until(lambda: _in_flight(running_tensors) == 1)
     call.cancel()
 
-    assert came.wait(10)
+    assert came.wait(60)
     _until(lambda: _in_flight(running_tensors) == 0)
     assert triton.infer(*triton.inputs(ONES)).as_numpy("loud").tolist() == [b"HI"]
     client.close()
@@ -263,7 +263,7 @@ def test_a_deadline_of_the_caller_ends_its_call(running_tensors):
         triton.infer(*triton.inputs(ONES, text=["wait"]), client_timeout=0.3)
 
     assert raised.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 45  # its stage waits for 60 s
     assert triton.infer(*triton.inputs(ONES)).as_numpy("loud").tolist() == [b"HI"]
     triton.client.close()
 
@@ -276,7 +276,7 @@ def test_a_stream_answers_in_order_and_tells_errors_without_ending(running_tenso
     for at in range(20):
         texts = {"text": ["raise"]} if at == 7 else {}
         triton.client.async_stream_infer("tensors", triton.inputs(ONES * at, **texts), request_id=str(at))
-    got = [answers.get(timeout=10) for _ in range(20)]
+    got = [answers.get(timeout=60) for _ in range(20)]
 
     assert "told to raise" in str(got[7][1])
     for at, (result, error) in enumerate(got):
@@ -289,8 +289,8 @@ def test_a_stream_answers_in_order_and_tells_errors_without_ending(running_tenso
 
 
 def _in_flight(app):
-    status = requests.get(f"{app.admin}/status", timeout=10).json()
-    return requests.get(_metrics(app, status), timeout=10).text.count("http_requests_in_flight 1.0")
+    status = requests.get(f"{app.admin}/status", timeout=60).json()
+    return requests.get(_metrics(app, status), timeout=60).text.count("http_requests_in_flight 1.0")
 
 
 def _metrics(app, status):
@@ -298,7 +298,7 @@ def _metrics(app, status):
 
 
 def _until(claim):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not claim():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)

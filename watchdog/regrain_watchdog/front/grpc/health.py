@@ -56,11 +56,11 @@ class Health:
         service = await _service(data, context)
         told = None
         while True:
-            status = self._status(service)
+            is_last, status = self._ended.is_set(), self._status(service)
             if status != told:
-                await context.write(pb.HealthCheckResponse(status=status))
+                await context.write(pb.HealthCheckResponse(status=status))  # it may end meanwhile
                 told = status
-            if self._ended.is_set():
+            if is_last:
                 return
             try:
                 await asyncio.wait_for(self._ended.wait(), LOOK)
