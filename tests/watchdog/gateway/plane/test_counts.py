@@ -1,16 +1,17 @@
-from prometheus_client.parser import text_string_to_metric_families
+"""What all functions have done."""
+
+from __future__ import annotations
 
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.spec import Standing
 
 
 def samples(counts: Counts) -> dict[tuple[str, ...], float]:
-    _, page = counts.page()
     return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(page.decode())
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in counts.collect()
         for sample in family.samples
-        if sample.name.startswith("gateway_") and not sample.name.endswith(("_bucket", "_created"))
+        if not sample.name.endswith("_bucket")
     }
 
 

@@ -18,13 +18,14 @@ from regrain_watchdog.gateway.plane.instance import Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.spec import Deployment, Function, Image
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Version:
     """An instance that starts, serves and scales when the test lets it."""
 
     admin = None
+    measure = None
     replaces = False
 
     def __init__(self, number: int, fails: LoadError | None) -> None:

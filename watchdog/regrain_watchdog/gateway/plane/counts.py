@@ -5,12 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
-from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.named import SECONDS
 from regrain_watchdog.gateway.plane.route import Key
 from regrain_watchdog.gateway.spec import Standing
@@ -27,9 +24,6 @@ class Counts(Collector):
         self._standings = standings
         self._codes: dict[tuple[Key, int], list[float]] = {}
         self._started: dict[Key, int] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
 
     def began(self, key: Key) -> None:
         """Count an invocation that begins."""
@@ -49,17 +43,13 @@ class Counts(Collector):
         for one in [one for one in self._codes if one[0] == key]:
             del self._codes[one]
 
-    def page(self) -> tuple[str, bytes]:
-        """Return the metrics in Prometheus' text format, behind their content type."""
-        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
-
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; prometheus_client calls this on a scrape."""
+        """Yield every metric."""
         started = CounterMetricFamily(
             "gateway_function_invocation_started", "Invocations that began.", labels=("function_name",)
         )
         for key, number in self._started.items():
-            started.add_metric((_name(key),), number)
+            started.add_metric((full_name(key),), number)
         total = CounterMetricFamily(
             "gateway_function_invocation",
             "Invocations by status; 499: the caller left.",
@@ -71,7 +61,7 @@ class Counts(Collector):
             labels=("function_name", "code"),
         )
         for (key, status), found in self._codes.items():
-            labels = (_name(key), str(status))
+            labels = (full_name(key), str(status))
             total.add_metric(labels, sum(found[:-1]))
             seconds.add_metric(labels, _buckets(found[:-1]), found[-1])
         replicas = GaugeMetricFamily(
@@ -80,21 +70,6 @@ class Counts(Collector):
         for standing in self._standings():
             replicas.add_metric((f"{standing.name}.{standing.namespace}",), standing.replicas)
         yield from (started, total, seconds, replicas)
-
-
-class CountsPage:
-    """GET /metrics."""
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-
-    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
-        """Answer one request."""
-        if scope.path != "/metrics" or scope.method not in ("GET", "HEAD"):
-            proto.response_str(404, [("content-type", "text/plain")], "there is GET /metrics")
-            return
-        media, page = self._counts.page()
-        proto.response_bytes(200, [("content-type", media)], page)
 
 
 def _buckets(found: list[float]) -> list[tuple[str, float]]:
@@ -107,6 +82,7 @@ def _buckets(found: list[float]) -> list[tuple[str, float]]:
     return buckets
 
 
-def _name(key: Key) -> str:
+def full_name(key: Key) -> str:
+    """Return NAME.NAMESPACE."""
     namespace, name = key
     return f"{name}.{namespace}"

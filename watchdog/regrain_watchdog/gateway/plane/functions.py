@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
+from prometheus_client.registry import Collector
 
 from regrain_watchdog.gateway.database import StoreError
 from regrain_watchdog.gateway.journal import Journal
@@ -70,6 +71,11 @@ class Functions:
     def standings(self) -> list[Standing]:
         """Return how all functions do."""
         return [hosting.standing() for hosting in self._hostings.values()]
+
+    def measures(self) -> list[tuple[Key, Collector]]:
+        """Return what the functions that serve tell of themselves in metrics."""
+        served = [(key, hosting.instance) for key, hosting in self._hostings.items()]
+        return [(key, one.measure) for key, one in served if one is not None and one.measure is not None]
 
     def changed(self) -> None:
         """Have the store looked at soon."""

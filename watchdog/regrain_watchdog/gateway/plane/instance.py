@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client.registry import Collector
+
 from regrain_watchdog.front.handler import Exchange, Handler, Scope
 
 
@@ -27,6 +29,10 @@ class Instance(Protocol):
     @property
     def admin(self) -> Handler | None:
         """Its page and API for operators, who are asked for the gateway's password there; None without one."""
+
+    @property
+    def measure(self) -> Collector | None:
+        """What it tells of itself in metrics; None where that is nothing."""
 
     async def start(self, replicas: int) -> None:
         """Be ready for requests; RegrainError or OSError says why it cannot be, and is followed by `stop`."""

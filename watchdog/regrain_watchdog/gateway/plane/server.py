@@ -29,11 +29,12 @@ from regrain_watchdog.gateway.later.later import Limits as LaterLimits
 from regrain_watchdog.gateway.later.table import Table
 from regrain_watchdog.gateway.plane import deferred
 from regrain_watchdog.gateway.plane.autoscale import Autoscaler
-from regrain_watchdog.gateway.plane.counts import Counts, CountsPage
+from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.deferred import Deferred
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.make import Maker
+from regrain_watchdog.gateway.plane.metrics import MetricsPage
 from regrain_watchdog.gateway.plane.private import Private
 from regrain_watchdog.gateway.plane.public import Public
 from regrain_watchdog.gateway.relay import Relay
@@ -83,7 +84,7 @@ class Plane:
         later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)
         public.deferred = Deferred(functions, later, LIMITS)
         await functions.reconcile()
-        ports = self._open(public, Private(functions, later), counts)
+        ports = self._open(public, Private(functions, later), MetricsPage(counts, functions.measures))
         calls = await _calls(self._settings, functions, counts)
         loops = asyncio.ensure_future(
             _kept(functions.keep(), Autoscaler(functions, store).keep(), later.keep())
@@ -101,7 +102,7 @@ class Plane:
             table.close()
             store.close()
 
-    def _open(self, public: Public, private: Private, counts: Counts) -> list[Port]:
+    def _open(self, public: Public, private: Private, page: MetricsPage) -> list[Port]:
         """Accept connections: of clients, of the control plane, of Prometheus."""
         handlers: dict[socket.socket, Handler] = {
             self._bound: public,
@@ -109,7 +110,7 @@ class Plane:
         }
         metrics = _metrics(self._settings)
         if metrics is not None:
-            handlers[metrics] = CountsPage(counts)
+            handlers[metrics] = page
         limits = Limits(connections=CONNECTIONS)
         ports = [Port(handler, bound, limits, None) for bound, handler in handlers.items()]
         for port in ports:

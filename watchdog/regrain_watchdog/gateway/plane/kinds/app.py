@@ -8,6 +8,7 @@ from regrain_watchdog.front.admin import LOOPBACK, Admin
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.hosted import Hosted
+from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.pooled import leads
 from regrain_watchdog.front.replica import State
@@ -40,6 +41,7 @@ class AppInstance:
     ) -> None:
         self.replaces = False
         self.admin: Admin | None = None
+        self.measure: Measure | None = None
         self._methods: Methods | None = None
         self._key = key
         self._function = function
@@ -66,6 +68,7 @@ class AppInstance:
         await hosted.load(manifest)
         await hosted.start()
         self._replicas = replicas
+        self.measure = hosted.measure
         self.admin = Admin(
             manifest,
             hosted.measure,

@@ -39,6 +39,7 @@ class ForkInstance:
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
         self.replaces = False
         self.admin = None
+        self.measure = None
         self._function = function
         self._launcher = launcher
         self._output = output

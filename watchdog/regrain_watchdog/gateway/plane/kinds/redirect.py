@@ -16,6 +16,7 @@ class RedirectInstance:
     def __init__(self, function: Function) -> None:
         self.replaces = False
         self.admin = None
+        self.measure = None
         self._destination = function.deployment.env_vars.get(DESTINATION, "")
         self._replicas = 0
 

@@ -37,6 +37,7 @@ class UpstreamInstance:
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
         self.replaces = not function.deployment.env_process.startswith(WSGI)
         self.admin = None
+        self.measure = None
         self._function = function
         self._launcher = launcher
         self._output = output

@@ -1,0 +1,36 @@
+"""What `regrain gateway` tells Prometheus of the functions that it serves."""
+
+from __future__ import annotations
+
+import psutil
+import requests
+
+PATIENCE = 30.0
+
+
+def scrape(gateway) -> set[str]:
+    """Return the lines of the metrics' page, which has a port that the kernel chose."""
+    ports = {
+        one.laddr.port
+        for one in gateway.child("plane").net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    } - {int(gateway.url.rpartition(":")[2])}
+    (port,) = ports
+    answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE)
+    assert answer.status_code == 200
+    return set(answer.text.splitlines())
+
+
+def test_an_app_tells_of_itself_under_its_name_until_it_is_removed(gateway, until) -> None:
+    assert gateway.build("Hello")["status"] == "success"
+    gateway.deploy()
+    assert gateway.invoke("hello", json={"name": "x"}).text == "Hello x"
+    hits = 'regrain_hits_total{app="hello",function_name="hello.openfaas-fn"} 1.0'
+    until(lambda: hits in scrape(gateway), "the request is counted", PATIENCE)
+    gateway.ask("DELETE", "/system/functions", json={"functionName": "hello"})
+
+    until(
+        lambda: not any("hello" in line for line in scrape(gateway)),
+        "nothing is told of what is no more",
+        PATIENCE,
+    )
