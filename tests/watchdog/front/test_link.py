@@ -12,7 +12,7 @@ from regrain.wire import frames
 from regrain_watchdog.front import link as links
 from regrain_watchdog.front.link import Link
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 class Ends:

@@ -36,7 +36,7 @@ class Stand:
         self.pool = Pool(64 << 20)
         self.told: list[tuple[object, ...]] = []
         ours, self.peer = socket.socketpair()
-        self.peer.settimeout(10)
+        self.peer.settimeout(60)
         home = function_of(STEP, self)
         self.replica = Replica(NUMBER, self.pool, mmap.mmap(-1, 4096), self, home)
         self.replica.pid = self.process.pid
@@ -182,7 +182,7 @@ def test_a_frame_that_fits_nothing_that_was_asked_ends_the_replica_alone(make):
 
         await stand.say(make(dispatch.extents[0]))
 
-        assert stand.process.wait(10) == -signal.SIGKILL
+        assert stand.process.wait(60) == -signal.SIGKILL
         [(event, _)] = stand.told
         assert event == "gone"
         assert stand.replica.holding == {1: dispatch}  # for whoever buries it to tell its calls

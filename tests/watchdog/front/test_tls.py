@@ -40,12 +40,12 @@ def secured(loop, files):
     listener = Listener(Echo(), "127.0.0.1", 0, tls=Tls(*files[:2]))
     loop.run(listener.start())
     yield listener
-    loop.run(listener.stop(5.0))
+    loop.run(listener.stop(60.0))
 
 
 def test_a_client_that_trusts_the_certificate_is_served(secured, files):
     context = ssl.create_default_context(cafile=files[0])
-    connection = http.client.HTTPSConnection("127.0.0.1", secured.port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", secured.port, timeout=60, context=context)
 
     connection.request("GET", "/")
 
@@ -55,7 +55,7 @@ def test_a_client_that_trusts_the_certificate_is_served(secured, files):
 
 
 def test_plain_http_gets_no_answer_and_old_protocols_no_handshake(secured):
-    with socket.create_connection(("127.0.0.1", secured.port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", secured.port), timeout=60) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP/")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -63,7 +63,7 @@ def test_plain_http_gets_no_answer_and_old_protocols_no_handshake(secured):
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", secured.port), timeout=10) as old,
+        socket.create_connection(("127.0.0.1", secured.port), timeout=60) as old,
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(old)

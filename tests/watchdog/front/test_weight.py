@@ -53,7 +53,7 @@ def test_it_comes_back_where_the_system_allows_it(process):
 
 def test_a_process_that_has_ended_is_let_be(process):
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
 
     weight.give_way(process.pid)
     weight.come_back(process.pid)

@@ -61,7 +61,7 @@ class Raw:
         except TimeoutError:
             pass
         finally:
-            self.connection.settimeout(10)
+            self.connection.settimeout(60)
         return sent
 
     def response(self, *, bodiless=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from regrain_watchdog.front.upstream.upstream import Address, Upstream
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Served = Callable[[Reader, Writer], Awaitable[None]]
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -78,6 +79,14 @@ async def front_before(serve: Served, *, upstream_port: int = 0, **settings: obj
         for writer in writers:
             writer.transport.abort()
         await asyncio.sleep(0)  # so that their loop closes them
+
+
+@pytest.fixture
+def deaf_port():
+    """A port that is taken, and that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import json
 import pytest
 import uvloop
 
+from regrain_watchdog.front.upstream import client
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\nX-A: 2\r\n\r\nhi"
 GET = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
 
@@ -83,7 +85,7 @@ def test_a_stream_is_passed_on_piece_by_piece(before):
         async with before(serve) as front:
             reader, writer = await front.connect()
             writer.write(GET)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 first = await reader.readuntil(b"data: 1\n\n")
                 seen.set()
                 rest = await reader.read()
@@ -110,7 +112,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(before, framing)
         async with before(serve) as front:
             reader, writer = await front.connect()
             writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
-            got = await asyncio.wait_for(reader.read(), 10)
+            got = await asyncio.wait_for(reader.read(), 60)
             writer.close()
             return got.partition(b"\r\n\r\n")[2], counted(front, 502)
 
@@ -251,22 +253,22 @@ def test_an_answer_that_does_not_come_in_time_is_504(before, header, settings):
     assert uvloop.run(main()) == (504, "the upstream gave no answer within 0.1 s")
 
 
-def test_a_stream_that_stalls_is_broken_off(before):
+def test_a_stream_that_stalls_is_broken_off(before, with_time):
     async def serve(reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
         await reader.read()
 
-    async def main():
-        async with before(serve, exec_timeout=0.1) as front:
+    async def main(seconds):
+        async with before(serve, exec_timeout=seconds) as front:
             _, body = await front.ask(GET)
-            return body, counted(front, 504)
+            assert (body, counted(front, 504)) == (b"1\r\nx\r\n", True)
 
-    assert uvloop.run(main()) == (b"1\r\nx\r\n", True)
+    with_time(lambda seconds: uvloop.run(main(seconds)), 0.1)
 
 
-def test_no_upstream_is_502(before, answers, free_ports):
+def test_no_upstream_is_502(before, answers, deaf_port):
     async def main():
-        async with before(answers(OK), upstream_port=free_ports[0]) as front:
+        async with before(answers(OK), upstream_port=deaf_port) as front:
             return refusal(await front.ask(GET))
 
     assert uvloop.run(main()) == (502, "the upstream does not accept connections")
@@ -287,8 +289,11 @@ def test_an_answer_that_is_no_http_is_502(before, answers, raw):
 
 
 @pytest.mark.parametrize(("method", "statuses"), [("GET", [200, 200]), ("POST", [200, 502])])
-def test_only_a_safe_request_is_sent_again_when_its_kept_connection_closes(before, method, statuses):
+def test_only_a_safe_request_is_sent_again_when_its_kept_connection_closes(
+    before, monkeypatch, method, statuses
+):
     """The upstream answers the first request on each connection and hangs up on the second."""
+    monkeypatch.setattr(client, "IDLE", 60.0)
     asked = []
 
     async def serve(reader, writer):
@@ -363,7 +368,7 @@ def test_a_caller_that_leaves_frees_its_place_and_its_connection(before):
             while not front.heads:
                 await asyncio.sleep(0)
             writer.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await left.wait()
             return front.proxy.gate.inside, counted(front, 499)
 
@@ -396,9 +401,9 @@ def test_ready_asks_the_upstream(before, settings, status, said):
     assert uvloop.run(main()) == (status, said, b"200", 0)
 
 
-def test_ready_says_no_while_the_upstream_does_not_accept(before, answers, free_ports):
+def test_ready_says_no_while_the_upstream_does_not_accept(before, answers, deaf_port):
     async def main():
-        async with before(answers(OK), upstream_port=free_ports[0]) as front:
+        async with before(answers(OK), upstream_port=deaf_port) as front:
             return await front.ask(GET.replace(b"/ ", b"/_/ready ", 1))
 
     head, body = uvloop.run(main())
