@@ -65,10 +65,11 @@ def logged(log):
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def decisions(log, *, number):
-    """The decisions of this number: one of each controller that came so far."""
+def decisions_of_the_next(log):
+    """What another controller than the first has decided, but that a change was under way."""
     made = [entry["decision"] for entry in logged(log) if entry["kind"] == "decision"]
-    return [one for one in made if one["number"] == number]
+    begins = [place for place, one in enumerate(made) if one["number"] == 1]
+    return [one for one in made[begins[1] :] if one["reason"] != "BUSY"] if begins[1:] else []
 
 
 def replicas(served):
@@ -117,6 +118,7 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
     assert served.metric("regrain_adapting") == 1
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("predictor", ["verified", "simulated", "learned"])
 def test_a_decision_is_taken_by_any_predictor_and_is_explained(serve, until, run_cli, measured, predictor):
     served = serve("busy.py", *ADAPTS, "--predictor", predictor, "--profile", measured(APPS / "busy.py"))
@@ -149,7 +151,7 @@ def test_stages_that_nobody_measured_are_planned_for_on_the_cores_that_each_decl
         decision = until(
             lambda: (found := why(served)["decision"])["reason"] not in ("NONE", "FAILED") and found,
             "there are plans",
-            20.0,
+            60.0,
         )
 
     assert set(callers.statuses) <= {200, 503, 504}
@@ -184,18 +186,27 @@ def broken_theory(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("broken_theory")
 def test_a_predictor_that_raises_leaves_the_plan_and_is_counted_and_said_once(serve, until, measured):
     served = serve("busy.py", *ADAPTS, "--predictor", "analytic", "--profile", measured(APPS / "busy.py"))
     plan = served.status()["groups"]
 
     with Callers(served, 2) as callers:
-        until(lambda: why(served).get("decision", {}).get("failures", 0) >= 2, "it has failed twice", 240.0)
+        decision = until(
+            lambda: (
+                (found := why(served).get("decision", {"reason": ""}))["reason"] == "FAILED"
+                and found["failures"] >= 2
+                and found
+            ),
+            "it has failed twice",
+            240.0,
+        )
 
     assert set(callers.statuses) <= {200, 503, 504}
     assert not callers.wrong
-    decision = why(served)["decision"]
-    assert (decision["reason"], decision["detail"]) == ("FAILED", "RuntimeError: the theory is gone")
+    assert decision["detail"] == "RuntimeError: the theory is gone"
+    served.said("the theory is gone")
     assert served.output.count("the theory is gone") == 1
     assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
     assert served.metric("regrain_plans_total") == 0
@@ -214,7 +225,7 @@ def test_the_controllers_end_leaves_the_plan_and_another_one_is_started(serve, u
     second = until(lambda: mind(served), "another one is started")
     assert second.pid != first.pid
     assert [group["name"] for group in served.status()["groups"]] == [group["name"] for group in plan]
-    assert "the controller is started again" in served.output
+    served.said("the controller is started again")
 
 
 def test_a_controller_that_is_killed_under_load_is_followed_by_one_that_knows_it(serve, until, tmp_path):
@@ -224,9 +235,8 @@ def test_a_controller_that_is_killed_under_load_is_followed_by_one_that_knows_it
     with Callers(served, 2) as callers:
         until(lambda: why(served).get("decision", {}).get("rate"), "the load is known", 60.0)
         mind(served).kill()
-        until(lambda: decisions(log, number=1)[1:], "the next one decides", 60.0)
+        first = until(lambda: decisions_of_the_next(log), "the next one decides", 60.0)[0]
 
-    first = decisions(log, number=1)[1]
     assert first["rate"] > 0
     assert first["reason"] != "UNKNOWN"
     assert served.metric("regrain_controller_ends_total") == 1
@@ -249,11 +259,10 @@ def test_a_controller_that_hangs_holds_nothing_up(serve, until):
         )
     assert set(callers.statuses) <= {200, 503, 504}
     assert not callers.wrong
+    number = why(served).get("decision", {"number": 0})["number"]
     process.send_signal(signal.SIGCONT)
-    behind = served.metric("regrain_controller_reports_dropped_total")
-    until(lambda: "decision" in why(served), "it decides again", 60.0)
+    until(lambda: why(served).get("decision", {"number": 0})["number"] > number, "it decides again", 60.0)
     assert mind(served).pid == process.pid
-    assert behind >= 2
 
 
 def test_an_operator_who_holds_the_plan_is_left_alone(serve, until):
@@ -320,6 +329,7 @@ def test_an_objective_that_no_plan_can_meet_is_said_once_with_the_least_there_is
         number = why(served)["decision"]["number"]
         until(lambda: why(served)["decision"]["number"] > number, "it looks again", 60.0)
 
+    served.said("no plan could be found")
     assert served.output.count("no plan can answer within 0.005 s: the lightest request takes 0.03") == 1
     assert served.output.count("no plan could be found, the plan stays as it is") == 1
     assert served.status()["grain"] == "spread+double+add"
@@ -335,9 +345,9 @@ def test_a_node_that_is_too_small_for_any_plan_is_said_once(serve, until, measur
         number = why(served)["decision"]["number"]
         until(lambda: why(served)["decision"]["number"] > number, "it looks again", 60.0)
 
-    assert (
-        served.output.count("stage spread needs 4 cores, the node has 2") == 2
-    )  # at the start, and when asked
+    served.said("no plan could be found")
+    told = served.output.count("stage spread needs 4 cores, the node has 2")
+    assert told == 2  # at the start, and when asked
     assert set(callers.statuses) <= {200, 503, 504}
     assert callers.statuses[200] > 0
 
