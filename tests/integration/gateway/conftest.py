@@ -26,7 +26,7 @@ import psutil
 import pytest
 import requests
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a state that does not come is a failure."""
 LOOK = 0.02
 BUGS = ("Traceback", "Exception in callback", "was never retrieved", "was never awaited")
@@ -149,14 +149,21 @@ class Gateway:
         return last
 
     def deploy(self, name: str = "hello", image: str = "hello", **fields: object) -> None:
-        """Deploy a function."""
+        """Deploy a function, and wait until the front knows of it."""
         wanted = {"service": name, "image": image, **fields}
         answer = self.ask("POST", "/system/functions", json=wanted)
         assert answer.status_code in (200, 202), answer.text
+        self.status(name)
 
     def status(self, name: str = "hello") -> dict[str, object]:
-        """How a function does."""
-        found: dict[str, object] = self.ask("GET", f"/system/function/{name}").json()
+        """How a function does, once the front says so: the control plane answers without it if that takes long."""
+        found: dict[str, object] = {}
+
+        def told() -> bool:
+            found.update(self.ask("GET", f"/system/function/{name}").json())
+            return "state" in found
+
+        until(told, f"the front tells how {name} does")
         return found
 
     def ready(self, name: str = "hello") -> None:
@@ -193,6 +200,15 @@ class Gateway:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
         return name
+
+    def living(self) -> list[psutil.Process]:
+        """The processes of functions that have not ended."""
+        found = []
+        for one in self.replicas():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if one.status() != psutil.STATUS_ZOMBIE:
+                    found.append(one)
+        return found
 
     def end(self) -> int:
         """End it, and hold that it leaves nothing behind; return its exit code."""
@@ -333,9 +349,15 @@ def load() -> Iterator[Callable[..., Load]]:
 
 
 class Called:
-    """A server that is called back: how often by which call and with which status, and what was told last."""
+    """A server that is called back: how often by which call and with which status, and what was told last.
+
+    Attributes:
+        listens: cleared, whoever calls waits until it is set.
+    """
 
     def __init__(self) -> None:
+        self.listens = threading.Event()
+        self.listens.set()
         self.calls: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.headers: dict[str, str] = {}
@@ -344,6 +366,7 @@ class Called:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                called.listens.wait()
                 called.body = self.rfile.read(int(self.headers["Content-Length"]))
                 called.headers = {name.lower(): text for name, text in self.headers.items()}
                 called.calls[self.headers["X-Call-Id"]] += 1
@@ -361,6 +384,7 @@ class Called:
 
     def close(self) -> None:
         """End it."""
+        self.listens.set()
         self._server.shutdown()
         self._serving.join(PATIENCE)
         self._server.server_close()

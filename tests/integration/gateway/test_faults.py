@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,10 +23,12 @@ PATIENCE = 60.0
 LOOK = 0.02
 SEED = 1
 VICTIMS = ("plane", "control", "replica")
-SECONDS = 30.0
-"""That processes are killed for."""
+SECONDS = 20.0
+"""That processes are killed for, at least."""
 PAUSE = 0.7
 """Seconds from one kill to the next, on average."""
+HELD = "__import__('socket').create_connection(('127.0.0.1',{port})).recv(1)"
+"""A program that ends when it is told to."""
 CHATTY = """
 from regrain import App
 
@@ -96,22 +100,27 @@ def test_a_function_that_writes_without_end_fills_neither_disk_nor_answer(gatewa
     loud = gateway.invoke("hello", json={"name": "loud"})
     until(lambda: any(line["text"].startswith("yyy") for line in gateway.log()), "all of it has been read")
     answer = gateway.ask("GET", "/system/logs?name=hello&follow=false&tail=10")
-    files = list((gateway.state / "logs").rglob("hello*"))
+    files = until(lambda: log_files(gateway), "there are the file that is written and the one before")
 
     assert loud.text == "Hello loud"
     assert gateway.invoke("hello", json={"name": "x"}).text == "Hello x"
     assert len(answer.text.splitlines()) == 10
     assert max(len(line["text"]) for line in gateway.log()) <= 64 << 10
-    assert len(files) == 2
     assert sum(file.stat().st_size for file in files) <= 8 << 20
     assert "xxx" not in gateway.output
 
 
+def log_files(gateway: Any) -> list[Path]:
+    """The two files of a function's log; none while one takes the other's place."""
+    files = list((gateway.state / "logs").rglob("hello*"))
+    return files if len(files) == 2 else []
+
+
 def test_a_gateway_that_is_started_again_under_load_loses_what_was_cut_off_and_nothing_else(
-    start_gateway, load, until
+    start_gateway, load, until, free_ports: list[int]
 ) -> None:
-    first = start_gateway()
-    port = int(first.url.rpartition(":")[2])
+    port = free_ports[0]
+    first = start_gateway(port)
     assert first.build("Hello")["status"] == "success"
     first.deploy(labels={"com.openfaas.scale.min": "2"})
     asked = load(first)
@@ -150,11 +159,13 @@ def test_calls_that_the_disk_does_not_take_are_refused_and_none_that_it_took_is_
     gateway.deploy("cat", "functions/alpine", envProcess="cat")
     gateway.ready("cat")
     headers = {"X-Callback-Url": called.url}
+    called.listens.clear()  # so all that is taken stays on the disk
     answers = [gateway.submit("cat", data=b"x" * 500_000, headers=headers) for _ in range(20)]
     codes = [answer.status_code for answer in answers]
     taken = {answer.headers["X-Call-Id"] for answer in answers if answer.status_code == 202}
     served = gateway.invoke("cat", data=b"still there")
     ballast.unlink()
+    called.listens.set()
     until(lambda: gateway.submit("cat", data=b"x").status_code == 202, "calls are taken again", PATIENCE)
     until(lambda: taken <= set(called.calls), "what was taken is called back", PATIENCE)
 
@@ -165,17 +176,31 @@ def test_calls_that_the_disk_does_not_take_are_refused_and_none_that_it_took_is_
 
 
 def test_sigterm_lets_what_was_accepted_end(gateway, until) -> None:
-    gateway.deploy("slow", "functions/alpine", envProcess="sleep 2")
-    gateway.ready("slow")
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(gateway.invoke, "slow")
-        until(lambda: gateway.log("slow"), "the request is under way")
-        code = gateway.end()
+    port = int(gateway.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(2) as pool:
+        listening.settimeout(PATIENCE)
+        program = HELD.format(port=listening.getsockname()[1])
+        gateway.deploy("held", "functions/alpine", envProcess=f"{sys.executable} -c {program}")
+        answer = pool.submit(gateway.invoke, "held")
+        with listening.accept()[0]:  # the request is under way
+            code = pool.submit(gateway.end)
+            until(lambda: is_refused(port), "nobody else is accepted")
+        outcome = answer.result()
 
-    assert answer.result().status_code == 200
-    assert code == 0
+    assert outcome.status_code == 200
+    assert code.result() == 0
 
 
+def is_refused(port: int) -> bool:
+    """Whether nobody listens on a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(300)
 def test_only_cut_connections_fail_and_no_call_is_lost_while_processes_are_killed(
     gateway, load, submit, called, until
 ) -> None:
@@ -185,23 +210,22 @@ def test_only_cut_connections_fail_and_no_call_is_lost_while_processes_are_kille
     asked, accepted = load(gateway), submit(gateway, called.url)
     until(asked.more(20), "clients are answered")
     rng = random.Random(SEED)
-    killed = Counter(gateway.murder(rng) for _ in pauses(rng))
-    until(asked.more(20), "clients are answered again")
+    killed: Counter[str] = Counter()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or not all(killed[victim] for victim in VICTIMS):
+        for _ in range(
+            2
+        ):  # the second may hit what starts again; more of them would be a function that never starts
+            killed[gateway.murder(rng)] += 1
+            time.sleep(rng.expovariate(1 / PAUSE))
+        until(asked.more(1), "clients are answered again")
+    until(asked.more(20), "clients are answered as before")
     asked.end()
     accepted.end()
     until(lambda: accepted.ids <= set(called.calls), "what was accepted is called back", PATIENCE)
     gateway.answers()
 
-    assert min(killed[victim] for victim in VICTIMS) > 0
     assert Counter(one for one in asked.answers if one[0] not in {0, 200}) == {}
     assert {text for status, text in asked.answers if status == 200} == {"Hello x"}
     assert set(called.statuses) == {"200"}
     assert len(accepted.ids) > 20
-
-
-def pauses(rng: random.Random) -> Iterator[None]:
-    """Come again and again for a while."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        time.sleep(rng.expovariate(1 / PAUSE))
-        yield

@@ -11,7 +11,7 @@ from regrain.wire import invoke_pb2
 from regrain_watchdog.front.grpc import inference_pb2 as pb
 
 OIP = "/inference.GRPCInferenceService"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def ask(channel: grpc.Channel, method: str, message, kind, function: str = ""):

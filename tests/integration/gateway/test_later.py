@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import requests
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def later(gateway, name: str, path: str = "", **options: object) -> requests.Response:

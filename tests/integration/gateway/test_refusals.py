@@ -73,7 +73,7 @@ def test_names_that_are_no_dns_labels(gateway) -> None:
 
 def test_functions_that_there_are_none_of(gateway) -> None:
     for name in ("nope", "nope.openfaas-fn", "nope.nowhere", "a%00b", "x" * 5000, "..", "%2e%2e/system/info"):
-        connection = HTTPConnection(gateway.url.removeprefix("http://"), timeout=30)
+        connection = HTTPConnection(gateway.url.removeprefix("http://"), timeout=60)
         connection.request("POST", f"/function/{name}")
         assert connection.getresponse().status == 404, name
         connection.close()
@@ -107,13 +107,14 @@ def test_a_handler_that_cannot_be_imported(serving, app: str, said: str) -> None
 def test_a_handler_that_fails_only_as_a_function_says_so(serving, until) -> None:
     assert serving.build(app=FAILING)["status"] == "success"
     serving.deploy()
-    until(lambda: serving.status().get("detail"), "the new version has failed")
+    until(lambda: serving.status()["state"] == "failed", "the new version has failed")
     serving.deploy("alone")
-    until(lambda: serving.status("alone").get("state") == "failed", "it has failed")
+    until(lambda: serving.status("alone")["state"] == "failed", "it has failed")
     refused = serving.invoke("alone", json={"name": "x"})
 
-    assert "no model here" in str(serving.status()["detail"])
-    assert serving.status()["availableReplicas"] == 1
+    status = serving.status()
+    assert "no model here" in str(status["detail"])
+    assert status["availableReplicas"] == 1
     assert refused.status_code == 503
     assert "no model here" in refused.text
     assert any("no model here" in line["text"] for line in serving.log("alone"))
@@ -169,7 +170,7 @@ def test_who_does_not_know_the_password(serving) -> None:
     asked += [("GET", "/system/secrets"), ("GET", "/system/logs?name=hello"), ("GET", "/ui/")]
     for auth in (("admin", "wrong"), ("", ""), None):
         for method, path in asked:
-            answer = requests.request(method, serving.url + path, auth=auth, timeout=30)
+            answer = requests.request(method, serving.url + path, auth=auth, timeout=60)
             assert answer.status_code == 401, path
             assert answer.headers["WWW-Authenticate"] == 'Basic realm="Restricted"'
             assert answer.text == "invalid credentials"
