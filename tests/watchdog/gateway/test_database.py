@@ -53,7 +53,7 @@ def test_a_writer_that_is_killed_leaves_whole_transactions(path: Path) -> None:
             assert writer.stdout.readline() == "committed\n"
         writer.send_signal(signal.SIGKILL)
         told = commits + len(writer.stdout.readlines())
-        writer.wait(10)
+        writer.wait(60)
         writer.stdout.close()
 
         database = Database(path, SCHEMA)

@@ -19,7 +19,7 @@ from regrain.errors import SpecError
 from regrain_watchdog.gateway.keeper import listening, prepared, told
 from regrain_watchdog.gateway.settings import Settings
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 FRONT = """
 import os, signal, socket, sys
 

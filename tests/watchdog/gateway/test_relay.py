@@ -15,6 +15,7 @@ from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.gateway import relay
 from regrain_watchdog.gateway.relay import Relay
 
+PATIENCE = 60.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi"
 
@@ -30,7 +31,7 @@ async def relaying(path: Path, serve: Serve | None) -> AsyncIterator[Callable[[]
     address = bound.getsockname()
     yield lambda: asyncio.open_connection(*address)
     port.cut()
-    assert await port.stop(5)
+    assert await port.stop(PATIENCE)
     if control is not None:
         control.close()
 
@@ -39,7 +40,7 @@ def talk(path: Path, sent: bytes, serve: Serve | None) -> bytes:
     """Send bytes and return all that comes back."""
 
     async def run() -> bytes:
-        async with asyncio.timeout(20), relaying(path, serve) as connect:
+        async with asyncio.timeout(PATIENCE), relaying(path, serve) as connect:
             reader, writer = await connect()
             writer.write(sent)
             received = await reader.read()
@@ -111,7 +112,7 @@ def test_a_body_passes_as_it_comes(path: Path) -> None:
     async def run() -> bytes:
         nonlocal begun
         begun = asyncio.Event()
-        async with asyncio.timeout(20), relaying(path, serve) as connect:
+        async with asyncio.timeout(PATIENCE), relaying(path, serve) as connect:
             reader, writer = await connect()
             writer.write(b"POST /build HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
             for _ in range(3):
@@ -156,7 +157,7 @@ def test_an_answer_passes_as_it_comes(path: Path) -> None:
     async def run() -> None:
         nonlocal taken
         taken = asyncio.Event()
-        async with asyncio.timeout(20), relaying(path, serve) as connect:
+        async with asyncio.timeout(PATIENCE), relaying(path, serve) as connect:
             reader, writer = await connect()
             writer.write(get())
             assert (await reader.readuntil(b"1\r\na\r\n")).startswith(b"HTTP/1.1 200 OK")
@@ -194,7 +195,7 @@ def test_an_answer_that_breaks_off_is_broken_off(path: Path, caplog: pytest.LogC
     broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
 
     async def run() -> bytes:
-        async with asyncio.timeout(20), relaying(path, Control(broken, b"\r\n\r\n")) as connect:
+        async with asyncio.timeout(PATIENCE), relaying(path, Control(broken, b"\r\n\r\n")) as connect:
             reader, writer = await connect()
             writer.write(get())
             received = await reader.readuntil(b"1\r\na\r\n")

@@ -72,7 +72,7 @@ def run(cell: Cell, means: Means, command: str, **options: object) -> subprocess
         [*confined.prefix, "sh", "-c", command],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         env={**os.environ, **confined.variables},
         check=False,
         **options,
@@ -237,7 +237,7 @@ def test_inherited_sockets_and_the_process_id_survive(cell: Cell, means: Means) 
             [*confined.prefix, sys.executable, "-c", talk], pass_fds=[theirs.fileno()]
         ) as process,
     ):
-        ours.settimeout(30)
+        ours.settimeout(60)
         told = ours.recv(100)
 
     assert int(told) == process.pid
@@ -271,7 +271,7 @@ def test_a_cell_alone_ends_with_who_started_it(
     assert os.read(reading, 3) == b"up\n"
 
     starter.kill()
-    starter.wait(30)
+    starter.wait(60)
 
     assert os.read(reading, 1) == b""  # nobody holds the pipe any more
     os.close(reading)

@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ from regrain_watchdog.platforms.rest import Credentials
 
 SECRET = "correct horse"
 KEY = b"payload key\n"
-PATIENCE = Patience(answer=5.0, tries=3, pause=0.001)
+PATIENCE = Patience(answer=60.0, tries=3, pause=0.001)
 APPLY = "application/apply-patch+yaml"
 
 
@@ -72,6 +73,13 @@ class Provider:
 
     def answer(self, asked: Asked) -> tuple[int, bytes, str]:
         raise NotImplementedError
+
+    def times_asked(self, least: int) -> int:
+        """How often it was asked, once that is so often: who is impatient may have left before it saw the question."""
+        end = time.monotonic() + PATIENCE.answer
+        while len(self.asked) < least and time.monotonic() < end:
+            time.sleep(0.01)
+        return len(self.asked)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ from regrain_watchdog.gateway.settings import Settings
 from regrain_watchdog.gateway.spec import Image, Standing
 from regrain_watchdog.gateway.store import Store
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 PIECE = 65536
 
 

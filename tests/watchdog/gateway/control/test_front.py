@@ -14,7 +14,6 @@ from regrain_watchdog.gateway.control.front import Front
 @pytest.fixture
 def answering(tmp_path, monkeypatch):
     """Serve one connection with these bytes; none: leave it waiting."""
-    monkeypatch.setattr(fronts, "TIMEOUT", 0.2)
     path = tmp_path / "front.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -22,6 +21,8 @@ def answering(tmp_path, monkeypatch):
     threads = []
 
     def serve(answer: bytes) -> Front:
+        monkeypatch.setattr(fronts, "TIMEOUT", 60.0 if answer else 0.2)
+
         def once() -> None:
             connection, _ = listener.accept()
             with connection:

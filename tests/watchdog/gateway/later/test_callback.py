@@ -133,8 +133,9 @@ def test_https_goes_to_nobody_whose_certificate_is_not_trusted(make, tmp_path):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
 
-    with Receiver() as receiver:
-        receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+    receiver = Receiver()
+    receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+    with receiver:
         url = receiver.url.replace("http", "https")
         with pytest.raises(ssl.SSLCertVerificationError):
             post(make(callback=url), Result(status=200))
@@ -142,11 +143,9 @@ def test_https_goes_to_nobody_whose_certificate_is_not_trusted(make, tmp_path):
     assert receiver.taken == []
 
 
-def test_nobody_there_is_an_error(make):
-    with Receiver() as receiver:
-        url = receiver.url
+def test_nobody_there_is_an_error(make, free_ports):
     with pytest.raises(OSError, match=r"[Rr]efused|Connect"):
-        post(make(callback=url), Result(status=200))
+        post(make(callback=f"http://127.0.0.1:{free_ports[0]}"), Result(status=200))
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n"])

@@ -108,7 +108,7 @@ def test_what_was_accepted_is_there_after_kill_9(path):
             told.add(writer.stdout.readline())
         writer.send_signal(signal.SIGKILL)
         told.update(line for line in writer.stdout.readlines() if line.endswith("\n"))
-        writer.wait(10)
+        writer.wait(60)
         writer.stdout.close()
 
         table = Table(path)

@@ -21,7 +21,7 @@ from regrain_watchdog.gateway.later.call import Result
 from regrain_watchdog.gateway.later.later import Later, Limits
 from regrain_watchdog.gateway.later.table import Bounds, Table
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Gateway:
@@ -459,7 +459,7 @@ def test_kill_9_under_load_loses_no_call_and_ends_none_twice(path, monkeypatch):
                 time.sleep(0.05)
         worker.send_signal(signal.SIGKILL)
         lines += [line for line in worker.stdout.readlines() if line.endswith("\n")]
-        worker.wait(10)
+        worker.wait(60)
         worker.stdout.close()
     said = {word: Counter() for word in ("accepted", "ran", "told")}
     for line in lines:

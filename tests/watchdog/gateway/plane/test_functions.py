@@ -11,7 +11,7 @@ from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
 from regrain_watchdog.gateway.spec import BUILT_IN, Deployment
 from regrain_watchdog.gateway.store import Store
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 REDIRECT = BUILT_IN["theaxer/redirector"]
 KEY = ("openfaas-fn", "red")
 
