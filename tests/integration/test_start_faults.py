@@ -1,5 +1,6 @@
 """An app that cannot start says why in one line and ends soon, with a code that says whose fault it is."""
 
+import re
 import socket
 from textwrap import dedent
 
@@ -45,17 +46,16 @@ def module(tmp_path):
     return write
 
 
-PROGRESS = ("regrain: starting", "regrain: still importing the module")
+PROGRESS = re.compile("regrain: (starting|still importing the module|no warm replica yet of: .*)")
+"""What a start says that takes its time."""
 
 
 def refusal(served):
     """The line in which it said why, and its exit code; a slow one may have said before what it waited for."""
     code = served.ended()
-    *before, line = [line for line in served.lines if line not in PROGRESS]
-    assert "Traceback" not in served.output, served.output
-    assert len(before) <= 1, served.output
-    assert all(one.removeprefix("regrain: ") in line for one in before), served.output
-    return line, code
+    said = [line for line in served.lines if not PROGRESS.fullmatch(line)]
+    assert len(said) == 1, served.output
+    return said[0], code
 
 
 @pytest.mark.parametrize(
@@ -110,21 +110,20 @@ def test_a_replica_that_dies_again_and_again_while_it_loads_ends_the_start(attem
     assert served.lines[-1] == "regrain: replicas of net died 4 times in a row before one was ready"
 
 
-@pytest.mark.parametrize(
-    ("timeout", "told"), [pytest.param("1500ms", "1.5 s", id="soon"), pytest.param("4s", "4 s", id="late")]
-)
-def test_a_start_that_takes_too_long_is_given_up(attempt, module, timeout, told):
-    text = MODEL.replace('self.net = onnx("net.onnx")', "import time; time.sleep(60)")
+def test_a_start_that_takes_too_long_is_given_up(attempt, module):
+    """It has time to import the module, and none is enough to load the stage."""
+    text = MODEL.replace('self.net = onnx("net.onnx")', "import time; time.sleep(600)")
+    served = attempt(module(text), start_timeout="12s")
 
-    line, code = refusal(attempt(module(text), start_timeout=timeout))
+    line, code = refusal(served)
 
-    assert f"not ready after {told}" in line
-    assert "net" in line
+    assert "not ready after 12 s: no warm replica yet of: net" in line
+    assert "regrain: no warm replica yet of: net" in served.lines
     assert code == 1
 
 
 def test_an_import_that_takes_too_long_is_given_up(attempt, module):
-    line, code = refusal(attempt(module("import time; time.sleep(60)"), start_timeout="1500ms"))
+    line, code = refusal(attempt(module("import time; time.sleep(600)"), start_timeout="1500ms"))
 
     assert "took more than 1.5 s" in line
     assert code == 1
