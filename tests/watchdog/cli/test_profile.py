@@ -121,7 +121,7 @@ def test_a_profile_of_other_code_says_of_which_stage(regrain, tmp_path):
 def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
     out = tmp_path / "p.json"
 
-    outcome = regrain("profile", str(HELLO), "--out", str(out), "--time", "1s", "--cores", "1,2")
+    outcome = regrain("profile", str(HELLO), "--out", str(out), "--time", "60s", "--cores", "1,2")
 
     assert outcome.code == 0
     assert outcome.out.splitlines()[1].startswith("greet  1 to 2 cores")
