@@ -1,4 +1,4 @@
-"""kill -9 of front, control plane and functions' processes at random, under sync and async load.
+"""kill -9 of front, control plane, controller and functions' processes at random, under sync and async load.
 
 No accepted async request may be lost, and sync ones may fail only where their connection was cut.
 """
@@ -26,8 +26,11 @@ PAUSE = 1.0
 VICTIMS = {
     "front": "regrain_watchdog.gateway.plane",
     "control plane": "regrain_watchdog.gateway.control",
+    "controller": "regrain_watchdog.control",
     "function": "regrain_runtime",
 }
+ADAPTED = {"regrain.slo": "500ms", "regrain.adapt": "on"}
+"""Has the function be given a controller."""
 CLIENTS = 4
 PATIENCE = 120.0
 """Seconds that the last results have to come."""
@@ -76,7 +79,7 @@ def measure(results: Results, options: argparse.Namespace) -> None:
     rng = random.Random(options.seed)
     with served.serve() as gateway, contextlib.closing(Called()) as called:
         gateway.build(served.HELLO)
-        gateway.deploy(labels={"com.openfaas.scale.min": "2"})
+        gateway.deploy(labels={"com.openfaas.scale.min": "2"}, annotations=ADAPTED)
         gateway.answers()
         callers, submitters = Callers(gateway, CLIENTS), Submitters(gateway, called.port, CLIENTS)
         callers.start()
