@@ -45,14 +45,13 @@ def test_two_hundred_calls_of_different_widths_at_once_each_get_their_own_answer
     asked = [(seed, rng.choice([0, 0, 1, 2, 5, 9, 17, 40])) for seed in range(200)]
     page = plain("widths").page
     wanted = [json.loads(json.dumps(page(seed, count))) for seed, count in asked]
-    session = requests.Session()
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
 
     def ask(pair):
-        response = session.post(widths.url, json={"seed": pair[0], "count": pair[1]}, timeout=30)
+        response = session.post(widths.url, json={"seed": pair[0], "count": pair[1]}, timeout=60)
         return response.json()
 
-    with ThreadPoolExecutor(32) as callers:
+    with requests.Session() as session, ThreadPoolExecutor(32) as callers:
+        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
         answers = list(callers.map(ask, asked))
 
     assert answers == wanted
@@ -66,7 +65,7 @@ def test_two_hundred_calls_of_different_widths_at_once_each_get_their_own_answer
 
 @pytest.fixture(scope="module")
 def large(module_serve):
-    return module_serve("blobs.py", "--grain", "fine", max_body="128Mi", memory="700Mi")
+    return module_serve("blobs.py", "--grain", "fine", max_body="128Mi", memory="700Mi", body_timeout="300s")
 
 
 def test_a_body_of_a_hundred_megabytes_comes_back_turned_around(large):
@@ -143,7 +142,7 @@ def test_a_full_queue_is_told_with_when_to_come_back(serve, problem, until, tmp_
         note.unlink()
 
         problem(refused, 503, "2 requests wait already")
-        assert refused.headers["Retry-After"] == "1"
+        assert int(refused.headers["Retry-After"]) >= 1
         assert [one.result().status_code for one in asked] == [200] * 3
     assert acts.call(do="x").status_code == 200
 
@@ -153,7 +152,7 @@ def test_more_callers_than_connections_wait_their_turn(serve):
     acts = serve("acts.py", max_connections="2")
 
     def ask(number):
-        return requests.post(acts.url, json={"do": number}, headers={"Connection": "close"}, timeout=10).text
+        return requests.post(acts.url, json={"do": number}, headers={"Connection": "close"}, timeout=60).text
 
     numbers = [str(number) for number in range(48)]
     with ThreadPoolExecutor(12) as callers:

@@ -1,7 +1,6 @@
 """An app under MPS, over stand-ins for the driver and the control daemon: how replicas end, and what if it is gone."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from regrain import GPU, App
 app = App("mps", sample={"seconds": 0.0})
 
 
-@app.stage(gpu=GPU(memory="1Gi", share=0.5), timeout=1.0)
+@app.stage(gpu=GPU(memory="1Gi", share=0.5), timeout=8.0)
 def work(seconds: float) -> str:
     time.sleep(seconds)
     return f"{os.getpid()} {os.environ.get('CUDA_MPS_ACTIVE_THREAD_PERCENTAGE', 'turns')}"
@@ -34,15 +33,15 @@ _driver = FakeCuda()
 def __getattr__(name):
     return getattr(_driver, name)
 """
-DAEMON = """#!{python}
-import os, sys
-command = sys.stdin.readline().split()
-with open({log!r}, "a") as log:
-    print(*command, os.path.exists("/proc/" + command[-1]), file=log)
-match command[0]:
-    case "get_server_list": print(8)
-    case "get_server_status": print("ACTIVE")
-    case "get_client_list": print(*filter(str.isdigit, os.listdir("/proc")), sep="\\n")
+DAEMON = """#!/bin/sh
+read -r command
+if [ -e "/proc/${{command##* }}" ]; then lives=True; else lives=False; fi
+echo "$command $lives" >> '{log}'
+case "$command" in
+    get_server_list*) echo 8 ;;
+    get_server_status*) echo ACTIVE ;;
+    get_client_list*) cd /proc && printf '%s\\n' [0-9]* ;;
+esac
 """
 
 
@@ -55,7 +54,7 @@ def daemon(tmp_path, monkeypatch):
         (libraries / package / "__init__.py").touch()
     (libraries / "cuda" / "bindings" / "driver.py").write_text(CUDA)
     binary.parent.mkdir()
-    binary.write_text(DAEMON.format(python=sys.executable, log=str(binary.parent / "asked")))
+    binary.write_text(DAEMON.format(log=binary.parent / "asked"))
     binary.chmod(0o755)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(libraries), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("PATH", os.pathsep.join([str(binary.parent), os.environ["PATH"]]))

@@ -114,7 +114,7 @@ def test_stages_to_keep_that_there_are_none_of_are_refused_at_the_start(attempt,
 
 def test_what_fits_only_once_the_old_plan_has_shrunk_goes_over_smaller_plans(serve, until, source):
     """The stage declares more memory than it takes, so that the way is long and the machine does not notice."""
-    declared = psutil.virtual_memory().available * 6 // 10 >> 20
+    declared = psutil.virtual_memory().available >> 20  # what is free may grow until it is twice as much
     source.write_text(APP.replace("MEMORY", f'memory="{declared}Mi"'))
     served = serve(source, "--grain", "fine", "--replicas", "first=2,second=1")
 
@@ -145,7 +145,7 @@ def test_a_zygote_that_dies_while_its_version_warms_up_is_started_again(serve, u
         gate.unlink()
         assert asked.result().status_code == 200, asked.result().text
 
-    until(lambda: len(served.replicas()) == 1, "the version is in force")
+    until(lambda: settled(served), "the version is in force")
     (replica,) = served.replicas()
     os.kill(replica, signal.SIGKILL)
     until(lambda: served.replicas() not in ([], [replica]), "a replica of the new zygote")
