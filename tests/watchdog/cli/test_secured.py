@@ -53,7 +53,7 @@ class Secured:
     def end(self) -> str:
         """Stop it, and return what it logged."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=20)[1]
+        return self.process.communicate(timeout=60)[1]
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ def secured(tmp_path):
     said = ""
     while "admin on" not in said:
         line = process.stdout.readline()
-        assert line, process.communicate(timeout=20)[1]
+        assert line, process.communicate(timeout=60)[1]
         said += line
     url, admin = (re.search(rf"{name} on (http\S+?)[,\s]", said)[1] for name in ("secret", "admin"))
     yield Secured(process, environment, url, admin, files["cert"])
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 def _get(url, **options):
@@ -134,7 +134,7 @@ def test_stages_get_the_trace_context_and_not_the_key(secured):
     shown = {"Authorization": f"Bearer {INVOCATION}", "traceparent": parent}
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.post(secured.url, json={"text": "x"}, headers=shown, verify=secured.cert, timeout=30)
+        answer = session.post(secured.url, json={"text": "x"}, headers=shown, verify=secured.cert, timeout=60)
 
     assert answer.json()["traceparent"] == parent
     assert "authorization" not in answer.json()

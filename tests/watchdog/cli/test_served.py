@@ -126,8 +126,8 @@ def test_the_run_file_says_where_everything_is(served):
     running = runfile.find(served.runtime / "regrain", "loud")
 
     assert running.pid == served.process.pid
-    assert requests.get(f"{running.metrics}/metrics", timeout=10).ok
-    assert requests.get(f"{running.url}/_/ready", timeout=10).ok
+    assert requests.get(f"{running.metrics}/metrics", timeout=60).ok
+    assert requests.get(f"{running.url}/_/ready", timeout=60).ok
 
 
 def test_a_sample_is_answered_and_the_call_is_named(ask):

@@ -22,7 +22,7 @@ import time
 
 import regrain
 
-app = regrain.App("pair", slo=regrain.SLO(latency=0.6, attainment=0.9))
+app = regrain.App("pair", slo=regrain.SLO(latency=30.0, attainment=0.9))
 
 
 @app.stage()
