@@ -13,8 +13,8 @@ from regrain_watchdog.gateway.spec import Standing
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 2.0
-"""Seconds that the front has to answer; it answers from what it knows."""
+TIMEOUT = 10.0
+"""Seconds that the front has to answer; it answers from what it knows, so only one that stands still is given up."""
 ANSWER = 16 << 20
 """Bytes of an answer at most."""
 _decode = msgspec.json.Decoder(list[Standing]).decode
