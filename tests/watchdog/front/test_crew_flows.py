@@ -13,7 +13,9 @@ from regrain_watchdog.front.keeping import keep
 from regrain_watchdog.policy import resident
 
 pytestmark = pytest.mark.process
-TIMEOUT = 20.0
+TIMEOUT = 60.0
+LIMIT = 110.0
+"""Seconds that a whole scenario has, just less than pytest gives a test."""
 SHORT = 1.0
 """The patience of a test in which something takes all of it."""
 STREAM = """
@@ -81,7 +83,7 @@ def run(text: str) -> str:
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario(), 3 * TIMEOUT))
+    asyncio.run(asyncio.wait_for(scenario(), LIMIT))
 
 
 def test_a_replica_that_streams_serves_on_and_is_not_made_to_load(standing):
@@ -92,7 +94,7 @@ def test_a_replica_that_streams_serves_on_and_is_not_made_to_load(standing):
             await stream.begin()
 
             with pytest.raises(RequestError, match="could not load what it is to keep"):
-                await asyncio.wait_for(keep(stand.crew, resident.ALL, SHORT), TIMEOUT)
+                await asyncio.wait_for(keep(stand.crew, "prompt", SHORT), TIMEOUT)  # the other has it
 
             assert stand.live.unready() == ""
             assert await asyncio.wait_for(anext(stream), TIMEOUT) is not None
@@ -100,6 +102,23 @@ def test_a_replica_that_streams_serves_on_and_is_not_made_to_load(standing):
             await asyncio.wait_for(keep(stand.crew, resident.ALL, TIMEOUT), TIMEOUT)
             assert stand.pids == pids
             assert [replica.resident for replica in stand.crew.replicas] == [{"prompt", "write"}] * 2
+
+    run(scenario)
+
+
+def test_a_replica_loads_what_it_is_to_keep_as_soon_as_its_stream_ends(standing):
+    async def scenario():
+        async with standing(STREAM, "fine", sample="5") as stand:
+            stream = stand.stream("endless")
+            await stream.begin()
+            keeping = asyncio.ensure_future(keep(stand.crew, "prompt", LIMIT))
+            await asyncio.sleep(0)
+            assert stand.crew.keeps == "prompt"
+
+            stream.close()
+
+            await asyncio.wait_for(keeping, TIMEOUT)
+            assert [replica.resident for replica in stand.crew.replicas] == [{"prompt"}, {"prompt", "write"}]
 
     run(scenario)
 

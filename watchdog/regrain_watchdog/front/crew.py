@@ -2,8 +2,7 @@
 
 A plan is a set of functions over these replicas. What a replica has loaded decides what it can serve, so that the next
 plan's functions take over living replicas, and the old plan's keep them until its last call has ended: a replica that
-serves no function any more is stopped. Shared memory, the cancel board, and what was learned of each step belong to the
-version as well, and outlive its plans.
+serves none any more is stopped. Shared memory, the cancel board and what was learned of steps outlive its plans.
 """
 
 from __future__ import annotations
@@ -296,6 +295,8 @@ class Crew:
             replica.served = True
             self.lasts(replica)
         dispatch.function.owner.done(replica, dispatch, frame)
+        if dispatch.step.streams:
+            self._moved.set()  # somebody may wait for its end
         if replica.state is State.LOADED and not replica.is_warming and not replica.home.is_warming:
             self._up(replica)
         elif len(replica.functions) == 1:
@@ -318,9 +319,8 @@ class Crew:
         functions, home = replica.functions, replica.home
         for function in list(functions):
             function.part(replica)
-        serving = () if was_told_to else self._functions
         bereft = [dispatch.function for dispatch in replica.holding.values()]  # some may have parted from it
-        poisoned = bequeath(replica, reason, self.manifest, serving)
+        poisoned = bequeath(replica, reason, self.manifest, () if was_told_to else self._functions)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
         self._start_next()
