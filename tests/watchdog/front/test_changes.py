@@ -17,7 +17,7 @@ from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
 
 pytestmark = pytest.mark.process
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 APP = """
 from regrain import App
 

@@ -11,7 +11,9 @@ from regrain_watchdog.front.keeping import keep
 from regrain_watchdog.policy import resident
 
 pytestmark = pytest.mark.process
-TIMEOUT = 20.0
+TIMEOUT = 60.0
+LIMIT = 110.0
+"""Seconds that a whole scenario has, just less than pytest gives a test."""
 APP = """
 import os
 import pathlib
@@ -56,7 +58,7 @@ def run(text: str) -> str:
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario(), 3 * TIMEOUT))
+    asyncio.run(asyncio.wait_for(scenario(), LIMIT))
 
 
 def test_a_fuse_and_a_split_among_loaded_stages_start_and_end_no_process(standing):

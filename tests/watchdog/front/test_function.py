@@ -2,6 +2,7 @@ import asyncio
 import mmap
 import time
 from http import HTTPStatus
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from regrain.graph import Graph, Node, Ref
 from regrain.plan import Group, Plan
 from regrain.wire.codec import pack
 from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Value
+from regrain_watchdog.front import function
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Flight, Job
 from regrain_watchdog.front.function import Function
@@ -157,7 +159,10 @@ def test_behind_a_short_run_another_one_waits_and_short_units_go_together():
     assert stand.held() == [jobs[:2], jobs[2:4]]  # 0.5 ms holds two units of 0.2 ms
 
 
-def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due():
+def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr(function, "time", clock)
+
     async def scenario():
         stand = Stand(max_size=3, max_wait=0.01)
         first, second = stand.job(), stand.job()
@@ -165,7 +170,8 @@ def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due():
         stand.push(second)
         assert stand.held() == []
 
-        async with asyncio.timeout(5):
+        clock.monotonic = lambda: 100.01
+        async with asyncio.timeout(60):
             while not stand.held():
                 await asyncio.sleep(0.001)
 

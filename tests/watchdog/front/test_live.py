@@ -16,7 +16,7 @@ from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
 
 pytestmark = pytest.mark.process
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 APP = """
 import pathlib
 import time
@@ -52,6 +52,7 @@ class Stand:
     def __init__(self, zygote, manifest):
         self.zygote, self.manifest = zygote, manifest
         self.sample = None
+        self.rest = TIMEOUT
         self.swapped = []
         self.live = None
 
@@ -67,6 +68,11 @@ class Stand:
     async def change(self, grain):
         with self.live.turn():
             return await asyncio.wait_for(self.live.change(self.app(grain)), TIMEOUT)
+
+    def swap(self, app):
+        """From here on an old plan has so much patience; to start the new one takes what it takes."""
+        self.swapped.append(app)
+        self.live._patience = self.rest
 
     def call(self, path):
         return asyncio.ensure_future(
@@ -100,7 +106,7 @@ async def standing(folder, patience=TIMEOUT):
             stand.app("coarse"),
             patience=patience,
             sample=lambda _: sample_of(stand),
-            swapped=stand.swapped.append,
+            swapped=stand.swap,
         )
         await asyncio.wait_for(stand.live.current.start(None), TIMEOUT)
         yield stand
@@ -165,7 +171,8 @@ def test_one_change_at_a_time_until_the_old_plan_has_ended(tmp_path):
 
 def test_an_old_plan_whose_calls_do_not_end_is_stopped_after_the_patience(tmp_path):
     async def scenario():
-        async with standing(tmp_path, patience=2.0) as stand:
+        async with standing(tmp_path) as stand:
+            stand.rest = 0.5
             endless = stand.call(tmp_path / "never")
             await until((tmp_path / "never.begun").exists)
 

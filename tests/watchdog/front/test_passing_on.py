@@ -16,7 +16,7 @@ from regrain_watchdog.front.zygote import Zygote
 
 pytestmark = pytest.mark.process
 PASSES = Path(__file__).parents[2] / "apps" / "passes.py"
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 SIZE = 10_000
 
 

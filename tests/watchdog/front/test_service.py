@@ -28,7 +28,7 @@ MAPS_GRAINS = [
     "widen | square+shift+join | block+mean",
     "widen+square | shift | block | mean+join",
 ]
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -36,6 +36,8 @@ SLOW_TICK = 1.0
 """Seconds between two looks for replicas that do not move, at most."""
 STOP_TIMEOUT = 5.0
 """Seconds that a replica has to end when told to stop, before it is killed."""
+KILL_TIMEOUT = 60.0
+"""Seconds in which one that was killed has ended on any machine, however busy and however much memory it gives back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class Supervisor:
         except TimeoutError:
             for number in numbers & self.replicas.keys():
                 self.replicas[number].kill("it did not stop when told to")
-            await asyncio.wait_for(self._until_buried(numbers), STOP_TIMEOUT)
+            await asyncio.wait_for(self._until_buried(numbers), KILL_TIMEOUT)
 
     def close(self) -> None:
         """Let go of what is left, once all replicas have ended and there are no calls any more."""
