@@ -39,8 +39,8 @@ def serve(module: str, flags: Sequence[str]) -> int:
         if flag.startswith(KEY_FLAG):  # for `update`, which asks the app as any other command does
             os.environ[f"{PREFIX}ADMIN_KEY_FILE"] = flag.removeprefix(KEY_FLAG)
     child = Child([sys.executable, "-m", "regrain_watchdog.cli", "run", module, *flags])
+    seen = snapshot(folder)  # before the app reads it, so that no change falls between the two
     with child:
-        seen = snapshot(folder)
         click.echo(f"regrain: watching {folder} for changes", err=True)
         while not child.signalled.wait(POLL):
             now = snapshot(folder)
