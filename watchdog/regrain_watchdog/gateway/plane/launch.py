@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from regrain_watchdog.front.zygote import SINGLE_THREADED
@@ -13,8 +14,14 @@ from regrain_watchdog.gateway.sandbox import Cell, Limits, Means
 from regrain_watchdog.gateway.settings import Settings
 from regrain_watchdog.gateway.spec import Function
 
-ENTER = ("sh", "-c", 'cd "$0" && exec "$@"')
+ENTER = 'cd "$0" && exec "$@"'
 """Starts what follows in a folder, which is known only inside of the sandbox."""
+HELD = "_REGRAIN_HELD_"
+"""How the variables are called that hold the values of a function's own until it is confined."""
+NAMED = re.compile(r"(?!_REGRAIN_HELD_)[A-Za-z_][A-Za-z0-9_]*")
+"""Names that a shell can give to a variable."""
+SHELLS = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "OPTIND", "PPID", "SHELLOPTS", "UID"})
+"""Names whose values are a shell's own matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +58,22 @@ class Launcher:
         wanted, image = function.deployment, function.image
         means = replace(self._means, users=False) if shares_gpus else self._means
         confined = sandbox.confine(self._cell(function, alone=alone), means)
-        own = {name: confined.literal(text) for name, text in wanted.env_vars.items()}
+        own = {
+            name: confined.literal(text)
+            for name, text in wanted.env_vars.items()
+            if _may_be_set(name) and name not in confined.variables
+        }
         environment = {
             **dict.fromkeys(SINGLE_THREADED, "1"),
             **sandbox.inherited(os.environ),
             "PYTHONUNBUFFERED": "1",
             "OPENFAAS_NAME": wanted.service,
             "OPENFAAS_NAMESPACE": wanted.namespace,
-            **own,
             **confined.variables,
+            **{f"{HELD}{number}": text for number, text in enumerate(own.values())},
         }
-        enter = (*ENTER, image.folder) if image.folder else ()
-        return Launch(prefix=(*confined.prefix, *enter), environment=environment, secrets=confined.secrets)
+        begin = ("sh", "-c", _begin(own), image.folder or "/") if own or image.folder else ()
+        return Launch(prefix=(*confined.prefix, *begin), environment=environment, secrets=confined.secrets)
 
     def _cell(self, function: Function, *, alone: bool) -> Cell:
         wanted, image = function.deployment, function.image
@@ -79,3 +90,18 @@ class Launcher:
             limits=Limits(memory=wanted.limits.bytes() if wanted.limits is not None else 0),
             alone=alone,
         )
+
+
+def _may_be_set(name: str) -> bool:
+    """Whether a variable may be a function's; others would not reach it over a shell."""
+    return NAMED.fullmatch(name) is not None and name not in SHELLS
+
+
+def _begin(own: Iterable[str]) -> str:
+    """Return a script that gives a function its variables by these names, and starts it.
+
+    It is the first that sees them: what runs before it has the gateway's rights, and must not look for programs or
+    libraries where a function says. Their values are in no command line, which other users could read.
+    """
+    lines = [f'export {name}="${HELD}{number}"; unset {HELD}{number}' for number, name in enumerate(own)]
+    return "\n".join([*lines, ENTER])
