@@ -24,7 +24,12 @@ def npy(array):
 
 @pytest.fixture(scope="module")
 def acts(module_serve):
-    return module_serve("acts.py", "--grain", "fine", max_body="4Ki", body_timeout="200ms")
+    return module_serve("acts.py", "--grain", "fine", max_body="4Ki")
+
+
+@pytest.fixture(scope="module")
+def hasty(module_serve):
+    return module_serve("acts.py", "--grain", "fine", body_timeout="200ms")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,9 @@ def tensor(module_serve):
 def ocr(module_serve):
     root = Path(__file__).parents[2]
     return module_serve(
-        root / "examples" / "ocr", "--grain", "decode | detect+crop+orient+recognise+assemble"
+        root / "examples" / "ocr",
+        *("--grain", "decode | detect+crop+orient+recognise+assemble"),
+        slo="60s",  # nothing is shed on a busy machine
     )
 
 
@@ -160,7 +167,7 @@ def test_an_answer_in_a_form_that_there_is_not_is_refused_before_it_is_made(prob
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/predict", 404)])
 def test_an_unknown_path_is_told_with_those_that_there_are(problem, acts, method, path, status):
-    problem(requests.request(method, acts.url + path, timeout=10), status, "/_/openapi.json")
+    problem(requests.request(method, acts.url + path, timeout=60), status, "/_/openapi.json")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +175,7 @@ def test_an_unknown_path_is_told_with_those_that_there_are(problem, acts, method
     [("PUT", "/", "POST"), ("DELETE", "/", "POST"), ("POST", "/_/ready", "GET")],
 )
 def test_a_wrong_method_is_told_with_the_allowed_ones(problem, acts, method, path, allowed):
-    response = requests.request(method, acts.url + path, timeout=10)
+    response = requests.request(method, acts.url + path, timeout=60)
 
     problem(response, 405, allowed)
     assert allowed in response.headers["Allow"]
@@ -185,10 +192,11 @@ def test_a_body_over_the_limit_without_a_length_is_refused(problem, acts):
 def test_curl_that_waits_for_leave_to_send_is_refused_too(acts, tmp_path):
     (tmp_path / "body").write_bytes(b"x" * (2 << 20))
 
+    waits = ["-H", "Expect: 100-continue", "--expect100-timeout", "60"]
     told = subprocess.run(
-        ["curl", "-s", "-H", "Expect: 100-continue", "--data-binary", f"@{tmp_path / 'body'}", acts.url],
+        ["curl", "-s", *waits, "--data-binary", f"@{tmp_path / 'body'}", acts.url],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -200,8 +208,8 @@ def test_curl_that_waits_for_leave_to_send_is_refused_too(acts, tmp_path):
     [b"Content-Length: 10\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
     ids=["length", "chunked"],
 )
-def test_a_body_that_does_not_come_is_refused(acts, head):
-    with acts.connect() as connection:
+def test_a_body_that_does_not_come_is_refused(hasty, head):
+    with hasty.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head)
         answer = connection.makefile("rb").read()
 

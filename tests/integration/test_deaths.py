@@ -12,7 +12,7 @@ MORTAL = Path(__file__).parents[1] / "apps" / "mortal.py"
 
 @pytest.fixture(scope="module")
 def mortal(module_serve):
-    return module_serve(f"{MORTAL}:app", "--hang-timeout", "1s")
+    return module_serve(f"{MORTAL}:app")
 
 
 def test_a_poisoned_request_is_502_and_counted_and_those_beside_it_are_answered(mortal, problem):
@@ -35,8 +35,10 @@ def test_a_deadline_that_passes_is_504_naming_the_stage(mortal, problem):
     problem(answer, 504, "late", stage="risky")
 
 
-def test_a_stopped_replica_is_replaced_and_its_request_is_504(mortal, problem):
-    problem(mortal.call(what="stop"), 504, "has not moved for 1 s", stage="risky")
+def test_a_stopped_replica_is_replaced_and_its_request_is_504(serve, problem):
+    mortal = serve(f"{MORTAL}:app", "--hang-timeout", "8s")
+
+    problem(mortal.call(what="stop"), 504, "has not moved for 8 s", stage="risky")
 
     assert mortal.call(what="fine").text == "fine"
 

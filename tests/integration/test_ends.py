@@ -43,7 +43,7 @@ HELD = """
 import pathlib, sys, time
 if "regrain_runtime" in sys.orig_argv:
     (pathlib.Path(__file__).parent / "starts").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 """Run by an interpreter as it starts: holds it there, long enough for whatever ends it."""
 
@@ -113,7 +113,7 @@ def test_a_signal_under_load_costs_nobody_an_answer(serve, until):
 
 
 def test_while_balancers_take_notice_it_serves_on_unready(serve, until):
-    acts = serve("acts.py", healthcheck_interval="700ms")
+    acts = serve("acts.py", healthcheck_interval="10s")
 
     with Load(acts, callers=2) as load:
         until(lambda: load.statuses, "the load runs")
@@ -179,7 +179,7 @@ def test_a_signal_to_the_whole_group_of_processes_drains_all_the_same(serve, unt
 
 def test_a_signal_while_it_starts_ends_it(attempt, tmp_path):
     path = tmp_path / "slow.py"
-    path.write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    path.write_text("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
     served = attempt(path)
     served.said("importing")
 
@@ -205,7 +205,7 @@ def test_a_killed_front_takes_replicas_along_that_no_zygote_reaps(serve, until, 
     zygote = acts.zygote()
 
     acts.signal(signal.SIGKILL)
-    acts.process.wait(10)
+    acts.process.wait(60)
     until(lambda: [process.pid for process in acts.processes()] == [zygote], "its replicas have gone")
     os.kill(zygote, signal.SIGCONT)
 

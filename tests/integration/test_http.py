@@ -16,7 +16,7 @@ import regrain
 
 @pytest.fixture(scope="module")
 def acts(module_serve):
-    return module_serve("acts.py", slo="10s")
+    return module_serve("acts.py", slo="60s")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_request_in_many_small_pieces_is_read_whole(acts):
 def test_curl_sends_and_reads_what_the_example_says(acts):
     line = acts.said(r"regrain: or with: (curl .*)")[1].replace("TEXT", "hi")
 
-    done = subprocess.run(f"{line} -s", shell=True, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(f"{line} -s", shell=True, capture_output=True, timeout=60, check=True)
 
     assert done.stdout == b"hi"
 
@@ -99,7 +99,7 @@ def test_a_part_per_parameter_makes_a_call(tensor):
         "options": (None, b'{"factor": 3, "names": []}', "application/json"),
     }
 
-    assert requests.post(tensor.url, files=parts, timeout=10).json() == [[3, 3, 3]]
+    assert requests.post(tensor.url, files=parts, timeout=60).json() == [[3, 3, 3]]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_part_per_parameter_makes_a_call(tensor):
     ],
 )
 def test_a_form_that_does_not_fit_is_refused(tensor, problem, files, status, said):
-    problem(requests.post(tensor.url, files=files, timeout=10), status, said)
+    problem(requests.post(tensor.url, files=files, timeout=60), status, said)
 
 
 def test_a_form_that_breaks_off_is_refused(tensor, problem):
@@ -144,7 +144,7 @@ def test_the_caller_chooses_the_form_of_the_answer(tensor, accept, kind):
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/", "/a/b%20c", "/_"])
 def test_a_handler_gets_every_verb_and_path(told, method, path):
-    response = requests.request(method, f"{told.url}{path}?k=v&k=w&e=", data=b"body", timeout=10)
+    response = requests.request(method, f"{told.url}{path}?k=v&k=w&e=", data=b"body", timeout=60)
 
     assert response.json() == {
         "method": method,
@@ -183,7 +183,7 @@ def test_health_and_readiness_are_said_in_a_word(acts):
 
 def test_every_metric_is_named_once_and_documented(acts):
     acts.call(do="x")
-    page = requests.get(f"{acts.metrics_url}/metrics", timeout=10)
+    page = requests.get(f"{acts.metrics_url}/metrics", timeout=60)
     families = list(text_string_to_metric_families(page.text))
 
     assert page.headers["Content-Type"].startswith("text/plain")
@@ -216,19 +216,19 @@ def test_hits_and_misses_are_told_from_malformed_requests(acts):
 
 
 def test_a_stage_sees_how_much_time_is_left(acts):
-    assert 0 < acts.call(do="context").json()["left"] <= 10
+    assert 0 < acts.call(do="context").json()["left"] <= 60
 
 
 def test_a_miss_is_kept_stage_by_stage_under_its_call_id(acts):
-    requests.post(acts.url, json={"do": "raise"}, headers={"X-Call-Id": "missed-1"}, timeout=10)
+    requests.post(acts.url, json={"do": "raise"}, headers={"X-Call-Id": "missed-1"}, timeout=60)
 
-    miss = requests.get(f"{acts.admin_url}/slow/missed-1", timeout=10).json()
+    miss = requests.get(f"{acts.admin_url}/slow/missed-1", timeout=60).json()
     assert (miss["status"], miss["reason"]) == (500, "failed")
     assert "act" in {span["stage"] for span in miss["spans"]}
 
 
 def test_admin_answers_no_page_that_poses_as_loopback(acts, problem):
-    response = requests.get(f"{acts.admin_url}/status", headers={"Host": "evil.example"}, timeout=10)
+    response = requests.get(f"{acts.admin_url}/status", headers={"Host": "evil.example"}, timeout=60)
 
     assert response.status_code == 403
 
@@ -244,7 +244,7 @@ def test_the_openapi_document_fits_what_is_served(request, name):
     assert references <= document["components"]["schemas"].keys()
     for path, operations in document["paths"].items():
         for method in operations:
-            answered = requests.request(method, served.url + path, timeout=10).status_code
+            answered = requests.request(method, served.url + path, timeout=60).status_code
             assert str(answered) in operations[method]["responses"]
 
 
