@@ -29,8 +29,8 @@ from regrain_runtime.gpu.primary import Primary
 BINARY = "nvidia-cuda-mps-control"
 PIPES = Path("/tmp/nvidia-mps")  # noqa: S108 - the daemon's own default
 FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
-TIMEOUT = 5.0
-"""Seconds that the control daemon has for an answer."""
+TIMEOUT = 10.0
+"""Seconds that the control daemon has for an answer, on a machine that is busy with the rest, too."""
 PATIENCE = 10.0
 """Seconds that a newcomer waits for a server in FAULT: its clients are being ended meanwhile."""
 PAUSE = 0.05

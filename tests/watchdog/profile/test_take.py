@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -99,42 +101,60 @@ def measure(tmp_path):
     return run
 
 
+def undisturbed(measure, holds):
+    """Measure until a claim about the profile holds: a machine that stands still makes times longer, and only that."""
+    for _ in range(5):
+        profile, _ = measure(CARDS, scenario=SCENARIO, resume=False)
+        if holds(profile):
+            break
+    return profile
+
+
 def measured(doing):
     """The stages of which points were measured."""
     return {what.partition(":")[0] for what in doing if " at once on " in what}
 
 
 def test_the_least_app_has_a_profile(measure, tmp_path):
+    began = time.monotonic()
+
     profile, _ = measure(path=HELLO)
 
     profile.check({stage.name: stage.digest for stage in describe(str(HELLO)).stages})
     assert profile.app == "hello"
     assert profile.stages["greet"].points[0].seconds > 0
     assert profile.hop.seconds < 0.1
-    assert 0 < profile.start < 10
+    assert 0 < profile.start < time.monotonic() - began
     assert profile.resident > 0
 
 
 def test_on_emulated_gpus_a_client_measures_about_what_the_truth_is_without_its_drift(measure):
-    profile, _ = measure(CARDS, scenario=SCENARIO)
+    def times(profile):
+        """Yield what a call takes as measured, and in truth."""
+        for stage, model in (("see", "resnet50"), ("read", "resnet34")):
+            service = ServiceTime.of(stage, profile.stages[stage])
+            for batch, share in product((1, 4), (0.1, 0.5, 1.0)):
+                yield service.call(batch, share)[0], model_named(model).time(batch, share)
+
+    def is_true(profile):
+        return all(found <= truth * 1.4 + 0.02 for found, truth in times(profile))
+
+    profile = undisturbed(measure, is_true)
 
     assert profile.device == "v100"
-    for stage, model in (("see", "resnet50"), ("read", "resnet34")):
-        times = ServiceTime.of(stage, profile.stages[stage])
-        for batch in (1, 4):
-            for share in (0.1, 0.5, 1.0):
-                truth = model_named(model).time(batch, share)
-                assert truth * 0.99 <= times.call(batch, share)[0] <= truth * 1.4 + 0.02
+    assert is_true(profile)
+    assert all(truth * 0.99 <= found for found, truth in times(profile))
 
 
 def test_memory_and_load_are_told_by_stage(measure):
-    profile, _ = measure(CARDS, scenario=SCENARIO)
+    profile = undisturbed(measure, lambda one: one.stages["see"].load > one.stages["read"].load + 0.1)
 
     see, read = profile.stages["see"], profile.stages["read"]
     assert profile.context == 100 * MIB
     assert (see.weights, read.weights) == (98 * MIB, 10 * MIB)
     assert (see.activation, read.activation) == (16 * MIB, 4 * MIB)
-    assert see.load > 0.1 > read.load or see.load > read.load + 0.1
+    assert see.load >= 0.2
+    assert see.load > read.load + 0.1
     assert 1000 <= see.out_bytes < 1200
 
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "regrain_runtime", "terminate")
-TIMEOUT = 5.0
-"""Seconds that the control daemon has for terminating a client."""
+TIMEOUT = 15.0
+"""Seconds that asking the control daemon to terminate a client may take: a client that is killed unannounced may take
+the others with it."""
 
 End = Callable[[int, int], None]
 """Ends a process, by its pid and a pidfd of it that the caller keeps."""
