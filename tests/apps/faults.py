@@ -12,7 +12,7 @@ from regrain import App
 app = App("faults")
 
 
-@app.stage(timeout=0.4)
+@app.stage(timeout=float(os.environ.get("FAULTS_TIMEOUT", "60")))
 def act(what: str) -> object:  # noqa: C901 - a list of cases
     match what:
         case "raise":

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from regrain.wire.lease import Ask, Granted, Refused, Share, Status
+from regrain_watchdog.gpu import operate
 from regrain_watchdog.gpu.arbiter import Arbiter, Tell
 from regrain_watchdog.gpu.limits import Device, Limits
-from regrain_watchdog.gpu.operate import look
 
-WAIT = 20.0
+WAIT = 60.0
 """Seconds after which a test gives up on a process."""
 
 ARBITER = """
@@ -278,8 +278,14 @@ class Node:
         self.processes.append(process)
         return process
 
+    def shows(self, used: str) -> None:
+        """From here on the device shows this memory of processes, which an arbiter may read at any moment."""
+        new = self.seen.with_suffix(".new")
+        new.write_text(used)
+        new.rename(self.seen)
+
     def status(self) -> Status:
-        return look(self.path)
+        return operate.look(self.path)
 
     def until(self, claim: Callable[[Status], bool]) -> Status:
         """Look until something is so; the status then."""
@@ -290,7 +296,8 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    monkeypatch.setattr(operate, "PATIENCE", WAIT)
     node = Node(tmp_path)
     yield node
     for process in node.processes:

@@ -14,7 +14,7 @@ import pytest
 
 from regrain_watchdog.gpu.ending import COMMAND, Terminator, kill
 
-WAIT = 20.0
+WAIT = 60.0
 DAEMON = """#!{python}
 import os, sys, time
 command = sys.stdin.readline().split()
@@ -86,7 +86,7 @@ def test_a_process_is_killed_also_where_the_daemon_hangs(process, tmp_path, monk
     ],
 )
 def test_a_process_is_killed_also_where_it_cannot_be_terminated(process, caplog, command, reason):
-    assert ended(process, Terminator(command)) == -signal.SIGKILL
+    assert ended(process, Terminator(command, timeout=WAIT)) == -signal.SIGKILL
 
     assert reason in caplog.messages[0]
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 
 def connect(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.connect(str(path))
     return sock
 
@@ -46,14 +46,14 @@ def last_word(sock: socket.socket) -> str:
 def test_a_client_that_speaks_something_else_is_told_and_ended_alone(node, packet, reason):
     node.arbiter()
     worker = node.worker("a")
-    worker.do("lease", 1.0, 0.5, 5)
+    worker.do("lease", 1.0, 0.5, 60)
 
     with connect(node.path) as sock:
         sock.send(packet)
         assert reason in last_word(sock)
 
     assert worker.do("go_on") == "True"
-    assert worker.do("renew", 5).startswith("granted")
+    assert worker.do("renew", 60).startswith("granted")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_frames_of_any_kind_in_any_order_harm_nobody_else(node, seed):
     status = node.until(lambda status: not status.members)
 
     assert (status.free_sms, status.free_memory) == (100, 1000)
-    assert node.worker("a", floor=1.0, memory=1000).do("lease", 1.0, 0.5, 5).startswith("granted")
+    assert node.worker("a", floor=1.0, memory=1000).do("lease", 1.0, 0.5, 60).startswith("granted")
     assert "Traceback" not in arbiter.end()
 
 
@@ -118,7 +118,7 @@ def test_a_lease_that_its_client_never_read_of_is_had_by_others(node):
                 sock.send(wire.encode(wire.Withdraw(1)))
                 PacketReader(wire.FromArbiter).decode(sock.recv(wire.ROOM))
             sock.send(wire.encode(wire.Leave()))
-        assert worker.do("lease", 1.0, 0.01, 5).startswith("granted")
+        assert worker.do("lease", 1.0, 0.01, 60).startswith("granted")
         worker.do("release")
 
 
@@ -142,7 +142,7 @@ def test_a_client_that_does_not_read_is_ended_alone(node):
         while True:
             sock.send(wire.encode(wire.Look()))
 
-    assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
+    assert worker.do("lease", 1.0, 0.5, 60).startswith("granted")
 
 
 def test_nothing_is_left_of_clients_that_come_and_die(node):
@@ -152,7 +152,7 @@ def test_nothing_is_left_of_clients_that_come_and_die(node):
     before = len(list(descriptors.iterdir()))
     for turn in range(6):
         worker = node.worker(f"w{turn}", memory=900, floor=0.9)
-        assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
+        assert worker.do("lease", 1.0, 0.5, 60).startswith("granted")
         if turn % 2:
             worker.signal(signal.SIGKILL)
             worker.wait()
@@ -170,16 +170,16 @@ def test_nothing_is_left_of_clients_that_come_and_die(node):
 def test_an_arbiter_without_descriptors_serves_on_and_takes_more_once_it_can(node):
     arbiter = node.arbiter()
     worker = node.worker("a")
-    worker.do("lease", 0.5, 0.5, 5)
+    worker.do("lease", 0.5, 0.5, 60)
     in_use = len(list(Path(f"/proc/{arbiter.pid}/fd").iterdir()))
     resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use + 1, in_use + 64))
 
     with connect(node.path) as first, connect(node.path):
         assert "cannot be watched: Too many open files" in last_word(first)
-        assert worker.do("renew", 5).startswith("granted")
+        assert worker.do("renew", 60).startswith("granted")
         resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use, in_use + 64))
         with connect(node.path):
-            assert worker.do("renew", 5).startswith("granted")
+            assert worker.do("renew", 60).startswith("granted")
     resource.prlimit(arbiter.pid, resource.RLIMIT_NOFILE, (in_use + 32, in_use + 64))
 
     assert node.status().free_sms == 50

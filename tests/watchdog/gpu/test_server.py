@@ -20,7 +20,7 @@ from regrain_watchdog.gpu.server import Server
 pytestmark = pytest.mark.process
 
 
-def waits(worker, *, share=1.0, seconds=0.05, timeout=15.0):
+def waits(worker, *, share=1.0, seconds=0.05, timeout=60.0):
     """Let a worker wait for a lease that it does not get at once."""
     worker.tell("lease", share, seconds, timeout)
 
@@ -28,7 +28,7 @@ def waits(worker, *, share=1.0, seconds=0.05, timeout=15.0):
 def holding(node, *, name="a", share=1.0, seconds=0.05, **limits):
     """A worker that holds a lease, and another that waits for it."""
     holder, other = node.worker(name), node.worker("other")
-    assert holder.do("lease", share, seconds, 15).startswith("granted")
+    assert holder.do("lease", share, seconds, 60).startswith("granted")
     waits(other)
     node.until(lambda status: sum(member.waiting for member in status.members) == 1)
     return holder, other
@@ -37,7 +37,7 @@ def holding(node, *, name="a", share=1.0, seconds=0.05, **limits):
 def test_leases_are_granted_in_turn_and_tokens_go_up(node):
     node.arbiter()
     a, b = node.worker("a"), node.worker("b")
-    _, epoch, lease, sms = a.do("lease", 1.0, 0.5, 5).split()
+    _, epoch, lease, sms = a.do("lease", 1.0, 0.5, 60).split()
     waits(b)
     node.until(lambda status: [member.waiting for member in status.members] == [0, 1])
     a.tell("release")
@@ -50,8 +50,8 @@ def test_leases_are_granted_in_turn_and_tokens_go_up(node):
 def test_a_lease_is_had_side_by_side_with_another_and_shown(node):
     node.arbiter()
     a, b = node.worker("a", weight=2.0, memory=600), node.worker("b")
-    a.do("lease", 0.6, 0.5, 5)
-    b.do("lease", 0.4, 0.5, 5)
+    a.do("lease", 0.6, 0.5, 60)
+    b.do("lease", 0.4, 0.5, 60)
 
     status = node.status()
 
@@ -67,10 +67,10 @@ def test_a_lease_is_had_side_by_side_with_another_and_shown(node):
 def test_renewing_gives_others_their_turn(node):
     node.arbiter()
     a, b = node.worker("a"), node.worker("b")
-    a.do("lease", 1.0, 0.5, 5)
+    a.do("lease", 1.0, 0.5, 60)
     waits(b)
     node.until(lambda status: sum(member.waiting for member in status.members) == 1)
-    a.tell("renew", 10)
+    a.tell("renew", 60)
 
     assert b.hear().startswith("granted")
     b.do("release")
@@ -80,22 +80,24 @@ def test_renewing_gives_others_their_turn(node):
 def test_no_lease_in_time_is_an_error_that_names_the_holder(node):
     node.arbiter()
     a, b = node.worker("a"), node.worker("b")
-    a.do("lease", 0.75, 0.5, 5)
+    a.do("lease", 0.75, 0.5, 60)
 
-    said = b.do("lease", 0.5, 0.5, 0.1)
+    said = "does not answer"
+    while "does not answer" in said:  # a starved arbiter is given up soon after the lease is
+        said = b.do("lease", 0.5, 0.5, 0.1)
 
     assert said.startswith("RefusedError b: no lease of 50 SMs within")
     assert said.endswith(f"25 are free, held: a (process {a.pid}) 75 SMs")
-    assert b.do("lease", 0.25, 0.5, 5).startswith("granted")
+    assert b.do("lease", 0.25, 0.5, 60).startswith("granted")
 
 
 def test_what_cannot_be_is_refused_and_the_client_goes_on(node):
     node.arbiter()
     a, b = node.worker("a", floor=0.7, memory=800), node.worker("b", floor=0.5)
-    assert a.do("lease", 1.5, 0.5, 5) == "RefusedError a: the share of a lease must be in (0, 1], was 1.5"
-    assert a.do("lease", 0.5, 0.5, 5).startswith("granted")
+    assert a.do("lease", 1.5, 0.5, 60) == "RefusedError a: the share of a lease must be in (0, 1], was 1.5"
+    assert a.do("lease", 0.5, 0.5, 60).startswith("granted")
 
-    said = b.do("lease", 0.5, 0.5, 5)
+    said = b.do("lease", 0.5, 0.5, 60)
 
     assert said == (
         f"RefusedError b: b wants 0.5 of the GPU for sure, 0.3 is left; reserved by: a (process {a.pid}) 0.7"
@@ -106,9 +108,9 @@ def test_what_cannot_be_is_refused_and_the_client_goes_on(node):
 def test_memory_over_the_card_is_refused(node):
     node.arbiter()
     a, b = node.worker("a", memory=800), node.worker("b", memory=300)
-    a.do("lease", 0.5, 0.5, 5)
+    a.do("lease", 0.5, 0.5, 60)
 
-    assert b.do("lease", 0.5, 0.5, 5) == (
+    assert b.do("lease", 0.5, 0.5, 60) == (
         f"RefusedError b: b wants 300 B of GPU memory, 200 B of 1000 B is free; held by: a (process {a.pid}) 800 B"
     )
 
@@ -116,7 +118,7 @@ def test_memory_over_the_card_is_refused(node):
 def test_shares_are_changed_while_they_run(node):
     node.arbiter()
     a = node.worker("a")
-    a.do("lease", 0.5, 0.5, 5)
+    a.do("lease", 0.5, 0.5, 60)
     client = node.status().members[0].client
 
     adjust(node.path, client, Share(weight=3.0, floor=0.5))
@@ -133,7 +135,7 @@ def test_a_share_that_the_front_changes_takes_effect_at_once(tmp_path):
     def leases(path) -> None:
         client = Client(path, "a", Share(ceiling=0.001))
         for _ in range(2):
-            with client.lease(1.0, seconds=0.05, timeout=15):
+            with client.lease(1.0, seconds=0.05, timeout=30):
                 time.sleep(0.05)
         client.close()
 
@@ -179,23 +181,23 @@ def test_a_process_becomes_the_client_of_another_function_in_one_step(node):
     node.arbiter()
     a, b = node.worker("a", memory=600), node.worker("b", memory=300)
     for worker in (a, b):
-        assert worker.do("turn", 1.0, 0.001, 5).startswith("had")
+        assert worker.do("turn", 1.0, 0.001, 60).startswith("had")
 
     assert a.do("become", 700) == "became"
-    assert a.do("turn", 1.0, 0.001, 5).startswith("had")
+    assert a.do("turn", 1.0, 0.001, 60).startswith("had")
 
     status = node.status()
     assert {one.name: one.share.memory for one in status.members} == {"other": 700, "b": 300}
     assert {one.name: one.grants for one in status.usage} == {"a": 1, "b": 1, "other": 1}
     assert "RefusedError" in a.do("become", 701)
-    assert a.do("turn", 1.0, 0.001, 5).startswith("had")
+    assert a.do("turn", 1.0, 0.001, 60).startswith("had")
     assert {one.name: one.share.memory for one in node.status().members} == {"other": 700, "b": 300}
 
 
 def test_a_forked_child_is_a_client_of_its_own(node):
     node.arbiter()
     parent = node.worker("a")
-    first = parent.do("lease", 0.5, 1, 5).split()
+    first = parent.do("lease", 0.5, 1, 60).split()
     second = parent.do("fork_and_lease", 0.5).split()
 
     assert int(second[2]) == int(first[2]) + 1
@@ -204,9 +206,11 @@ def test_a_forked_child_is_a_client_of_its_own(node):
 
 def test_a_holder_that_stands_still_is_ended_and_makes_room(node):
     node.arbiter(grace=0.02, hang=0.2)
-    holder, other = holding(node)
-
+    holder, other = node.worker("a"), node.worker("other")
+    assert holder.do("lease", 1.0, 0.05, 60).startswith("granted")
     holder.signal(signal.SIGSTOP)
+
+    waits(other)
 
     assert other.hear().startswith("granted")
     assert holder.wait() == -signal.SIGKILL
@@ -218,7 +222,7 @@ def test_a_holder_over_its_time_learns_that_others_wait(node):
     while holder.do("go_on") == "True":
         pass
 
-    holder.tell("renew", 10)
+    holder.tell("renew", 60)
 
     assert other.hear().startswith("granted")
     other.do("release")
@@ -228,7 +232,10 @@ def test_a_holder_over_its_time_learns_that_others_wait(node):
 
 def test_a_holder_that_never_gives_back_is_ended(node):
     node.arbiter(grace=0.02, hang=0.2)
-    holder, other = holding(node)
+    holder, other = node.worker("a"), node.worker("other")
+    assert holder.do("lease", 1.0, 0.05, 60).startswith("granted")
+
+    waits(other)
 
     assert other.hear().startswith("granted")
     assert holder.wait() == -signal.SIGKILL
@@ -237,9 +244,9 @@ def test_a_holder_that_never_gives_back_is_ended(node):
 def test_a_holder_over_its_time_is_left_alone_while_nobody_waits(node):
     node.arbiter(grace=0.0, hang=0.0)
     holder, quick = node.worker("a"), node.worker("b")
-    holder.do("lease", 0.5, 0.001, 5)
+    holder.do("lease", 0.5, 0.001, 60)
     for _ in range(5):
-        assert quick.do("lease", 0.5, 0.001, 5).startswith("granted")
+        assert quick.do("lease", 0.5, 0.001, 60).startswith("granted")
         quick.do("release")
 
     assert holder.do("go_on") == "True"
@@ -252,9 +259,9 @@ def test_who_gives_up_waiting_is_in_nobodys_way(node):
     other.signal(signal.SIGINT)
 
     assert other.hear().startswith("KeyboardInterrupt")
-    assert [member.waiting for member in node.status().members] == [0, 0]
+    node.until(lambda status: [member.waiting for member in status.members] == [0, 0])
     holder.do("release")
-    assert other.do("lease", 1.0, 0.05, 5).startswith("granted")
+    assert other.do("lease", 1.0, 0.05, 60).startswith("granted")
 
 
 def test_leaving_gives_everything_back(node):
@@ -268,20 +275,18 @@ def test_leaving_gives_everything_back(node):
 
 
 def test_the_memory_of_the_dead_stays_taken_until_the_device_shows_it_free(node):
-    node.seen.write_text("{}")
+    node.shows("{}")
     node.arbiter(observed=True)
     holder, other = node.worker("a", memory=900), node.worker("b", memory=900)
-    holder.do("lease", 1.0, 0.5, 5)
-    node.seen.write_text(f'{{"{holder.pid}": 850}}')
+    holder.do("lease", 1.0, 0.5, 60)
+    node.shows(f'{{"{holder.pid}": 850}}')
     holder.signal(signal.SIGKILL)
     node.until(lambda status: not status.members and status.usage[0].quarantined == 850)
 
-    assert other.do("lease", 1.0, 0.5, 5).endswith(f"a (process {holder.pid}, which is gone) 850 B")
-    new = node.seen.with_suffix(".new")
-    new.write_text("{}")
-    new.rename(node.seen)
+    assert other.do("lease", 1.0, 0.5, 60).endswith(f"a (process {holder.pid}, which is gone) 850 B")
+    node.shows("{}")
     node.until(lambda status: status.free_memory == 1000)
-    assert other.do("lease", 1.0, 0.5, 5).startswith("granted")
+    assert other.do("lease", 1.0, 0.5, 60).startswith("granted")
 
 
 def test_an_arbiter_that_dies_ends_its_leases_and_the_next_one_starts_anew(node):
@@ -297,7 +302,7 @@ def test_an_arbiter_that_dies_ends_its_leases_and_the_next_one_starts_anew(node)
     _, epoch, lease, _ = other.hear().split()
     assert int(epoch) > before
     assert lease == "1"
-    holder.tell("renew", 10)
+    holder.tell("renew", 60)
     other.do("release")
     assert holder.hear().split()[:3] == ["granted", epoch, "2"]
 
@@ -313,7 +318,7 @@ def test_without_an_arbiter_there_is_no_lease(node):
 def test_a_lease_that_outlives_its_arbiter_ends_in_peace(node):
     arbiter = node.arbiter()
     worker = node.worker("a")
-    worker.do("lease", 1.0, 0.5, 5)
+    worker.do("lease", 1.0, 0.5, 60)
     arbiter.signal(signal.SIGKILL)
     arbiter.wait()
 
@@ -326,7 +331,7 @@ def test_a_client_of_another_version_says_so(node):
         sock.bind(str(node.path))
         sock.listen()
         worker = node.worker("a")
-        worker.tell("lease", 1.0, 0.5, 5)
+        worker.tell("lease", 1.0, 0.5, 60)
         other, _ = sock.accept()
         with other:
             other.send(b"\x09\x90")
@@ -344,8 +349,8 @@ def test_an_arbiter_that_stands_still_does_not_hold_up_for_ever(node):
 
     assert worker.do("lease", 1.0, 0.5, 0.2) == f"LeaseError the arbiter at {node.path} does not answer"
     arbiter.signal(signal.SIGCONT)
-    assert worker.do("lease", 1.0, 0.5, 5).startswith("granted")
-    assert [member.name for member in node.status().members] == ["a"]
+    assert worker.do("lease", 1.0, 0.5, 60).startswith("granted")
+    node.until(lambda status: [member.name for member in status.members] == ["a"])
 
 
 def test_looking_where_nobody_serves_says_so(node):
@@ -355,17 +360,16 @@ def test_looking_where_nobody_serves_says_so(node):
 
 def test_whoever_lives_is_served_whatever_becomes_of_the_others(node):
     rng = random.Random(1)
-    node.arbiter(hang=1.0)
+    node.arbiter(hang=5.0)
     workers = [node.worker("w", weight=1.0 + place, priority=place % 2) for place in range(4)]
     for turn in range(8):
         victim = workers.pop(rng.randrange(len(workers)))
         for worker in (*workers, victim):
-            worker.tell("turn", rng.choice([0.3, 0.6, 1.0]), 0.02, 15)
+            worker.tell("turn", rng.choice([0.3, 0.6, 1.0]), 0.02, 60)
         victim.signal(rng.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGINT]))
 
         assert [worker.hear().split()[0] for worker in workers] == ["had"] * len(workers)
         victim.destroy()
         workers.append(node.worker(f"new{turn}"))
 
-    status = node.until(lambda status: len(status.members) < len(workers))
-    assert status.free_sms == 100
+    node.until(lambda status: len(status.members) < len(workers) and status.free_sms == 100)
