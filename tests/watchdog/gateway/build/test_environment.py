@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,28 @@ def test_an_installation_that_fills_the_disk_ends(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="leaves less than 1048576 TiB of the disk"):
         list(environments.prepare(tmp_path / "app", "", step))
 
+    assert list((tmp_path / "environments").glob("*/")) == []
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_that_a_package_leaves_leads_nowhere(tmp_path: Path, *, exists: bool) -> None:
+    outside = tmp_path / "outside"
+    if exists:
+        outside.write_text("as it was")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / environment.REQUIREMENTS).write_text("package\n")
+    environments = Environments(tmp_path / "environments", 30.0)
+    packages = "mkdir -p lib/python3/site-packages"
+    link = f"ln -sf {outside} $(ls -d {tmp_path}/environments/*/)/{environment.COMPLETE}"
+
+    def step(arguments: Sequence[str], writes: object, folder: str) -> Command:
+        script = packages if "venv" in arguments else link
+        return Command(["sh", "-c", script], environment=os.environ, folder=Path(folder), seconds=30.0)
+
+    with pytest.raises(FileExistsError):
+        list(environments.prepare(tmp_path / "app", "", step))
+
+    assert outside.exists() == exists
     assert list((tmp_path / "environments").glob("*/")) == []
 
 

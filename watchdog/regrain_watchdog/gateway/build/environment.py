@@ -137,10 +137,10 @@ class Environments:
             pip = [sys.executable, "-m", "pip", "--python", sandbox.python(str(folder)), "install"]
             options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r", REQUIREMENTS]
             yield from self._finished(step([*pip, *options], [str(folder), str(app)], str(app)))
-            (folder / COMPLETE).touch()
-        finally:
-            if not (folder / COMPLETE).exists():
-                shutil.rmtree(folder, ignore_errors=True)
+            (folder / COMPLETE).touch(exist_ok=False)  # a link that a package has left there is not followed
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def _finished(self, command: Command) -> Iterator[list[str]]:
         """Yield a command's lines; BuildError with what it said is wrong if it fails, or fills the disk."""
