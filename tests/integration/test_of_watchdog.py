@@ -21,7 +21,7 @@ import requests
 OF_WATCHDOG = shutil.which(os.environ.get("OF_WATCHDOG", ""))
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
 RUN = [sys.executable, "-m", "regrain_watchdog.cli", "run"]
-PATIENCE = 30.0
+PATIENCE = 60.0
 REQUESTS = 64
 FLASK = """
 from flask import Flask, request

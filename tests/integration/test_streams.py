@@ -11,12 +11,12 @@ import requests
 
 import regrain
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 @pytest.fixture(scope="module", params=["coarse", "fine"])
 def streams(request, module_serve):
-    return module_serve("streams.py", "--grain", request.param, slo="10s")
+    return module_serve("streams.py", "--grain", request.param, slo="60s")
 
 
 def opened(served, accept="*/*", **values):
@@ -148,23 +148,22 @@ def test_a_caller_that_takes_nothing_holds_the_generator_up(streams, tmp_path, u
         assert len(lines(response)) == 5
 
 
-def test_the_objective_is_held_to_the_first_item(serve, tmp_path):
-    served = serve("streams.py", slo="300ms")
-    log = tmp_path / "log"
-    response = opened(served, what="much", count=60, log=str(log))
-    with response:
+def test_the_objective_is_held_to_the_first_item(serve, until):
+    served = serve("streams.py", slo="8s")
+    began = time.monotonic()
+    with opened(served, what="much", count=60) as response:
         pieces = response.iter_content(1 << 16)
         next(pieces)
-        time.sleep(0.5)
+        time.sleep(9.0)
         for _ in pieces:
             pass
 
-    assert float(response.headers["X-Duration-Seconds"]) < 0.3
-    assert served.metric("regrain_hits_total") == 1
+    assert float(response.headers["X-Duration-Seconds"]) < 8.0 < time.monotonic() - began
+    until(lambda: served.metric("regrain_hits_total") == 1, "it is counted as a hit")
 
 
 def test_a_replica_that_is_killed_in_the_middle_ends_the_stream(serve):
-    served = serve("streams.py", slo="10s")
+    served = serve("streams.py", slo="60s")
     with opened(served, "text/event-stream", what="count", count=0) as response:
         rows = response.iter_lines()
         first = json.loads(next(rows).removeprefix(b"data: "))
@@ -176,30 +175,30 @@ def test_a_replica_that_is_killed_in_the_middle_ends_the_stream(serve):
 
 
 def test_a_deadline_of_the_caller_ends_the_stream(serve, tmp_path, until):
-    served = serve("streams.py", slo="10s")
+    served = serve("streams.py", slo="60s")
     log = tmp_path / "log"
-    body = {"what": "count", "count": 0, "log": str(log)}
-    headers = {"Accept": "text/event-stream", "X-Timeout": "400ms"}
-    response = requests.post(served.url, json=body, headers=headers, timeout=LIMIT)
+    body = {"what": "much", "count": 0, "log": str(log)}
+    headers = {"Accept": "text/event-stream", "X-Timeout": "8s"}
+    with requests.post(served.url, json=body, headers=headers, stream=True, timeout=LIMIT) as response:
+        until(lambda: log.exists() and "closed" in log.read_text(), "the generator is closed")
+        name, told = events(response)[-1]
 
-    name, told = events(response)[-1]
     assert (name, told["status"]) == ("error", 504)
-    until(lambda: "closed" in log.read_text(), "the generator is closed")
 
 
 def test_a_slow_caller_does_not_make_its_replica_look_hung(serve):
-    served = serve("streams.py", slo="10s", hang_timeout="1s")
+    served = serve("streams.py", slo="60s", hang_timeout="8s")
     with opened(served, what="much", count=40) as response:
         pieces = response.iter_content(1 << 16)
         size = len(next(pieces))
-        time.sleep(2.5)
+        time.sleep(10.0)
         size += sum(map(len, pieces))
 
     assert size > 40 << 20
 
 
 def test_a_stream_that_is_under_way_is_whole_though_the_app_is_told_to_stop(serve):
-    served = serve("streams.py", slo="10s", healthcheck_interval="0s")
+    served = serve("streams.py", slo="60s", healthcheck_interval="0s")
     with opened(served, what="much", count=40) as response:
         pieces = response.iter_content(1 << 16)
         size = len(next(pieces))
@@ -251,7 +250,7 @@ def test_closing_our_clients_iterator_ends_the_stream(streams, tmp_path, until):
 
 
 def test_the_command_line_shows_every_item(serve, run_cli):
-    serve("streams.py", slo="10s")
+    serve("streams.py", slo="60s")
     shown = run_cli("invoke", '{"what": "count", "count": 3}')
 
     assert shown.returncode == 0, shown.stderr
