@@ -14,7 +14,7 @@ from regrain.wire.segments import create
 
 pytestmark = pytest.mark.process
 APPS = Path(__file__).parents[1] / "apps"
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class Zygote:

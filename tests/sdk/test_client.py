@@ -72,7 +72,7 @@ def url(received):
 
 @pytest.fixture
 def client(url):
-    with Client(url, timeout=5.0) as client:
+    with Client(url, timeout=60.0) as client:
         yield client
 
 

@@ -86,7 +86,7 @@ def address(answering):
 
 @pytest.fixture
 def client(address, caller):
-    with caller(address, timeout=5.0) as client:
+    with caller(address, timeout=60.0) as client:
         yield client
 
 
@@ -181,7 +181,7 @@ def test_no_answer_in_time_is_504(address, answering, caller):
 
 
 def test_nobody_there_is_503_and_not_ready(caller):
-    with caller("127.0.0.1:1", timeout=5.0) as client:
+    with caller("127.0.0.1:1", timeout=60.0) as client:
         assert not client.ready()
         with pytest.raises(RequestError, match=r"nothing answers at 127\.0\.0\.1:1") as raised:
             client.invoke(b"x")
@@ -217,7 +217,7 @@ def test_a_value_that_cannot_be_sent_is_refused_by_its_type(client):
 
 
 def test_awaited_calls_run_at_once_over_one_connection(address, answering):
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=60)
 
     def meet(request, _context):
         both.wait()
@@ -238,7 +238,7 @@ def test_an_awaited_call_that_is_cancelled_ends_at_the_app(address, answering):
     def hang(_request, context):
         context.add_callback(ended.set)
         began.set()
-        ended.wait(20)
+        ended.wait(60)
         return InvokeReply()
 
     answering.behave = hang
@@ -246,10 +246,10 @@ def test_an_awaited_call_that_is_cancelled_ends_at_the_app(address, answering):
     async def scenario():
         async with AsyncGrpcClient(address) as client:
             call = asyncio.create_task(client.invoke(b"x"))
-            await asyncio.to_thread(began.wait, 20)
+            await asyncio.to_thread(began.wait, 60)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            assert await asyncio.to_thread(ended.wait, 20)
+            assert await asyncio.to_thread(ended.wait, 60)
 
     asyncio.run(scenario())

@@ -152,13 +152,13 @@ def test_a_stage_sees_the_headers_and_the_time_left():
 
     @app.stage()
     def look(name: str) -> list[object]:
-        return [name, context().headers["x-user"], 0 < context().time_left() <= 5, context().call_id]
+        return [name, context().headers["x-user"], 0 < context().time_left() <= 60, context().call_id]
 
     @app.flow
     def look_around(name: str) -> list[object]:
         return look(name)
 
-    with testing.Session(app, headers={"x-user": "ada"}, timeout=5.0) as session:
+    with testing.Session(app, headers={"x-user": "ada"}, timeout=60.0) as session:
         first, second = session.run("n"), session.run("n")
 
     assert first[:3] == ["n", "ada", True]

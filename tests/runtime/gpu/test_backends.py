@@ -259,7 +259,7 @@ def test_a_process_that_is_ended_ends(subject):
 
     subject.end(child.pid, pidfd)
 
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     os.close(pidfd)
     child.stdin.close()
 

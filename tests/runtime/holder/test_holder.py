@@ -5,6 +5,7 @@ import ctypes
 import gc
 import mmap
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -172,15 +173,20 @@ def _end(process):
 
 
 def until(true):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 def kill(process):
-    os.kill(process, signal.SIGKILL)
-    until(lambda: not _words(process))
+    """End a process, and wait until it has let go of all that it had."""
+    pidfd = os.pidfd_open(process)
+    try:
+        os.kill(process, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 60)[0]
+    finally:
+        os.close(pidfd)
 
 
 def _words(process):
@@ -317,7 +323,7 @@ def test_who_reads_what_its_starter_says_need_not_wait_for_the_holders_end(node)
         [*node.command(), str(node.path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=20,
+        timeout=60,
         check=True,
     )
 
