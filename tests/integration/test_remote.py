@@ -35,24 +35,32 @@ def key(tmp_path):
 
 @pytest.fixture
 def pods(attempt, key, until, free_ports):
-    """Start pods of the app, which hear each other; by default three, each with one group."""
+    """Start pods of the app, which hear each other and have a group each; by default three.
 
-    def start(homes=STAGES, app="relay.py"):
-        ports = free_ports[: len(homes)]
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
-        started = []
-        for own, port in zip(homes, ports, strict=True):
+    A pod that waits longer than it may for another one that stands still starts that one's group, too: once more then.
+    """
+
+    def begin(homes, app):
+        urls = [f"http://127.0.0.1:{port}" for port in free_ports]
+        for own, port in zip(homes, free_ports, strict=False):
             elsewhere = {
-                stage: [url for url, home in zip(urls, homes, strict=True) if home == stage]
+                stage: [url for url, home in zip(urls, homes, strict=False) if home == stage]
                 for stage in STAGES
                 if stage != own
             }
             remote = ",".join(f"{stage}={' '.join(where)}" for stage, where in elsewhere.items() if where)
             flags = ["--grain", "spread | turn | total", "--port", str(port), "--remote-key-file", str(key)]
-            started.append(attempt(app, *flags, *(["--remote", remote] if remote else [])))
-        ready = [one.ready() for one in started]
-        until(lambda: all(map(hears, ready)), "each pod hears the others")
-        return ready
+            yield attempt(app, *flags, *(["--remote", remote] if remote else []))
+
+    def start(homes=STAGES, app="relay.py"):
+        while True:
+            started = list(begin(homes, app))
+            ready = [one.ready() for one in started]
+            until(lambda ready=ready: all(map(hears, ready)), "each pod hears the others")
+            if [staffed(pod) for pod in ready] == [{own} for own in homes]:
+                return ready
+            for one in started:
+                one.destroy()
 
     return start
 
@@ -305,7 +313,7 @@ def assigned(pod, key):
 
 
 def epoch_of(pods, key, grain="spread | turn | total"):
-    """The epoch that all pods have in force, of a grain and one version, all before it being over; 0 while they differ."""
+    """The epoch that all pods have in force, of a grain and one version, all before it being over; else 0."""
     told = ("epoch", "oldest", "grain", "version", "ending")
     found = {tuple(one[name] for name in told) for one in (assigned(pod, key) for pod in pods)}
     (epoch, oldest, in_force, _, ending), *others = found
