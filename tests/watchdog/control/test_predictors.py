@@ -15,6 +15,8 @@ from regrain_watchdog.policy.predict.verified import Verified
 from regrain_watchdog.policy.switch import Terms
 from regrain_watchdog.simulate.scenario import PREDICTORS
 
+pytestmark = pytest.mark.timeout(360)  # what compiles may take minutes on a busy machine
+
 
 class Counting:
     """The analytic predictor, and how many plans it was asked about."""

@@ -155,6 +155,7 @@ def test_plans_are_left_what_other_apps_have_of_the_gpus(brief, reports, planned
     assert not given(Taken(0.0, 16 * GIB), Taken(0.0, 16 * GIB))
 
 
+@pytest.mark.timeout(360)
 def test_queueing_theory_decides_until_replay_is_ready_and_then_that_has_the_last_word(
     brief, reports, planned
 ):
@@ -169,6 +170,7 @@ def test_queueing_theory_decides_until_replay_is_ready_and_then_that_has_the_las
     assert not any(word.warning for word in words)
 
 
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize(
     "lacking", [("verified", "simulate.predictor"), ("learned", "control.learned")], ids=lambda pair: pair[0]
 )

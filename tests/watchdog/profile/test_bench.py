@@ -46,7 +46,7 @@ def module(tmp_path):
 
 
 def run(work):
-    return asyncio.run(asyncio.wait_for(work, 60.0))
+    return asyncio.run(asyncio.wait_for(work, 100.0))
 
 
 def test_it_answers_what_it_is_asked_and_ends_with_the_block(module):
