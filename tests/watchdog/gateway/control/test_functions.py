@@ -248,3 +248,20 @@ def test_alerts_scale_up_and_their_end_scales_down(control):
 
 def test_an_alert_without_a_function_is_refused(control):
     assert control.request("POST", "/system/alert", {"alerts": [{"status": "firing"}]}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"annotations": {"regrain.slo": "soon"}}, "REGRAIN_SLO (--slo): was 'soon'"),
+        ({"labels": {"regrain.adapt": "perhaps"}}, "REGRAIN_ADAPT (--adapt): was 'perhaps'"),
+        ({"envVars": {"REGRAIN_MAX_BODY": "-1"}}, "REGRAIN_MAX_BODY (--max-body): was '-1'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_and_what_was_there_stays(control, wish, said):
+    control.request("POST", "/system/functions", HELLO)
+
+    refused = control.request("PUT", "/system/functions", {**HELLO, **wish})
+
+    assert (refused.status, refused.text[: len(said)]) == (400, said)
+    assert control.store.function("hello", NAMESPACE).generation == 1

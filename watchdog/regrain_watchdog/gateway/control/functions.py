@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from regrain.errors import SpecError
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.front import Front, Key
+from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.spec import (
     BUILT_IN,
     Deletion,
@@ -200,6 +201,9 @@ class Functions:
         self._store.scale(name, deployment.namespace, wanted)
 
     def _put(self, deployment: Deployment) -> None:
+        wishes.config(
+            deployment, 1
+        )  # who deploys is told what is wrong, and not who looks why nothing serves
         self._store.put(deployment, self._image(deployment))
         self._front.changed()
 
