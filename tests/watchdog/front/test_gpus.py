@@ -110,11 +110,11 @@ def test_an_instance_is_reserved_whole_so_that_its_arbiter_refuses_a_second_repl
                 stack.enter_context(contextlib.closing(Client(each.path, name, each.share)))
                 for each, name in ((first, "other/a"), (second, "app/b"))
             )
-            stack.enter_context(one.lease(first.fraction, seconds=0.1))
+            stack.enter_context(one.lease(first.fraction, seconds=0.1, timeout=60))
             with pytest.raises(
                 LeaseError, match=r"wants 1 of the GPU for sure, 0 is left; reserved by: other/a"
             ):
-                stack.enter_context(other.lease(second.fraction, seconds=0.1))
+                stack.enter_context(other.lease(second.fraction, seconds=0.1, timeout=60))
 
     async def run() -> None:
         gpus = cut(1)

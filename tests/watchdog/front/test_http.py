@@ -34,7 +34,7 @@ def test_an_answer_tells_its_call_id_its_duration_and_where_the_time_went(serve)
     answer = serve(behave=behave).post(b"x")
 
     assert len(answer.headers["x-call-id"]) >= 16
-    assert 0 < float(answer.headers["x-duration-seconds"]) < 10
+    assert 0 < float(answer.headers["x-duration-seconds"]) < 60
     assert answer.headers["server-timing"] == "queue-wait;dur=1.000, decode;dur=2.500"
 
 

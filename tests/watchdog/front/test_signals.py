@@ -8,7 +8,14 @@ import signal
 
 import pytest
 
+from regrain_watchdog.front import signals as module
 from regrain_watchdog.front.signals import DYING, Signals
+
+
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, what is told here comes together."""
+    monkeypatch.setattr(module, "TOGETHER", 60.0)
 
 
 async def is_drained(times: int, seconds: float) -> bool:

@@ -54,7 +54,7 @@ def serve():
 def test_memory_and_floors_of_others_count_and_ones_own_do_not(serve):
     def work(gpus, member, ask):
         for name, floor in (("other/a", 0.25), ("other/b", 0.25), ("app/own", 0.125)):
-            with member(name, memory=2 * GIB, floor=floor).lease(0.1, seconds=0.01):
+            with member(name, memory=2 * GIB, floor=floor).lease(0.1, seconds=0.01, timeout=60):
                 pass
         return ask(lambda: Others(gpus).look(0.0))
 
@@ -68,7 +68,7 @@ def test_what_others_use_counts_as_taken_for_as_long_as_they_do(serve):
     def work(gpus, member, ask):
         others = Others(gpus)
         found = [*ask(lambda: others.look(0.0))]
-        with member("other/a", memory=GIB).lease(0.5, seconds=0.1):
+        with member("other/a", memory=GIB).lease(0.5, seconds=0.1, timeout=60):
             pass
         while any(one.sms for one in ask(lambda: gpus.arbiters[0].status().members)):
             pass  # it has not taken the lease back yet

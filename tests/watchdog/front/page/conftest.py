@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +18,9 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-PATIENCE = 30.0
+PATIENCE = 60.0
 LOOK = 0.05
+LISTENS = re.compile(r"started successfully on port (\d+)")
 
 
 class Browser:
@@ -87,35 +88,25 @@ class Browser:
 @contextlib.contextmanager
 def browsing(folder: Path, size: str = "1280,1000") -> Iterator[Browser]:
     """Start a browser whose profile is in a folder of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    driver = subprocess.Popen(
-        ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _await_driver(port, driver)
-        browser = Browser(f"http://127.0.0.1:{port}", folder, size)
+    command = ["chromedriver", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         try:
-            yield browser
+            browser = Browser(f"http://127.0.0.1:{_port(driver)}", folder, size)
+            try:
+                yield browser
+            finally:
+                browser.close()
         finally:
-            browser.close()
-    finally:
-        driver.terminate()
-        driver.wait(10)
+            driver.terminate()
+            driver.wait(PATIENCE)
 
 
-def _await_driver(port: int, driver: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert driver.poll() is None, "chromedriver ended"
-            assert time.monotonic() < end, "chromedriver does not listen"
-            time.sleep(LOOK)
-        else:
-            return
+def _port(driver: subprocess.Popen[str]) -> int:
+    """The port that it has chosen, once it listens there."""
+    for line in driver.stdout or ():
+        if found := LISTENS.search(line):
+            return int(found[1])
+    raise AssertionError("chromedriver ended")
 
 
 @pytest.fixture(scope="session")

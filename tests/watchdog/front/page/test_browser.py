@@ -17,7 +17,7 @@ GIVEN = r"(?P<card>\w+) · 0 of \d+ SMs held now · (?P<held>\d+) GiB of \d+ GiB
 APP = """
 from regrain import SLO, App
 
-app = App("greeter", slo=SLO(latency=5.0, attainment=0.9), sample={"words": ["a"]})
+app = App("greeter", slo=SLO(latency=60.0, attainment=0.9), sample={"words": ["a"]})
 
 
 @app.stage()
@@ -114,13 +114,13 @@ class Run:
     def post(self, body: dict[str, object]) -> int:
         with requests.Session() as session:
             session.trust_env = False
-            return session.post(self.url, json=body, timeout=30).status_code
+            return session.post(self.url, json=body, timeout=60).status_code
 
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         finally:
             self.process.kill()
             if self.process.stdout:
@@ -138,7 +138,7 @@ def run(tmp_path):
 @pytest.fixture
 def adapting(tmp_path):
     tmp_path.chmod(0o700)
-    made = Run(tmp_path, APP, "--adapt", "--adapt-period", "1s")
+    made = Run(tmp_path, APP, "--adapt", "--adapt-period", "1s", "--cores", "1")
     yield made
     made.end()
 
@@ -167,7 +167,7 @@ def test_the_page_shows_the_app_and_follows_what_it_does(browser, run):
     assert groups == ["check", "shout+join"]
     assert sorted(stages) == ["check", "join", "shout"]
     assert browser.text("#app") == "greeter"
-    assert "90 % within 5 s" in browser.text("#about")
+    assert "90 % within 60 s" in browser.text("#about")
     functions = browser.text("#functions")
     assert functions.count("ready") == 3
     assert all(group in functions for group in ("check", "shout + join"))
@@ -285,8 +285,11 @@ def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, a
             ),
             f"{name} is told",
         )
-    assert browser.run("return document.querySelectorAll('#adapt .strip rect').length") > 1
-    assert browser.run("return document.querySelectorAll('#adapt .tiles .curve').length") == len(ADAPTED)
+    count = "return document.querySelectorAll(arguments[0]).length"
+    browser.until(lambda: browser.run(count, "#adapt .strip rect") > 1, "two decisions are shown")
+    browser.until(
+        lambda: browser.run(count, "#adapt .tiles .curve") == len(ADAPTED), "each of them has a curve"
+    )
     head, row = browser.run(
         "return [...document.querySelectorAll('#adapt table tr')].map(row => row.innerText)"
     )
