@@ -52,6 +52,15 @@ def test_it_ends_when_its_time_is_over(tmp_path: Path) -> None:
         list(shell("sleep 100", tmp_path, seconds=0.2).run("it"))
 
 
+def test_one_that_closes_its_output_and_goes_on_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "END", 0.1)
+
+    with pytest.raises(BuildError, match="it closed its output and went on"):
+        list(shell("exec sleep 100 >&- 2>&-", tmp_path).run("it"))
+
+
 def test_it_is_ended_with_its_children_when_nobody_listens_any_more(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "alive")
     reading = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)

@@ -16,6 +16,8 @@ from regrain_watchdog.gateway.build.errors import BuildError
 
 BEAT = 2.0
 """Seconds without a line after which an empty one says that the build goes on; so a client that is gone is noticed."""
+END = 10.0
+"""Seconds that a process has to end once it has closed its output."""
 LINE = 2000
 """Characters of a line at most."""
 LINES = 5000
@@ -69,7 +71,7 @@ class Command:
         assert pipe is not None
         try:
             yield from self._read(pipe, what)
-            self.code = process.wait(BEAT)
+            self.code = process.wait(END)
         except subprocess.TimeoutExpired as error:
             raise BuildError(f"{what} closed its output and went on") from error
         finally:
