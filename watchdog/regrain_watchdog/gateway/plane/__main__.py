@@ -22,7 +22,7 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a function that runs takes some fifteen
     bound = socket.socket(fileno=int(sys.argv[2]))
-    bound.set_inheritable(False)  # a command that still runs would keep the port open, and could answer for others
+    bound.set_inheritable(False)  # a function's command would keep the port open, and could answer there
     bound.setblocking(False)
     return uvloop.run(_serve(Settings.decode(sys.argv[1]), bound))
 
