@@ -1,3 +1,5 @@
+import pytest
+
 from regrain_watchdog.gateway.plane.kinds.fork import variables
 from regrain_watchdog.gateway.plane.route import Below
 
@@ -21,3 +23,13 @@ def test_a_request_is_told_in_variables() -> None:
         "Http_Content_Type": "text/plain",
         "Http_X_My_Key": "v",
     }
+
+
+@pytest.mark.parametrize("query", ["", "c=d"])
+def test_a_header_does_not_pass_for_what_was_asked(query: str) -> None:
+    headers = {"path": "/admin", "method": "DELETE", "query": "all", "host": "h"}
+    asked = Asked()
+    asked.query_string = query
+
+    expected = {"Http_Method": "POST", "Http_Path": "/b", "Http_Host": "h"}
+    assert variables(Below(asked, "/b", headers)) == expected | ({"Http_Query": query} if query else {})

@@ -152,15 +152,21 @@ class ForkInstance:
 
 
 def variables(scope: Scope) -> dict[str, str]:
-    """Return what a request says as variables; what no variable can hold is left out."""
-    found = {"Http_Method": scope.method, "Http_Path": scope.path}
+    """Return what a request says as variables; what no variable can hold is left out.
+
+    A header that is called as a part of the request, such as `Path`, does not stand in for it.
+    """
+    found = {
+        "Http_" + "_".join(part.capitalize() for part in name.split("-")): text
+        for name, text in scope.headers.items()
+    }
+    found.pop("Http_Query", None)
     if scope.query_string:
         found["Http_Query"] = scope.query_string
     length = scope.headers.get("content-length", "")
     if length:
         found["Http_ContentLength"] = length
-    for name, text in scope.headers.items():
-        found["Http_" + "_".join(part.capitalize() for part in name.split("-"))] = text
+    found |= {"Http_Method": scope.method, "Http_Path": scope.path}
     return {name: text for name, text in found.items() if "\0" not in text and "=" not in name}
 
 
