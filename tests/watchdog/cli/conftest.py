@@ -21,7 +21,8 @@ Regrain = Callable[..., Outcome]
 
 @pytest.fixture
 def regrain(capsys: pytest.CaptureFixture[str], tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Regrain:
-    """Run `regrain` with arguments; run files are the test's own."""
+    """Run `regrain` with arguments; run files are the test's own, and it does not say that it takes long."""
+    monkeypatch.setattr("regrain_watchdog.cli.progress.PATIENCE", 3600.0)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     monkeypatch.delenv("REGRAIN_URL", raising=False)
 
