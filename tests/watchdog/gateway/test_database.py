@@ -116,3 +116,33 @@ def test_a_file_that_is_no_database_is_named(path: Path) -> None:
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="nowhere"):
         Database(tmp_path / "nowhere" / "gateway.db", SCHEMA)
+
+
+VISITOR = """
+import sqlite3, sys
+
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("UPDATE halves SET number = number + 1 WHERE name = 'left'")
+print(*(number for (number,) in database.execute("SELECT number FROM halves ORDER BY name")))
+database.close()
+"""
+
+
+@pytest.mark.process
+def test_a_process_that_closes_the_file_takes_nothing_from_one_that_has_it_open_twice(path: Path) -> None:
+    def visit() -> list[int]:
+        """Write and read from another process, which closes the file."""
+        told = subprocess.check_output([sys.executable, "-c", VISITOR, str(path)], text=True, timeout=60)
+        return [int(number) for number in told.split()]
+
+    first, second = Database(path, SCHEMA), Database(path, SCHEMA)
+    seen = [visit()]
+    for database in (first, second):
+        with database.writing() as db:
+            db.execute("UPDATE halves SET number = number + 1 WHERE name = 'right'")
+        seen.append(visit())
+
+    assert seen == [[1, 0], [2, 1], [3, 2]]
+    assert halves(first) == halves(second) == [3, 2]
+    first.close()
+    second.close()

@@ -33,7 +33,7 @@ class Database:
         self._path = path
         self._lock = threading.Lock()
         with self._told():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _make(path)
             self._db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -75,3 +75,13 @@ class Database:
             raise  # a rule of the tables, which who has written it knows
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+
+def _make(path: Path) -> None:
+    """Make a file for us alone where there is none.
+
+    One that is there is not opened: closing it would take away the locks of this process' other connections to it
+    (POSIX, fcntl(2)), and another process that closes its own would remove the log which they still write.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
