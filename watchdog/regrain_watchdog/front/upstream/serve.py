@@ -125,7 +125,7 @@ class UpstreamServer:
 
     async def _close(self) -> None:
         """Let go of whatever is still open."""
-        await self._edge.stop(0)
+        await self._edge.stop(1.0)  # who is answered by then hears of it
         for listener in self._listeners:
             await listener.stop(1.0)
 
