@@ -27,7 +27,7 @@ def repository(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "template", folder / "template", ignore=shutil.ignore_patterns("__pycache__"))
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "template"]):
-        subprocess.run(["git", "-C", str(folder), *command], check=True, timeout=30)
+        subprocess.run(["git", "-C", str(folder), *command], check=True, timeout=60)
     return folder
 
 
