@@ -7,6 +7,7 @@ import time
 
 from regrain.errors import RequestError
 from regrain_watchdog.front import problem
+from regrain_watchdog.front.credentials import Key as Secret
 from regrain_watchdog.front.handler import CallerGoneError, Exchange, Handler, Scope
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.dressing import CALL_ID, Dressed, request_headers
@@ -29,16 +30,20 @@ class Public:
         functions: those that are served.
         counts: what counts invocations.
         control: answers what is no function's.
+        secret: what the pages of apps ask for; None where being on this machine is enough.
 
     Attributes:
         deferred: answers what is to be run later; None where nothing is.
     """
 
-    def __init__(self, functions: Functions, counts: Counts, control: Handler) -> None:
+    def __init__(
+        self, functions: Functions, counts: Counts, control: Handler, secret: Secret | None = None
+    ) -> None:
         self.deferred: Handler | None = None
         self._functions = functions
         self._counts = counts
         self._control = control
+        self._secret = secret
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
@@ -57,6 +62,13 @@ class Public:
 
     async def _show(self, path: str, scope: Scope, proto: Exchange) -> None:
         """Have the page or the API of an app answer, for its operators."""
+        try:
+            if self._secret is not None:  # asked for before it is told whether there is such an app
+                self._secret.check(scope.headers)
+        except RequestError as error:
+            fields = [("content-type", problem.MEDIA_TYPE), *error.headers.items()]
+            proto.response_bytes(error.status.value, fields, problem.problem(error, ""))
+            return
         key, below = split(path, PAGES)
         hosting = self._functions.find(key)
         admin = hosting.instance.admin if hosting is not None and hosting.instance is not None else None

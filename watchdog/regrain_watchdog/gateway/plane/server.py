@@ -74,12 +74,11 @@ class Plane:
         means = await asyncio.to_thread(_means, self._settings)
         store = Store(self._settings.database)
         table = Table(self._settings.database)
-        functions = Functions(
-            store, Maker(Launcher(self._settings, means), _key(self._settings)), self._settings.log
-        )
+        key = _key(self._settings)
+        functions = Functions(store, Maker(Launcher(self._settings, means), key), self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
-        public = Public(functions, counts, Relay(self._settings.control_socket))
+        public = Public(functions, counts, Relay(self._settings.control_socket), key)
         rng = random.Random()  # noqa: S311 - spreads tries in time
         later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)
         public.deferred = Deferred(functions, later, LIMITS)
