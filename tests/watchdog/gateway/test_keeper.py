@@ -24,6 +24,7 @@ FRONT = """
 import os, signal, socket, sys
 
 def end(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a keeper's death may be told more than once
     listener.close()
     if connection is not None:
         connection.sendall(b"draining")

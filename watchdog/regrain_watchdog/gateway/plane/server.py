@@ -49,8 +49,8 @@ logger = logging.getLogger(__name__)
 
 CONNECTIONS = 4096
 LIMITS = LaterLimits()
-DRAIN = 6.0
-"""Seconds that requests have to end after SIGTERM; the keeper kills a front that takes ten."""
+DRAIN = 50.0
+"""Seconds that requests have to end after SIGTERM; the keeper kills a front that takes sixty."""
 CLOSE = 2.0
 """Seconds after that for what is left."""
 
