@@ -7,10 +7,10 @@ from regrain_watchdog.policy.predict.demand import demand, key, pooled, streamed
 from regrain_watchdog.policy.predict.traffic import traffic
 
 
-def station(*works, scope=PER_REQUEST, max_size=1, take=1.0):
+def station(*works, after=(), scope=PER_REQUEST, max_size=1, take=1.0):
     return Station(
         stages=("s",),
-        after=(),
+        after=after,
         scope=scope,
         works=works,
         max_size=max_size,
@@ -72,23 +72,71 @@ def test_batches_are_as_large_as_it_takes_to_keep_up():
     assert found.most == pytest.approx(4 / 0.013)
 
 
-def test_who_shares_a_pool_has_the_servers_that_the_others_leave():
-    alone = asked(station(work([0.01])), requests([[]]), servers=4)
+def chain(*stations, load, rate, servers, replicas, sizes=(0.0,)):
+    """What is asked of stations in a row that share a pool, each of which could have so many servers alone."""
+    alone = [asked(one, load, servers=many, sizes=sizes) for one, many in zip(stations, servers, strict=True)]
+    return pooled(alone, stations, [one.after for one in stations], replicas, rate)
 
-    one, other = pooled([alone, alone], holds=[0.5, 0.5], replicas=8, rate=100.0)
+
+def test_who_shares_a_pool_has_the_servers_that_those_further_on_leave():
+    first, last = station(work([0.01]), take=0.5), station(work([0.01]), after=(0,), take=0.5)
+
+    one, other = chain(first, last, load=requests([[]]), rate=100.0, servers=(4, 4), replicas=8)
 
     assert one.servers == pytest.approx(4 * (1 - 0.25))
+    assert other.servers == 4.0
     assert one.mark != other.mark
 
 
 def test_who_holds_no_share_leaves_the_cards_alone():
-    on_gpu = asked(station(work([0.01])), requests([[]]), servers=2)
-    on_cpu = asked(station(work([0.01])), requests([[]]), servers=8)
+    on_gpu, on_cpu = station(work([0.01]), take=0.5), station(work([0.01]), after=(0,), take=0.0)
 
-    one, other = pooled([on_gpu, on_cpu], holds=[0.5, 0.0], replicas=8, rate=100.0)
+    one, other = chain(on_gpu, on_cpu, load=requests([[]]), rate=100.0, servers=(2, 8), replicas=8)
 
-    assert one.servers == 2.0
-    assert other.servers == pytest.approx(8 * (1 - 0.125))
+    assert (one.servers, other.servers) == (2.0, 8.0)
+
+
+def test_a_pool_that_is_too_full_lacks_where_requests_come_in_and_bears_what_all_take_together():
+    rows = station(work([0.02]), take=0.0), station(work([0.03]), after=(0,), take=0.0)
+
+    one, other = chain(*rows, load=requests([[]]), rate=100.0, servers=(1, 1), replicas=1)
+
+    assert one.most == pytest.approx(1 / 0.05)
+    assert other.most > one.most
+
+
+def test_batches_of_a_pool_grow_where_requests_come_in_until_it_keeps_up():
+    batched = station(work([0.02, 0.02, 0.02, 0.02]), max_size=4, take=0.0)
+    single = station(work([0.005]), after=(0,), take=0.0)
+
+    one, other = chain(batched, single, load=requests([[]]), rate=100.0, servers=(1, 1), replicas=1)
+    light, _ = chain(batched, single, load=requests([[]]), rate=10.0, servers=(1, 1), replicas=1)
+
+    assert one.servers == pytest.approx(1 - 100 * 0.005)
+    assert light.servers == pytest.approx(1 - 10 * 0.005)
+    assert other.servers == 1.0
+
+
+def test_further_on_in_a_pool_there_are_no_batches_but_of_what_comes_at_once():
+    single, batched = (
+        station(work([0.005]), take=0.0),
+        station(work([0.02] * 4), after=(0,), max_size=4, take=0.0),
+    )
+
+    one, _ = chain(single, batched, load=requests([[]]), rate=100.0, servers=(1, 1), replicas=1)
+
+    assert one.most == pytest.approx(1 / 0.025)
+
+
+def test_the_last_dispatch_of_a_list_is_what_is_left_of_it():
+    listed = asked(
+        station(work([0.01, 0.01, 0.01, 0.01], scope=0), scope=0, max_size=4),
+        requests([1, 2, 3, 4, 5, 6, 7, 8]),
+    )
+    mean = np.mean([1, 1, 1, 1, 2, 2, 2, 2])
+
+    assert listed.takes(4) == pytest.approx(0.01 * mean)
+    assert listed.takes(1) == pytest.approx(0.01 * 4.5)
 
 
 def test_items_that_come_one_by_one_are_not_waited_for_twice():

@@ -78,3 +78,21 @@ def test_a_short_window_is_taken_for_poisson():
     assert fit(at, 60.0) == poisson(len(at) / 60)
     assert fit(np.empty(0), 60.0) == poisson(0.0)
     assert fit(np.empty(0), 0.0) == poisson(0.0)
+
+
+@pytest.mark.parametrize(("on", "off"), [(0.3, 0.7), (0.8, 0.5), (1.0, 1.0)])
+def test_bursts_that_come_by_a_clock_are_told_by_their_rate_and_share(on, off):
+    rng = np.random.default_rng(7)
+    at = np.concatenate(
+        [
+            np.sort(rng.uniform(begin, begin + on, rng.poisson(200 * on)))
+            for begin in np.arange(0.0, 60.0, on + off)
+        ]
+    )
+
+    process = fit(at, 60.0)
+
+    assert process.rates[0] < 10.0
+    assert process.rates[1] == pytest.approx(200.0, rel=0.15)
+    assert process.shares[1] == pytest.approx(on / (on + off), rel=0.15)
+    assert 0.2 * on < process.stays[1] < on

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from regrain_watchdog.policy.predict import queueing
 from regrain_watchdog.policy.predict.demand import Demand
 from regrain_watchdog.policy.predict.queueing import station_law
 
@@ -101,3 +102,20 @@ def test_a_window_holds_the_first_unit_up_where_nobody_else_comes():
     patient = law(1.0, max_size=4, max_wait=0.05)
 
     assert mean_wait(patient) == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("stay", [0.05, 0.3, 2.0])
+@pytest.mark.parametrize("station", [(1, 1), (1, 8), (4, 1), (4, 8)])
+@pytest.mark.parametrize("phases", [(0.5, 1.5), (0.3, 3.0), (0.8, 1.2)])
+def test_a_line_in_segments_fills_and_drains_as_fast_as_one_unit_by_unit(stay, station, phases, monkeypatch):
+    one = asked(servers=station[0], max_size=station[1], slope=0.3)
+    rates, stays = np.array(phases) * one.most, np.array([stay, stay / 3])
+
+    found = station_law(one, rates, stays, slo=1.2, patience=1.0)
+    monkeypatch.setattr(queueing, "SEGMENTS", 10**6)
+    whole = station_law(one, rates, stays, slo=1.2, patience=1.0)
+
+    weights = rates * stays / (rates @ stays)
+    assert weights @ found.lost == pytest.approx(weights @ whole.lost, abs=0.06)
+    times = np.arange(found.sojourn.shape[1]) * found.step
+    assert found.sojourn @ times == pytest.approx(whole.sojourn @ times, abs=0.1)

@@ -112,10 +112,12 @@ class Analytic:
         for number, pool in enumerate(model.pools):
             members = [place for place, station in enumerate(model.stations) if station.pool == number]
             if len(members) > 1:
-                own, holds = zip(
-                    *((alone[place], model.stations[place].take) for place in members), strict=True
-                )
-                shared = pooled(own, holds, pool.servers, seen.process.rate)
+                own = [alone[place] for place in members]
+                here = [model.stations[place] for place in members]
+                within = [
+                    [members.index(other) for other in station.after if other in members] for station in here
+                ]
+                shared = pooled(own, here, within, pool.servers, seen.process.rate)
                 for place, one in zip(members, shared, strict=True):
                     asked[place] = one
         for place, station in enumerate(model.stations):

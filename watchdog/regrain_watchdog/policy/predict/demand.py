@@ -63,10 +63,13 @@ class Demand:
         """Requests a second that it can serve at most, in full batches."""
         return self.servers * self.max_size / max(1e-12, self.units * float(self.seconds[-1]))
 
-    def takes(self, rate: float) -> float:
-        """Return the seconds of all its servers that a request takes in batches that keep up with a rate."""
-        batch = self.batch(rate * self.units)
-        return self.units * float(self.seconds[batch]) / batch / self.servers
+    def takes(self, batch: int) -> float:
+        """Return the seconds of a server that a request takes in dispatches of so many of its own units.
+
+        The last one of a list is what is left of it: half of (batch - 1) units are lacking on average.
+        """
+        many = self.units / batch + (0.5 - 0.5 / batch if self.bunch > 1.0 else 0.0)
+        return many * float(np.interp(self.units / many, np.arange(len(self.seconds)), self.seconds))
 
     def batch(self, rate: float) -> int:
         """Return how many units a dispatch must have to keep up with so many a second; max_size where none do."""
@@ -156,33 +159,60 @@ def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand
     )
 
 
-def pooled(asked: Sequence[Demand], holds: Sequence[float], replicas: int, rate: float) -> list[Demand]:
+def pooled(
+    asked: Sequence[Demand],
+    stations: Sequence[Station],
+    within: Sequence[Sequence[int]],
+    replicas: int,
+    rate: float,
+) -> list[Demand]:
     """Return what is asked of stations that have a pool in common, each with the servers that the others leave to it.
 
     Args:
-        asked: by station, with as many servers as it could have alone.
-        holds: by station, what a dispatch holds of a card; those of 0 take replicas alone.
+        asked: by station in topological order, with as many servers as it could have alone.
+        stations: the same.
+        within: by station, the places among these of those whose results it takes.
         replicas: of the pool.
         rate: requests a second.
 
     A request takes units T(b) / b seconds of a replica, and of the cards 1 / c of that at a station that has up to c
-    dispatches at once. What the others take, in batches that keep up, is not there for a station; yet it has its part
-    of a pool that is too full.
+    dispatches at once. Who is further on is more urgent, and goes first: lines form where requests come into the pool,
+    which has what the others leave, and its part of a pool that is too full. So batches are of what comes at once, and
+    grow there alone, until the pool keeps up.
     """
-    spent = [one.takes(rate) * one.servers for one in asked]
-    cards = [
-        seconds / one.servers * (held > 0.0) for seconds, one, held in zip(spent, asked, holds, strict=True)
-    ]
-    busy, full = sum(spent) / replicas, sum(cards)
-    whole = max(busy, full, 1e-12)
+    most = max(one.max_size for one, before in zip(asked, within, strict=True) if not before)
+    for first in range(1, most + 1):
+        batches = _batches(asked, stations, within, first)
+        spent = [one.takes(batch) for one, batch in zip(asked, batches, strict=True)]
+        cards = [
+            seconds / one.servers * (station.take > 0.0)
+            for seconds, one, station in zip(spent, asked, stations, strict=True)
+        ]
+        whole = max(sum(spent) / replicas, sum(cards), 1e-12)
+        if rate * whole <= 1.0:
+            break
+    let_in = min(rate, 1.0 / whole)
     marks = tuple(one.mark for one in asked)
     found = []
     for place, (one, seconds, card) in enumerate(zip(asked, spent, cards, strict=True)):
-        left = replicas * (1.0 - rate * (busy - seconds / replicas))
+        left = replicas - let_in * sum(spent[place + 1 :])
         if card > 0.0:
-            left = min(left, one.servers * (1.0 - rate * (full - card)))
+            left = min(left, one.servers * (1.0 - let_in * sum(cards[place + 1 :])))
         servers = min(one.servers, max(left, seconds / whole))
         found.append(replace(one, servers=servers, mark=(place, marks)))
+    return found
+
+
+def _batches(
+    asked: Sequence[Demand], stations: Sequence[Station], within: Sequence[Sequence[int]], first: int
+) -> list[int]:
+    """Return how many units a dispatch of each station has, if as many come at once where requests come in."""
+    found: list[int] = []
+    for one, station, before in zip(asked, stations, within, strict=True):
+        come = float(max((found[other] for other in before), default=first))
+        if not any(stations[other].scope == station.scope for other in before):
+            come *= one.bunch
+        found.append(max(1, min(one.max_size, math.floor(come))))
     return found
 
 

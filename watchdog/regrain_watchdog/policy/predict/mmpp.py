@@ -21,6 +21,13 @@ SCALES = 10
 FEWEST_BINS = 12
 """Bins that a scale needs for its dispersion to be looked at."""
 
+REGULAR = 0.5
+"""Part of its largest excess to which the dispersion falls at longer scales where bursts come by a clock, each as long
+as the one before. At those scales it tells how many bursts came and not how long they last, so they are left out."""
+ALIKE = 2.0
+"""How many times longer, seen from a request in it, a burst of exponential length lasts than one of constant length, by
+the mean rest E[s^2] / (2 E[s])."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -94,7 +101,13 @@ def fit(at: NDArray[np.float64], span: float) -> Process:
     scales, found, errors = dispersions(at, span)
     if not len(scales) or np.max((found - 1.0) / errors) < SIGNIFICANT:
         return poisson(rate)
-    limit, speed = _decay(scales, np.maximum(found - 1.0, 0.0), 1.0 / (errors * found) ** 2)
+    excess, weights = np.maximum(found - 1.0, 0.0), 1.0 / (errors * found) ** 2
+    top = int(np.argmax(found))
+    is_regular = bool(excess[top:].min() < REGULAR * excess[top])
+    kept = slice(top + 1) if is_regular else slice(None)
+    limit, speed = _decay(scales[kept], excess[kept], weights[kept])
+    if is_regular:
+        limit, speed = limit / ALIKE, speed * ALIKE
     variance = limit * rate * speed / 2.0
     if variance <= 0.0:
         return poisson(rate)

@@ -148,7 +148,12 @@ class _Line:
         return logs
 
     def _moves(self) -> tuple[Floats, Floats]:
-        """Return (phases, states - 1) the rates up from each state and down to it."""
+        """Return (phases, states - 1) the rates up from each state and down to it.
+
+        What crosses a bound in the chain of units has crossed the whole segment before, in as many moves as that is
+        wide. A segment that is one state does so in one, which takes as long; else a line would be full as soon as a
+        burst begins. The law of a phase that lasts for ever is the same.
+        """
         busy = np.arange(1, self.servers + 1)
         pace = self.rates / self.step
         last = pace * np.exp(self.slopes * (self.widths - 1.0) - self.spans)
@@ -158,7 +163,9 @@ class _Line:
             axis=1,
         )
         down = np.concatenate((busy / self.run, self.speed / self.step * first), axis=1)
-        return up, down
+        wide = np.concatenate((np.ones(self.servers + 1), self.widths))
+        apart = (wide[:-1] + wide[1:]) / 2.0
+        return up / apart, down / apart
 
     def law(self, chances: Floats, shares: Floats, slo: float) -> StationLaw:
         """Return what arrivals find, given how probable each state is."""
