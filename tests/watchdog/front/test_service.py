@@ -105,6 +105,16 @@ def test_every_grain_gives_the_answers_of_plain_python(grain):
     asyncio.run(scenario())
 
 
+def test_units_that_come_back_together_go_on_together_though_replicas_are_idle():
+    async def scenario():
+        async with served("gathers", "fine", replicas="second=3", sample={"number": 1}) as app:
+            await ready(app)
+
+            assert await asyncio.gather(*(ask(app, number=number) for number in range(4))) == [4, 4, 4, 4]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("grain", ["coarse", "fine"])
 def test_calls_leave_no_memory_and_no_descriptor_behind(grain):
     async def scenario():

@@ -51,6 +51,18 @@ def test_a_batch_waits_for_others_and_takes_as_long_as_it_was_measured(plan):
     assert run.result().finish == pytest.approx([0.12, 0.12, 0.62])
 
 
+def test_units_that_come_back_together_go_on_together_though_servers_are_idle(plan):
+    model = plan(0.1, max_size=4, wait=0.02)
+    second = replace(model.stations[0], after=(0,), max_wait=0.0, pool=1)
+    pools = (model.pools[0], replace(model.pools[0], servers=3, cards=(3.0,)))
+    run = Run(replace(model, stations=(model.stations[0], second), pools=pools), arrivals(0.0, 0.0, 0.0, 0.0))
+
+    run.advance()
+
+    assert run.result().finish == pytest.approx([0.2] * 4)
+    assert run.result().events["dispatches"] == 2
+
+
 def test_at_light_load_a_batch_waits_no_longer_than_its_first_can(plan):
     at = np.arange(0.0, 100.0, 2.0)
     run = Run(plan(0.02, max_size=8, wait=0.2, slo=0.1), arrivals(*at))

@@ -274,15 +274,13 @@ class App:
         if flight.is_answered():  # nothing but empty maps
             self._end(flight)
         else:
-            self._push(jobs)
+            self._hand_out(jobs)
 
-    def _push(self, jobs: list[Job]) -> None:
+    def _hand_out(self, jobs: Sequence[Job]) -> None:
+        """Have jobs wait for their steps, then hand out what is due: what comes together goes together."""
         for job in jobs:
             self.functions[job.step].push(job)
-        if len(jobs) == 1:
-            self.functions[jobs[0].step].pump()
-            return
-        for step in {job.step for job in jobs}:
+        for step in dict.fromkeys(job.step for job in jobs):
             self.functions[step].pump()
 
     def done(self, _runner: Replica | Peer, dispatch: Dispatch, done: frames.Done) -> None:
@@ -291,17 +289,21 @@ class App:
         self._values.commit(dispatch, done)
         if self.measure.tally is not None and self.route.lists and not dispatch.step.per_item:
             notice_inside(self.measure.tally, dispatch, done)
+        jobs: list[Job] = []
         for job, outcome in zip(dispatch.jobs, done.outcomes, strict=bool(dispatch.jobs)):
             job.flight.flying -= 1
-            self._advance(job, outcome)
+            jobs += self._advance(job, outcome)
+        self._hand_out([job for job in jobs if not job.flight.ended])
         self.crew.drop_segments()
 
-    def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> None:
+    def _advance(self, job: Job, outcome: frames.Result | frames.Fault | frames.Answered) -> Sequence[Job]:
+        """Count what came of a job in; return what its call has to do next."""
         flight = job.flight
+        jobs: Sequence[Job] = ()
         if flight.ended:
             self._values.release(values_of(outcome))
             self._settle(flight)
-            return
+            return jobs
         match outcome:
             case frames.Fault():
                 self._end(flight, failure(outcome))
@@ -314,14 +316,14 @@ class App:
                 except LengthError as error:
                     status = HTTPStatus.INTERNAL_SERVER_ERROR
                     self._end(flight, RequestError(status, str(error), stage=error.stage))
-                    return
+                    return ()
                 if flight.is_answered():
                     self._end(flight)
-                else:
-                    self._push(jobs)
+                    jobs = ()
                 if flight.released:
                     self._values.release(flight.released)
                     flight.released.clear()
+        return jobs
 
     def _end(self, flight: Flight, error: RequestError | None = None) -> None:
         """A call is over; the task that waits for it takes its reply, then lets go of its values."""

@@ -232,7 +232,7 @@ def finish(s: Memory, number: int, now: float) -> None:
     known.seen = now
     for place in range(sent.count):
         _unit_back(s, row, rows.units(s)[number, place], now)
-        pump_following(s, row, now)
+    pump_following(s, row, now)
     rows.free_dispatches(s)[rows.counts(s)[FREE_DISPATCHES]] = number
     rows.counts(s)[FREE_DISPATCHES] += 1
 

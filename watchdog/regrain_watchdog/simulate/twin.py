@@ -396,5 +396,5 @@ class Twin:
             if not request.ended:
                 request.plan.resting += not request.flying
                 self._unit_done(stop, (request, item))
-            self._pump_following(stop)
+        self._pump_following(stop)
         self._pump(stop.crew)
