@@ -91,7 +91,7 @@ def test_an_oracle_is_ready_before_the_load_comes(problem, arriving, planned):
 
 
 def test_stages_that_are_slower_than_believed_lead_to_a_plan_with_more_room(problem, arriving, planned):
-    load = arriving((20.0, 600.0))
+    load = arriving((20.0, 1800.0))  # a plan that failed is tried again after five minutes, then after ten
     world = World(problem=problem(slower=1.6))
     late = len(load) * 2 // 3
 
