@@ -139,6 +139,17 @@ def test_the_last_dispatch_of_a_list_is_what_is_left_of_it():
     assert listed.takes(1) == pytest.approx(0.01 * 4.5)
 
 
+def test_a_pool_spends_nothing_on_lists_that_are_always_empty():
+    first, listed = (
+        station(work([0.01]), take=0.0),
+        station(work([0.01] * 4, scope=0), after=(0,), scope=0, max_size=4),
+    )
+
+    one, other = chain(first, listed, load=requests([0, 0]), rate=10.0, servers=(1, 1), replicas=1)
+
+    assert (one.servers, other.servers) == (1.0, 1.0)
+
+
 def test_items_that_come_one_by_one_are_not_waited_for_twice():
     before = asked(station(work([0.01], scope=0), scope=0), requests([4, 4]))
 

@@ -69,7 +69,9 @@ class Demand:
         The last one of a list is what is left of it: half of (batch - 1) units are lacking on average.
         """
         many = self.units / batch + (0.5 - 0.5 / batch if self.bunch > 1.0 else 0.0)
-        return many * float(np.interp(self.units / many, np.arange(len(self.seconds)), self.seconds))
+        return many * float(
+            np.interp(self.units / max(many, 1e-12), np.arange(len(self.seconds)), self.seconds)
+        )
 
     def batch(self, rate: float) -> int:
         """Return how many units a dispatch must have to keep up with so many a second; max_size where none do."""
