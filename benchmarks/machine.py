@@ -55,12 +55,16 @@ def two_cores() -> tuple[int, int]:
     return cores[0], cores[1]
 
 
-def busy_seconds() -> float:
-    """Return CPU seconds that the whole machine has worked or had stolen since it started."""
+def busy_seconds() -> tuple[float, float]:
+    """Return CPU seconds that the whole machine has worked or had stolen since it started, and of work that yields.
+
+    Work that yields is that at a nice value above 0: as `nice -n 19 chrt -i 0 COMMAND` (SCHED_IDLE) it gives its place
+    to whatever is measured beside it at once.
+    """
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(
         int, Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
     )
-    return (user + nice + system + irq + softirq + steal) / TICKS
+    return (user + system + irq + softirq + steal) / TICKS, nice / TICKS
 
 
 def _cpu_model() -> str:

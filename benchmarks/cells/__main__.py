@@ -4,9 +4,9 @@ A cell is an app on emulated GPUs under a plan and a load, at least 1,500 reques
 app. Predictors get the profile that `regrain profile` measured before and the requests as they came; what the GPUs do
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
 long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell that was
-observed while the machine was busy with other things (rows.py: more than 1.2 cores, but for the real app's, or the load
-generator 2.5 ms late) tells of the machine: it is kept as disturbed, and run again the next time. Rows are read by that
-rule, too, whatever they were written down as.
+observed while the machine was busy with other things (rows.py: more than 1.2 cores of work that does not yield, but for
+the real app's, or the load generator 2.5 ms late) tells of the machine: it is kept as disturbed, and run again the next
+time. Rows are read by that rule, too, whatever they were written down as.
 `--judge` predicts the recorded cells anew with the predictors as they are now. A picture lies beside the rows.
 """
 
@@ -69,10 +69,13 @@ def _run(results: Results, options: argparse.Namespace) -> None:
         if not results.has(kind="machine", at=(here := _here(results))["at"]):
             results.add(here)
         drawn = _drawn(number, options, manifests)
-        busy, since = machine.busy_seconds(), time.monotonic()
+        before, since = machine.busy_seconds(), time.monotonic()
         row = _row(drawn, observed(drawn), predictors)
-        cores = (machine.busy_seconds() - busy) / (time.monotonic() - since)
-        results.add(classified({**row, "busy_cores": round(cores, 2)}))
+        passed = time.monotonic() - since
+        cores = [
+            round((now - then) / passed, 2) for now, then in zip(machine.busy_seconds(), before, strict=True)
+        ]
+        results.add(classified({**row, "busy_cores": cores[0], "yielding_cores": cores[1]}))
 
 
 def _options() -> argparse.Namespace:

@@ -12,7 +12,7 @@ from benchmarks.record import Record
 
 CELL, DISTURBED = "cell", "disturbed"
 BUSIEST = 1.2
-"""Cores, of the whole machine, as `busy_cores` of a row has them."""
+"""Cores, of the whole machine, as `busy_cores` of a row has them; `yielding_cores` of idle priority may be beside."""
 LATEST = 2.5
 """Milliseconds, as `late_p99_ms` of a row has them."""
 

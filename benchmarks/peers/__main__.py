@@ -106,7 +106,7 @@ def _visit(served: processes.Served, request: processes.Request, seconds: float)
     found: dict[str, float] = {}
     for connections in CONNECTIONS:
         pids = served.pids()
-        cpu, busy, began = processes.cpu_seconds(pids), machine.busy_seconds(), time.perf_counter()
+        cpu, busy, began = processes.cpu_seconds(pids), machine.busy_seconds()[0], time.perf_counter()
         got = load.drive(served.port, request, connections=connections, seconds=seconds)
         cpu = processes.cpu_seconds(pids) - cpu
         found[f"rps_c{connections}"] = round(got.rate, 1)
@@ -115,7 +115,7 @@ def _visit(served: processes.Served, request: processes.Request, seconds: float)
         found[f"cpu_c{connections}"] = round(cpu / max(1, got.requests) * 1e3, 4)
         found[f"failed_c{connections}"] = got.failed
         found[f"machine_c{connections}"] = round(
-            (machine.busy_seconds() - busy) / (time.perf_counter() - began), 2
+            (machine.busy_seconds()[0] - busy) / (time.perf_counter() - began), 2
         )
     return found
 
