@@ -66,7 +66,7 @@ class Mind:
     def planned(self, load: Arrivals, *, grain: str = "", fluid: bool = False, by: str = VERIFIED) -> Made:
         """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
         planner = self._planner(grain, fluid=fluid, by=by)
-        seen = first(load) if by in (VERIFIED, SIMULATED) else load
+        seen = _shown(load, by)
         present: Plan | None = None
         choice: Choice | None = None
         considered: dict[Plan, None] = {}
@@ -112,10 +112,10 @@ class Mind:
             return Made(None, why="no path of configurations is within the objective, or none fits")
         return Made(found[0], found[1].hit_rate)
 
-    def expected(self, plan: Plan, load: Arrivals) -> float:
-        """Return the hit rate that the analytic predictor expects."""
+    def expected(self, plan: Plan, load: Arrivals, by: str = ANALYTIC) -> float:
+        """Return the hit rate that a predictor expects."""
         model = make_model(self.offer.app, plan, self.problem.times)
-        return predictor(ANALYTIC).predict(model, load).hit_rate
+        return predictor(by).predict(model, _shown(load, by)).hit_rate
 
     def cost(self, plan: Plan) -> float:
         """Return dollars a second."""
@@ -134,6 +134,11 @@ class Mind:
 
     def _notation(self, masks: Iterable[int]) -> str:
         return " | ".join("+".join(self._dag.names(mask)) for mask in masks)
+
+
+def _shown(load: Arrivals, by: str) -> Arrivals:
+    """Return what a predictor is given of a load."""
+    return first(load) if by in (VERIFIED, SIMULATED) else load
 
 
 def first(load: Arrivals) -> Arrivals:

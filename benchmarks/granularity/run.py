@@ -331,6 +331,4 @@ def _run_cell(task: _Steady) -> list[Row]:
     here = world(cell.pipeline, Setting.of(protocol, shares=cell.shares, cards=cell.cards))
     seeds = range(protocol.seeds.first, protocol.seeds.first + task.seeds)
     judge = Judge(here, cell, seeds, task.traces)
-    return list(
-        steady.rows(judge, steady.converged(judge), steady.Statics(dict(task.static)), set(task.done))
-    )
+    return list(steady.rows(judge, steady.Statics(dict(task.static)), set(task.done)))

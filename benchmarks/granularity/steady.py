@@ -11,6 +11,7 @@ from benchmarks.granularity.cuts import frozen
 from benchmarks.granularity.judge import Judge, Score
 from benchmarks.granularity.policies import Made, Mind
 from benchmarks.granularity.predictors import ADAPTIVE, ANALYTIC, LEARNED, SIMULATED, VERIFIED
+from benchmarks.granularity.settle import Settling
 from regrain.plan import Plan
 
 Row = dict[str, object]
@@ -29,23 +30,13 @@ class Statics:
     plans: Mapping[str, Plan | None]
 
 
-def converged(judge: Judge) -> Mind:
-    """Return what every policy knows once it has served the calibration draw: the profile, refined by its calls.
-
-    What is learned of a stage is a factor, which hardly depends on the plan: so it is observed once, under the first
-    grain that has a plan, for all policies alike.
-    """
-    first = Mind(judge.world.offer(judge.slo))
-    plans = (first.planned(judge.calibration, grain=grain, by=ANALYTIC).plan for grain in first.grains())
-    plan = next((one for one in plans if one is not None), None)
-    return Mind(judge.world.offer(judge.slo, judge.learned(plan))) if plan is not None else first
-
-
-def rows(judge: Judge, mind: Mind, statics: Statics, done: set[str]) -> Iterator[Row]:
+def rows(judge: Judge, statics: Statics, done: set[str]) -> Iterator[Row]:
     """Yield a row for each policy that is not done yet; what plans share is said once and referred to."""
     told: dict[Plan, str] = {}
     seen: dict[Plan, None] = {}
-    for name, make in _policies(judge, mind, statics).items():
+    settling = Settling(judge)
+    mind = settling.begun()
+    for name, make in policies(judge, settling, mind, statics).items():
         if name in done:
             continue
         made = make()
@@ -55,28 +46,35 @@ def rows(judge: Judge, mind: Mind, statics: Statics, done: set[str]) -> Iterator
         yield _oracle(judge, mind, list(told), list(seen))
 
 
-def _policies(judge: Judge, mind: Mind, statics: Statics) -> dict[str, Callable[[], Made]]:
+def policies(judge: Judge, settling: Settling, mind: Mind, statics: Statics) -> dict[str, Callable[[], Made]]:
+    """Return what makes the plan of each policy, by its name; each learns from the calls of its own plans."""
     load = judge.calibration
     is_full = judge.cell.part == FULL
     coarse, fine, *_ = grains = frozen(judge.world, every=is_full)
     found: dict[str, Callable[[], Made]] = {}
+
+    def add(name: str, ask: Callable[[Mind], Made], by: str = ANALYTIC) -> None:
+        found[name] = lambda: settling.settled(mind, ask, by)
+
     for label, plan in statics.plans.items():
         found[f"static-{label}"] = lambda plan=plan: (
             Made(plan, mind.expected(plan, load)) if plan is not None else Made(None, why="there is none")
         )
-        found[f"scaled-{label}"] = lambda plan=plan: mind.scaled(load, plan)
+        add(f"scaled-{label}", lambda own, plan=plan: own.scaled(load, plan))
     for grain in grains:
         label = {coarse: "coarse", fine: "fine"}.get(grain, grain)
-        found[f"replanned-{label}"] = lambda grain=grain: mind.planned(load, grain=grain)
-    found["infless"] = lambda: mind.infless(load)
-    found["esg"] = lambda: mind.esg(load)
+        add(f"replanned-{label}", lambda own, grain=grain: own.planned(load, grain=grain), VERIFIED)
+    add("infless", lambda own: own.infless(load))
+    add("esg", lambda own: own.esg(load))
     for name, (by, fluid) in ADAPTIVE.items():
         if is_full or by == VERIFIED:
-            found[name] = lambda by=by, fluid=fluid: mind.planned(load, by=by, fluid=fluid)
+            add(name, lambda own, by=by, fluid=fluid: own.planned(load, by=by, fluid=fluid), by)
     for by in (ANALYTIC, SIMULATED, LEARNED) if is_full else ():
         for label, grain in (("coarse", coarse), ("fine", fine)):
-            found[f"replanned-{label}@{by}"] = lambda grain=grain, by=by: mind.planned(
-                load, grain=grain, by=by
+            add(
+                f"replanned-{label}@{by}",
+                lambda own, grain=grain, by=by: own.planned(load, grain=grain, by=by),
+                by,
             )
     return found
 

@@ -2,9 +2,10 @@ import gc
 
 import numpy as np
 import pytest
-from benchmarks.granularity import cells, judge, loads, policies, steady
+from benchmarks.granularity import cells, judge, loads, policies
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.pipelines import Setting, World, mean, probabilities, quantile
+from benchmarks.granularity.settle import Settling
 
 from regrain_watchdog.policy.service import ServiceTime
 
@@ -40,7 +41,7 @@ def test_what_policies_get_leads_to_no_truth(name, is_converged):
     )
     found = judge.Judge(here, cell, (1000,))
     truth = found._times
-    mind = steady.converged(found) if is_converged else policies.Mind(here.offer(found.slo))
+    mind = Settling(found).begun() if is_converged else policies.Mind(here.offer(found.slo))
 
     times = reachable(mind, (ServiceTime,))
 

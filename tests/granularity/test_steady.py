@@ -4,6 +4,7 @@ import pytest
 from benchmarks.granularity import cells, judge, policies, predictors, steady
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity.pipelines import Setting, World
+from benchmarks.granularity.settle import Settling
 
 PROTOCOL = protocols.read()
 
@@ -18,18 +19,19 @@ def place():
         if (one.slo, one.load, one.arrivals) == (1.5, "light", "poisson")
     )
     found = judge.Judge(world, cell, (1000, 1001))
-    return found, steady.converged(found)
+    return found, Settling(found).begun()
 
 
 def test_a_cell_that_is_resumed_makes_what_it_lacks_and_nothing_else(place):
-    every = set(steady._policies(*place, steady.Statics({})))
+    found, mind = place
+    every = set(steady.policies(found, Settling(found), mind, steady.Statics({})))
 
-    found = list(
-        steady.rows(*place, steady.Statics({}), (every | {steady.ORACLE}) - {"infless", "replanned-fine"})
+    rows = list(
+        steady.rows(found, steady.Statics({}), (every | {steady.ORACLE}) - {"infless", "replanned-fine"})
     )
 
-    assert [row["policy"] for row in found] == ["replanned-fine", "infless"]
-    for row in found:
+    assert [row["policy"] for row in rows] == ["replanned-fine", "infless"]
+    for row in rows:
         assert row["pipeline"] == "faces"
         assert len(row["hit_rate"]) == len(row["cost"]) == 2
         assert all(0 <= hit <= 1 for hit in row["hit_rate"])
