@@ -5,8 +5,8 @@ predictor finds the cheapest that meets the objective by halving; from the best 
 and where all plans can be counted, those that are cheaper still are shown to it, the most promising first. It is asked
 about a bounded number of plans, and whenever that is spent the best plan so far is the answer.
 
-Where nothing meets the objective the same way leads to the best hit rate. Where the node cannot bear the load at all,
-P1 proposes plans for as much of it as it can.
+Where nothing meets the objective the same way leads to the best hit rate, and P1 proposes plans for less of the load,
+too; so it does where the node cannot bear all of it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ SCARCE = ((1.0, 1.0), (4.0, 1.0), (1.0, 4.0), (16.0, 1.0), (1.0, 16.0))
 """Times the prices of GPU and core at which plans are proposed, until one of them fits on the node."""
 LESS = 0.8
 """Of a load that the node cannot bear, what plans are proposed for next."""
+FURTHER = 5
+"""Parts of a load, each LESS of the one before, from the first that some grain bears: what bears it may still miss the
+objective by far, and a grain that bears less of it by less."""
 LEAST = 1e-4
 """Of a load; a node that does not bear this much bears none."""
 FIRST = 0.6
@@ -93,8 +96,10 @@ class Planner:
         judge = Judge(self.problem, sought, load, seed, most=most, leads=leads)
         if present is not None and self.space.holds(present):
             judge.judge(present)
+        fronts = []
         for front in self._fronts(demand, judge):
             self._halve(front, judge)
+            fronts.append(front)
         proposer = self._proposer(demand, self.problem.prices)
         self._improve(proposer, demand, judge)
         if sure is None:
@@ -102,6 +107,8 @@ class Planner:
         judge.most = nodes
         verifier = Verifier(self.problem, judge, sure, load, seed)
         verifier.choose(present)
+        for front in fronts:
+            self._halve(front, verifier)
         self._improve(proposer, demand, verifier)
         self._look_through(proposer, verifier)
         return self._answer(verifier, nodes=judge.nodes, proven=False)
@@ -115,22 +122,28 @@ class Planner:
         if self.problem.limits.fluid:
             fluid.search(self.space, self._calls, demand, proposer.level, judge)
 
-    def _fronts(self, demand: Demand, judge: Judge) -> list[Front]:
-        """Return P1's proposals that fit on the node: at the prices given, at others, then for less of the load."""
-        part = 1.0
-        while part > LEAST:
+    def _fronts(self, demand: Demand, judge: Judge) -> Iterator[Front]:
+        """Yield P1's proposals that fit on the node: at the prices given, at others, then for less of the load.
+
+        Once some fit, less of the load is proposed for only as long as nothing meets the objective.
+        """
+        part, further = 1.0, FURTHER
+        while part > LEAST and further:
             asked = replace(demand, rate=demand.rate * part)
             for gpu, core in SCARCE:
                 fronts = self._proposer(asked, self.problem.priced(gpu, core)).fronts()
                 fitting = [some for front in fronts if (some := self._fitting(front, judge)).sketches]
                 if fitting:
-                    return fitting
+                    yield from fitting
+                    further -= 1
+                    break
+            if further < FURTHER and judge.has_met:
+                return
             part *= LESS
-        if judge.best is not None:  # no way leads on from the plan in force
-            return []
-        raise NoPlanError(
-            f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
-        )
+        if further == FURTHER and judge.best is None:  # where there is one, no way leads on from the plan in force
+            raise NoPlanError(
+                f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
+            )
 
     def _proposer(self, demand: Demand, prices: Prices) -> Proposer:
         return Proposer(self.space, self._ways, demand, self._calls, prices, finish=self._finish)

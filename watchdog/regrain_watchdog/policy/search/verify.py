@@ -25,7 +25,7 @@ GRAINS = 4
 CHOSEN = 0.6
 """Of what may be asked, that goes to plans which the search has seen; the rest is for what lies near the best."""
 DOUBT = 0.05
-"""How far below the objective the hit rate of a plan may be, as corrected, for it to be asked about."""
+"""How far below what would make it the best the hit rate of a plan may be, as corrected, for it to be asked about."""
 
 ORDINARY, FLUID = "", "~"
 """Kinds of grains: plans of no other kind say anything of one."""
@@ -62,8 +62,9 @@ class Verifier(Judge):
         grain = plan.grain
         if _kind(grain) == FLUID:  # of which one says little of another
             return self._ask(told, grain)
-        corrected = _with(told, self._guess(told, grain))
-        return self._ask(told, grain) if self.is_better(corrected, self.best) else corrected
+        guess = self._guess(told, grain)
+        is_hopeful = self.is_better(_with(told, min(1.0, guess + DOUBT)), self.best)
+        return self._ask(told, grain) if is_hopeful else _with(told, guess)
 
     def choose(self, present: Plan | None) -> None:
         """Ask about the plan in force and the best of some grains, then about whatever promises to be better."""
