@@ -3,7 +3,7 @@ import pytest
 
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Pool, Station, Work
-from regrain_watchdog.policy.predict.demand import demand, key, pooled, streamed
+from regrain_watchdog.policy.predict.demand import Demands, key, pooled, streamed
 from regrain_watchdog.policy.predict.traffic import traffic
 
 
@@ -36,7 +36,7 @@ def requests(widths, sizes=None):
 
 
 def asked(one, load, servers=2, sizes=(0.0,)):
-    return demand(one, Pool(servers=servers, cards=(float(servers),)), np.array(sizes), load)
+    return Demands(load).of(one, Pool(servers=servers, cards=(float(servers),)), np.array(sizes))
 
 
 def test_items_of_a_list_are_units_of_a_station_that_takes_items():

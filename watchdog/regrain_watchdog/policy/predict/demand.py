@@ -75,9 +75,10 @@ class Demand:
 
     def batch(self, rate: float) -> int:
         """Return how many units a dispatch must have to keep up with so many a second; max_size where none do."""
-        sizes = np.arange(1, len(self.seconds))
-        keeps_up = self.servers * sizes >= rate * self.seconds[1:]
-        return int(sizes[np.argmax(keeps_up)]) if keeps_up.any() else self.max_size
+        for batch, seconds in enumerate(self.seconds.tolist()):
+            if batch and self.servers * batch >= rate * seconds:
+                return batch
+        return self.max_size
 
     @property
     def drain(self) -> Floats:
@@ -114,6 +115,8 @@ class Demand:
         Args:
             slack: seconds that a request has beside what it takes alone.
         """
+        if self.max_size == 1:
+            return self
         fitting = max(1, int(np.count_nonzero(self.seconds[1:] - self.seconds[1] <= slack)))
         if fitting >= self.max_size:
             return self
@@ -122,43 +125,97 @@ class Demand:
         )
 
 
-def demand(station: Station, pool: Pool, sizes: Floats, load: Traffic) -> Demand:
-    """Return what requests of a load ask of a station that has a pool to itself; `sizes` as in Model."""
-    columns = _columns(sizes, load.sizes)
-    per_item = station.scope != PER_REQUEST
-    widths = load.widths[:, station.scope] if per_item else np.ones(len(load.weights))
-    units = float(load.weights @ widths)
-    alone = sum((_alone(work, station, columns, load) for work in station.works), np.zeros(len(widths)))
-    share = load.weights * widths / units if units > 0.0 else load.weights
-    mean = float(share @ alone)
-    max_size = units_together(mean, max_size=station.max_size)
-    counts = np.arange(max_size + 1, dtype=np.float64)
-    seconds = sum(
-        (
-            _together(work, station, load, share=share, column=share @ columns, counts=counts)
-            for work in station.works
-        ),
-        0.0 * counts,
-    )
-    seconds[1] = mean
-    beside = pool.lease + station.hop
-    seconds[1:] += beside
-    jitter = sum(
-        (work.cv * float(share @ _alone(work, station, columns, load))) ** 2 for work in station.works
-    )
-    return Demand(
-        units=units,
-        bunch=float(load.bunches[station.scope]) if per_item else 1.0,
-        widths=widths,
-        seconds=seconds,
-        own=alone - mean,
-        scatter=float(share @ (alone - mean) ** 2) / mean**2 if mean > 0.0 else 0.0,
-        cv=float(np.sqrt(jitter)) / (mean + beside) if mean > 0.0 else 0.0,
-        max_size=max_size,
-        max_wait=station.max_wait,
-        servers=float(at_once(pool.servers, pool.cards, station.take)),
-        mark=key(station, pool, sizes),
-    )
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Brought:
+    """What requests of a load bring to stations of one scope.
+
+    Attributes:
+        units, bunch, widths: as in Demand.
+        share: (classes,) of the units that are of each class.
+        columns: (classes, sizes) weights of the columns of Work.seconds; column: (sizes,) those of a mean unit.
+    """
+
+    units: float
+    bunch: float
+    widths: Floats
+    share: Floats
+    columns: Floats
+    column: Floats
+
+
+class Demands:
+    """What one load asks of stations that have a pool to themselves; remembers those that it has seen."""
+
+    def __init__(self, load: Traffic) -> None:
+        self.load = load
+        self._asked: dict[object, Demand] = {}
+        self._brought: dict[object, _Brought] = {}
+
+    def of(self, station: Station, pool: Pool, sizes: Floats) -> Demand:
+        """Return what requests ask of a station; `sizes` as in Model."""
+        mark = key(station, pool, sizes)
+        if mark not in self._asked:
+            self._asked[mark] = self._new(station, pool, self._bring(station.scope, sizes), mark)
+        return self._asked[mark]
+
+    def _bring(self, scope: int, sizes: Floats) -> _Brought:
+        wanted = scope, sizes.tobytes()
+        if wanted not in self._brought:
+            load, per_item = self.load, scope != PER_REQUEST
+            widths = load.widths[:, scope] if per_item else np.ones(len(load.weights))
+            units = float(load.weights @ widths)
+            share = load.weights * widths / units if units > 0.0 else load.weights
+            columns = _columns(sizes, load.sizes)
+            bunch = float(load.bunches[scope]) if per_item else 1.0
+            self._brought[wanted] = _Brought(
+                units=units, bunch=bunch, widths=widths, share=share, columns=columns, column=share @ columns
+            )
+        return self._brought[wanted]
+
+    def _new(self, station: Station, pool: Pool, brought: _Brought, mark: object) -> Demand:
+        share = brought.share
+        each = [self._alone(work, station, brought) for work in station.works]
+        means = [float(share @ one) for one in each]
+        alone, mean = sum(each, np.zeros(len(share))), sum(means)
+        max_size = units_together(mean, max_size=station.max_size)
+        together = [self._together(work, station, brought, max_size) for work in station.works]
+        seconds = sum(together, np.zeros(max_size + 1))
+        seconds[1] = mean
+        beside = pool.lease + station.hop
+        seconds[1:] += beside
+        jitter = math.hypot(*(work.cv * one for work, one in zip(station.works, means, strict=True)))
+        own = alone - mean
+        return Demand(
+            units=brought.units,
+            bunch=brought.bunch,
+            widths=brought.widths,
+            seconds=seconds,
+            own=own,
+            scatter=float(share @ own**2) / mean**2 if mean > 0.0 else 0.0,
+            cv=jitter / (mean + beside) if mean > 0.0 else 0.0,
+            max_size=max_size,
+            max_wait=station.max_wait,
+            servers=float(at_once(pool.servers, pool.cards, station.take)),
+            mark=mark,
+        )
+
+    def _alone(self, work: Work, station: Station, brought: _Brought) -> Floats:
+        """Return (classes,) the seconds of a dispatch of one unit of each class."""
+        if work.scope in (PER_REQUEST, station.scope):
+            seconds: Floats = brought.columns @ work.seconds[1]
+            return seconds
+        return _calls(brought.columns @ work.seconds.T, self.load.widths[:, work.scope])
+
+    def _together(self, work: Work, station: Station, brought: _Brought, most: int) -> Floats:
+        """Return (most + 1,) the seconds of a dispatch of 0, 1, .. units of mean class."""
+        table = work.seconds @ brought.column
+        if work.scope not in (PER_REQUEST, station.scope):
+            width = float(brought.share @ self.load.widths[:, work.scope])
+            return _calls(table[None, :], np.arange(most + 1.0) * width)
+        if most <= work.chunk:
+            first: Floats = table[: most + 1]
+            return first
+        return _calls(table[None, :], np.arange(most + 1.0))
 
 
 def pooled(
@@ -240,30 +297,18 @@ def _columns(sizes: Floats, wanted: Floats) -> Floats:
     return np.array([np.interp(wanted, sizes, one) for one in np.eye(len(sizes))]).T
 
 
-def _calls(work: Work, counts: Floats, column: Floats) -> Floats:
-    """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
-    chunk = work.chunk
-    table = work.seconds @ column
+def _calls(tables: Floats, counts: Floats) -> Floats:
+    """Return the seconds of so many units in as many calls as they take; between whole numbers linear.
+
+    Args:
+        tables: (n or 1, chunk + 1) seconds of a call of so many units.
+        counts: (n,) units.
+    """
+    chunk = tables.shape[1] - 1
     full = np.floor(counts / chunk)
     rest = counts - full * chunk
-    seconds: Floats = full * table[chunk] + np.interp(rest, np.arange(chunk + 1), table)
+    low = rest.astype(np.int64)
+    rows = np.arange(len(tables))
+    below = tables[rows, low]
+    seconds: Floats = full * tables[:, -1] + below + (rest - low) * (tables[rows, low + 1] - below)
     return seconds
-
-
-def _alone(work: Work, station: Station, columns: Floats, load: Traffic) -> Floats:
-    """Return the seconds of a dispatch of one unit of each class."""
-    if work.scope in (PER_REQUEST, station.scope):
-        seconds: Floats = columns @ work.seconds[1]
-        return seconds
-    widths = load.widths[:, work.scope]
-    return np.array(
-        [_calls(work, np.array([width]), column)[0] for width, column in zip(widths, columns, strict=True)]
-    )
-
-
-def _together(
-    work: Work, station: Station, load: Traffic, *, share: Floats, column: Floats, counts: Floats
-) -> Floats:
-    """Return the seconds of a dispatch of so many units of mean class."""
-    width = 1.0 if work.scope in (PER_REQUEST, station.scope) else float(share @ load.widths[:, work.scope])
-    return _calls(work, counts * width, column)

@@ -5,6 +5,7 @@ A station is a birth and death chain over dispatches that run and, once all serv
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -20,11 +21,10 @@ SEGMENTS = 12
 CELLS = 96
 """Cells of a law's time grid, which covers twice the objective."""
 
-STRAIGHT = np.linspace(0.0, 1.0, SEGMENTS + 1)
-BENT = STRAIGHT**3 * (10.0 - 15.0 * STRAIGHT + 6.0 * STRAIGHT**2)
-"""Where segments end, as shares of the line: all alike; and fine where it begins and where it is full."""
 EVEN = 1e-7
 """Log of a ratio of chances below which the states of a segment are as probable as each other."""
+ENDS = np.arange(1.0, CELLS + 1.0)
+"""Where cells end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -39,9 +39,8 @@ class StationLaw:
         variance: (phases,) of a dispatch's jitter, which `sojourn` does not hold yet; squared seconds.
         lost: (phases,) share of the requests for which there is no room in time.
         busy: share of its servers' time that dispatches take.
-        batch: mean units of a dispatch.
-        ahead: (2, phases, CELLS) probability of the seconds until a server is free, as the front expects them when a
-            request comes; first of all, then of those only that find nobody waiting.
+        queued: (phases, 1 + pieces) probability to find no server free: and nobody waiting; then each piece of a line.
+        ahead: (phases, 1 + pieces) cells until a server is free, as the front expects them when a request finds that.
     """
 
     step: float
@@ -50,13 +49,8 @@ class StationLaw:
     variance: Floats
     lost: Floats
     busy: float
-    batch: float
-    ahead: Floats
-
-    def quantile(self, share: float, weights: Floats) -> float:
-        """Return the seconds within which a share of the requests let in has passed; infinite beyond the grid."""
-        reached = np.searchsorted(np.cumsum(weights @ self.sojourn), share)
-        return float("inf") if reached >= CELLS else float((reached + 1) * self.step)
+    queued: Floats
+    ahead: NDArray[np.int64]
 
 
 def station_law(
@@ -72,196 +66,201 @@ def station_law(
         patience: seconds that the front expects at most to pass before who is let in has a server.
         refuses: whether the front refuses others; if not, who waits for so long is shed.
     """
-    line = _Line(asked, rates * asked.units, patience, refuses=refuses)
-    chances = line.chances(stays)
-    shares = stays / stays.sum() if len(stays) > 1 else np.ones(1)
-    return line.law(chances, shares, slo)
+    line = _Line(asked, rates * asked.units, patience, cell=2.0 * slo / CELLS, refuses=refuses)
+    return line.law(line.chances(stays))
 
 
 class _Line:
     """The chain of one station: its states, and what an arrival finds in each.
 
-    Rows are phases, columns first the numbers 0..servers of dispatches that run while nobody waits, then segments of
-    the line. The line is counted in steps of `step` units, in which a line with Poisson arrivals and exponential
-    service has the same law as this one in units (heavy traffic; Kingman 1962): a line of D/D is short, one of arrivals
-    in bunches long.
+    Rows are phases, columns first the numbers 0..servers - 1 of dispatches that run while a server is free, then
+    segments of the line, the first of which is nobody. The line is counted in steps of `step` units, in which a line
+    with Poisson arrivals and exponential service has the same law as this one in units (heavy traffic; Kingman 1962): a
+    line of D/D is short, one of arrivals in bunches long.
+
+    Time is in cells. All of it is a few numbers, so what takes long is how often numpy is called.
     """
 
-    def __init__(self, asked: Demand, rates: Floats, patience: float, *, refuses: bool) -> None:
+    def __init__(self, asked: Demand, rates: Floats, patience: float, *, cell: float, refuses: bool) -> None:
         self.asked = asked
-        self.rates = rates[:, None]
+        self.cell = cell
+        self.rates = (rates * cell)[:, None]
+        self.coming = np.maximum(self.rates, 1e-12 * cell)
         self.servers = max(1, math.ceil(asked.servers - 1e-9))
+        self.running = np.arange(self.servers + 1)
+        self.window = asked.max_wait / cell
+        self.counts, self.table = np.arange(len(asked.seconds)), asked.seconds / cell
         pace = asked.servers
-        self.window = asked.max_wait
         most = float(asked.max_size)
         bunch = min(most, max(1.0, asked.bunch))
-        whole = float(asked.seconds[-1])
-        self._counts = np.arange(len(asked.seconds))
-        self.first = np.minimum(most, bunch + self.rates * self.window) + 0.0 * self.rates
+        whole = float(self.table[-1])
         variation = asked.scatter + most * asked.cv**2
-        self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
-        turns = max(0.0, patience / max(whole, 1e-9) * pace - self.servers / 2.0)
-        part = np.count_nonzero(asked.seconds[1:] * (0.5 + 1.0 / self.servers) <= patience)
-        room = max(turns * most, float(part)) if refuses else float(rates.max()) * patience + most
-        self.edges = _edges(max(1.0, room / self.step))
-        self.widths = self.edges[1:] - self.edges[:-1]
-        found = self.step * (self.edges[:-1] + self.edges[1:] + 1.0)
-        self.batches = np.minimum(np.maximum(found, self.first), most)
-        self.runs = self._seconds(self.batches)
-        self.run = self._seconds(self.first)
-        speed = pace * self.batches / self.runs
-        self.slopes = np.log(np.maximum(self.rates, 1e-12) / speed)
-        self.slopes[np.abs(self.slopes) < EVEN] = EVEN
-        self.spans = _log_sum(self.slopes, self.widths)
-        self.speed = speed
         self.residual = (1.0 + min(1.0, variation / most)) / 2.0
-        waiting = self.step * (self.edges[:-1] + 1.0 + _mean_place(self.slopes, self.widths))
-        ahead = np.maximum(0.0, waiting - (most - bunch) / 2.0) / most
-        self.low = ahead * whole / pace
-        self.waiting = waiting
+        self.step = max(0.05, (asked.bunch + min(1.0, variation)) / 2.0)
+        length = max(1.0, self._room(patience / cell, refuses=refuses) / self.step)
+        self.widths, ends, middles = _cut(length)
+        self.first = np.minimum(most, bunch + self.rates * self.window)
+        self.run = np.interp(self.first, self.counts, self.table)
+        self.batches, self.runs = self.first, self.run
+        if most > 1.0:
+            self.batches = np.minimum(np.maximum(self.step * middles, self.first), most)
+            self.runs = np.interp(self.batches, self.counts, self.table)
+        self.speed = pace * self.batches / self.runs
+        self.slopes = np.log(self.coming / self.speed)
+        if length <= SEGMENTS:
+            self.enter = self.leave = places = np.zeros((len(rates), len(self.widths)))
+        else:
+            self.enter, self.leave, places = _within(self.slopes, self.widths)
+        self.waiting = self.step * (ends + places)
+        self.low = np.maximum(0.0, self.waiting - (most - bunch) / 2.0) * (whole / most / pace)
 
-    def _seconds(self, units: Floats) -> Floats:
-        table = self.asked.seconds
-        found: Floats = np.interp(units, self._counts, table)
-        return found
+    def _room(self, patience: float, *, refuses: bool) -> float:
+        """Return how many units wait at most: those that a server is expected to take in time."""
+        asked = self.asked
+        if not refuses:
+            return float(self.rates.max()) * patience + asked.max_size
+        turns = max(0.0, patience / max(float(self.table[-1]), 1e-9) * asked.servers - self.servers / 2.0)
+        if turns >= 1.0:
+            return turns * asked.max_size
+        part = np.count_nonzero(self.table[1:] * (0.5 + 1.0 / self.servers) <= patience)
+        return max(turns * asked.max_size, float(part))
 
     def chances(self, stays: Floats) -> Floats:
-        """Return (phases, states) the probability of phase and state."""
-        logs = self._logs()
-        weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        alone: Floats = weights / weights.sum(axis=1, keepdims=True)
-        if len(stays) == 1:
-            return alone
-        return _coupled(*self._moves(), stays)
-
-    def _logs(self) -> Floats:
-        """Return log weights of the states of each phase if it lasted for ever."""
-        busy = np.arange(1, self.servers + 1)
-        ratios = np.log(np.maximum(self.rates, 1e-12) / self.first * self.run / busy)
-        low = np.concatenate((np.zeros((len(self.rates), 1)), ratios.cumsum(axis=1)), axis=1)
+        """Return (phases, states) the probability of phase and state; `stays`: mean seconds of each phase."""
+        if len(stays) > 1:
+            return _coupled(*self._moves(), stays / self.cell)
+        low = np.log(self.coming / self.first * self.run) * self.running - _log_factorials(self.servers)
         # the first state of a segment follows the last one of the segment before
-        inner = self.slopes * (self.widths - 1.0)
-        jumps = self.slopes.copy()
-        jumps[:, 1:] += inner[:, :-1]
-        first = low[:, -1:] + jumps.cumsum(axis=1)
-        logs: Floats = np.concatenate((low, first + self.spans), axis=1)
-        return logs
+        line = self.slopes * self.widths
+        line[:, 0] = low[:, -1]
+        logs = np.concatenate((low[:, :-1], line.cumsum(axis=1) - self.leave), axis=1)
+        weights = np.exp(logs - logs.max())
+        alone: Floats = weights / weights.sum()
+        return alone
 
     def _moves(self) -> tuple[Floats, Floats]:
-        """Return (phases, states - 1) the rates up from each state and down to it.
+        """Return (phases, states) the rates up from each state and down from it; none beyond either end.
 
         What crosses a bound in the chain of units has crossed the whole segment before, in as many moves as that is
         wide. A segment that is one state does so in one, which takes as long; else a line would be full as soon as a
         burst begins. The law of a phase that lasts for ever is the same.
         """
-        busy = np.arange(1, self.servers + 1)
-        pace = self.rates / self.step
-        last = pace * np.exp(self.slopes * (self.widths - 1.0) - self.spans)
-        first = np.exp(-self.spans)
-        up = np.concatenate(
-            (np.repeat(self.rates / self.first, self.servers, axis=1), pace, last[:, :-1]),
-            axis=1,
-        )
-        down = np.concatenate((busy / self.run, self.speed / self.step * first), axis=1)
-        wide = np.concatenate((np.ones(self.servers + 1), self.widths))
-        apart = (wide[:-1] + wide[1:]) / 2.0
-        return up / apart, down / apart
+        servers = self.servers
+        apart = (self.widths[1:] + self.widths[:-1]) * (0.5 * self.step)
+        up, down = np.zeros((2, len(self.rates), servers + len(self.widths)))
+        up[:, :servers] = self.rates / self.first
+        up[:, servers:-1] = self.rates / apart * np.exp(self.leave[:, :-1])
+        down[:, 1 : servers + 1] = self.running[1:] / self.run
+        down[:, servers + 1 :] = (self.speed * np.exp(self.enter))[:, 1:] / apart
+        return up, down
 
-    def law(self, chances: Floats, shares: Floats, slo: float) -> StationLaw:
+    def law(self, chances: Floats) -> StationLaw:
         """Return what arrivals find, given how probable each state is."""
-        asked, servers = self.asked, self.servers
+        servers, run = self.servers, self.run
         given = chances / np.maximum(chances.sum(axis=1, keepdims=True), 1e-300)
-        lost = self._lost(given)
+        # the chance that an arrival finds the line as long as it may be
+        lost = np.minimum(given[:, -1] * np.exp(self.leave[:, -1]), 1.0)
         given[:, -1] = np.maximum(given[:, -1] - lost, 0.0)
         given /= np.maximum(given.sum(axis=1, keepdims=True), 1e-300)
-        alone = self.run
-        free = given[:, :servers].sum(axis=1, keepdims=True)
-        queued = given[:, servers:]
-        runs = np.concatenate((self.runs[:, :1], self.runs), axis=1)
-        low = np.concatenate((np.zeros_like(free), self.low), axis=1)
-        wide = 2.0 * self.residual * runs / servers
-        step = 2.0 * slo / CELLS
-        passed = _ramps(queued, (low + runs) / step, wide / step)
-        passed += free * self._windowed(np.arange(1, CELLS + 1) * step - alone, step)
+        free, queued = given[:, :servers].sum(axis=1, keepdims=True), given[:, servers:]
+        passed = _ramps(queued, self.low + self.runs, self.runs * (2.0 * self.residual / servers))
+        passed += free * self._windowed()
         sojourn = passed.copy()
         sojourn[:, 1:] -= passed[:, :-1]
-        mean_run = (free * alone)[:, 0] + (queued * runs).sum(axis=1)
-        working = np.minimum(np.arange(chances.shape[1]) / servers, 1.0)
-        sizes = np.concatenate((np.repeat(self.first, servers + 1, axis=1), self.batches), axis=1)
+        mean_run = free * run + (queued * self.runs).sum(axis=1, keepdims=True)
+        turns = np.ceil(self.waiting / self.asked.max_size) * (mean_run / servers)
+        ahead = np.minimum(turns + (0.5 * mean_run + 0.5), CELLS - 1.0).astype(np.int64)
+        idle = chances[:, :servers] @ (1.0 - self.running[:-1] / servers)
         return StationLaw(
-            step=step,
+            step=self.cell,
             sojourn=sojourn,
-            own=self._own(queued.sum(axis=1)),
-            variance=(asked.cv * mean_run) ** 2,
+            own=self._own(queued),
+            variance=(self.asked.cv * self.cell * mean_run[:, 0]) ** 2,
             lost=lost,
-            busy=float((chances @ working).sum()),
-            batch=float(shares @ (given * sizes).sum(axis=1)),
-            ahead=self._ahead(given, mean_run, step),
+            busy=1.0 - float(idle.sum()),
+            queued=queued,
+            ahead=ahead,
         )
 
-    def _lost(self, given: Floats) -> Floats:
-        """Return (phases,) the chance that an arrival finds the line as long as it may be."""
-        last = np.exp(self.slopes[:, -1] * (self.widths[-1] - 1.0) - self.spans[:, -1])
-        lost: Floats = np.minimum(given[:, -1] * last, 1.0)
-        return lost
-
-    def _ahead(self, given: Floats, run: Floats, step: float) -> Floats:
-        """Return the law of the wait as the front tells it; see StationLaw."""
-        busy, line = given[:, self.servers : self.servers + 1], given[:, self.servers + 1 :]
-        free = given[:, : self.servers].sum(axis=1, keepdims=True)
-        turns = np.ceil(self.waiting / self.asked.max_size) / self.servers + 0.5
-        waits = np.concatenate((np.zeros_like(turns[:, :1]), 0.0 * busy + 0.5, turns), axis=1)
-        chances = np.concatenate((free, busy, line), axis=1)
-        places = np.minimum(waits * run[:, None] / step + 0.5, CELLS - 1.0).astype(np.int64)
-        rows = np.arange(len(given))[:, None] * CELLS
-        nobody = chances.copy()
-        nobody[:, 2:] = 0.0
-        count = len(given) * CELLS
-        flat = (places + rows).ravel()
-        laws = np.zeros((2, count))
-        for row, one in enumerate((chances, nobody)):
-            laws[row] = np.bincount(flat, one.ravel(), count)
-        return laws.reshape(2, len(given), CELLS)
-
-    def _windowed(self, times: Floats, step: float) -> Floats:
-        """Return the chance that a unit which finds a free server is off within so many seconds."""
+    def _windowed(self) -> Floats:
+        """Return (phases, CELLS) the chance that a unit which finds a free server is off by the end of each cell."""
+        times = ENDS - self.run
         if self.window <= 0.0:  # what lies between two cells is shared by them
-            return np.clip(times / step + 0.5, 0.0, 1.0)
-        most = np.minimum(self.window, np.maximum(self.first - 1.0, 0.0) / np.maximum(self.rates, 1e-9))
+            return np.minimum(np.maximum(times + 0.5, 0.0), 1.0)
+        most = np.minimum(self.window, np.maximum(self.first - 1.0, 0.0) / self.coming)
         most = np.where(self.first < self.asked.max_size, self.window, most)
         leader = 1.0 / self.first
         ramp = np.maximum(times, 0.0) / np.maximum(most, 1e-9)
         gone: Floats = np.where(times >= most, 1.0, (1.0 - leader) * ramp) * (times >= 0.0)
         return gone
 
-    def _own(self, waits: Floats) -> Floats:
-        """Return (phases, classes) by how much longer a class is there than the mean of law."""
+    def _own(self, queued: Floats) -> Floats:
+        """Return (phases, classes) by how many seconds a class is there longer than the mean of law."""
         asked = self.asked
         if asked.bunch <= 1.0:
-            return np.repeat(asked.own[None, :], len(waits), axis=0)
+            return np.array([asked.own] * len(queued))
+        waits = queued.sum(axis=1, keepdims=True)
         busy = asked.drain if asked.lead is None else np.maximum(0.0, asked.drain - asked.lead)
         rounds = np.ceil(asked.widths / asked.max_size - 1e-9) - 1.0
         free = np.minimum(np.floor(np.maximum(0.0, rounds) / self.servers) * asked.seconds[-1], busy)
-        usual = self._seconds(np.minimum(asked.widths, asked.max_size)) - self.run
-        longer: Floats = asked.own + (1.0 - waits[:, None]) * (free + usual) + waits[:, None] * busy
+        units = np.minimum(asked.widths, asked.max_size)
+        usual = (np.interp(units, self.counts, self.table) - self.run) * self.cell
+        longer: Floats = asked.own + (1.0 - waits) * (free + usual) + waits * busy
         return longer
 
 
-def _edges(most: float) -> Floats:
-    """Return the bounds of segments of the line: one wide each in a short one, fine at both ends in a long one."""
-    if most <= SEGMENTS:
-        return np.arange(int(np.ceil(most)) + 1, dtype=np.float64)
-    straight = SEGMENTS / most
-    edges: Floats = most * (straight * STRAIGHT + (1.0 - straight) * BENT)
-    return edges
+def _cut(length: float) -> Floats:
+    """Return (3, 1 + segments) of a line: the width of each, the end of its first unit, and the sum of its ends.
+
+    Before them is that nobody waits, which has the batches of the first one. Segments are one wide each in a short
+    line, and fine at both ends of a long one.
+    """
+    if length <= SEGMENTS:
+        return _short(math.ceil(length))
+    even, bent = _long(SEGMENTS)
+    found: Floats = even + (length - SEGMENTS) * bent
+    return found
 
 
-def _log_sum(slopes: Floats, widths: Floats) -> Floats:
-    """Return log of 1 + r + ... + r^(width - 1), with slope = log r."""
-    flat = np.abs(slopes)
-    rising = np.where(slopes > 0.0, slopes * (widths - 1.0), 0.0)
-    whole: Floats = rising + np.log(-np.expm1(-flat * widths)) - np.log(-np.expm1(-flat))
-    return whole
+@functools.lru_cache(64)
+def _short(segments: int) -> Floats:
+    found = _laid(np.arange(segments + 1.0))
+    found[0, 0] = 1.0
+    found[1, 1:] += 1.0
+    found[2] += 1.0
+    return found
+
+
+@functools.lru_cache(64)
+def _long(segments: int) -> tuple[Floats, Floats]:
+    """Return the segments of a line of as many units, and how they grow with each unit more."""
+    even = np.linspace(0.0, 1.0, segments + 1)
+    return _short(segments), _laid(even**3 * (10.0 - 15.0 * even + 6.0 * even**2))
+
+
+def _laid(bounds: Floats) -> Floats:
+    begins, ends = bounds[:-1], bounds[1:]
+    middles = begins + ends
+    return np.array(((0.0, *(ends - begins)), (0.0, *begins), (middles[0], *middles)))
+
+
+def _within(slopes: Floats, widths: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return what becomes of the states 0 .. width - 1 of segments with weights 1, r, r^2, .., slope = log r.
+
+    The log of the share that the first state has of its segment, that of the last one, and the mean state.
+    """
+    falls = -np.maximum(np.abs(slopes), EVEN)
+    one, whole = np.expm1(falls), np.expm1(falls * widths)
+    heavier = np.log(one / whole)  # log of the share of the end that is more probable
+    more = widths - 1.0
+    lighter = heavier + falls * more
+    mean = 1.0 / one - widths / whole  # from the end that is less probable
+    rises = slopes > -EVEN
+    return (
+        np.where(rises, lighter, heavier),
+        np.where(rises, heavier, lighter),
+        np.where(rises, mean, more - mean),
+    )
 
 
 def _ramps(weights: Floats, begins: Floats, widths: Floats) -> Floats:
@@ -270,51 +269,44 @@ def _ramps(weights: Floats, begins: Floats, widths: Floats) -> Floats:
     Args:
         weights: (rows, intervals) of each.
         begins: (rows, intervals) in cells.
-        widths: (rows, intervals) in cells.
-
-    A ramp that begins at x is the double sum of 1 - f at the cell of x and f at the next, with f = x - floor(x).
+        widths: (rows, intervals or 1) in cells.
     """
-    steep = weights / np.maximum(widths, 1e-6)
-    places = np.concatenate((begins, begins + np.maximum(widths, 1e-6)), axis=1)
-    change = np.concatenate((steep, -steep), axis=1)
-    whole = np.minimum(places.astype(np.int64), CELLS)
-    rest = places - whole
-    rows = np.arange(len(weights))[:, None] * (CELLS + 2)
-    count = len(weights) * (CELLS + 2)
-    flat = (whole + rows).ravel()
-    bends: Floats = np.zeros(count)
-    bends += np.bincount(flat, (change * (1.0 - rest)).ravel(), count)
-    bends += np.bincount(flat + 1, (change * rest).ravel(), count)
-    ramps: Floats = bends.reshape(len(weights), -1).cumsum(axis=1).cumsum(axis=1)[:, :CELLS]
-    return ramps
+    steep = 1.0 / np.maximum(widths, 1e-6)
+    shares = steep[:, :, None] * ENDS - (begins * steep)[:, :, None]
+    np.maximum(shares, 0.0, out=shares)
+    np.minimum(shares, 1.0, out=shares)
+    passed: Floats = np.matmul(weights[:, None, :], shares)[:, 0]
+    return passed
 
 
-def _mean_place(slopes: Floats, widths: Floats) -> Floats:
-    """Return the mean of 0 .. width - 1 under weights 1, r, r^2, ..., with slope = log r."""
-    mean: Floats = 1.0 / np.expm1(-slopes) - widths / np.expm1(np.minimum(-slopes * widths, 700.0))
-    return mean
+@functools.lru_cache(64)
+def _log_factorials(most: int) -> Floats:
+    """Return (most + 1,) log of 0!, 1!, .."""
+    found: Floats = np.log(np.maximum(np.arange(most + 1), 1)).cumsum()
+    return found
 
 
 def _coupled(up: Floats, down: Floats, stays: Floats) -> Floats:
     """Return (2, states) the stationary law of two phases' chains that take turns.
 
     Args:
-        up: (2, states - 1) rates from each state to the next.
-        down: (2, states - 1) those back.
-        stays: (2,) mean seconds of each phase.
+        up: (2, states) rates from each state to the next; 0 from the last.
+        down: (2, states) those back; 0 from the first.
+        stays: (2,) mean time of each phase.
     """
-    states = up.shape[1] + 1
+    states = up.shape[1]
     size = 2 * states
-    flow = np.zeros((size, size))
-    flat, next_row, none = flow.reshape(-1), size + 1, np.zeros(1)
-    flat[1::next_row] = np.concatenate((up[0], none, up[1]))
-    flat[size::next_row] = np.concatenate((down[0], none, down[1]))
-    flat[states : states * size : next_row] = 1.0 / stays[0]
-    flat[states * size :: next_row] = 1.0 / stays[1]
-    flat[::next_row] = -flow.sum(axis=1)
-    flow[:, 0] = 1.0
+    turn = 1.0 / stays[:, None]
+    flow = np.zeros((size, size))  # column by column the rates from each state
+    flat, next_row = flow.reshape(-1), size + 1
+    flat[size::next_row] = up.ravel()[:-1]
+    flat[1::next_row] = down.ravel()[1:]
+    flat[states * size :: next_row] = turn[0]
+    flat[states : states * size : next_row] = turn[1]
+    flat[::next_row] = -(up + down + turn).ravel()
+    flow[0] = 1.0
     right = np.zeros(size)
     right[0] = 1.0
-    found = np.linalg.solve(flow.T, right)
+    found = np.linalg.solve(flow, right)
     chances: Floats = np.maximum(found.reshape(2, states), 0.0)
     return chances

@@ -26,8 +26,9 @@ class Grid:
     def __init__(self, step: float, cells: int) -> None:
         self.step = step
         self.cells = cells
-        self._waves = np.arange(cells // 2 + 1)
         self._turns = _turns(cells)
+        self._next = self._turns[1] - 1.0
+        self._fading = -0.5 * (2.0 * np.pi / (cells * step) * np.arange(cells // 2 + 1)) ** 2
 
     def transform(self, chances: Floats) -> Waves:
         """Return the transform of (..., at most cells) probabilities."""
@@ -41,15 +42,13 @@ class Grid:
         """Return the factor that delays by (...) seconds; between cells the mass is shared by the two next to it."""
         places = seconds / self.step
         whole = np.floor(places)
-        rest = (places - whole)[..., None]
-        turns = self._turns[whole.astype(np.int64)[..., None] * self._waves % self.cells]
-        delayed: Waves = turns * ((1.0 - rest) + rest * self._turns[self._waves])
+        turned = self._turns[whole.astype(np.int64) % self.cells]
+        delayed: Waves = turned * (1.0 + (places - whole)[..., None] * self._next)
         return delayed
 
     def blur(self, variance: Floats) -> Floats:
         """Return the factor that adds a normal of mean 0 and (...) variance in squared seconds."""
-        speeds = 2.0 * np.pi / (self.cells * self.step) * self._waves
-        factor: Floats = np.exp(-0.5 * speeds**2 * variance[..., None])
+        factor: Floats = np.exp(variance[..., None] * self._fading)
         return factor
 
     def longest(self, waves: Sequence[Waves]) -> Waves:
@@ -61,11 +60,12 @@ class Grid:
         return self.transform(passed)
 
 
-@functools.cache
+@functools.lru_cache(4)
 def _turns(cells: int) -> Waves:
-    """Return the (cells,) roots of unity."""
+    """Return (cells, cells // 2 + 1) the transforms of delays by 0, 1, .. cells."""
     roots: Waves = np.exp(-2j * np.pi * np.arange(cells) / cells)
-    return roots
+    turns: Waves = roots[np.arange(cells)[:, None] * np.arange(cells // 2 + 1) % cells]
+    return turns
 
 
 def dominators(after: Sequence[Sequence[int]]) -> list[int]:
@@ -94,16 +94,33 @@ def compose(grid: Grid, own: Sequence[Waves], after: Sequence[Sequence[int]], la
         after: as in `dominators`.
         last: stations at which the request ends.
     """
-    chain = [*after, tuple(last)]
-    above = dominators(chain)
+    chain, above = _chain(tuple(map(tuple, after)), tuple(last))
     since: list[Waves] = []
-    for place, parents in enumerate(chain):
-        ways = [_way(since, above, parent, above[place]) for parent in parents if parent != above[place]]
-        begin = grid.longest(ways) if ways else None
-        here = own[place] if place < len(own) else None
-        parts = [part for part in (begin, here) if part is not None]
-        since.append(parts[0] * parts[1] if len(parts) == 2 else parts[0] if parts else np.ones_like(own[0]))
-    return _way(since, above, len(own), SOURCE)
+    for place, parents in enumerate(chain[:-1]):
+        begin = _begin(grid, since, above, place, parents)
+        since.append(own[place] if begin is None else begin * own[place])
+    whole = _begin(grid, since, above, len(own), last)
+    if above[-1] == SOURCE:
+        return np.ones_like(own[0]) if whole is None else whole
+    before = _way(since, above, above[-1], SOURCE)
+    return before if whole is None else whole * before
+
+
+@functools.lru_cache(1024)
+def _chain(
+    after: tuple[tuple[int, ...], ...], last: tuple[int, ...]
+) -> tuple[tuple[tuple[int, ...], ...], list[int]]:
+    """Return what each station takes from, at the end the caller, and the dominators of all."""
+    chain = (*after, last)
+    return chain, dominators(chain)
+
+
+def _begin(
+    grid: Grid, since: Sequence[Waves], above: Sequence[int], place: int, parents: Sequence[int]
+) -> Waves | None:
+    """Return the transform of the time from the end of a station's dominator to its begin; None if that is at once."""
+    ways = [_way(since, above, parent, above[place]) for parent in parents if parent != above[place]]
+    return grid.longest(ways) if ways else None
 
 
 def _meet(above: Sequence[int], one: int, other: int) -> int:

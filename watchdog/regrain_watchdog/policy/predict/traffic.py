@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ CUTS = (0.25, 0.5, 0.75, 0.9, 0.97)
 first, so they are told apart more finely."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Traffic:
     """A load as the analytic predictor sees it.
 
@@ -33,6 +34,21 @@ class Traffic:
     sizes: NDArray[np.float64]
     widths: NDArray[np.float64]
     bunches: NDArray[np.float64]
+
+    @functools.cached_property
+    def rates(self) -> NDArray[np.float64]:
+        """Requests a second of each phase, (phases,)."""
+        return np.array(self.process.rates)
+
+    @functools.cached_property
+    def stays(self) -> NDArray[np.float64]:
+        """Mean seconds of each phase, (phases,)."""
+        return np.array(self.process.stays)
+
+    @functools.cached_property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of the requests of each phase and class, (phases, classes)."""
+        return np.array(self.process.weights)[:, None] * self.weights
 
 
 def traffic(load: Arrivals) -> Traffic:
