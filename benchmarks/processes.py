@@ -89,6 +89,11 @@ class Served:
         self.stop()
         raise RuntimeError(f"no correct answer: {last}; log: {self.log.read_text(errors='replace')[-2000:]}")
 
+    def check(self) -> None:
+        """RuntimeError where it has ended: whoever answered at its port then was another."""
+        if all(child.poll() is not None for child in self._children):
+            raise RuntimeError(f"it has ended; log: {self.log.read_text(errors='replace')[-2000:]}")
+
     def end(self, patience: float) -> int:
         """Wait until what was started first, told to end by somebody, has; return its exit code.
 

@@ -49,6 +49,7 @@ def observed(cell: Cell) -> AppReport:
     with processes.Served([command], port=port, name=f"cell-{cell.number}") as served:
         served.wait(BODY if pipeline.stages else ocr.request(folder), bool)
         run("load", f"http://127.0.0.1:{port}/", "--scenario", str(cell.scenario), "-o", str(report))
+        served.check()
     found: Report = read_report(report.read_bytes())
     return found.apps[0]
 
