@@ -113,7 +113,10 @@ class Traces:
 
     def join(self, call: Call) -> None:
         """A group has come from another pod: it is recorded under what its headers name, if that is."""
-        headers = _headers(call.headers) if call.headers else {}
+        try:
+            headers = _headers(call.headers)
+        except msgspec.MsgspecError:  # what a pod sends is checked where it is used
+            return
         if TRACEPARENT in headers:
             offset = time.time_ns() - time.monotonic_ns()
             call.trace = Trace(_propagator.extract(headers, Context()), offset)
@@ -125,10 +128,11 @@ class Traces:
         """
         group = dispatch.function.name
         about: dict[str, AttributeValue] = {"regrain.group": group, "regrain.batch.size": dispatch.size}
-        is_here = isinstance(runner, Replica)
         if isinstance(runner, Replica):
+            is_here = True
             about |= {"regrain.replica": runner.number, "regrain.replica.pid": runner.pid}
         else:
+            is_here = False
             about["regrain.pod"] = runner.pod.url
         spans: dict[Flight, tuple[Trace, Span]] = {}
         for flight, waited in waits.items():
