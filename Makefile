@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := onnx,torch,plan,gateway,kube,test,dev
+EXTRAS := onnx,torch,plan,gateway,kube,otel,test,dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help

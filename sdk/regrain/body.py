@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -119,16 +119,30 @@ def source_of(function: Callable[..., object]) -> str:
 
 def may_be(annotation: object, *kinds: type) -> bool:
     """Whether a value of one of these kinds fits the annotation, as far as that says anything."""
-    if get_origin(annotation) in (Annotated, Union, UnionType):
+    return any(_is_one_of(kinds, one) for one in _alternatives(annotation))
+
+
+def names_protocol(annotation: object) -> bool:
+    """Whether a class may fit the annotation that has nothing to do with what it names."""
+    return any(getattr(one, "_is_protocol", False) for one in _alternatives(annotation))
+
+
+def _alternatives(annotation: object) -> Iterator[object]:
+    """What a value may be by an annotation, without what is annotated further, and of generic types the type alone."""
+    origin = get_origin(annotation)
+    if origin in (Annotated, Union, UnionType):
         held = get_args(annotation)
-        return any(
-            may_be(kind, *kinds) for kind in (held[:1] if get_origin(annotation) is Annotated else held)
-        )
-    origin = get_origin(annotation) or annotation
-    if not isinstance(origin, type):
+        for kind in held[:1] if origin is Annotated else held:
+            yield from _alternatives(kind)
+    else:
+        yield origin or annotation
+
+
+def _is_one_of(kinds: Sequence[type], wanted: object) -> bool:
+    if not isinstance(wanted, type):
         return True
     try:
-        return any(issubclass(kind, origin) for kind in kinds)
+        return any(issubclass(kind, wanted) for kind in kinds)
     except TypeError:  # a Protocol that is not made for questions at run time
         return True
 

@@ -14,9 +14,9 @@ from typing import Generic, Literal, ParamSpec, TypeVar, overload
 import msgspec
 from msgspec.structs import replace
 
-from regrain.body import Body, check_name, inspected, may_be, source_of
+from regrain.body import Body, check_name, inspected, may_be, names_protocol, source_of
 from regrain.errors import SpecError
-from regrain.lazy_numpy import array_kinds
+from regrain.lazy_numpy import array_kinds, np
 from regrain.manifest import GPUSpec, StageSpec
 from regrain.place import caller
 from regrain.stage import Batched, Stage
@@ -205,8 +205,15 @@ def _check_lists(body: Body) -> None:
     for name in body.signature.parameters:
         if not may_be(types.get(name), list):
             raise SpecError(f"{body.label}: a batched stage takes a list per parameter, {name!r} is no list")
-    if not may_be(types.get("return"), list, tuple, *array_kinds()):
+    if not _may_be_results(types.get("return")):
         raise SpecError(f"{body.label}: a batched stage returns a list, one result per item")
+
+
+def _may_be_results(annotation: object) -> bool:
+    """Whether a list fits, or an array; numpy is imported where that cannot be told without."""
+    if may_be(annotation, list, tuple, *array_kinds()):
+        return True
+    return names_protocol(annotation) and may_be(annotation, np.ndarray)
 
 
 def _check_stream(body: Body, options: Options) -> None:

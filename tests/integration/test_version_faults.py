@@ -63,6 +63,8 @@ def flow(text: str) -> list[str]:
 """
 THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
 """What makes a module that must not be forked."""
+MANY = 6
+"""Replicas of which there are more than fit beside each other."""
 
 
 @pytest.fixture
@@ -79,8 +81,11 @@ def write(tmp_path):
 
 @pytest.fixture
 def large():
-    """Say of a stage that it needs so much memory that three replicas of it never fit here, whatever is free."""
-    return f'memory="{psutil.virtual_memory().total * 4 // 10 >> 20}Mi"'
+    """Say of a stage that it needs so much memory that MANY replicas of it never fit here, whatever is free.
+
+    One more fits wherever a sixth of the memory is free.
+    """
+    return f'memory="{(psutil.virtual_memory().total // MANY >> 20) + 1}Mi"'
 
 
 def operate(served, path, **wanted):
@@ -121,7 +126,7 @@ def rolled_back(serve, until, write):
 
 
 def test_an_update_in_steps_whose_last_one_fails_leaves_what_came_before_it(serve, write, large, tmp_path):
-    served = serve(write("old", large), "--grain", "coarse", "--replicas", "3")
+    served = serve(write("old", large), "--grain", "coarse", "--replicas", str(MANY))
     (tmp_path / "most-new").write_text("1")
     write("new", large)
 
@@ -137,7 +142,8 @@ def test_an_update_in_steps_whose_last_one_fails_leaves_what_came_before_it(serv
 
 
 def test_sigterm_between_the_steps_of_an_update_loses_no_request(serve, until, write, large, tmp_path):
-    served = serve(write("old", large), "--grain", "coarse", "--replicas", "3", healthcheck_interval="1s")
+    settings = {"replicas": str(MANY), "healthcheck_interval": "1s"}
+    served = serve(write("old", large), "--grain", "coarse", **settings)
     write("new", large)
     (tmp_path / "gated").touch()
     waits = tmp_path / "slow-waits"

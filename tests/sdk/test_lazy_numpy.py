@@ -105,3 +105,45 @@ assert codec.pack_inline(read) == {packed!r}
 """
 
     subprocess.run([sys.executable, "-c", PRELUDE + code], timeout=60, check=True)
+
+
+BATCHED = """
+import sys
+from typing import Protocol, runtime_checkable
+from regrain import App
+from regrain.errors import SpecError
+
+@runtime_checkable
+class {name}(Protocol):
+    def {method}(self) -> object: ...
+
+app = App("typed")
+
+try:
+    @app.batched()
+    def stage(items: list[int]) -> {name} | None: ...
+except SpecError as error:
+    assert "returns a list" in str(error)
+    print("refused")
+else:
+    print("numpy" in sys.modules)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        pytest.param("copy", "False", id="of lists"),
+        pytest.param("argsort", "True", id="of arrays alone"),
+        pytest.param("nothing_has_this", "refused", id="of neither"),
+    ],
+)
+def test_a_batched_stage_may_give_what_has_a_protocol_of_arrays(method, said):
+    code = BATCHED.format(name="Results", method=method)
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout.strip() == said, done.stderr

@@ -34,3 +34,19 @@ def test_an_app_tells_of_itself_under_its_name_until_it_is_removed(gateway, unti
         "nothing is told of what is no more",
         PATIENCE,
     )
+
+
+def test_requests_of_an_app_are_traced_where_the_gateways_variables_ask_for_it(
+    collector, start_gateway, until
+) -> None:
+    gateway = start_gateway()
+    assert gateway.build("Hello")["status"] == "success"
+    gateway.deploy()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    assert gateway.invoke("hello", json={"name": "x"}, headers=headers).text == "Hello x"
+
+    spans = until(lambda: len(found := collector.of(trace)) == 3 and found, "three spans have come", PATIENCE)
+    assert {span.name for span in spans} == {"POST /", "group greet", "stage greet"}
+    assert {span.resource["service.name"] for span in spans} == {"hello"}

@@ -68,6 +68,24 @@ def test_a_build_that_fails_deploys_nothing(gateway, local, fault, body, told):
     assert not gateway.functions
 
 
+def test_a_build_is_asked_for_again_while_the_control_plane_starts(gateway, local, fault):
+    gateway.faults += [fault(503, b"the control plane is being started"), fault(503, b"")]
+
+    local().deploy(HELLO)
+
+    assert [one.path for one in gateway.asked[:4]] == ["/build", "/build", "/build", "/system/functions"]
+    assert gateway.asked[2].body == gateway.asked[0].body
+    assert len(gateway.built) == 1
+
+
+def test_a_build_that_may_have_begun_is_not_asked_for_again(gateway, local, fault):
+    gateway.faults.append(fault(502, b""))
+
+    with pytest.raises(PlatformError, match="answered 502 to POST /build"):
+        local().deploy(HELLO)
+    assert [one.path for one in gateway.asked] == ["/build"]
+
+
 def test_a_link_out_of_the_folder_is_not_sent(gateway, local, source):
     os.symlink("/etc/hostname", source.folder / "host")
 

@@ -27,10 +27,13 @@ OPEN = frozenset({"/_/health", "/_/ready", "/v2/health/live", "/v2/health/ready"
 """What needs no key: probes have none."""
 
 
-def before(ingress: Handler, config: Config) -> Handler:
-    """Return what serves the app's port; SpecError where the file of the invocation key holds none."""
+def before(ingress: Handler, config: Config, *, records: bool = False) -> Handler:
+    """Return what serves the app's port; SpecError where the file of the invocation key holds none.
+
+    records: whether the ingress records requests, and so makes the trace contexts itself.
+    """
     key = Key.load(config.invocation_key_file, "invocation_key_file")
-    makes, logs = config.trace_context == "make", config.access_log != "off"
+    makes, logs = config.trace_context == "make" and not records, config.access_log != "off"
     return Gate(ingress, key=key, makes=makes, logs=logs) if key or makes or logs else ingress
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from regrain.manifest import Manifest
 from regrain.wire.frames import Value
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.tracing.traces import Trace
 
 NORMAL = 5
 """The priority of a call whose caller names none; 0 is the most urgent."""
@@ -56,6 +59,7 @@ class Call:
     firm: whether the caller gave the deadline, and not the app's objective. priority: smaller is more urgent.
     items: what takes the items of a streamed answer; None has them collected into a list.
     is_sample: whether it is the app's own sample, which warms replicas up. size: bytes of its body.
+    trace: where it is recorded, if it is; the headers name the span that it is in.
     """
 
     id: str
@@ -69,6 +73,7 @@ class Call:
     items: Items | None = None
     is_sample: bool = False
     size: int = 0
+    trace: Trace | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from regrain.errors import RequestError
 from regrain.plan import Group
@@ -16,6 +16,7 @@ from regrain_watchdog.front.death import Death, cut_off, obituary
 from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.owner import Owner
 from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import shutting_down
@@ -38,22 +39,6 @@ ROOM_LIMIT = 16 << 20
 one large result must not have every later batch hold as much."""
 SLICE = 0.005
 """Seconds that short dispatches of one function may follow each other on a replica while another function waits."""
-
-
-class Owner(Protocol):
-    """The app that a function belongs to."""
-
-    def done(self, runner: Replica | Peer, dispatch: Dispatch, done: frames.Done) -> None:
-        """A dispatch came back."""
-
-    def lost(self, dispatch: Dispatch, error: RequestError) -> None:
-        """A dispatch has gone with its replica, and is not tried again."""
-
-    def refused(self, job: Job, error: RequestError) -> None:
-        """A job leaves without a result."""
-
-    def broke(self, error: Exception) -> None:
-        """No replica of the function can start."""
 
 
 class Function:
@@ -220,6 +205,8 @@ class Function:
         spans = ran(self.name, done.timings, leased=leased, hop=hop, units=dispatch.size)
         for flight in {job.flight for job in dispatch.jobs}:
             flight.call.spans.extend(spans)
+        if dispatch.legs is not None:
+            dispatch.legs.ran(done, hop=hop, now=now)
 
     def died(self) -> None:
         """Count a replica that ended without being told to."""
@@ -266,6 +253,7 @@ class Function:
 
     def lost(self, dispatch: Dispatch, how_far: Progress, death: Death) -> None:
         """A replica died with a dispatch: let its jobs try again, or refuse them."""
+        dispatch.lost(death.detail)
         shared = len(dispatch.jobs) > 1
         for job in reversed(dispatch.jobs):  # what goes back in line last is next
             job.flight.flying -= 1
@@ -346,12 +334,16 @@ class Function:
         jobs, waits = self._take(now)
         if not jobs:
             return
+        dispatch = Dispatch(self, jobs, len(jobs), now)
+        if self._measure.traces is not None:
+            dispatch.legs = self._measure.traces.send(dispatch, runner, waits)
         units = [job.unit() for job in jobs]
         for job in jobs:
             job.flight.flying += 1
         try:
-            runner.run(units, Dispatch(self, jobs, len(jobs), now), self.room(len(jobs)))
+            runner.run(units, dispatch, self.room(len(jobs)))
         except RequestError as error:
+            dispatch.lost(error.detail)
             for job in jobs:
                 job.flight.flying -= 1
                 self.owner.refused(job, error)

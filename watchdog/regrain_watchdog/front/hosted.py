@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from itertools import count
+from typing import TYPE_CHECKING
 
 from regrain.errors import LoadError, RequestError, SpecError
 from regrain.grain import make_plan
@@ -28,6 +29,9 @@ from regrain_watchdog.front.remote.remote import Remote
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import PAUSES, Birth, DiedError, Zygote
 
+if TYPE_CHECKING:
+    from regrain_watchdog.front.tracing.export import Export
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +43,7 @@ class Hosted:
         target: its module.
         birth: how its processes are started.
         entered: told when another version of its code has come into force.
+        export: what takes the spans of its requests; None where they are not recorded.
 
     Attributes:
         failure: done, with an error, once it cannot be served any more.
@@ -57,6 +62,7 @@ class Hosted:
         *,
         birth: Birth | None = None,
         entered: Callable[[], None] = lambda: None,
+        export: Export | None = None,
     ) -> None:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.adaptation: Adaptation | None = None
@@ -66,6 +72,7 @@ class Hosted:
         self._target = target
         self._birth = birth or Birth()
         self._entered = entered
+        self._export = export
         self._numbers = count(1)
         self._zygote: Zygote | None = None
         self._rebirth: asyncio.Future[None] | None = None
@@ -88,7 +95,8 @@ class Hosted:
         if zygote is None:
             raise RuntimeError("an app says hello before it is loaded")
         plan = make_plan(manifest, config.grain or manifest.grain, config.replicas, config.gpu_shares)
-        self.measure = Measure(latency=config.latency(manifest))
+        traces = self._export.traces(manifest.app) if self._export is not None else None
+        self.measure = Measure(latency=config.latency(manifest), traces=traces)
         release = Release(zygote, manifest)
         gpus = self.gpus = await open_gpus(manifest.app, config, plan, manifest)
         crew = make_crew(release, config, config.resident, gpus)

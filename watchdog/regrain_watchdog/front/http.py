@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -27,7 +27,7 @@ from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.handler import CallerGoneError, Exchange, Scope
-from regrain_watchdog.front.measure import CANCELLED, Measure
+from regrain_watchdog.front.measure import CANCELLED, METHODS, Measure
 from regrain_watchdog.front.oip.http import OpenInference
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.outflow import Outflow
@@ -106,11 +106,11 @@ class Ingress:
         """Run a call and answer it; the one place where errors become responses."""
         method = scope.method
         headers = scope.headers
-        if TRACEPARENT in headers:
-            keep_valid(headers)
         call = Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic())
         response: Response | Outflow | None = None
         self._measure.arrived()
+        if TRACEPARENT in headers or self._measure.traces is not None:
+            self._trace(call, scope, headers)
         try:
             response = await answer(call, scope, proto, headers)
         except RequestError as error:
@@ -135,6 +135,17 @@ class Ingress:
         if call.spans:
             fields.append(("server-timing", server_timing(call.spans)))
         proto.response_bytes(status, fields, content)
+
+    def _trace(self, call: Call, scope: Scope, headers: dict[str, str]) -> None:
+        """Drop a malformed trace context; begin the span of a request, whose name is not of the caller's making."""
+        keep_valid(headers)
+        traces = self._measure.traces
+        if traces is None:
+            return
+        method = scope.method if scope.method in METHODS else "_OTHER"
+        about = {"http.request.method": method, "url.path": quote(scope.path)}
+        named = f" {scope.path}" if not self._raw or self._oip.owns(scope.path) else ""
+        traces.begin(call, headers, ("HTTP" if method == "_OTHER" else method) + named, about)
 
     async def _pour(self, outflow: Outflow, call: Call, proto: Exchange, method: str) -> None:
         """Send a streamed answer, whose first item is there, and count it: by its first item, and by how it ended."""

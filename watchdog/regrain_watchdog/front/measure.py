@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -57,6 +57,9 @@ from regrain_watchdog.front.named import (
     Named,
 )
 from regrain_watchdog.front.window import Second, Summary, Window
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.tracing.traces import Traces
 
 CANCELLED = 499
 """The status under which a request is counted whose caller went away; nobody receives it."""
@@ -163,13 +166,21 @@ class Measure(Collector):
     Args:
         latency: the latency objective in seconds; None where the app has none.
         gauges: called on a scrape.
+        traces: what records requests; None where nobody asks for that.
 
     Attributes:
         tally: what the controller is told of; None where nobody adapts the plan. adapting: what became of that.
     """
 
-    def __init__(self, *, latency: float | None = None, gauges: Callable[[], Gauges] = Gauges) -> None:
+    def __init__(
+        self,
+        *,
+        latency: float | None = None,
+        gauges: Callable[[], Gauges] = Gauges,
+        traces: Traces | None = None,
+    ) -> None:
         self.latency = latency
+        self.traces = traces
         self.gauges = gauges
         self.in_flight = 0
         self.tally: Tally | None = None
@@ -202,6 +213,8 @@ class Measure(Collector):
         if histogram is None:
             histogram = self._requests[key] = _Histogram(SECONDS)
         histogram.add(seconds)
+        if call is not None and call.trace is not None:
+            call.trace.end(call, status, now)
         if status == CANCELLED:
             self._outcomes["cancelled"] += 1
             return

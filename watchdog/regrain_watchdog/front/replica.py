@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from regrain.errors import RequestError
 from regrain.plan import Step
@@ -25,6 +25,8 @@ from regrain_watchdog.gpu.ending import End, kill
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.function import Function
+    from regrain_watchdog.front.handlers import Handlers
+    from regrain_watchdog.front.tracing.traces import Legs
 
 
 class State(enum.Enum):
@@ -43,6 +45,7 @@ class Dispatch:
     """A batch of `size` units of a function at a replica. A warm-up has no jobs; its results are thrown away.
 
     first: when the first item of one that streams came; 0.0 before. credit: items of it that may still come.
+    legs: its spans, where a request of it is recorded.
     """
 
     function: Function
@@ -52,39 +55,23 @@ class Dispatch:
     first: float = 0.0
     credit: int = 0
     extents: list[frames.Extent] = field(default_factory=list)
+    legs: Legs | None = None
 
     @property
     def step(self) -> Step:
         """What is run."""
         return self.function.step
 
+    def lost(self, why: str) -> None:
+        """It does not come back."""
+        if self.legs is not None:
+            self.legs.lost(why)
+
     def given(self) -> Iterator[frames.Leaf]:
         """Every leaf in a segment that its jobs bring."""
         for job in self.jobs:
             for parts in job.values:
                 yield from leaves(parts.values)
-
-
-class Handlers(Protocol):
-    """Whom a replica tells what happens to it."""
-
-    def loaded(self, replica: Replica, frame: frames.Loaded) -> None:
-        """Its resident set has changed."""
-
-    def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
-        """A stage could not be loaded."""
-
-    def done(self, replica: Replica, dispatch: Dispatch, frame: frames.Done) -> None:
-        """A dispatch came back."""
-
-    def gone(self, replica: Replica, reason: str) -> None:
-        """Its link is down."""
-
-    def lasts(self, replica: Replica) -> None:
-        """It has lived long enough to count as sound."""
-
-    def others_serve(self) -> bool:
-        """Whether there are replicas that serve, to which one that starts gives way."""
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,7 @@ from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.front.tracing.asked import open_export
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.grpc.server import Server as GrpcServer
@@ -66,7 +67,8 @@ class Server:
         self._changed = changed
         self._started = time.monotonic()
         self._signals = Signals()
-        self._hosted = Hosted(config, target, entered=self._follow)
+        self._export = open_export(os.environ)
+        self._hosted = Hosted(config, target, entered=self._follow, export=self._export)
         self._admin: Admin | None = None
         self._listeners: list[Listener] = []
         self._ports: dict[str, int] = {}
@@ -103,7 +105,7 @@ class Server:
         """Open the ports. Health answers from here on; readiness says what is missing."""
         config, hosted = self._config, self._hosted
         await hosted.load(manifest)
-        handler = access.before(hosted.door, config)
+        handler = access.before(hosted.door, config, records=self._export is not None)
         http = Listener(
             handler if hosted.remote is None else hosted.remote.before(handler),
             config.host,
@@ -173,6 +175,8 @@ class Server:
             if not await listener.stop(1.0):
                 listener.cut()
         await self._hosted.close()
+        if self._export is not None:
+            await asyncio.to_thread(self._export.close)
 
     async def _stop_grpc(self, timeout: float) -> None:
         if self._grpc is not None:

@@ -204,6 +204,9 @@ class App:
             if self.leaving:
                 raise refusal
             return answer([refusal] * len(visits))
+        if self.measure.traces is not None:
+            for visit in visits:
+                self.measure.traces.join(visit.call)
         entered = [self._enter(visit) for visit in visits]
         try:
             for visit in visits:
@@ -338,6 +341,7 @@ class App:
 
     def lost(self, dispatch: Dispatch, error: RequestError) -> None:
         """A dispatch has gone with its replica, and is not tried again."""
+        dispatch.lost(error.detail)
         for job in dispatch.jobs:
             job.flight.flying -= 1
             self.refused(job, error)

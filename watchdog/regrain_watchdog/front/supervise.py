@@ -21,9 +21,10 @@ from regrain.wire.segments import create, reopen_readonly
 from regrain_watchdog.front import weight
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.handlers import Handlers
 from regrain_watchdog.front.limits import Limits
 from regrain_watchdog.front.link import Link
-from regrain_watchdog.front.replica import Handlers, Replica, State
+from regrain_watchdog.front.replica import Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import restart

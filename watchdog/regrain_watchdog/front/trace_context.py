@@ -1,7 +1,7 @@
 """W3C Trace Context: which traceparent is one, and how to make one.
 
-The front records no spans of its own, so it is no participant of a trace: it passes `traceparent` and
-`tracestate` on unchanged, to stages by context().headers and to upstreams, and drops what is malformed, as
+Where the front records no spans (tracing/), it is no participant of a trace: it passes `traceparent` and
+`tracestate` on unchanged, to stages by context().headers and to upstreams. It drops what is malformed, as
 https://www.w3.org/TR/trace-context/ asks.
 """
 

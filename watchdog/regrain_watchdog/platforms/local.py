@@ -93,7 +93,6 @@ class Local(OpenFaas):
             digest = hmac.new(source.key.strip(), digestmod=hashlib.sha256)
             while piece := archive.read(1 << 20):
                 digest.update(piece)
-            archive.seek(0)
             headers = {SIGNATURE: f"sha256={digest.hexdigest()}", "Accept": "application/x-ndjson"}
             progress = _Progress()
             for line in self._builder.lines(BUILD, archive, headers, SECONDS):

@@ -21,6 +21,10 @@ class UnavailableError(PlatformError):
     """A platform could not be reached or failed in a way that may pass."""
 
 
+class BusyError(UnavailableError):
+    """A platform has done nothing for now, and says so (503)."""
+
+
 class NotThereError(PlatformError):
     """A platform has no function of this name."""
 
@@ -62,12 +66,18 @@ class Patience:
     tries: int = 4
     pause: float = 0.25
 
-    def ask(self, request: Callable[[], T], sleep: Callable[[float], object] = time.sleep) -> T:
-        """Return what a request gives, made again while it raises UnavailableError; that of the last one is raised."""
+    def ask(
+        self,
+        request: Callable[[], T],
+        sleep: Callable[[float], object] = time.sleep,
+        *,
+        passing: type[UnavailableError] = UnavailableError,
+    ) -> T:
+        """Return what a request gives, made again while it raises `passing`; that of the last one is raised."""
         for number in range(self.tries - 1):
             try:
                 return request()
-            except UnavailableError:
+            except passing:
                 sleep(self.pause * 2**number)
         return request()
 

@@ -15,7 +15,7 @@ import urllib3
 from requests.auth import HTTPBasicAuth
 
 from regrain.errors import SpecError
-from regrain_watchdog.platforms.platform import Patience, PlatformError, UnavailableError
+from regrain_watchdog.platforms.platform import BusyError, Patience, PlatformError, UnavailableError
 from regrain_watchdog.platforms.unanswered import reason
 
 SIZE = 16 << 20
@@ -25,7 +25,7 @@ PASSING = frozenset({429, 500, 502, 503, 504})
 """Statuses that another try may not get."""
 TOLD = 300
 """Characters of an answer that an error repeats."""
-OK, REDIRECT, UNAUTHORIZED = 200, 300, 401
+OK, REDIRECT, UNAUTHORIZED, BUSY = 200, 300, 401, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,29 @@ class Rest:
         """Return the error that an answer of a wrong status is."""
         said = f": {answer.text}" if answer.text else ""
         what = f"{self.url} answered {answer.status} to {method} {path}{said}"
+        if answer.status == BUSY:
+            return BusyError(what)
         return UnavailableError(what) if answer.status in PASSING else PlatformError(what)
 
     def lines(
         self, path: str, sent: IO[bytes], headers: Mapping[str, str], seconds: float
     ) -> Iterator[bytes]:
-        """POST a file once and yield the lines of the answer as they come, within so many seconds."""
-        with self._open("POST", path, sent, headers=headers, limit=seconds) as response:
+        """POST a file and yield the lines of the answer as they come, within so many seconds.
+
+        It is sent again only to one who was busy, as where the gateway's control plane starts.
+        """
+
+        def begin() -> tuple[requests.Response, Iterator[bytes]]:
+            sent.seek(0)
+            response = self._open("POST", path, sent, headers=headers, limit=seconds)
             pieces = self._pieces(response, path, time.monotonic() + seconds)
-            if response.status_code not in range(OK, REDIRECT):
+            if response.status_code in range(OK, REDIRECT):
+                return response, pieces
+            with response:
                 raise self.refused("POST", path, Answer(response.status_code, b"".join(pieces)))
+
+        response, pieces = self._patience.ask(begin, passing=BusyError)
+        with response:
             rest = b""
             for piece in pieces:
                 *whole, rest = (rest + piece).split(b"\n")

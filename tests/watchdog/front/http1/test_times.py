@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from regrain_watchdog.front.http1 import connection as connections
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -108,6 +110,30 @@ def test_a_caller_that_goes_away_cancels_its_call_at_once(listen, gate, raw, how
         connection.close()
 
     assert gate.cancelled.wait(60)
+
+
+class Bounded:
+    """Reads bodies within a time, in a task of its own; knows when it has begun."""
+
+    def __init__(self):
+        self.entered = threading.Event()
+
+    async def __rsgi__(self, scope, proto):
+        self.entered.set()
+        await asyncio.wait_for(proto(), 60)
+
+
+def test_a_front_that_stood_still_answers_a_body_that_broke_off_before_it_gives_up(listen, raw, monkeypatch):
+    monkeypatch.setattr(connections, "HALF_CLOSED", 0.0)  # over by the time that the loop goes on
+    bounded = Bounded()
+    connection = raw(listen(bounded))
+    connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert bounded.entered.wait(60)
+    connection.connection.shutdown(socket.SHUT_WR)
+
+    status, _, body = connection.response()
+
+    assert (status, b"the body broke off" in body) == (400, True)
 
 
 def test_requests_that_came_with_a_half_close_are_answered_if_that_takes_no_time(listen, echo, raw):

@@ -86,7 +86,7 @@ class Entry:
         try:
             if self._inside > 1:
                 await self._gathering.wait()
-            answer = (await work(data, call, self._admit(call, context))).SerializeToString()
+            answer = (await work(data, call, self._admit(call, path, context))).SerializeToString()
             status = HTTPStatus.OK.value
         except RequestError as found:
             error, status = found, found.status.value
@@ -114,7 +114,7 @@ class Entry:
         error: RequestError | None = None
         self._measure.arrived()
         try:
-            async with aclosing(work(data, call, self._admit(call, context))) as messages:
+            async with aclosing(work(data, call, self._admit(call, path, context))) as messages:
                 async for message in messages:
                     first = first or time.monotonic()
                     answer = message.SerializeToString()
@@ -159,7 +159,7 @@ class Entry:
         """Return a call that comes now, its message as it came."""
         return Call(id=next(self._ids), values={}, headers=b"", arrived=time.monotonic(), size=len(data))
 
-    def _admit(self, call: Call, context: Context) -> Headers:
+    def _admit(self, call: Call, path: str, context: Context) -> Headers:
         """Give a call what its metadata and its deadline say; return the metadata as headers."""
         headers = _headers(context)
         if self._key is not None:
@@ -167,6 +167,10 @@ class Entry:
             headers = self._key.without(headers)
         if TRACEPARENT in headers or TRACESTATE in headers:
             keep_valid(headers)
+        if self._measure.traces is not None:
+            service, _, method = path[1:].partition("/")
+            about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+            self._measure.traces.begin(call, headers, path[1:], about, status="regrain.status")
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
         call.headers = _msgpack(headers)

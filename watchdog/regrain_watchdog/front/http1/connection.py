@@ -16,7 +16,7 @@ from regrain_watchdog.front import problem
 from regrain_watchdog.front.handler import CallerGoneError, Handler
 from regrain_watchdog.front.http1 import response
 from regrain_watchdog.front.http1.exchange import Exchange
-from regrain_watchdog.front.http1.limits import GRACE, HALF_CLOSED, LINGER, Limits, RefusedError
+from regrain_watchdog.front.http1.limits import GRACE, HALF_CLOSED, LINGER, TURNS, Limits, RefusedError
 from regrain_watchdog.front.http1.parse import Requests
 from regrain_watchdog.front.http1.response import Heads
 
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         requests.end()
         if self._closing or (self._serving is None and not requests.ahead):
             return False
-        self._loop.call_later(HALF_CLOSED, self._give_up)
+        self._loop.call_later(HALF_CLOSED, self._give_up, TURNS)
         return True
 
     def pause_writing(self) -> None:
@@ -285,8 +285,11 @@ class Connection(asyncio.Protocol):
         if self._serving is None and not self._closing and not self._requests.in_head:
             self._close()
 
-    def _give_up(self) -> None:
-        """The caller sends no more and has no answer: it has gone."""
+    def _give_up(self, turns: int) -> None:
+        """The caller sends no more and has no answer, nor will have within so many turns of the loop: it has gone."""
+        if turns:
+            self._loop.call_soon(self._give_up, turns - 1)
+            return
         self._cut()
         if not self._closing and self._serving is None:
             self._close()

@@ -27,6 +27,8 @@ GRACE = 0.25
 """Seconds that a port which stops leaves an idle connection for a request that is on its way."""
 HALF_CLOSED = 0.05
 """Seconds that an answer may take after the caller has closed its side; nearly always it has gone altogether."""
+TURNS = 8
+"""Turns of the loop that it has beside: after a stall of this process those seconds are over before anything ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

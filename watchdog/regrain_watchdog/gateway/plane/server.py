@@ -21,6 +21,7 @@ from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.front.listen import BACKLOG, bind
 from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.front.tracing.asked import open_export
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.folders import shared
 from regrain_watchdog.gateway.credentials import Credentials
@@ -75,7 +76,9 @@ class Plane:
         store = Store(self._settings.database)
         table = Table(self._settings.database)
         key = _key(self._settings)
-        functions = Functions(store, Maker(Launcher(self._settings, means), key), self._settings.log)
+        export = open_export(os.environ)
+        maker = Maker(Launcher(self._settings, means), key, export)
+        functions = Functions(store, maker, self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
         public = Public(functions, counts, Relay(self._settings.control_socket), key)
@@ -100,6 +103,8 @@ class Plane:
         finally:
             table.close()
             store.close()
+            if export is not None:
+                await asyncio.to_thread(export.close)
 
     def _open(self, public: Public, private: Private, page: MetricsPage) -> list[Port]:
         """Accept connections: of clients, of the control plane, of Prometheus."""

@@ -22,6 +22,7 @@ from regrain_watchdog.gateway.spec import Function
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.grpc.methods import Methods
+    from regrain_watchdog.front.tracing.export import Export
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - who shows the key may come from there
 
@@ -34,10 +35,16 @@ class AppInstance:
         launcher: knows how its processes are started.
         output: where they write.
         key: what its page and its API ask for; None where being on this machine is enough.
+        export: what takes the spans of its requests; None where they are not recorded.
     """
 
     def __init__(
-        self, function: Function, launcher: Launcher, output: Output, key: Key | None = None
+        self,
+        function: Function,
+        launcher: Launcher,
+        output: Output,
+        key: Key | None = None,
+        export: Export | None = None,
     ) -> None:
         self.replaces = False
         self.admin: Admin | None = None
@@ -47,6 +54,7 @@ class AppInstance:
         self._function = function
         self._launcher = launcher
         self._output = output
+        self._export = export
         self._hosted: Hosted | None = None
         self._replicas = 0
 
@@ -62,7 +70,9 @@ class AppInstance:
             environment=launch.environment,
             output=self._output.descriptor,
         )
-        hosted = self._hosted = Hosted(config, image.folder, birth=birth, entered=self._entered)
+        hosted = self._hosted = Hosted(
+            config, image.folder, birth=birth, entered=self._entered, export=self._export
+        )
         hosted.failure.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         manifest = await hosted.hello()
         await hosted.load(manifest)
