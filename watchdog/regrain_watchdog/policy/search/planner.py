@@ -140,7 +140,9 @@ class Planner:
             if further < FURTHER and judge.has_met:
                 return
             part *= LESS
-        if further == FURTHER and judge.best is None:  # where there is one, no way leads on from the plan in force
+        if (
+            further == FURTHER and judge.best is None
+        ):  # where there is one, no way leads on from the plan in force
             raise NoPlanError(
                 f"no plan of {self.problem.app.manifest.app} fits on the node: {lacking(self.space)}"
             )
