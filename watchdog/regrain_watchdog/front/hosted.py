@@ -116,7 +116,7 @@ class Hosted:
             remote=remote,
         )
         if remote is not None:
-            remote.open(self.live, self.changes, self.measure)
+            remote.open(self.live, self.changes, self.measure, gpus)
             remote.join(app)
         self._loaded = True
         if config.adapt:

@@ -14,6 +14,7 @@ from regrain.errors import RequestError, SpecError
 from regrain.grain import JOIN
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.remote.guests import Guests
+from regrain_watchdog.front.remote.watcher import Watcher
 from regrain_watchdog.policy.assignment import Assignment, Standing
 from regrain_watchdog.policy.epochs import StaleError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ASSIGN, RELEASE, MANIFEST = "/_/assign", "/_/release", "/_/manifest"
+ASSIGN, RELEASE, MANIFEST, WATCH = "/_/assign", "/_/release", "/_/manifest", "/_/watch"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,13 +43,17 @@ class Release(Struct, frozen=True):
 class Assignee:
     """Carries out what a controller says, and tells how the pod stands."""
 
-    def __init__(self, live: Live, changes: Changes, guests: Guests) -> None:
+    def __init__(self, live: Live, changes: Changes, guests: Guests, watcher: Watcher) -> None:
         self._live = live
+        self._watcher = watcher
+        self._assignment: Assignment | None = None
         self._changes = changes
         self._guests = guests
 
     async def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answer a controller's request; RequestError where it cannot be done, 409 for a stale epoch."""
+        if path == WATCH:
+            return self._watcher.watched()
         if method == "GET":
             return manifest.dumps(self._live.manifest) if path == MANIFEST else self._standing()
         try:
@@ -83,8 +88,8 @@ class Assignee:
         replicas = ",".join(f"{group}={wanted.replicas.get(group, 1)}" for group in own)
         self._end_old()
         await self._live.drained()
-        await self._changes.assign(wanted.grain, replicas, homes)
-        guests.epochs = epochs
+        await self._changes.assign(wanted.grain, replicas, homes, wanted.groups)
+        guests.epochs, self._assignment = epochs, wanted
         logger.info("epoch %d is in force: %s runs here", wanted.epoch, ", ".join(own) or "no group")
 
     def _release(self, epoch: int) -> None:
@@ -107,5 +112,6 @@ class Assignee:
                 ready=not live.unready(),
                 draining=live.current.draining,
                 ending=sum(app.in_flight for app in live.apps if app is not live.current),
+                assignment=self._assignment,
             )
         )
