@@ -91,6 +91,10 @@ def decisions(log):
     return [one["decision"] for one in logged if one["kind"] == "decision"]
 
 
+def explained(pod):
+    return requests.get(f"{pod.admin_url}/why", timeout=PATIENCE).json()
+
+
 class Callers:
     """Callers that ask pods in turn, each one request after the other."""
 
@@ -135,6 +139,22 @@ def test_a_load_that_rises_gets_another_assignment_and_no_request_fails(three, c
     taken = [one for one in decisions(log) if one["plan"]]
     assert taken
     assert all(one["sentence"] for one in taken)
+
+
+def test_each_pod_tells_why_the_plan_of_all_of_them_rules(three, control, run_cli, until):
+    assert "nobody but operators" in run_cli("status", "--why", "--url", three[0].admin_url).stderr
+    _, log = control(three)
+    with Callers(three, 2):
+        until(lambda: [one for one in decisions(log) if one["candidates"]], "something is decided", PATIENCE)
+
+        for pod in three:
+            until(
+                lambda pod=pod: explained(pod).get("decision") in decisions(log), "it knows of one", PATIENCE
+            )
+            told = run_cli("status", "--why", "--url", pod.admin_url)
+            assert told.returncode == 0, told.stderr
+            assert "in force" in told.stdout
+            assert pod.status()["adapting"]["number"] > 0
 
 
 def test_the_next_controller_goes_on_from_what_was_decided_last(three, control, until):

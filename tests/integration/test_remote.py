@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE
+from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE, WHY
 
 STAGES = ("spread", "turn", "total")
 SECRET = "a secret of the pods"
@@ -453,6 +453,7 @@ def test_a_stale_assignment_is_refused(three, control, key, until):
     assert assign(first + 1, version="another").status_code == 409
     assert assign(first + 1, grain="no | grain").status_code == 400
     assert assign("x").status_code == 400
+    assert signed(pod, key, b'{"decision": 1}', path=WHY, method="POST").status_code == 400
     assert assigned(pod, key)["epoch"] == first
 
     assert assign(first + 1, grain="spread+turn+total").status_code == 200

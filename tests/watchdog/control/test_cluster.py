@@ -2,13 +2,15 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from regrain import App
 from regrain.errors import SpecError
 from regrain.plan import Group
 from regrain_watchdog.control.cluster import Cluster, Decided, Switches, in_force
-from regrain_watchdog.policy.assignment import Assignment
+from regrain_watchdog.front.adapting.words import Word
+from regrain_watchdog.policy.assignment import Assignment, Standing
 
 app = App("chain")
 
@@ -40,6 +42,12 @@ def given(homes, replicas=None, groups=(), epoch=1):
         homes=homes,
         replicas=replicas or dict.fromkeys(homes, 1),
         groups=groups,
+    )
+
+
+def standing(decision):
+    return Standing(
+        version="v", epoch=1, oldest=1, grain="", ready=True, draining=False, ending=0, decision=decision
     )
 
 
@@ -85,6 +93,18 @@ def test_what_does_not_come_into_force_is_given_up_for_what_was():
         cluster.stand(["1", "2"], after, is_changing=False, is_held=False)
         cluster.give_up()
         assert cluster.decided == wanted
+
+    asyncio.run(decide())
+
+
+def test_pods_that_know_of_another_decision_are_told_of_the_last_one():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        present = {"plan": in_force(MANIFEST, given({"read+look": ("1", "2")}))}
+        explained = msgspec.json.encode({"decision": {"number": 3, "present": present}, "needs": []})
+        cluster._hear(Word(decision=explained))
+        assert cluster.explained == explained
+        assert cluster.uninformed({"1": standing(3), "2": standing(2), "3": standing(0)}) == ["2", "3"]
 
     asyncio.run(decide())
 

@@ -22,7 +22,7 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.control.cluster import Cluster, Decided, Switches
 from regrain_watchdog.front.adapting.words import Watched
-from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, Assign, Release
+from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, WHY, Assign, Release
 from regrain_watchdog.front.remote.line import Line, PodError, Terms
 from regrain_watchdog.policy import assignment as policy
 from regrain_watchdog.policy.assignment import Assignment, Standing
@@ -189,23 +189,28 @@ class Assigner:
             return
         if known.last is None or known.last.epoch != wanted.epoch:
             known.last, known.since = wanted, time.monotonic()
-        if known.cluster is not None:
-            self._follow(known, known.cluster, wanted, standings)
         for url in policy.behind(wanted, standings):
             self._tell(url, ASSIGN, msgspec.json.encode(Assign(wanted, url)))
         if policy.is_over(wanted, standings):
             for url in standings:
                 self._tell(url, RELEASE, msgspec.json.encode(Release(wanted.epoch)))
+        if known.cluster is not None:
+            self._follow(known, known.cluster, wanted, standings)
 
     def _follow(
         self, known: _Version, cluster: Cluster, wanted: Assignment, standings: Mapping[str, Standing]
     ) -> None:
-        """Tell who adapts the plan how that stands; after a while, that it does not come into force."""
+        """Tell who adapts the plan how that stands, and pods what was decided.
+
+        After a while also that it does not come into force.
+        """
         is_changing = not policy.is_settled(wanted, standings)
         cluster.stand(list(standings), wanted, is_changing=is_changing, is_held=self._wished.holds)
         late = time.monotonic() - known.since > self._patience
         if late and not policy.is_in_force(wanted, standings):
             cluster.give_up()
+        for url in cluster.uninformed(standings):
+            self._tell(url, WHY, cluster.explained)
 
     async def _meet(self, version: str, url: str) -> _Version | None:
         try:

@@ -20,11 +20,12 @@ from regrain.grain import make_plan
 from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Group, Plan
 from regrain_watchdog.control.gathered import Gathered
+from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.adapting.mind import Mind
 from regrain_watchdog.front.adapting.past import Past
 from regrain_watchdog.front.adapting.words import Brief, Device, Report, Watched, Word
 from regrain_watchdog.policy import profile as profiles
-from regrain_watchdog.policy.assignment import Assignment
+from regrain_watchdog.policy.assignment import Assignment, Standing
 from regrain_watchdog.policy.profile import ProfileError
 from regrain_watchdog.words import configured
 
@@ -91,10 +92,13 @@ class Cluster:
 
     Attributes:
         decided: what is to be in force; None before the first decision.
+        explained: the last decision, and what it would take to decide otherwise, as JSON; b"" before the first.
     """
 
     def __init__(self, manifest: Manifest, switches: Switches) -> None:
         self.decided: Decided | None = None
+        self.explained = b""
+        self._course = Course()
         self._manifest = manifest
         self._switches = switches
         self._profile = _profile(switches, manifest)
@@ -132,6 +136,11 @@ class Cluster:
         if self.decided is not None and self.decided != self._proven:
             logger.warning("what was decided does not come into force: back to what was before")
             self.decided = self._proven
+
+    def uninformed(self, standings: Mapping[str, Standing]) -> list[str]:
+        """Return the pods that have not been told of the last decision."""
+        number = self._course.number
+        return [pod for pod, one in standings.items() if number and one.decision != number]
 
     async def stop(self) -> None:
         """Decide no more."""
@@ -191,6 +200,9 @@ class Cluster:
     def _hear(self, word: Word) -> None:
         if word.warning:
             logger.warning("%s", word.warning)
+        if word.decision:
+            self.explained = word.decision
+            self._course.add(word.decision, time.time())
         if word.plan is None or self._is_held:
             return
         counts = {group.name: max(1, word.pods.get(group.name, 1)) for group in word.plan.groups}

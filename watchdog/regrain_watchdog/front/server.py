@@ -120,7 +120,7 @@ class Server:
         self._listeners.append(metrics)
         operations = Operations(hosted.changes, is_adapted=hosted.adaptation is not None)
         self._admin, admin = await open_admin(
-            manifest, hosted.measure, self.status, config, operations, adaptation=hosted.adaptation
+            manifest, hosted.measure, self.status, config, operations, why=hosted.why
         )
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}

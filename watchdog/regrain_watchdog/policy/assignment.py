@@ -37,7 +37,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """What a pod says of itself.
 
     epoch: in force. oldest: that it still holds. ready: whether it serves. draining: whether it is to stop.
-    ending: calls under way of plans before the one in force. assignment: in force; None before the first.
+    ending: calls under way of plans before the one in force. decision: the number of the last one that it was told of;
+    0 before the first. assignment: in force; None before the first.
     """
 
     version: str
@@ -47,6 +48,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     ready: bool
     draining: bool
     ending: int
+    decision: int = 0
     assignment: Assignment | None = None
 
 

@@ -102,6 +102,14 @@ class Remote:
             inner, self.guests, self._assignee, secret=self._secret, limit=limit, timeout=timeout
         )
 
+    def why(self) -> bytes | None:
+        """Return why the plan of all pods rules, as JSON; None where no controller adapts it."""
+        return self._assignee.why()
+
+    def status(self) -> dict[str, object]:
+        """Return what the status tells of whoever adapts the plan of all pods; nothing where nobody does."""
+        return {} if self.why() is None else {"adapting": {"number": self._assignee.decision}}
+
     def placed(self, plan: Plan, manifest: Manifest) -> Plan:
         """Return a plan with no replicas here of the groups that others have."""
         return Plan(
