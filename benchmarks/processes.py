@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ class Served:
         env: Sequence[Mapping[str, str]] = (),
         name: str = "server",
     ) -> None:
+        _end_with_exception()
         self.port = port
         self.log = Path(tempfile.gettempdir()) / f"regrain-bench-{name}-{port}.log"
         environments = env or [{}] * len(commands)
@@ -135,6 +138,18 @@ class Request:
             return response.status, response.read()
         finally:
             connection.close()
+
+
+def _end_with_exception() -> None:
+    """Have SIGTERM, as `timeout` sends it, end this process as Ctrl-C does: by way of every `with Served(...)`."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would cut this short
+        sys.exit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 def until(look: Callable[[], T], holds: Callable[[T], bool], patience: float) -> T:

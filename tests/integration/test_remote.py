@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE
+from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE, WHY
 
 STAGES = ("spread", "turn", "total")
 SECRET = "a secret of the pods"
@@ -354,6 +354,25 @@ def module(tmp_path):
     return copy
 
 
+def test_an_update_does_not_wait_for_a_pod_that_answers_late_and_has_another_version(
+    pods, module, run_cli, until
+):
+    """Its sample is on the way already when the group starts here."""
+    front, late, _ = pods(app=module)
+    module.write_text(module.read_text().replace("* 2", "* 3"))
+    late.process.send_signal(signal.SIGSTOP)
+
+    with ThreadPoolExecutor(1) as pool:
+        updating = pool.submit(run_cli, "update", "--url", front.admin_url)
+        until(lambda: front.status()["transitions"], "the update begins")
+        until(lambda: front.status()["transitions"][0]["state"] != "loading", "the sample is on its way")
+        late.process.send_signal(signal.SIGCONT)
+        done = updating.result()
+
+    assert done.returncode == 0, done.stderr
+    assert front.call(count=3).json()["sums"] == [total * 1.5 for total in sums(3)]
+
+
 @pytest.fixture
 def three(attempt, key, module):
     started = [attempt(module, "--grain", "coarse", "--remote-key-file", str(key)) for _ in range(3)]
@@ -434,6 +453,7 @@ def test_a_stale_assignment_is_refused(three, control, key, until):
     assert assign(first + 1, version="another").status_code == 409
     assert assign(first + 1, grain="no | grain").status_code == 400
     assert assign("x").status_code == 400
+    assert signed(pod, key, b'{"decision": 1}', path=WHY, method="POST").status_code == 400
     assert assigned(pod, key)["epoch"] == first
 
     assert assign(first + 1, grain="spread+turn+total").status_code == 200

@@ -24,6 +24,8 @@ def key(tmp_path):
         ([], "--pods"),
         (["--pods", "http://a:1", "--pods-of", "http://b:1"], "--pods"),
         (["--pods", "ftp://a"], "http://HOST:PORT"),
+        (["--pods", "http://a:1", "--adapt", "--profile", "/no/profile"], "/no/profile"),
+        (["--pods", "http://a:1", "--adapt", "--adapt-period", "soon"], "'soon'"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(flags, said, key):
@@ -43,6 +45,20 @@ def test_a_file_is_followed_as_it_changes_and_kept_where_it_makes_no_sense(tmp_p
     for nonsense in ("grain = [", 'graim = "a"', "grain = 3"):
         file.write_text(nonsense)
         assert wishes() == Wish("a | b", "a=2")
+
+
+def test_a_file_holds_the_plan_for_as_long_as_it_is_there(tmp_path):
+    file = tmp_path / "plan.toml"
+    wishes = Wishes(file, Wish("coarse"), frees=True)
+    assert wishes() == Wish("coarse")
+
+    file.write_text('grain = "a | b"\n')
+    assert wishes() == Wish("a | b", holds=True)
+    file.write_text("grain = [")
+    assert wishes() == Wish("a | b", holds=True)
+
+    file.unlink()
+    assert wishes() == Wish("coarse")
 
 
 def test_a_name_gives_the_addresses_that_it_has():

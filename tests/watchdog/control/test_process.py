@@ -210,3 +210,16 @@ def test_the_log_tells_each_decision_and_what_came_of_the_one_before_and_is_boun
     small._write({"kind": "decision"})
     assert path.read_text() == '{"kind":"decision"}\n'
     assert len(path.with_name("log.jsonl.1").read_text().splitlines()) == len(entries)
+
+
+def test_plans_of_pods_tell_how_many_of_them_each_group_takes(brief, reports, planned):
+    first = outgoing(planned(4.0))
+    pods = {"pods": 3, "remote": 0.002, "devices": (Device("v100", 80, 16 * GIB),) * 3, "cores": 24}
+
+    words = told(Adviser(brief(**pods)), reports(40.0, first, 20))
+
+    wanted = next(word for word in words if word.plan is not None)
+    assert {group.name for group in wanted.plan.groups} == set(wanted.pods)
+    assert min(wanted.pods.values()) > 0
+    assert sum(wanted.pods.values()) <= 3
+    assert not any(word.pods for word in told(Adviser(brief()), reports(40.0, first, 20)))

@@ -52,6 +52,9 @@ class second:
             time.sleep(0.002)
 
     def __call__(self, told: str) -> str:
+        if (HERE / "once").exists():
+            (HERE / "once").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
         wait_for_the_gate("gate2", told)
         return f"{told} {os.getpid()}"
 
@@ -184,6 +187,21 @@ def test_a_new_replica_that_dies_after_it_has_loaded_is_loaded_again(standing):
             assert change.state in {"draining", "done"}
             one, other = await stand.ask()
             assert one == other != killed[0]
+
+    run(scenario)
+
+
+def test_a_sample_whose_replica_dies_goes_on_at_the_next_one(standing, tmp_path):
+    """It waits already when that one has loaded, in a plan that nobody else asks for anything."""
+
+    async def scenario():
+        async with standing(PAIR, "fine") as stand:
+            (tmp_path / "once").touch()
+
+            change = await stand.change("coarse")
+
+            assert change.state in {"draining", "done"}
+            assert not (tmp_path / "once").exists()
 
     run(scenario)
 

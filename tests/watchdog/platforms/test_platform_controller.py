@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import click
 import msgspec
@@ -21,8 +22,8 @@ OCR = Function(
 )
 
 
-def controller():
-    _, deployment = manifests(OCR, "apps")
+def controller(function=OCR):
+    _, deployment = manifests(function, "apps")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     return deployment, container
 
@@ -51,6 +52,14 @@ def test_the_command_takes_these_flags():
 
     assert isinstance(context, click.Context)
     assert context.params["pods_of"] == "http://ocr-pods:8080"
+
+
+def test_it_adapts_where_the_function_is_to():
+    deployment, container = controller(replace(OCR, annotations={"regrain.adapt": "on"}))
+    assert container["command"][-1] == "--adapt"
+    assert command.make_context("controller", container["command"][2:]).params["adapt"]
+    assert container["resources"]["requests"] == {"cpu": "500m", "memory": "512Mi"}
+    assert deployment["spec"]["replicas"] == 1
 
 
 def test_there_is_never_more_than_one():

@@ -47,6 +47,13 @@ def test_replicas_that_run_groups_for_each_other_share_a_secret(ocr):
     assert (made.secrets, made.remote_key) == (("key", "shared"), "shared")
 
 
+def test_replicas_that_run_groups_for_each_other_are_adapted_together(ocr):
+    made = function(ocr, Wishes(image=IMAGE, adapt="on", remote_key="shared"))
+
+    assert "REGRAIN_ADAPT" not in made.environment
+    assert made.annotations["regrain.adapt"] == "on"
+
+
 @pytest.mark.parametrize("grain", ["coarse", "fine", "decode+detect | crop+orient+recognise | assemble"])
 def test_a_replica_asks_for_what_its_groups_may_use(ocr, grain):
     stages = tuple(replace(stage, cpu=2.0, memory=1 << 20) for stage in ocr.stages)

@@ -4,13 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regrain.plan import Group
 from regrain_watchdog.policy.assignment import (
     Assignment,
     Standing,
     assigned,
     behind,
     follows,
+    is_in_force,
     is_over,
+    is_settled,
+    laid_out,
+    newest,
     next_epoch,
     shares,
 )
@@ -23,9 +28,16 @@ def assignment(epoch=1, homes=None, grain="a | b"):
     return Assignment(epoch=epoch, version="v", grain=grain, homes=homes, replicas=dict.fromkeys(homes, 1))
 
 
-def standing(epoch, oldest=0, *, ready=True, draining=False, ending=0):
+def standing(epoch, oldest=0, *, ready=True, draining=False, ending=0, given=None):
     return Standing(
-        version="v", epoch=epoch, oldest=oldest, grain="a | b", ready=ready, draining=draining, ending=ending
+        version="v",
+        epoch=epoch,
+        oldest=oldest,
+        grain="a | b",
+        ready=ready,
+        draining=draining,
+        ending=ending,
+        assignment=given,
     )
 
 
@@ -102,3 +114,67 @@ def test_what_is_over_is_said_once():
     assert not is_over(wanted, {"1": standing(2, 1), "2": standing(2, 1, ending=1)})
     assert is_over(wanted, {"1": standing(2, 1), "2": standing(2, 2)})
     assert not is_over(wanted, {"1": standing(2, 2), "2": standing(2, 2)})
+
+
+@given(NAMES, st.integers(1, 20), st.data())
+def test_a_plan_is_laid_out_over_the_pods_that_it_was_made_for(names, count, data):
+    counts = {name: data.draw(st.integers(1, 4)) for name in names}
+    groups = [
+        Group(stages=(name,), replicas=data.draw(st.integers(counts[name], 3 * counts[name])))
+        for name in names
+    ]
+    pods = [f"pod{number:02}" for number in range(count)]
+    before = {name: data.draw(st.lists(st.sampled_from([*pods, "gone"]), unique=True)) for name in names}
+
+    homes, replicas, real = laid_out(groups, counts, pods, before)
+
+    assert all(homes[name] and set(homes[name]) <= set(pods) for name in names)
+    for planned, group in zip(groups, real, strict=True):
+        assert replicas[group.name] * counts[group.name] >= planned.replicas
+        assert 1 <= group.replicas <= min(planned.replicas, len(homes[group.name]) * replicas[group.name])
+    if sum(counts.values()) <= count:
+        assert list(real) == groups
+        assert {name: len(found) for name, found in homes.items()} == counts
+        works = [pod for found in homes.values() for pod in found]
+        assert len(works) == len(set(works))
+
+
+def test_what_pods_have_in_force_is_the_latest_of_their_version():
+    old, new = assignment(3), assignment(4, grain="a+b")
+
+    assert newest({"1": standing(3, given=old), "2": standing(4, given=new), "3": standing(0)}, "v") is new
+    assert newest({"1": standing(3, given=old)}, "another") is None
+    assert newest({"1": standing(0)}, "v") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "in_force", "settled"),
+    [
+        ([(4, 4), (4, 4)], True, True),
+        ([(4, 3), (4, 4)], True, False),
+        ([(4, 3), (3, 3)], False, False),
+        ([], True, True),
+    ],
+)
+def test_a_change_is_over_once_no_pod_holds_anything_before_it(told, in_force, settled):
+    standings = {str(number): standing(*epochs) for number, epochs in enumerate(told)}
+    never = standing(0, ready=False)
+    stops = standing(2, draining=True)
+
+    assert is_in_force(assignment(4), {**standings, "never": never, "stops": stops}) == in_force
+    assert is_settled(assignment(4), {**standings, "never": never, "stops": stops}) == settled
+
+
+def test_another_shape_of_a_group_is_another_assignment():
+    shaped = Assignment(
+        epoch=1,
+        version="v",
+        grain="a",
+        homes={"a": ("1",)},
+        replicas={"a": 1},
+        groups=(Group(stages=("a",), max_size=4),),
+    )
+    plain = assignment(homes={"a": ("1",)}, grain="a")
+
+    assert not shaped.says_as(plain)
+    assert plain.says_as(assignment(7, homes={"a": ("1",)}, grain="a"))

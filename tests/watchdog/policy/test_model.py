@@ -8,7 +8,7 @@ import regrain
 from regrain.manifest import SLOSpec
 from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.policy.model import PER_REQUEST, Application, lists, make_model
-from regrain_watchdog.policy.profile import OutOfRangeError, Point, Profile, StageProfile
+from regrain_watchdog.policy.profile import Hop, OutOfRangeError, Point, Profile, StageProfile
 from regrain_watchdog.policy.service import ServiceTime
 
 app = regrain.App("pages", slo=regrain.SLO(latency=0.5, attainment=0.95))
@@ -146,3 +146,26 @@ def test_sizes_of_all_stages_are_joined():
     )
     assert np.array_equal(made.sizes, [0.0, 1.0, 3.0])
     assert made.stations[0].works[0].seconds[1] == pytest.approx([1.0, 1.0, 3.0])
+
+
+def test_each_group_on_another_pod_is_a_hop_further_from_the_answer():
+    pages = application()
+    profile = structs.replace(
+        pages.profile,
+        hop=Hop(0.001),
+        remote=Hop(0.01, 1e-6),
+        stages={name: structs.replace(one, out_bytes=1000.0) for name, one in pages.profile.stages.items()},
+    )
+    times = {name: ServiceTime.of(name, one) for name, one in profile.stages.items()}
+    share = GpuShare(fraction=0.5)
+
+    def answer(*groups, spread=True):
+        plan = Plan(tuple(Group(stages=stages, gpu=share) for stages in groups))
+        made = make_model(replace(pages, profile=profile, spread=spread), plan, times)
+        assert {station.hop for station in made.stations} == {0.001}
+        return made.answer
+
+    fused, split = (("decode", "detect", "recognise"),), (("decode",), ("detect",), ("recognise",))
+    assert answer(*split, spread=False) == answer(*fused, spread=False) == 0.001
+    assert answer(*fused) == pytest.approx(0.001 + 0.011)
+    assert answer(*split) == pytest.approx(0.001 + 0.011 + 2 * 0.012)

@@ -9,6 +9,7 @@ import signal
 import socket
 import tomllib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,8 +17,11 @@ import click
 import uvloop
 
 from regrain.errors import SpecError
+from regrain.units import parse_seconds
 from regrain_watchdog.cli import logs
 from regrain_watchdog.control.assigner import Assigner, Wish
+from regrain_watchdog.control.cluster import Switches
+from regrain_watchdog.front.config import PREDICTORS
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.remote.remote import check
 
@@ -40,7 +44,34 @@ PATIENCE = 120.0
     "--plan",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file with `grain` and `replicas` in place of the flags; what it says is followed as it changes.",
+    help="TOML file with `grain` and `replicas` in place of the flags; what it says is followed as it changes. "
+    "With --adapt the plan is held for as long as the file is there.",
+)
+@click.option(
+    "--adapt/--no-adapt",
+    help="Change the plan of all pods together as the load changes, so that the app's objective is met at the least "
+    "cost; until then the grain and replicas that are given.",
+)
+@click.option(
+    "--profile",
+    default="",
+    help="What the app's stages cost, as `regrain profile` wrote it. [default: it is learned while serving]",
+)
+@click.option(
+    "--predictor",
+    type=click.Choice(PREDICTORS),
+    default=PREDICTORS[0],
+    show_default=True,
+    help="What predicts the hit rate of plans.",
+)
+@click.option(
+    "--adapt-period",
+    default="15s",
+    show_default=True,
+    help="Time between two looks at the plan where the load stays as it is.",
+)
+@click.option(
+    "--decision-log", default="", help="File to which decisions go, as lines of JSON. [default: none]"
 )
 @click.option("--patience", type=float, default=PATIENCE, show_default=True, help="Seconds for a change.")
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
@@ -52,6 +83,11 @@ def command(
     grain: str,
     replicas: str,
     file: Path | None,
+    adapt: bool,
+    profile: str,
+    predictor: str,
+    adapt_period: str,
+    decision_log: str,
     patience: float,
     log_level: str,
 ) -> int:
@@ -63,6 +99,7 @@ def command(
     Examples:
       regrain controller --pods http://10.0.0.6:8080 --pods http://10.0.0.7:8080 --remote-key-file secret
       regrain controller --pods-of http://ocr-pods:8080 --remote-key-file secret --plan plan.toml
+      regrain controller --pods-of http://ocr-pods:8080 --remote-key-file secret --adapt --decision-log decisions
     """  # noqa: D301
     logs.configure(log_level, "text", "off")
     if bool(urls) == bool(pods_of):
@@ -72,27 +109,39 @@ def command(
         raise SpecError("--remote-key-file names no file")
     for url in (*urls, *([pods_of] if pods_of else [])):
         check(url)
-    wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None)
+    switches = None
+    if adapt:
+        period = parse_seconds(adapt_period, "--adapt-period")
+        switches = Switches(profile=profile, predictor=predictor, period=period, log=decision_log)
+        switches.read()
+    wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None, frees=adapt)
     where = named(pods_of) if pods_of else _listed(urls)
-    uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience)))
+    uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience, adapt=switches)))
     return 0
 
 
 class Wishes:
-    """Gives what is wanted at the moment: what a file says, or else a wish that stays."""
+    """Gives what is wanted at the moment: what a file says, or else a wish that stays.
 
-    def __init__(self, file: Path | None, fixed: Wish | None) -> None:
+    frees: whether what the file says holds the plan for as long as it is there, and counts no longer once it is gone.
+    """
+
+    def __init__(self, file: Path | None, fixed: Wish | None, *, frees: bool = False) -> None:
         self._file = file
-        self._last = fixed
+        self._fixed = self._last = fixed
+        self._frees = frees
         self._trouble = ""
 
     def __call__(self) -> Wish | None:
         """Return it; what the file said last where it says nothing sensible."""
         if self._file is not None:
             try:
-                self._last = _read(self._file)
+                self._last = replace(_read(self._file), holds=self._frees)
                 self._trouble = ""
             except (OSError, ValueError) as error:
+                if self._frees and isinstance(error, FileNotFoundError):
+                    self._last = self._fixed
+                    return self._last
                 if self._trouble != str(error):
                     self._trouble = str(error)
                     logger.warning("%s is not followed: %s", self._file, error)

@@ -20,7 +20,9 @@ from regrain.errors import SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
-from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, Assign, Release
+from regrain_watchdog.control.cluster import Cluster, Decided, Switches
+from regrain_watchdog.front.adapting.words import Watched
+from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, WHY, Assign, Release
 from regrain_watchdog.front.remote.line import Line, PodError, Terms
 from regrain_watchdog.policy import assignment as policy
 from regrain_watchdog.policy.assignment import Assignment, Standing
@@ -35,16 +37,22 @@ GONE = 5.0
 """Seconds after which a pod that says nothing is no longer counted on."""
 AGAIN = 5.0
 """Seconds after which a pod that could not do what it was told is told again."""
+WATCH_EVERY = 1.0
+"""Seconds between two questions for the load."""
 LIMIT = 1 << 24
 """Bytes of what a pod says at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an operator wants: a grain ("": the app's own), and the replicas of its groups in all pods together."""
+    """What an operator wants: a grain ("": the app's own), and the replicas of its groups in all pods together.
+
+    holds: whether it counts also where the plan is adapted to the load.
+    """
 
     grain: str
     replicas: str = ""
+    holds: bool = False
 
 
 @dataclass(slots=True)
@@ -64,11 +72,12 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Version:
-    """What is known of a version: the app, and its assignment."""
+    """What is known of a version: the app, who adapts its plan, its assignment, and since when (CLOCK_MONOTONIC)."""
 
     manifest: Manifest
+    cluster: Cluster | None = None
     last: Assignment | None = None
-    released: int = 0
+    since: float = 0.0
     refused: str = field(default="")
 
 
@@ -80,6 +89,7 @@ class Assigner:
         pods: gives their URLs at the moment.
         wish: gives what is wanted at the moment; None for the app's own grain.
         patience: seconds in which a pod must have an assignment in force.
+        adapt: how the plan is adapted to the load; None where it is the wish.
     """
 
     def __init__(
@@ -89,22 +99,32 @@ class Assigner:
         wish: Callable[[], Wish | None],
         *,
         patience: float,
+        adapt: Switches | None = None,
     ) -> None:
         self._terms = Terms(secret=secret, version="", epoch=lambda: 0, limit=LIMIT)
         self._pods = pods
         self._wish = wish
         self._patience = patience
+        self._adapt = adapt
+        self._wished = Wish("")
+        self._watched = 0.0
         self._seen: dict[str, _Seen] = {}
         self._versions: dict[str, _Version] = {}
 
     async def run(self) -> None:
         """Look and tell, until cancelled."""
-        while True:
-            await self.look()
-            await asyncio.sleep(LOOK)
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(LOOK)
+        finally:
+            for known in self._versions.values():
+                if known.cluster is not None:
+                    await known.cluster.stop()
 
     async def look(self) -> None:
         """Ask all pods how they stand, and tell each what it is to do."""
+        self._wished = self._wish() or Wish("")
         urls = await self._pods()
         for url in [url for url in self._seen if url not in urls]:
             self._forget(url)
@@ -114,6 +134,10 @@ class Assigner:
         standings = self._standings()
         for version in {one.version for one in standings.values()}:
             await self._steer(version, {url: one for url, one in standings.items() if one.version == version})
+        await self._forget_versions()
+        if self._adapt is not None and time.monotonic() >= self._watched + WATCH_EVERY:
+            self._watched = time.monotonic()
+            await asyncio.gather(*(self._watch(url, one) for url, one in standings.items()))
 
     async def _ask(self, url: str) -> None:
         seen = self._seen[url]
@@ -122,6 +146,28 @@ class Assigner:
             seen.standing, seen.at = msgspec.json.decode(told, type=Standing), time.monotonic()
             seen.has_served = seen.has_served or seen.standing.ready
         except (PodError, msgspec.MsgspecError) as error:
+            logger.debug("pod %s: %s", url, error)
+
+    async def _forget_versions(self) -> None:
+        """Forget the versions that no pod serves any more."""
+        served = {seen.standing.version for seen in self._seen.values() if seen.standing is not None}
+        for version in [version for version in self._versions if version not in served]:
+            cluster = self._versions.pop(version).cluster
+            if cluster is not None:
+                await cluster.stop()
+
+    async def _watch(self, url: str, standing: Standing) -> None:
+        """Ask a pod what it saw of the load."""
+        known = self._versions.get(standing.version)
+        if known is None or known.cluster is None:
+            return
+        asked = time.monotonic()
+        try:
+            told = await self._seen[url].line.ask("GET", WATCH, timeout=TIMEOUT, twice=True)
+            received = time.monotonic()
+            watched = msgspec.msgpack.decode(told, type=Watched)
+            known.cluster.take(url, watched, received, received - asked)
+        except (PodError, msgspec.MsgspecError, ValueError) as error:
             logger.debug("pod %s: %s", url, error)
 
     def _standings(self) -> dict[str, Standing]:
@@ -141,12 +187,30 @@ class Assigner:
         wanted = self._wanted(version, known, standings)
         if wanted is None:
             return
-        known.last = wanted
+        if known.last is None or known.last.epoch != wanted.epoch:
+            known.last, known.since = wanted, time.monotonic()
         for url in policy.behind(wanted, standings):
             self._tell(url, ASSIGN, msgspec.json.encode(Assign(wanted, url)))
         if policy.is_over(wanted, standings):
             for url in standings:
                 self._tell(url, RELEASE, msgspec.json.encode(Release(wanted.epoch)))
+        if known.cluster is not None:
+            self._follow(known, known.cluster, wanted, standings)
+
+    def _follow(
+        self, known: _Version, cluster: Cluster, wanted: Assignment, standings: Mapping[str, Standing]
+    ) -> None:
+        """Tell who adapts the plan how that stands, and pods what was decided.
+
+        After a while also that it does not come into force.
+        """
+        is_changing = not policy.is_settled(wanted, standings)
+        cluster.stand(list(standings), wanted, is_changing=is_changing, is_held=self._wished.holds)
+        late = time.monotonic() - known.since > self._patience
+        if late and not policy.is_in_force(wanted, standings):
+            cluster.give_up()
+        for url in cluster.uninformed(standings):
+            self._tell(url, WHY, cluster.explained)
 
     async def _meet(self, version: str, url: str) -> _Version | None:
         try:
@@ -157,25 +221,35 @@ class Assigner:
             return None
         if found.digest != version:
             return None
-        self._versions[version] = _Version(found)
+        cluster = Cluster(found, self._adapt) if self._adapt is not None else None
+        self._versions[version] = _Version(found, cluster)
         return self._versions[version]
 
     def _wanted(self, version: str, known: _Version, standings: Mapping[str, Standing]) -> Assignment | None:
         """Return the assignment that is to be in force; None where there is no plan to make it of."""
-        plan = self._plan(known)
+        last = known.last or policy.newest(standings, version)
+        cluster = known.cluster
+        if cluster is not None and known.last is None and last is not None and last.groups:
+            cluster.decided = Decided.of(known.manifest, last)
+        decided = cluster.decided if cluster is not None and not self._wished.holds else None
+        plan = Plan(decided.groups) if decided is not None else self._plan(known)
         pods = [url for url, one in standings.items() if self._seen[url].has_served and not one.draining]
         if plan is None or not pods:
-            return known.last
-        weights = {group.name: float(group.replicas) for group in plan.groups}
-        before = policy.follows(known.last, plan.grain, dict.fromkeys(weights, ()))
-        homes = policy.assigned(weights, pods, before)
-        last = known.last
+            return last
+        before = policy.follows(last, plan.grain, {group.name: () for group in plan.groups})
+        if decided is not None:
+            homes, replicas, groups = policy.laid_out(plan.groups, decided.counts, pods, before)
+        else:
+            weights = {group.name: float(group.replicas) for group in plan.groups}
+            homes, groups = policy.assigned(weights, pods, before), ()
+            replicas = {group.name: -(-group.replicas // len(homes[group.name])) for group in plan.groups}
         wanted = Assignment(
             epoch=policy.next_epoch(list(standings.values()), last),
             version=version,
             grain=plan.grain,
             homes=homes,
-            replicas={group.name: -(-group.replicas // len(homes[group.name])) for group in plan.groups},
+            replicas=replicas,
+            groups=groups,
         )
         if last is not None and wanted.says_as(last) and not _is_ahead(last, standings):
             return last
@@ -183,7 +257,7 @@ class Assigner:
         return wanted
 
     def _plan(self, known: _Version) -> Plan | None:
-        wish = self._wish() or Wish("")
+        wish = self._wished
         try:
             plan = make_plan(known.manifest, wish.grain or known.manifest.grain, wish.replicas)
         except SpecError as error:

@@ -45,7 +45,7 @@ from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.profile import Profile, StageProfile
 from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.search.fastest import fastest
-from regrain_watchdog.policy.search.packing import pack
+from regrain_watchdog.policy.search.packing import pack, pods_of
 from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem
 from regrain_watchdog.policy.switch import Reason
 
@@ -82,6 +82,8 @@ class Adviser:
         self._brief = brief
         self._manifest = manifests.loads(brief.manifest)
         found = profiles.loads(brief.profile) if brief.profile else unmeasured(self._manifest, brief.devices)
+        if brief.pods > 1:
+            found = structs.replace(found, remote=structs.replace(found.remote, seconds=brief.remote))
         self._refined = Refined(found, {stage.name: stage.max_size for stage in self._manifest.stages})
         self._node = Node(
             cards=tuple(
@@ -89,6 +91,7 @@ class Adviser:
             ),
             cores=brief.cores,
             memory=brief.memory,
+            pods=brief.pods,
         )
         self._warnings: list[str] = []
         self._readying: Readying | None = None
@@ -144,8 +147,9 @@ class Adviser:
             if not all(stage.points for stage in known.stages.values()):
                 self._note(seen)
                 return None
-            app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo)
-            limits = Limits(shares=_shares(known), fluid=bool(self._node.cards))
+            is_spread = self._node.pods > 1
+            app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo, spread=is_spread)
+            limits = Limits(shares=_shares(known), fluid=bool(self._node.cards) and not is_spread)
             self._problem = replace(Problem.of(app, self._node, limits=limits), beside=self._beside)
             first = self._before[0] if self._before else seen
             self._controller = Controller(
@@ -176,7 +180,8 @@ class Adviser:
         if decision.plan is None:
             hit_rate = decision.present.hit_rate
             return Word(decision=told, predicted=hit_rate, sentence=decision.sentence, warning=warning)
-        placed = pack(decision.plan, self._refined.profile(), self._node) or ()
+        known = self._refined.profile()
+        placed = pack(decision.plan, known, self._node) or ()
         return Word(
             decision=told,
             predicted=next((one.hit_rate for one in decision.candidates if one.plan == decision.plan), None),
@@ -186,6 +191,9 @@ class Adviser:
                 for group, seats in zip(decision.plan.groups, placed, strict=False)
                 if seats and group.fluid is None
             },
+            pods={one.name: pods_of(one, known, self._node) for one in decision.plan.groups}
+            if self._node.pods > 1
+            else {},
             sentence=decision.sentence,
             warning=warning,
         )

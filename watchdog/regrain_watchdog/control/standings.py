@@ -15,7 +15,7 @@ from regrain.plan import Plan
 from regrain_watchdog.control.decision import HOUR, THOUSAND, Told, finite
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import Application, Maker
+from regrain_watchdog.policy.model import Maker
 from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
 from regrain_watchdog.policy.profile import OutOfRangeError
 from regrain_watchdog.policy.refine import Refined
@@ -116,7 +116,7 @@ class Standings:
         if moved:
             profile = refined.profile()
             app = self.problem.app
-            known = Application(manifest=app.manifest, profile=profile, slo=app.slo)
+            known = replace(app, profile=profile)
             times = {name: ServiceTime.of(name, profile.stages[name]) for name in known.graph.stages}
             self.problem = replace(self.problem, app=known, times=times)
             self._maker = Maker(known, self.problem.times)

@@ -28,7 +28,6 @@ from msgspec import Struct
 from regrain.errors import RequestError, SpecError
 from regrain.manifest import Manifest, dumps
 from regrain_watchdog.front import problem
-from regrain_watchdog.front.adapting.adaptation import Adaptation
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
@@ -76,7 +75,7 @@ class Admin:
         status: what GET /status tells.
         host, key: who may ask, as for Door.
         operations: what may be changed; None where nothing may.
-        adaptation: what chooses the plan; None where only operators do.
+        why: tells why the plan in force rules; None where only operators change it.
 
     Attributes:
         manifest: the app, as it is served now.
@@ -91,9 +90,9 @@ class Admin:
         host: str = LOOPBACK,
         key: Key | None = None,
         operations: Operations | None = None,
-        adaptation: Adaptation | None = None,
+        why: Callable[[], bytes | None] = lambda: None,
     ) -> None:
-        self._adaptation = adaptation
+        self._why = why
         self._door = Door(host=host, key=key)
         self._operations = operations
         self.manifest = manifest
@@ -142,7 +141,7 @@ class Admin:
         if path == "/manifest":
             return dumps(self.manifest)
         if path == "/why":
-            return self._why()
+            return self._reasons()
         if path == "/slow":
             latest = list(reversed(self._measure.misses))[: _limit(query)]
             return _encode([self._told(miss) for miss in latest])
@@ -161,12 +160,12 @@ class Admin:
             "and /why",
         )
 
-    def _why(self) -> bytes:
-        if self._adaptation is None:
-            raise RequestError(
-                HTTPStatus.NOT_FOUND, "nobody but operators changes the plan; `regrain run --adapt` would"
-            )
-        return self._adaptation.why()
+    def _reasons(self) -> bytes:
+        told = self._why()
+        if told is None:
+            others = "`regrain run --adapt` would, or `regrain controller --adapt`"
+            raise RequestError(HTTPStatus.NOT_FOUND, f"nobody but operators changes the plan; {others}")
+        return told
 
     def _told(self, miss: Miss) -> Told:
         return Told(
@@ -232,7 +231,7 @@ async def open_admin(
     config: Config,
     operations: Operations | None = None,
     *,
-    adaptation: Adaptation | None = None,
+    why: Callable[[], bytes | None] = lambda: None,
 ) -> tuple[Admin, Listener]:
     """Open the admin's port; SpecError if the address or the key's file cannot be had."""
     key = Key.load(config.admin_key_file, "admin_key_file", (BASIC, BEARER))
@@ -243,7 +242,7 @@ async def open_admin(
         host=config.admin_host,
         key=key,
         operations=operations,
-        adaptation=adaptation,
+        why=why,
     )
     listener = Listener(admin, config.admin_host, config.admin_port, name="admin_port")
     await listener.start()

@@ -18,7 +18,7 @@ from msgspec import structs
 from regrain.errors import GrainError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
-from regrain.plan import Plan
+from regrain.plan import Group, Plan
 from regrain_watchdog.front.adapting.seats import seats
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
@@ -86,10 +86,11 @@ class Changes:
         with self._live.turn():
             return await self._carry(self.release, plan)
 
-    async def assign(self, grain: str, replicas: str, homes: Homes) -> Change:
+    async def assign(self, grain: str, replicas: str, homes: Homes, shapes: Sequence[Group] = ()) -> Change:
         """Put a grain in force of which other pods have some stages; errors as `regrain`.
 
         The plan before it serves other pods on until it is told that none of them needs it.
+        `shapes`: groups whose batches and shares are to be as theirs; others have their usual ones.
         """
         if self._remote is None:
             raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
@@ -97,7 +98,12 @@ class Changes:
             old, before, self._remote.homes = self._live.current, self._remote.homes, homes
             old.linger(on=True)
             try:
-                return await self._carry(self.release, self._plan(self.release.manifest, grain, replicas))
+                manifest = self.release.manifest
+                plan = shaped(make_plan(manifest, grain, replicas, self._config.gpu_shares), shapes)
+                plan = self._remote.placed(plan, manifest)
+                if self._gpus is not None:
+                    self._gpus.check(plan)
+                return await self._carry(self.release, plan)
             except BaseException:
                 self._remote.homes = before
                 old.linger(on=False)
@@ -335,6 +341,17 @@ def make_crew(
         keeps=keeps,
         gpus=gpus,
         beside=beside,
+    )
+
+
+def shaped(plan: Plan, shapes: Sequence[Group]) -> Plan:
+    """Return a plan whose groups batch, and have of a GPU, what groups of the same name do."""
+    found = {group.name: group for group in shapes}
+    return Plan(
+        tuple(
+            structs.replace(found[group.name], replicas=group.replicas) if group.name in found else group
+            for group in plan.groups
+        )
     )
 
 

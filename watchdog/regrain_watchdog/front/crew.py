@@ -27,7 +27,7 @@ from regrain_watchdog.front.flight import Flight
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.learned import Learned
-from regrain_watchdog.front.pooled import leads
+from regrain_watchdog.front.pooled import leads, pump
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
@@ -269,7 +269,9 @@ class Crew:
         """A replica's resident set has changed."""
         if replica.state in (State.STARTING, State.LOADING) and replica.wanted <= replica.resident:
             replica.state = State.LOADED
-            if not replica.home.is_warming:
+            if replica.home.is_warming:
+                pump(replica.functions)  # the sample may wait for it
+            else:
                 self._warm(replica)
             self._start_next()
         self._moved.set()
@@ -299,11 +301,8 @@ class Crew:
             self._moved.set()  # somebody may wait for its end
         if replica.state is State.LOADED and not replica.is_warming and not replica.home.is_warming:
             self._up(replica)
-        elif len(replica.functions) == 1:
-            replica.functions[0].pump()
         else:
-            for function in sorted(replica.functions, key=Function.urgency):
-                function.pump()
+            pump(replica.functions)
 
     def lasts(self, replica: Replica) -> None:
         """A replica that took the place of one that died early is of use: its group is out of the woods."""
@@ -369,8 +368,7 @@ class Crew:
             weight.come_back(replica.pid)
         self._moved.set()
         self.relieve(replica.home)
-        for function in replica.functions:
-            function.pump()
+        pump(replica.functions)
 
     def relieve(self, function: Function) -> None:
         """Let guests go once a function has all replicas of its own."""

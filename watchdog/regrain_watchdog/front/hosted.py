@@ -116,7 +116,7 @@ class Hosted:
             remote=remote,
         )
         if remote is not None:
-            remote.open(self.live, self.changes, self.measure)
+            remote.open(self.live, self.changes, self.measure, gpus)
             remote.join(app)
         self._loaded = True
         if config.adapt:
@@ -186,8 +186,15 @@ class Hosted:
         return {
             **self.live.status(),
             **({"gpus": self.gpus.status()} if self.gpus is not None else {}),
+            **(self.remote.status() if self.remote is not None else {}),
             **({"adapting": self.adaptation.status()} if self.adaptation is not None else {}),
         }
+
+    def why(self) -> bytes | None:
+        """Return why the plan in force rules, as JSON; None where only operators change it."""
+        if self.adaptation is not None:
+            return self.adaptation.why()
+        return self.remote.why() if self.remote is not None else None
 
     def _put_before(self, app: App) -> None:
         """A plan comes into force: where its code is another version, so are its parameters and its answer."""

@@ -80,6 +80,14 @@ def leads(functions: Sequence[Function]) -> list[Function]:
     return [function for function in functions if function.is_lead]
 
 
+def pump(functions: Sequence[Function]) -> None:
+    """Have functions hand out what is due, the one first whose next unit is most urgent."""
+    if len(functions) > 1:
+        functions = sorted(functions, key=lambda function: function.urgency())
+    for function in functions:
+        function.pump()
+
+
 def _take(function: Function) -> float:
     """Return the share of a GPU that a function's dispatch holds."""
     return function.group.gpu.fraction if function.group.gpu is not None else 0.0

@@ -19,7 +19,7 @@ from regrain.manifest import Manifest
 from regrain_watchdog.front import access
 from regrain_watchdog.front.admin import Admin, open_admin, open_metrics
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.garbage import collect_less
+from regrain_watchdog.front.garbage import collect_less, keep_freed
 from regrain_watchdog.front.hosted import Hosted
 from regrain_watchdog.front.listen import Listener, Tls
 from regrain_watchdog.front.measure import Measure
@@ -89,6 +89,7 @@ class Server:
                 if self._opening is not None:
                     await self._opening
                 collect_less()
+                keep_freed()
                 self._changed("ready")
                 if hosted.adaptation is not None:
                     hosted.adaptation.start()
@@ -120,7 +121,7 @@ class Server:
         self._listeners.append(metrics)
         operations = Operations(hosted.changes, is_adapted=hosted.adaptation is not None)
         self._admin, admin = await open_admin(
-            manifest, hosted.measure, self.status, config, operations, adaptation=hosted.adaptation
+            manifest, hosted.measure, self.status, config, operations, why=hosted.why
         )
         self._listeners.append(admin)
         self._ports = {"http": http.port, "metrics": metrics.port, "admin": admin.port}

@@ -213,7 +213,7 @@ class App:
                 visit.slot = self._slot()
                 self.functions[visit.place].push(visit.job())
             self.functions[visits[0].place].pump()
-            return answer(await asyncio.gather(*(done for done, _ in entered), return_exceptions=True))
+            return answer([await _error(done) for done, _ in entered])
         finally:
             for visit, (_, timer) in zip(visits, entered, strict=True):
                 self._leave(visit, timer)
@@ -336,6 +336,7 @@ class App:
             return
         if error is not None:
             done.set_exception(error)
+            done.exception()  # whoever waits may be gone
         else:
             done.set_result(None)
 
@@ -384,3 +385,12 @@ class App:
         if any(function.is_looping and not function.is_serving for function in self.functions):
             return "crash-loop"
         return "starting" if self.unready() else "ready"
+
+
+async def _error(done: asyncio.Future[None]) -> RequestError | None:
+    """Wait for the end of a flight; return its error, if it has one."""
+    try:
+        await done
+    except RequestError as error:
+        return error
+    return None

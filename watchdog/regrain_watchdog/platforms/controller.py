@@ -8,6 +8,8 @@ from regrain_watchdog.platforms.knative_service import MANAGED, RESTRICTED
 
 ASKS = {"cpu": "100m", "memory": "128Mi"}
 """What it asks for: it looks at the pods once in a while."""
+PLANS = {"cpu": "500m", "memory": "512Mi"}
+"""What it asks for where it plans, too."""
 TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - in a container
 
 
@@ -46,6 +48,7 @@ def _pod(function: Function) -> dict[str, object]:
     grain = function.environment.get("REGRAIN_GRAIN", "")
     command = ["regrain", "controller", "--pods-of", f"http://{_pods(function)}:{declared.HTTP}"]
     command += ["--remote-key-file", declared.secret(function.remote_key)]
+    adapts = function.annotations.get(declared.ADAPT) == "on"
     secret = {"name": "secrets", "mountPath": declared.SECRETS, "readOnly": True}
     return {
         "automountServiceAccountToken": False,
@@ -54,8 +57,12 @@ def _pod(function: Function) -> dict[str, object]:
             {
                 "name": "controller",
                 "image": function.image,
-                "command": [*command, *(["--grain", grain] if grain else [])],
-                "resources": {"requests": ASKS},
+                "command": [
+                    *command,
+                    *(["--grain", grain] if grain else []),
+                    *(["--adapt"] if adapts else []),
+                ],
+                "resources": {"requests": PLANS if adapts else ASKS},
                 "securityContext": RESTRICTED,
                 "volumeMounts": [TMP, secret],
             }

@@ -55,12 +55,15 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
         secrets = tuple(dict.fromkeys((*secrets, wishes.remote_key)))
     environment = {**{name: text for name, text in named.items() if text}, **wishes.environment}
     grain = environment.get("REGRAIN_GRAIN") or manifest.grain
+    annotations = _annotations(manifest, environment, grain)
+    if wishes.remote_key:
+        environment.pop("REGRAIN_ADAPT", None)  # the controller of all replicas adapts their plan
     plan = make_plan(manifest, grain)
     return Function(
         name=wishes.name or manifest.app,
         image=wishes.image,
         environment=environment,
-        annotations=_annotations(manifest, environment, grain),
+        annotations=annotations,
         secrets=secrets,
         cpu=sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu,
         memory=sum(stage.memory for stage in manifest.stages) if wishes.memory is None else wishes.memory,

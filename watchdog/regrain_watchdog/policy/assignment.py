@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from regrain.plan import Group
 
 
 class Assignment(Struct, frozen=True, kw_only=True):
@@ -16,6 +18,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
 
     version: of the app, by its digest. homes: by group of the grain, the URLs of the pods that run it.
     replicas: by group, in each of its pods.
+    groups: as they were planned, with the replicas of all pods together; none where only the grain is given.
     """
 
     epoch: int
@@ -23,22 +26,19 @@ class Assignment(Struct, frozen=True, kw_only=True):
     grain: str
     homes: dict[str, tuple[str, ...]]
     replicas: dict[str, int]
+    groups: tuple[Group, ...] = ()
 
     def says_as(self, other: Assignment) -> bool:
         """Whether another one differs in nothing but its epoch."""
-        return (self.version, self.grain, self.homes, self.replicas) == (
-            other.version,
-            other.grain,
-            other.homes,
-            other.replicas,
-        )
+        return structs.replace(self, epoch=other.epoch) == other
 
 
 class Standing(Struct, frozen=True, kw_only=True):
     """What a pod says of itself.
 
     epoch: in force. oldest: that it still holds. ready: whether it serves. draining: whether it is to stop.
-    ending: calls under way of plans before the one in force.
+    ending: calls under way of plans before the one in force. decision: the number of the last one that it was told of;
+    0 before the first. assignment: in force; None before the first.
     """
 
     version: str
@@ -48,6 +48,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     ready: bool
     draining: bool
     ending: int
+    decision: int = 0
+    assignment: Assignment | None = None
 
 
 def shares(weights: Mapping[str, float], pods: int) -> dict[str, int]:
@@ -75,11 +77,15 @@ def assigned(
         pods: there are.
         before: by group, the pods that had it, or most of it.
     """
-    if not pods:
-        return {}
-    wanted = shares(weights, len(pods))
+    return housed(shares(weights, len(pods)), pods, before) if pods else {}
+
+
+def housed(
+    wanted: Mapping[str, int], pods: Sequence[str], before: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the pods of each group that is to have so many, by group; as `assigned`, but pods may be without any."""
     homes: dict[str, list[str]] = {
-        name: [pod for pod in before.get(name, ()) if pod in pods] for name in weights
+        name: [pod for pod in before.get(name, ()) if pod in pods] for name in wanted
     }
     held: dict[str, int] = dict.fromkeys(pods, 0)
     for name, found in homes.items():
@@ -93,6 +99,37 @@ def assigned(
             kept.append(pod)
             held[pod] += 1
     return {name: tuple(sorted(kept)) for name, kept in homes.items()}
+
+
+def laid_out(
+    groups: Sequence[Group],
+    counts: Mapping[str, int],
+    pods: Sequence[str],
+    before: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, tuple[str, ...]], dict[str, int], tuple[Group, ...]]:
+    """Return the pods of each group of a plan, its replicas in each of them, and the groups as far as pods suffice.
+
+    Args:
+        groups: with the replicas of all pods together.
+        counts: by group, the pods that it was planned for; of the others none is used. Where there are fewer pods by
+            now each group has its part of them.
+        pods: there are.
+        before: by group, the pods that had it, or most of it.
+    """
+    suffice = sum(counts.values()) <= len(pods)
+    homes = housed(counts if suffice else shares(counts, len(pods)), pods, before)
+    each = {group.name: -(-group.replicas // counts[group.name]) for group in groups}
+    real = tuple(
+        structs.replace(group, replicas=min(group.replicas, len(homes[group.name]) * each[group.name]))
+        for group in groups
+    )
+    return homes, each, real
+
+
+def newest(standings: Mapping[str, Standing], version: str) -> Assignment | None:
+    """Return the latest assignment of a version that a pod has in force; None where none has any."""
+    found = [one.assignment for one in standings.values() if one.assignment is not None]
+    return max((one for one in found if one.version == version), key=lambda one: one.epoch, default=None)
 
 
 def follows(
@@ -136,6 +173,21 @@ def behind(wanted: Assignment, standings: Mapping[str, Standing]) -> list[str]:
 
 def is_over(wanted: Assignment, standings: Mapping[str, Standing]) -> bool:
     """Whether nothing of epochs before an assignment is under way any more, and some pod still holds one."""
-    ours = [one for one in standings.values() if one.ready or one.epoch]
+    ours = _ours(standings)
     has_all = all(one.epoch == wanted.epoch and not one.ending for one in ours)
     return has_all and any(one.oldest < wanted.epoch for one in ours)
+
+
+def is_in_force(wanted: Assignment, standings: Mapping[str, Standing]) -> bool:
+    """Whether all pods have an assignment."""
+    return all(one.epoch == wanted.epoch for one in _ours(standings) if not one.draining)
+
+
+def is_settled(wanted: Assignment, standings: Mapping[str, Standing]) -> bool:
+    """Whether all pods have an assignment, and none of them holds another one."""
+    return all(one.epoch == one.oldest == wanted.epoch for one in _ours(standings) if not one.draining)
+
+
+def _ours(standings: Mapping[str, Standing]) -> list[Standing]:
+    """Return those that have served."""
+    return [one for one in standings.values() if one.ready or one.epoch]

@@ -35,11 +35,15 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """What one machine has: GPUs, cores, bytes of memory."""
+    """What one machine has: GPUs, cores, bytes of memory.
+
+    pods: equal parts of it, each of which runs replicas of one group; 1 where any replica may run anywhere.
+    """
 
     cards: tuple[Card, ...] = ()
     cores: float = 1.0
     memory: int = GIB
+    pods: int = 1
 
 
 def gpu_memory(group: Group, profile: Profile) -> int:

@@ -133,11 +133,15 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """An app as the planner knows it: what it is, what it costs, and what is asked of it."""
+    """An app as the planner knows it: what it is, what it costs, and what is asked of it.
+
+    spread: whether its groups run on pods of their own, so that each is a hop away from the front.
+    """
 
     manifest: Manifest
     profile: Profile
     slo: SLOSpec
+    spread: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -218,8 +222,22 @@ class Maker:
             lists=len(self._lists),
             slo=self._app.slo.latency,
             attainment=self._app.slo.attainment,
-            answer=self._app.profile.hop.seconds,
+            answer=self._app.profile.hop.seconds + (self._travel(stations) if self._app.spread else 0.0),
         )
+
+    def _travel(self, stations: Sequence[Station]) -> float:
+        """Return the seconds between pods of the request that travels longest: each group is asked by the front.
+
+        A hop moves what the group takes and what it gives. It holds no replica, so that it delays the answer alone.
+        """
+        remote, known, graph = self._app.profile.remote, self._app.profile.stages, self._app.graph
+        until: list[float] = []
+        for station in stations:
+            moved = {*station.stages[-1:]}.union(*(graph.parents(stage) for stage in station.stages))
+            moved -= {*station.stages[:-1]}
+            seconds = remote.seconds + remote.per_byte * sum(known[stage].out_bytes for stage in moved)
+            until.append(seconds + max((until[place] for place in station.after), default=0.0))
+        return max(until)
 
     def _station(self, part: _Part, step: Step, before: Sequence[Station]) -> Station:
         """Return the station of some stages; `before`: those made so far, which hold all that it takes from."""

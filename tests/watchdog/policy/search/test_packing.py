@@ -1,8 +1,10 @@
 """Plans on nodes: every replica on one GPU, and no more than there is."""
 
+from msgspec import structs
+
 from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.policy.cost import GIB
-from regrain_watchdog.policy.search.packing import gpu_parts, pack, pack_together
+from regrain_watchdog.policy.search.packing import gpu_parts, pack, pack_together, pods_of, shortage
 
 
 def group(share, replicas, stages=("s0",)):
@@ -51,3 +53,36 @@ def test_apps_share_a_node(make, machine):
 
     assert pack_together([one, one], machine(cards=2)) == ((0,), (1,))
     assert pack_together([one, one], machine(cards=1)) is None
+
+
+def test_a_group_has_pods_of_its_own(make, machine):
+    app = make([[], [0]], [0.01, 0.01], [0.2, 0.2], slo=1.0, gpu=[False, False])
+    pods = structs.replace(machine(cores=6), pods=3)
+
+    def plan(*replicas):
+        return Plan(
+            tuple(Group(stages=(f"s{place}",), replicas=count) for place, count in enumerate(replicas))
+        )
+
+    assert pack(plan(3, 2), app.profile, pods) == ((), ())
+    assert pack(plan(3, 3), app.profile, pods) is None
+    assert pack(plan(3, 3), app.profile, structs.replace(pods, pods=1)) == ((), ())
+    assert [pods_of(group, app.profile, pods) for group in plan(3, 2).groups] == [2, 1]
+
+
+def test_a_replica_that_no_pod_holds_is_told_of(make, machine):
+    app = make([[]], [0.01], [0.2], slo=1.0, gpu=[False])
+    pods = structs.replace(machine(cores=6), pods=3)
+    group = Group(stages=("s0",), cpu=4.0)
+
+    assert pods_of(group, app.profile, pods) == 0
+    assert shortage([(group, app.profile)], pods) == "more for a replica of s0 than a pod has"
+
+
+def test_replicas_in_a_pod_share_its_own_gpus(make, machine):
+    app = make([[]], [0.01], [0.2], slo=1.0)
+    pods = structs.replace(machine(cards=4), pods=4)
+
+    assert [pods_of(group(0.4, count), app.profile, pods) for count in (1, 2, 3, 8)] == [1, 1, 2, 4]
+    assert pack(Plan((group(0.4, 8),)), app.profile, pods) is not None
+    assert pack(Plan((group(0.6, 5),)), app.profile, pods) is None

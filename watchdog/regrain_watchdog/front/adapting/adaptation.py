@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from regrain import manifest as manifests
@@ -21,34 +18,24 @@ from regrain.manifest import Manifest, SLOSpec
 from regrain.plan import Plan
 from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.adapting.mind import Mind
-from regrain_watchdog.front.adapting.others import Others
 from regrain_watchdog.front.adapting.past import Past
-from regrain_watchdog.front.adapting.tally import Counts, Tally
-from regrain_watchdog.front.adapting.words import Brief, Device, Report, Word
+from regrain_watchdog.front.adapting.tally import Counts
+from regrain_watchdog.front.adapting.watch import Watch, cores, devices, memory
+from regrain_watchdog.front.adapting.words import Brief, Report, Word
 from regrain_watchdog.front.changes import Changes
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import State
 from regrain_watchdog.front.standing import ATTAINMENT
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.profile import ProfileError
-from regrain_watchdog.policy.resident import Living
 from regrain_watchdog.words import configured
 
 logger = logging.getLogger(__name__)
 
 PROFILE = "profile.json"
 """The profile that is looked for beside an app."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """Requests that have ended so far."""
-
-    hits: int
-    misses: int
 
 
 class Adaptation:
@@ -75,13 +62,11 @@ class Adaptation:
         self._measure = measure
         self._config = config
         self._gpus = gpus
+        self._watch = Watch(live, measure, gpus)
         self._target = target
         self._slo = objective(config, live.manifest)
         self._profile = find_profile(config, target, live.manifest)
-        self._tally = Tally()
         self._past = Past()
-        self._others = Others(gpus)
-        self._counted = _Counted(0, 0)
         self._adopting: asyncio.Future[None] | None = None
         self._said: deque[str] = deque(maxlen=1)
         self._mind = Mind(brief=self._brief, report=self._report, heard=self._hear)
@@ -106,9 +91,8 @@ class Adaptation:
 
     def start(self) -> None:
         """Begin to note what arrives, and start the controller."""
-        self._measure.tally = self._tally
+        self._watch.start()
         self._measure.adapting = self.counts
-        self._count()
         self._mind.start()
 
     def follow(self) -> None:
@@ -124,20 +108,18 @@ class Adaptation:
 
     async def stop(self) -> None:
         """End the controller."""
-        self._measure.tally = None
+        self._watch.stop()
         await self._mind.stop()
 
     def _brief(self) -> Brief:
         manifest = self._live.manifest
-        cards = self._gpus.cards if self._gpus is not None else ()
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return Brief(
             manifest=manifests.dumps(manifest),
             slo=self._slo,
             profile=self._profile,
-            devices=tuple(Device(card.name, card.sms, card.memory, card.part) for card in cards),
-            cores=self._config.cores or len(os.sched_getaffinity(0)),
-            memory=pages,
+            devices=devices(self._gpus),
+            cores=cores(self._config),
+            memory=memory(),
             predictor=self._config.predictor,
             period=self._config.adapt_period,
             log=self._config.decision_log,
@@ -146,36 +128,9 @@ class Adaptation:
         )
 
     def _report(self) -> Report:
-        taken = self._tally.take()
-        before, after = self._counted, self._count()
-        app = self._live.current
-        is_changing = self._live.is_changing or self._adopting is not None
-        now = time.monotonic()
-        report = Report(
-            now=now,
-            at=taken.at,
-            size=taken.size,
-            first=taken.first,
-            widened=taken.widened,
-            hits=after.hits - before.hits,
-            misses=after.misses - before.misses,
-            plan=app.route.plan,
-            living=tuple(
-                Living(replica.number, replica.home.name, replica.resident)
-                for replica in app.crew.replicas
-                if replica.state is State.READY
-            ),
-            is_changing=is_changing,
-            is_held=self._live.held,
-            seen=() if is_changing else taken.seen(shares(app.route.plan, app.manifest)),
-            taken=self._others.look(now),
-        )
+        report = self._watch.report(is_changing=self._adopting is not None)
         self._past.add(report)
         return report
-
-    def _count(self) -> _Counted:
-        self._counted = _Counted(*self._measure.ended())
-        return self._counted
 
     def _hear(self, word: Word) -> None:
         """Take what the controller said."""
@@ -235,17 +190,6 @@ def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
         logger.warning("%s is left alone: %s", named, error)
         return b""
     return found
-
-
-def shares(plan: Plan, manifest: Manifest) -> Mapping[tuple[str, str], float]:
-    """Return by group and stage what it runs with: the share of a GPU if it needs one, else the cores it declares."""
-    return {
-        (group.name, stage): group.gpu.fraction
-        if group.gpu is not None and manifest.stage(stage).gpu is not None
-        else manifest.stage(stage).cpu
-        for group in plan.groups
-        for stage in group.stages
-    }
 
 
 def _beside(target: str) -> Path:

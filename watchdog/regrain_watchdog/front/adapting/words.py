@@ -33,7 +33,8 @@ class Brief(Struct, frozen=True, kw_only=True, tag=True):
     Attributes:
         manifest: the app as JSON. slo: its objective.
         profile: what its stages cost, as JSON; b"" where nobody measured them.
-        devices, cores, memory: of the node.
+        devices, cores, memory: of the node, or of all pods together.
+        pods: that it consists of, equal ones; 1 for a node. remote: seconds of a hop between them.
         predictor: by name. period: seconds between two wakes.
         log: file of the decision log, or "".
         now: the time on the clock of the reports.
@@ -51,6 +52,8 @@ class Brief(Struct, frozen=True, kw_only=True, tag=True):
     log: str
     now: float
     past: tuple[Report, ...] = ()
+    pods: int = 1
+    remote: float = 0.0
 
 
 class Taken(Struct, frozen=True):
@@ -89,6 +92,7 @@ class Word(Struct, frozen=True, kw_only=True):
     Attributes:
         decision: what it decided as JSON, b"" if it slept on.
         plan: to be put in force; None where the one in force stays. placement: by group, the GPU of each replica.
+        pods: by group, how many pods run it; empty on a node.
         predicted: hit rate of the plan that rules from now on; None where nothing is known of it.
         sentence: why. warning: what an operator should know, once.
     """
@@ -96,9 +100,26 @@ class Word(Struct, frozen=True, kw_only=True):
     decision: bytes = b""
     plan: Plan | None = None
     placement: dict[str, tuple[int, ...]] = {}
+    pods: dict[str, int] = {}
     predicted: float | None = None
     sentence: str = ""
     warning: str = ""
+
+
+class Watched(Struct, frozen=True, kw_only=True):
+    """What a pod tells whoever adapts the plan of all pods together.
+
+    Attributes:
+        report: what happened at its own front and in its own replicas since it was last asked.
+        slo: its objective; None where it has none.
+        devices, cores, memory: that it has.
+    """
+
+    report: Report
+    slo: SLOSpec | None
+    devices: tuple[Device, ...]
+    cores: float
+    memory: int
 
 
 class WordError(RegrainError):

@@ -66,7 +66,7 @@ class Requests:
         if len(data) <= SLICE and not self._rest:
             self._parse(data)
             return
-        self._rest = memoryview(bytes(self._rest) + data)
+        self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
         self.go_on()
 
     def go_on(self) -> None:

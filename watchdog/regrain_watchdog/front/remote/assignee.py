@@ -1,8 +1,9 @@
-"""What the controller tells a pod: which groups it runs from now on, and when those before it are over."""
+"""What the controller tells a pod: which groups it runs from now on, why, and when those before it are over."""
 
 from __future__ import annotations
 
 import logging
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from msgspec import Struct
 from regrain import manifest
 from regrain.errors import RequestError, SpecError
 from regrain.grain import JOIN
+from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.remote.guests import Guests
+from regrain_watchdog.front.remote.watcher import Watcher
 from regrain_watchdog.policy.assignment import Assignment, Standing
 from regrain_watchdog.policy.epochs import StaleError
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ASSIGN, RELEASE, MANIFEST = "/_/assign", "/_/release", "/_/manifest"
+WATCH, WHY = "/_/watch", "/_/why"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,22 +46,40 @@ class Release(Struct, frozen=True):
 class Assignee:
     """Carries out what a controller says, and tells how the pod stands."""
 
-    def __init__(self, live: Live, changes: Changes, guests: Guests) -> None:
+    def __init__(self, live: Live, changes: Changes, guests: Guests, watcher: Watcher) -> None:
         self._live = live
+        self._watcher = watcher
+        self._assignment: Assignment | None = None
         self._changes = changes
         self._guests = guests
+        self._course: Course | None = None
+
+    def why(self) -> bytes | None:
+        """Return what a controller said of its last decision, as `Course.why`; None where none adapts the plan."""
+        return self._course.why() if self._course is not None else None
+
+    @property
+    def decision(self) -> int:
+        """The number of the decision that a controller told of last; 0 before the first."""
+        return self._course.number if self._course is not None else 0
 
     async def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answer a controller's request; RequestError where it cannot be done, 409 for a stale epoch."""
+        if path == WATCH:
+            self._course = self._course or Course()
+            return self._watcher.watched()
         if method == "GET":
             return manifest.dumps(self._live.manifest) if path == MANIFEST else self._standing()
         try:
             if path == RELEASE:
                 self._release(msgspec.json.decode(body, type=Release).epoch)
+            elif path == WHY:
+                self._course = self._course or Course()
+                self._course.add(body, time.time())
             else:
                 await self._assign(msgspec.json.decode(body, type=Assign))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RequestError(HTTPStatus.BAD_REQUEST, f"not an assignment: {error}") from error
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"not what a controller says: {error}") from error
         except StaleError as error:
             raise RequestError(HTTPStatus.CONFLICT, str(error)) from error
         except SpecError as error:
@@ -83,8 +105,10 @@ class Assignee:
         replicas = ",".join(f"{group}={wanted.replicas.get(group, 1)}" for group in own)
         self._end_old()
         await self._live.drained()
-        await self._changes.assign(wanted.grain, replicas, homes)
-        guests.epochs = epochs
+        await self._changes.assign(wanted.grain, replicas, homes, wanted.groups)
+        guests.epochs, self._assignment = epochs, wanted
+        if not wanted.groups:
+            self._course = None  # what was decided before is over
         logger.info("epoch %d is in force: %s runs here", wanted.epoch, ", ".join(own) or "no group")
 
     def _release(self, epoch: int) -> None:
@@ -107,5 +131,7 @@ class Assignee:
                 ready=not live.unready(),
                 draining=live.current.draining,
                 ending=sum(app.in_flight for app in live.apps if app is not live.current),
+                decision=self.decision,
+                assignment=self._assignment,
             )
         )

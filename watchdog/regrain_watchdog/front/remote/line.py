@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
 
+from regrain_watchdog.front.http1.exchange import COPIED
 from regrain_watchdog.front.remote import wire
 from regrain_watchdog.front.upstream.client import Answer, Connection, Pool, UpstreamError
 from regrain_watchdog.front.upstream.upstream import Address
@@ -79,21 +80,22 @@ class Line:
 
     async def _exchange(self, method: str, path: str, frame: bytes, *, twice: bool) -> bytes:
         """Send a request, once more over a new connection where a kept one has ended, which may be mere chance."""
-        request = self._head(method, path, frame) + frame
+        head = self._head(method, path, frame)
+        request = (head, frame) if len(frame) > COPIED else (head + frame,)
         try:
-            return await self._over(await self._pool.take(), request)
+            return await self._over(await self._pool.take(), *request)
         except UpstreamError as error:
             if not (error.stale and twice):
                 raise PodError(str(error), ran=not error.unsent, gone=True) from error
         try:
-            return await self._over(await self._pool.take(fresh=True), request)
+            return await self._over(await self._pool.take(fresh=True), *request)
         except UpstreamError as error:
             raise PodError(str(error), ran=True, gone=True) from error
 
-    async def _over(self, connection: Connection, request: bytes) -> bytes:
+    async def _over(self, connection: Connection, *request: bytes) -> bytes:
         """Send a request over a connection; return what was answered to it."""
         try:
-            answer = await connection.ask(request, headless=False)
+            answer = await connection.ask(*request, headless=False)
             body = await self._read(answer)
         except BaseException:
             connection.close()
@@ -107,12 +109,11 @@ class Line:
         return body
 
     async def _read(self, answer: Answer) -> bytes:
-        chunks = []
-        while chunk := await answer.body.read():
-            chunks.append(chunk)
-            if answer.body.total > self._terms.limit:
-                raise PodError(f"an answer of over {self._terms.limit} bytes", ran=True, gone=False)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        limit = self._terms.limit
+        body = await answer.body.read_all(limit)
+        if answer.body.total > limit:
+            raise PodError(f"an answer of over {limit} bytes", ran=True, gone=False)
+        return body
 
     def _head(self, method: str, path: str, frame: bytes) -> bytes:
         terms, epoch = self._terms, self._terms.epoch()

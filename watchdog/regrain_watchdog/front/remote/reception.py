@@ -23,7 +23,7 @@ from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope
 from regrain_watchdog.front.problem import internal
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, Assignee
+from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, WHY, Assignee
 from regrain_watchdog.front.remote.guests import Guests
 from regrain_watchdog.front.remote.visit import Visit
 from regrain_watchdog.front.service import App
@@ -31,8 +31,8 @@ from regrain_watchdog.front.service import App
 logger = logging.getLogger(__name__)
 
 OWN = f"{wire.PREFIX}/"
-TOLD = frozenset((ASSIGN, RELEASE, MANIFEST))
-"""What a controller asks for."""
+TOLD = frozenset((ASSIGN, RELEASE, MANIFEST, WATCH, WHY))
+"""What a controller asks for, or tells."""
 SMALL = 1 << 20
 """Bytes that it may say at most."""
 ANSWER: Fields = [("content-type", wire.MEDIA_TYPE)]

@@ -15,6 +15,7 @@ from regrain.plan import Group, Plan
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
@@ -24,6 +25,7 @@ from regrain_watchdog.front.remote.line import Terms
 from regrain_watchdog.front.remote.peer import Peer
 from regrain_watchdog.front.remote.pod import Pod
 from regrain_watchdog.front.remote.reception import Reception
+from regrain_watchdog.front.remote.watcher import Watcher
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.upstream.upstream import Address
 
@@ -73,8 +75,8 @@ class Remote:
         made.homes = parse(config.remote, manifest)
         return made
 
-    def open(self, live: Live, changes: Changes, measure: Measure) -> None:
-        """Serve others by what is in force from here on, and do what a controller says."""
+    def open(self, live: Live, changes: Changes, measure: Measure, gpus: Gpus | None) -> None:
+        """Serve others by what is in force from here on, and do what a controller says; `gpus`: of the node."""
         config = self._config
 
         def make(crew: Crew, grain: str) -> App:
@@ -90,7 +92,8 @@ class Remote:
             )
 
         self.guests = Guests(live, make)
-        self._assignee = Assignee(live, changes, self.guests)
+        watcher = Watcher(live, measure, config, gpus)
+        self._assignee = Assignee(live, changes, self.guests, watcher)
 
     def before(self, inner: Handler) -> Handler:
         """Return what answers other pods, and hands everything else to `inner`."""
@@ -98,6 +101,14 @@ class Remote:
         return Reception(
             inner, self.guests, self._assignee, secret=self._secret, limit=limit, timeout=timeout
         )
+
+    def why(self) -> bytes | None:
+        """Return why the plan of all pods rules, as JSON; None where no controller adapts it."""
+        return self._assignee.why()
+
+    def status(self) -> dict[str, object]:
+        """Return what the status tells of whoever adapts the plan of all pods; nothing where nobody does."""
+        return {} if self.why() is None else {"adapting": {"number": self._assignee.decision}}
 
     def placed(self, plan: Plan, manifest: Manifest) -> Plan:
         """Return a plan with no replicas here of the groups that others have."""

@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._coming: asyncio.Future[Answer] | None = None
         self._parser = httptools.HttpResponseParser(self)
 
-    def ask(self, data: bytes, *, headless: bool) -> asyncio.Future[Answer]:
+    def ask(self, *data: bytes, headless: bool) -> asyncio.Future[Answer]:
         """Send a request's head and as much of its body as there is; the future is its answer's head.
 
         headless: the answer has no body whatever its head says, as to HEAD.
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             self._fail("the upstream closed the connection", stale=True)
         else:
-            self.transport.write(data)
+            self.transport.writelines(data)
         return self._coming
 
     async def send(self, data: bytes) -> None:

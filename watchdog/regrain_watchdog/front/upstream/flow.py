@@ -31,6 +31,7 @@ class Inflow:
         "_size",
         "_transport",
         "_waiter",
+        "_whole",
         "ended",
         "total",
     )
@@ -45,6 +46,7 @@ class Inflow:
         self._dropping = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._whole = 0
 
     @property
     def taken(self) -> bool:
@@ -58,6 +60,8 @@ class Inflow:
         self._chunks.append(data)
         self._size += len(data)
         self.total += len(data)
+        if self.total <= self._whole:
+            return
         if self._size > HIGH and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -100,6 +104,17 @@ class Inflow:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self.take()
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return all of it once it is there, or what is as soon as that is over `limit` bytes. Raises as `read`."""
+        self._whole = limit
+        begun = self.take()
+        while not self.ended and self.total <= limit:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return begun + self.take() if begun else self.take()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from regrain.errors import SpecError
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
-from regrain_watchdog.front.garbage import collect_less
+from regrain_watchdog.front.garbage import collect_less, keep_freed
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
@@ -92,6 +92,7 @@ class Plane:
             _kept(functions.keep(), Autoscaler(functions, store).keep(), later.keep())
         )
         collect_less()
+        keep_freed()
         try:
             await self._signals.until_first(_ended(loops))
             if await self._signals.until_second(_drained(ports, calls, functions, later, loops)):

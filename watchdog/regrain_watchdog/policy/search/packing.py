@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+
+from msgspec import structs
 
 from regrain.plan import GpuShare, Group, Plan
 from regrain_watchdog.policy.cost import Node, gpu_memory, gpu_weights, memory
@@ -39,7 +42,29 @@ def shortage(groups: Sequence[tuple[Group, Profile]], node: Node) -> str:
     held = sum(group.replicas * memory(group, profile) for group, profile in groups)
     if held > node.memory:
         return f"{held >> 20} MiB of memory where the node has {node.memory >> 20}"
-    return ""
+    return _lacking_pods(groups, node) if node.pods > 1 else ""
+
+
+def pods_of(group: Group, profile: Profile, node: Node) -> int:
+    """Return how many of a node's pods a group takes; 0 where none of them holds even one of its replicas."""
+    held = max(memory(group, profile), 1)
+    most = min(
+        node.cores / node.pods / group.cpu + EXACT if group.cpu else inf, node.memory // node.pods // held
+    )
+    each = int(min(most, group.replicas))
+    share = gpu_parts(structs.replace(group, replicas=1), profile)
+    rooms = [Room(card.memory) for card in node.cards[: len(node.cards) // node.pods]]
+    while each and place(rooms, share * each) is None:
+        each -= 1
+    return -(-group.replicas // each) if each else 0
+
+
+def _lacking_pods(groups: Sequence[tuple[Group, Profile]], node: Node) -> str:
+    taken = [pods_of(group, profile, node) for group, profile in groups]
+    for (group, _), count in zip(groups, taken, strict=True):
+        if group.replicas and not count:
+            return f"more for a replica of {group.name} than a pod has"
+    return f"{sum(taken)} pods where there are {node.pods}" if sum(taken) > node.pods else ""
 
 
 def gpu_parts(group: Group, profile: Profile) -> list[GpuShare]:

@@ -86,7 +86,7 @@ class AppInstance:
             host=LOOPBACK if self._key is None else ANYWHERE,
             key=self._key,
             operations=Operations(hosted.changes, is_adapted=hosted.adaptation is not None),
-            adaptation=hosted.adaptation,
+            why=hosted.why,
         )
         if hosted.adaptation is not None:
             hosted.adaptation.start()

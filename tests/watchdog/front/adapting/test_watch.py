@@ -1,6 +1,6 @@
 import regrain
 from regrain.plan import GpuShare, Group, Plan
-from regrain_watchdog.front.adapting.adaptation import shares
+from regrain_watchdog.front.adapting.watch import shares
 
 app = regrain.App("pages")
 
@@ -37,3 +37,10 @@ def test_what_is_learned_of_a_stage_is_of_its_own_cores_in_whatever_group_it_run
         (fused.name, "detect"): 0.2,
         ("decode", "decode"): 1.0,
     }
+
+
+def test_what_other_pods_run_is_told_by_them():
+    here = Group(stages=("decode",), cpu=1.0)
+    there = Group(stages=("spread",), cpu=4.0, replicas=0)
+
+    assert shares(Plan((here, there)), app.manifest()) == {("decode", "decode"): 1.0}

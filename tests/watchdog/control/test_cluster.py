@@ -1,0 +1,119 @@
+"""The plan of all pods together: what is read of it, and when it is given up."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from regrain import App
+from regrain.errors import SpecError
+from regrain.plan import Group
+from regrain_watchdog.control.cluster import Cluster, Decided, Switches, in_force
+from regrain_watchdog.front.adapting.words import Word
+from regrain_watchdog.policy.assignment import Assignment, Standing
+
+app = App("chain")
+
+
+@app.stage()
+def read(x: int) -> int:
+    return x
+
+
+@app.stage()
+def look(x: int) -> int:
+    return x
+
+
+@app.flow
+def chain(x: int) -> int:
+    return look(read(x))
+
+
+MANIFEST = app.manifest()
+SWITCHES = Switches(predictor="analytic", period=15.0)
+
+
+def given(homes, replicas=None, groups=(), epoch=1):
+    return Assignment(
+        epoch=epoch,
+        version="v",
+        grain=" | ".join(homes),
+        homes=homes,
+        replicas=replicas or dict.fromkeys(homes, 1),
+        groups=groups,
+    )
+
+
+def standing(decision):
+    return Standing(
+        version="v", epoch=1, oldest=1, grain="", ready=True, draining=False, ending=0, decision=decision
+    )
+
+
+def test_an_assignment_of_a_grain_is_a_plan_with_the_replicas_of_all_pods():
+    plan = in_force(MANIFEST, given({"read": ("1",), "look": ("2", "3")}, {"read": 1, "look": 2}))
+
+    assert [(group.name, group.replicas) for group in plan.groups] == [("read", 1), ("look", 4)]
+
+
+def test_an_assignment_of_a_plan_is_that_plan():
+    groups = (Group(stages=("read", "look"), replicas=3, max_size=4),)
+
+    assert in_force(MANIFEST, given({"read+look": ("1", "2")}, {"read+look": 2}, groups)).groups == groups
+
+
+@pytest.mark.parametrize("text", [None, "{}", "nonsense"])
+def test_a_profile_that_is_none_is_refused(tmp_path, text):
+    file = tmp_path / "profile.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SpecError, match=r"profile\.json"):
+        Switches(profile=str(file), predictor="analytic", period=15.0).read()
+
+
+def test_what_does_not_come_into_force_is_given_up_for_what_was():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        before = given({"read+look": ("1", "2")})
+        cluster.stand(["1", "2"], before, is_changing=False, is_held=False)
+        cluster.give_up()
+        assert cluster.decided is None
+
+        wanted = cluster.decided = Decided(
+            (Group(stages=("read",)), Group(stages=("look",))), {"read": 1, "look": 1}
+        )
+        after = given({"read": ("1",), "look": ("2",)}, groups=wanted.groups, epoch=2)
+        cluster.stand(["1", "2"], after, is_changing=True, is_held=False)
+        assert cluster.decided == wanted
+        cluster.give_up()
+        assert cluster.decided == Decided.of(MANIFEST, before)
+
+        cluster.decided = wanted
+        cluster.stand(["1", "2"], after, is_changing=False, is_held=False)
+        cluster.give_up()
+        assert cluster.decided == wanted
+
+    asyncio.run(decide())
+
+
+def test_pods_that_know_of_another_decision_are_told_of_the_last_one():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        present = {"plan": in_force(MANIFEST, given({"read+look": ("1", "2")}))}
+        explained = msgspec.json.encode({"decision": {"number": 3, "present": present}, "needs": []})
+        cluster._hear(Word(decision=explained))
+        assert cluster.explained == explained
+        assert cluster.uninformed({"1": standing(3), "2": standing(2), "3": standing(0)}) == ["2", "3"]
+
+    asyncio.run(decide())
+
+
+def test_what_an_operator_holds_is_what_goes_on_afterwards():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        held = given({"read": ("1",), "look": ("2",)})
+        cluster.stand(["1", "2"], held, is_changing=True, is_held=True)
+        assert cluster.decided == Decided.of(MANIFEST, held)
+
+    asyncio.run(decide())

@@ -1,0 +1,53 @@
+"""What a pod tells the controller that adapts the plan of all pods together: its own part of the load."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from regrain.errors import RequestError
+from regrain.manifest import SLOSpec
+from regrain_watchdog.front.adapting.watch import Watch, cores, devices, memory
+from regrain_watchdog.front.adapting.words import Watched
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.live import Live
+from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.standing import ATTAINMENT
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Watcher:
+    """Notes the load from the first time on that it is asked for.
+
+    live, measure: of the app. gpus: of the node; None without any.
+    """
+
+    def __init__(self, live: Live, measure: Measure, config: Config, gpus: Gpus | None) -> None:
+        self._live = live
+        self._measure = measure
+        self._config = config
+        self._gpus = gpus
+        self._watch: Watch | None = None
+
+    def watched(self) -> bytes:
+        """Return what happened since the last time; RequestError (409) where the pod adapts its plan itself."""
+        config, manifest = self._config, self._live.manifest
+        if config.adapt:
+            raise RequestError(HTTPStatus.CONFLICT, "this pod adapts its plan itself (--adapt)")
+        if self._watch is None:
+            self._watch = Watch(self._live, self._measure, self._gpus)
+            self._watch.start()
+        latency = config.latency(manifest)
+        attainment = manifest.slo.attainment if manifest.slo is not None else ATTAINMENT
+        return _encode(
+            Watched(
+                report=self._watch.report(),
+                slo=SLOSpec(latency=latency, attainment=attainment) if latency is not None else None,
+                devices=devices(self._gpus),
+                cores=cores(config),
+                memory=memory(),
+            )
+        )
