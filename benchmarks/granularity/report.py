@@ -106,6 +106,10 @@ def _verdicts(protocol: Protocol, found: Cells) -> Iterator[tuple[str, ...]]:
     wide = [pipeline.name for pipeline in protocol.pipeline if pipeline.lists]
     yield _told(statistics.bar_b2(found, protocol, wide))
     for oracle in oracles:
+        for other in statistics.opponents(statistics.ADAPTIVE[0], found):
+            for verdict in statistics.bar_a(found, oracle, other, protocol):
+                bar, _, cells, told = _told(verdict)
+                yield f"limit: {bar}", "", cells, told
         limit = statistics.against(found, oracle, "best", protocol)
         yield (
             f"limit: {oracle} against the best re-planned grain",
