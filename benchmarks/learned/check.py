@@ -23,8 +23,8 @@ FASTEST = 0.2
 """Milliseconds for a plan."""
 INFORMATIVE = (0.2, 0.98)
 """Hit rates between which a cell tells predictors apart."""
-TIMED, TOGETHER = 40, 100
-"""Cells whose plans are timed, and plans that are asked about together."""
+TIMED = 40
+"""Cells whose plans are timed."""
 REPEATS = 5
 BINS = np.linspace(0.0, 1.0, 6)
 NAMES = ("learned", "analytic")
@@ -97,7 +97,7 @@ def _reliability(results: Results) -> None:
 
 
 def _times(results: Results, learned: Learned, cells: Sequence[Unseen]) -> None:
-    """Measure a plan one at a time, its stations known and not, and many together, on one core."""
+    """Measure a plan, its stations known and not, on one core."""
     for name in NAMES:
         new, again = [], []
         for cell in cells:
@@ -114,18 +114,8 @@ def _times(results: Results, learned: Learned, cells: Sequence[Unseen]) -> None:
         )
         if name == "learned":
             results.bar("median milliseconds of a new plan, learned", statistics.median(new), at_most=FASTEST)
-    cell = cells[0]
-    many = [cell.believed] * TOGETHER
-    best = min(_clocked(lambda: learned.predict_all(many, cell.truth.load)) for _ in range(REPEATS))
     loads = [_clocked(lambda one=one: Learned.reader(learned, one.truth.load)) for one in cells]
-    results.add(
-        {
-            "kind": "time",
-            "of": "learned",
-            "together_ms": round(best / TOGETHER, 4),
-            "a_new_load_ms": round(statistics.median(loads), 2),
-        }
-    )
+    results.add({"kind": "time", "of": "learned", "a_new_load_ms": round(statistics.median(loads), 2)})
 
 
 def _tried(predictor: Predictor, cell: Unseen) -> tuple[float, float]:

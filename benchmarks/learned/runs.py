@@ -70,7 +70,7 @@ def hit_rate(drawn: Drawn, *, seed: int) -> float:
 def features(drawn: Drawn, rng: np.random.Generator) -> list[float]:
     """Return what the learned predictor sees."""
     reader, model = Reader(seen(drawn.load)), believed(drawn.model, rng)
-    return reader.features(model, reader.demands.asked(model))
+    return reader.features(model, reader.look(model))
 
 
 def believed(model: Model, rng: np.random.Generator) -> Model:

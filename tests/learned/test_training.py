@@ -71,4 +71,4 @@ def test_a_calibration_undoes_a_bias():
 
 def features(one):
     reader = Reader(seen(one.load))
-    return reader.features(one.model, reader.demands.asked(one.model))
+    return reader.features(one.model, reader.look(one.model))

@@ -61,15 +61,6 @@ def test_more_load_is_never_notably_better(learned):
     assert rates[-1] < 0.75
 
 
-def test_many_plans_together_are_predicted_as_each_alone(learned):
-    plans = [plan(servers=servers, max_size=size) for servers in (1, 2, 3) for size in (1, 4)]
-    seen = load(60.0)
-
-    together = learned.predict_all(plans, seen)
-
-    assert together == [learned.predict(one, seen) for one in plans]
-
-
 def test_a_plan_unlike_all_in_training_is_left_to_the_analytic_predictor():
     learned, odd, seen = Learned(), plan(run=50.0, slo=0.001), load(20.0)
 
@@ -89,7 +80,7 @@ def test_a_usual_plan_is_not_left_to_another():
 
 def test_a_plan_of_other_lists_than_the_requests_is_refused(learned):
     with pytest.raises(SpecError, match="maps over 1 lists, and requests have widths of 0"):
-        learned.predict_all([plan(), plan(scope=0, lists=1)], load(10.0))
+        learned.predict(plan(scope=0, lists=1), load(10.0))
 
 
 def test_requests_without_items_can_be_predicted(learned):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from regrain_watchdog.control.learned_demand import Demands
+from regrain_watchdog.control.learned_features import Reader
 from regrain_watchdog.control.learned_load import APART, PARTS, REPLAYED, seen
 from regrain_watchdog.control.learned_rows import REPLAY, replayed
 from regrain_watchdog.policy.load import Arrivals
@@ -33,7 +33,7 @@ def model(*stations, servers=1, pools=None, lists=0, slo=0.25):
 def told(plan, at, width=None):
     widths = np.zeros((len(at), 0), np.int32) if width is None else np.full((len(at), 1), width, np.int32)
     found = seen(Arrivals(np.asarray(at, float), np.zeros(len(at)), widths, float(at[-1])))
-    return dict(zip(REPLAY, replayed(plan, Demands(found).asked(plan), found), strict=True))
+    return dict(zip(REPLAY, replayed(plan, Reader(found).look(plan), found), strict=True))
 
 
 def test_who_comes_one_by_one_waits_for_nobody():

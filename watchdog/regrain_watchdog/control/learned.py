@@ -13,19 +13,19 @@ from importlib import resources
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from regrain.errors import RegrainError, SpecError
-from regrain_watchdog.control.learned_demand import Asked, alone_by_class, tail, taken
+from regrain_watchdog.control.learned_demand import taken
 from regrain_watchdog.control.learned_features import NAMES, Reader
 from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.control.learned_rows import Look
 from regrain_watchdog.control.learned_trees import Trees
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
 
-VERSION = 2
+VERSION = 3
 """Of the features' meaning; what was trained for another is refused."""
 MODEL, CARD = "learned_model.txt", "learned_card.json"
 LEVELS = (0.5, 0.95, 0.99)
@@ -96,40 +96,27 @@ class Learned:
         Raises:
             SpecError: the requests have no widths of the lists that the plan maps over.
         """
-        return self.predict_all([model], load, seed=seed)[0]
-
-    def predict_all(self, models: Sequence[Model], load: Arrivals, *, seed: int = 0) -> list[Prediction]:
-        """Return what is expected of each of many plans under one load: less work than one by one."""
         del seed
-        for model in models:
-            if load.widths.shape[1] != model.lists:
-                raise SpecError(
-                    f"the plan maps over {model.lists} lists, and requests have widths of {load.widths.shape[1]}"
-                )
+        if load.widths.shape[1] != model.lists:
+            raise SpecError(
+                f"the plan maps over {model.lists} lists, and requests have widths of {load.widths.shape[1]}"
+            )
         if not len(load):
-            return [_nothing(model) for model in models]
+            return _nothing(model)
         reader = self.reader(load)
-        asked = [reader.demands.asked(model) for model in models]
-        rows = np.array([reader.features(model, one) for model, one in zip(models, asked, strict=True)])
-        known = ((rows >= self._least) & (rows <= self._most)).all(axis=1).tolist()
-        rates = np.interp(self._scores(rows), self._told, self._came).tolist()
-        self.strange += known.count(False)
-        return [
-            _prediction(model, one, reader, rate) if is_known else self._analytic.predict(model, load)
-            for model, one, rate, is_known in zip(models, asked, rates, known, strict=True)
-        ]
+        look = reader.look(model)
+        row = np.array(reader.features(model, look))
+        if not ((row >= self._least) & (row <= self._most)).all():
+            self.strange += 1
+            return self._analytic.predict(model, load)
+        told = 1.0 / (1.0 + math.exp(-self._trees.score(row)))
+        return _prediction(model, look, reader, float(np.interp(told, self._told, self._came)))
 
     def reader(self, load: Arrivals) -> Reader:
         """Return what makes features under a load, and keep it until another is seen."""
         if self._reader is None or load is not self._load:
             self._load, self._reader = load, Reader(seen(load))
         return self._reader
-
-    def _scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the trees say, before calibration."""
-        found = np.array([self._trees.score(row) for row in rows])
-        scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-found))
-        return scores
 
 
 def read_card(data: bytes) -> Card:
@@ -157,17 +144,16 @@ def _nothing(model: Model) -> Prediction:
     return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
 
 
-def _prediction(model: Model, asked: Sequence[Asked], reader: Reader, hit_rate: float) -> Prediction:
+def _prediction(model: Model, look: Look, reader: Reader, hit_rate: float) -> Prediction:
     """Return a hit rate with rough latencies: a request alone, and an exponential wait at the stations."""
     rate = reader.seen.rate
     busy = [0.0] * len(model.pools)
     free, mean = 1.0, 0.0
-    for station, one in zip(model.stations, asked, strict=True):
+    for station, one, (likely, wait) in zip(model.stations, look.asked, look.waits, strict=True):
         busy[station.pool] += taken(one, rate)
-        likely, wait = tail(one, rate)
         free *= 1.0 - likely
         mean += likely * wait
-    alone = sorted(zip(alone_by_class(model, asked), reader.seen.weights, strict=True))
+    alone = sorted(zip(look.alone, reader.seen.weights, strict=True))
     waits = 1.0 - free
     mean /= max(waits, 1e-9)
     latencies = [

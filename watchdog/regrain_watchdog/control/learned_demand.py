@@ -15,12 +15,14 @@ from regrain_watchdog.control.learned_load import Seen
 from regrain_watchdog.policy.fluid import at_once
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 
+_Part = tuple[list[list[float]], list[float]]
+"""Of one stage: by class of requests the seconds of a call of 0, 1, .. units, and its units of one of the station's."""
 KEPT = 8192
 """Stations that are kept for the plans to come."""
 LEAST = 1e-6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Asked:
     """What a load asks of one station.
 
@@ -31,6 +33,8 @@ class Asked:
         times: seconds of a dispatch of 0, 1, .. batch units of a mean request. usual: of half of keeps_up.
         alone: by class, seconds that a request takes with nobody else there. drain: those between its first dispatch
             and its last. longer: those by which a dispatch of one unit is longer than the mean.
+        own: by class, seconds of servers that a request takes in dispatches of its own units alone; mean_own: of all.
+        beside: seconds of a dispatch beside its stages.
         jitter: standard deviation of a dispatch over its mean.
     """
 
@@ -45,6 +49,9 @@ class Asked:
     drain: tuple[float, ...]
     longer: tuple[float, ...]
     jitter: float
+    own: tuple[float, ...]
+    mean_own: float
+    beside: float
 
     @property
     def single(self) -> float:
@@ -66,6 +73,18 @@ class Asked:
         """Seconds of a full one."""
         return self.times[-1]
 
+    def spent(self, many: int) -> float:
+        """Return the seconds of servers that a request takes if what so many bring is dispatched together.
+
+        The last dispatch has what is left: of lists it lacks half of (batch - 1) units on average.
+        """
+        if many == 1:
+            return self.mean_own
+        units = many * self.units
+        lacking = 0.5 - 0.5 / self.batch if self.bunch > 1.0 else 0.0
+        dispatches = max(1.0, units / self.batch + lacking)
+        return dispatches * between(self.times, units / dispatches, self.beside) / many
+
     @property
     def most(self) -> float:
         """Requests a second that it serves in full batches."""
@@ -81,13 +100,15 @@ class Demands:
 
     def asked(self, model: Model) -> list[Asked]:
         """Return what the load asks of each station; those of a common pool share its servers."""
-        found = [self._ask(station, model) for station in model.stations]
-        for number, pool in enumerate(model.pools):
-            members = [place for place, station in enumerate(model.stations) if station.pool == number]
+        found: list[Asked] = []
+        pools: dict[int, list[int]] = {}
+        for place, station in enumerate(model.stations):
+            found.append(self._ask(station, model))
+            pools.setdefault(station.pool, []).append(place)
+        for number, members in pools.items():
             if len(members) > 1:
-                _share(
-                    found, [model.stations[place].take for place in members], members, self.seen.rate, pool
-                )
+                takes = [model.stations[place].take for place in members]
+                _share(found, takes, members, self.seen.rate, model.pools[number])
         return found
 
     def _ask(self, station: Station, model: Model) -> Asked:
@@ -104,35 +125,23 @@ class Demands:
     def _new(self, station: Station, model: Model, servers: int, beside: float) -> Asked:
         """Work out what a station is asked for; `beside`: seconds of a dispatch beside its stages."""
         seen, scope, batch = self.seen, station.scope, station.max_size
-        tables = [_table(work, model, seen) for work in station.works]
-        inner = [
-            seen.widths[PER_REQUEST if work.scope in (PER_REQUEST, scope) else work.scope]
-            for work in station.works
-        ]
-
-        def seconds(count: float, place: int = -1) -> float:
-            """Return the seconds of a dispatch of so many units of a class, by default of the mean of all."""
-            whole = beside
-            for table, widths in zip(tables, inner, strict=True):
-                whole += _calls(table[place], count * widths[place])
-            return whole
-
-        units = max(seen.widths[scope][-1], LEAST)
-        needed = seen.rate * units / servers
-        times = (0.0, *[seconds(count) for count in range(1, batch + 1)])
-        keeps_up = next((count for count in range(1, batch) if count >= needed * times[count]), batch)
-        alone, drain = [], []
-        for place in range(len(seen.weights)):
-            width = seen.widths[scope][place]
-            alone.append(seconds(min(float(batch), width), place) if width > 0.0 else 0.0)
-            rounds = math.ceil(math.ceil(width / batch - 1e-9) / servers) - 1
-            drain.append(rounds * seconds(batch, place) if rounds > 0 else 0.0)
-        variance = sum(
-            [
-                (work.cv * _calls(table[-1], widths[-1])) ** 2
-                for work, table, widths in zip(station.works, tables, inner, strict=True)
-            ]
-        )
+        once, widths = seen.widths[PER_REQUEST], seen.widths[scope]
+        parts: list[_Part] = []
+        for work in station.works:
+            inner = once if work.scope in (PER_REQUEST, scope) else seen.widths[work.scope]
+            parts.append((_table(work, model, seen), inner))
+        times = (0.0, *[_seconds(parts, beside, count, -1) for count in range(1, batch + 1)])
+        units = max(widths[-1], LEAST)
+        needed, keeps_up = seen.rate * units / servers, 1
+        while keeps_up < batch and keeps_up < needed * times[keeps_up]:
+            keeps_up += 1
+        variance = 0.0
+        for work, (tables, inner) in zip(station.works, parts, strict=True):
+            variance += (work.cv * _calls(tables[-1], inner[-1])) ** 2
+        alone = own = (times[1],) * len(seen.weights)
+        drain = longer = (0.0,) * len(seen.weights)
+        if scope != PER_REQUEST or len(model.sizes) > 1 or any(inner is not once for _, inner in parts):
+            alone, own, drain, longer = _by_class(parts, beside, widths, times, servers)
         return Asked(
             units=units,
             bunch=float(seen.traffic.bunches[scope]) if scope != PER_REQUEST else 1.0,
@@ -141,11 +150,55 @@ class Demands:
             batch=batch,
             keeps_up=keeps_up,
             times=times,
-            alone=tuple(alone),
-            drain=tuple(drain),
-            longer=tuple([seconds(1.0, place) - times[1] for place in range(len(seen.weights))]),
+            alone=alone,
+            drain=drain,
+            longer=longer,
             jitter=math.sqrt(variance) / max(times[1], LEAST),
+            own=own,
+            mean_own=max(
+                LEAST * times[1], sum([weight * one for weight, one in zip(seen.weights, own, strict=True)])
+            ),
+            beside=beside,
         )
+
+
+def _seconds(parts: Sequence[_Part], beside: float, count: float, kind: int) -> float:
+    """Return the seconds of a dispatch of so many units of a class; -1: of a mean request."""
+    whole = beside
+    for tables, widths in parts:
+        whole += _calls(tables[kind], count * widths[kind])
+    return whole
+
+
+def _by_class(
+    parts: Sequence[_Part], beside: float, widths: Sequence[float], times: Sequence[float], servers: int
+) -> tuple[tuple[float, ...], ...]:
+    """Return `alone`, `own`, `drain` and `longer` of Asked."""
+    batch = len(times) - 1
+    found: list[tuple[float, float, float, float]] = []
+    for kind, width in enumerate(widths[:-1]):
+        longer = _seconds(parts, beside, 1.0, kind) - times[1]
+        if width <= 0.0:
+            found.append((0.0, 0.0, 0.0, longer))
+            continue
+        dispatches = math.ceil(width / batch - 1e-9)
+        last = _seconds(parts, beside, width - (dispatches - 1) * batch, kind)
+        if dispatches == 1:
+            found.append((last, last, 0.0, longer))
+            continue
+        full = _seconds(parts, beside, batch, kind)
+        drain = (math.ceil(dispatches / servers) - 1) * full
+        found.append((full, (dispatches - 1) * full + last, drain, longer))
+    return tuple(zip(*found, strict=True))
+
+
+def between(times: Sequence[float], count: float, beside: float) -> float:
+    """Return the seconds of a dispatch of `count` units, between whole numbers linear; less than one cost `beside`."""
+    low = int(count)
+    if low == count:
+        return times[low]
+    below = times[low] if low else beside
+    return below + (count - low) * (times[low + 1] - below)
 
 
 def alone_by_class(model: Model, asked: Sequence[Asked]) -> list[float]:
@@ -196,25 +249,45 @@ def tail(one: Asked, rate: float) -> tuple[float, float]:
     return likely, (one.bunch + one.jitter**2) / 2.0 * one.loaded / one.servers / (1.0 - use)
 
 
-def _share(
-    found: list[Asked], holds: Sequence[float], members: Sequence[int], rate: float, pool: Pool
-) -> None:
-    """Leave to each station of a common pool the servers that the others do not take, or its part of a full one.
+def together(asked: Sequence[Asked], takes: Sequence[float], rate: float, replicas: int) -> int:
+    """Return of how many requests a common pool dispatches what they bring together, for it to keep up with a load.
 
-    What `holds` no share of a card takes replicas alone.
+    It dispatches at once what there is, so batches are of what one request brings, until those do not keep up.
     """
-    spent = [found[place].units * found[place].loaded / found[place].keeps_up for place in members]
-    cards = [
-        seconds / found[place].servers if held > 0.0 else 0.0
-        for seconds, place, held in zip(spent, members, holds, strict=True)
-    ]
-    busy, full = sum(spent) / pool.servers, sum(cards)
+    most = max([one.batch for one in asked])
+    many = 1
+    while many < most and rate * max(pool_use(asked, takes, many, replicas)) > 1.0:
+        many *= 2
+    return min(many, most)
+
+
+def pool_use(asked: Sequence[Asked], takes: Sequence[float], many: int, replicas: int) -> tuple[float, float]:
+    """Return the seconds of all replicas and of all cards that a request takes, so many dispatched together.
+
+    What `takes` no share of a card takes replicas alone.
+    """
+    busy = cards = 0.0
+    for one, take in zip(asked, takes, strict=True):
+        spent = one.spent(many)
+        busy += spent
+        if take > 0.0:
+            cards += spent / one.fitting
+    return busy / replicas, cards
+
+
+def _share(
+    found: list[Asked], takes: Sequence[float], members: Sequence[int], rate: float, pool: Pool
+) -> None:
+    """Leave to each station of a common pool the servers that the others do not take, or its part of a full one."""
+    asked = [found[place] for place in members]
+    many = together(asked, takes, rate, pool.servers)
+    busy, full = pool_use(asked, takes, many, pool.servers)
     whole = max(busy, full, LEAST)
-    for seconds, card, place, held in zip(spent, cards, members, holds, strict=True):
-        one = found[place]
+    for one, take, place in zip(asked, takes, members, strict=True):
+        seconds = one.spent(many)
         left = pool.servers * (1.0 - rate * (busy - seconds / pool.servers))
-        if held > 0.0:
-            left = min(left, one.servers * (1.0 - rate * (full - card)))
+        if take > 0.0:
+            left = min(left, one.servers * (1.0 - rate * (full - seconds / one.fitting)))
         found[place] = replace(one, servers=min(one.servers, max(left, seconds / whole)))
 
 
@@ -227,10 +300,10 @@ def _table(work: Work, model: Model, seen: Seen) -> list[list[float]]:
 
 def _calls(table: Sequence[float], count: float) -> float:
     """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
-    chunk = len(table) - 1
-    if count <= chunk and count == int(count):
-        return table[int(count)]
-    full, rest = divmod(count, chunk)
+    low = int(count)
+    if low == count and low < len(table):
+        return table[low]
+    full, rest = divmod(count, len(table) - 1)
     low = int(rest)
     part = table[low] + (rest - low) * (table[low + 1] - table[low]) if rest > low else table[low]
-    return full * table[chunk] + part
+    return full * table[-1] + part

@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from regrain_watchdog.control.learned_demand import (
     LEAST,
@@ -15,10 +18,12 @@ from regrain_watchdog.control.learned_demand import (
     Demands,
     alone_by_class,
     longest,
+    pool_use,
     tail,
 )
 from regrain_watchdog.control.learned_load import CLASSES, Seen
-from regrain_watchdog.control.learned_rows import REPLAY, replayed
+from regrain_watchdog.control.learned_pool import REQUESTS, bears
+from regrain_watchdog.control.learned_rows import REPLAY, Look, Wait, replayed
 from regrain_watchdog.policy.admit import HEADROOM
 from regrain_watchdog.policy.model import Model
 
@@ -31,10 +36,9 @@ REFUSED = (
     "refused", "refused_full", "refused_second", "refused_most", "refused_single",
     "refused_fitting", "fitting",
 )  # fmt: skip
-Wait = tuple[float, float]
-"""How likely a station has a request wait, and the mean seconds of those that do."""
 LOAD = ("burst", "spread_slo", "spread_long")
 SHAPE = ("stations", "jitter", "fluid", "fluid_take", "lease", "waits", "passing")
+POOLS = ("own_use", "pool_own", "pool_cards", "pool_full", "pool_bears")
 REACH = ("reach", "reached")
 NAMES = (
     *ALONE,
@@ -43,6 +47,7 @@ NAMES = (
     *REFUSED,
     *LOAD,
     *SHAPE,
+    *POOLS,
     *REACH,
     *REPLAY,
 )
@@ -57,6 +62,10 @@ FALLING = frozenset(
         "waits",
         "use_0",
         "use_1",
+        "own_use",
+        "pool_own",
+        "pool_full",
+        "pool_bears",
         "turned_away",
     }
 )
@@ -70,10 +79,27 @@ class Reader:
         self.seen = seen
         self.demands = Demands(seen)
         self._loads: dict[float, list[float]] = {}
+        brings = seen.stretch.brings
+        places = np.linspace(0, brings.shape[1] - 1, REQUESTS).astype(np.int64)
+        self._sample = np.ascontiguousarray(brings[1:, places])
 
-    def features(self, model: Model, asked: Sequence[Asked]) -> list[float]:
+    def look(self, model: Model) -> Look:
+        """Return what a plan comes to."""
+        asked, rate = self.demands.asked(model), self.seen.rate
+        pools: dict[int, list[int]] = {}
+        for place, station in enumerate(model.stations):
+            pools.setdefault(station.pool, []).append(place)
+        each: list[float] = []
+        for members in pools.values():
+            each.append(bears(model, asked, members, self._sample) if len(members) > 1 else 0.0)
+            if len(members) > 1:
+                _fill(asked, members, each[-1])
+        waits = [tail(one, rate) for one in asked]
+        return Look(asked, waits, alone_by_class(model, asked), list(pools.values()), each)
+
+    def features(self, model: Model, look: Look) -> list[float]:
         """Return the numbers that NAMES names."""
-        slo, rate = model.slo, self.seen.rate
+        slo, rate, asked = model.slo, self.seen.rate, look.asked
         single = longest(model, [one.single for one in asked])
         usual = longest(model, [one.usual for one in asked])
         full = longest(model, [one.full for one in asked])
@@ -81,33 +107,28 @@ class Reader:
         hops = (sum([station.hop for station in model.stations]) + model.answer) / slo
         company = sum([min(station.max_wait, slo) for station in model.stations]) / slo
         paths = [_log(seconds / slo) for seconds in (single, usual, full, doubt)]
-        alone = alone_by_class(model, asked)
+        alone, waits = look.alone, look.waits
         usually = alone[self.seen.levels[CLASSES // 2]]
-        waits = [tail(one, rate) for one in asked]
-        order = sorted(range(len(asked)), key=lambda place: -rate / asked[place].most)
+        most = [one.most for one in asked]
+        order = sorted(range(len(asked)), key=most.__getitem__)
         patience = max(0.0, slo - min(usual, usually)) / HEADROOM
         told: list[float] = []
         for place in order[:FULLEST]:
             told += _told(asked[place], waits[place], rate, slo)
         told += [0.0] * (len(STATION) * (FULLEST - min(FULLEST, len(order))))
+        slack = max(LEAST, slo - single)
         return [
-            *(_log(alone[level] / slo) for level in self.seen.levels),
+            *[_log(alone[level] / slo) for level in self.seen.levels],
             *paths,
             hops,
             company,
             *told,
-            *self._refused(
-                model,
-                asked,
-                order,
-                patience=patience,
-                tight=max(0.0, slo - full),
-                slack=max(LEAST, slo - single),
-            ),
+            *self._refused(model, asked, order, patience=patience, tight=max(0.0, slo - full), slack=slack),
             *self._load(slo),
             *_shape(model, asked, waits, patience),
+            *_pools(model, look, rate),
             *self._reach(waits, slo, alone, max(doubt, 0.01 * slo)),
-            *replayed(model, asked, self.seen),
+            *replayed(model, look, self.seen),
         ]
 
     def _refused(
@@ -168,6 +189,16 @@ class Reader:
         return self._loads[slo]
 
 
+def _fill(asked: list[Asked], members: Sequence[int], each: float) -> None:
+    """Leave the fullest station of a common pool as many servers as bear what the pool bears, and no other fewer."""
+    bound = 1.0 / max(each, LEAST)
+    fullest = min(members, key=lambda place: asked[place].most)
+    for place in members:
+        factor = bound / asked[place].most
+        if place == fullest or factor > 1.0:
+            asked[place] = replace(asked[place], servers=asked[place].servers * max(factor, LEAST))
+
+
 def _told(one: Asked, waits: Wait, rate: float, slo: float) -> list[float]:
     """Return what one of the fullest stations is like."""
     single = rate * one.units * one.single / one.servers
@@ -190,6 +221,29 @@ def _shape(model: Model, asked: Sequence[Asked], waits: Sequence[Wait], patience
         min(10.0, whole / model.slo),
         passing,
     ]
+
+
+def _pools(model: Model, look: Look, rate: float) -> list[float]:
+    """Return how full the fullest pool is with dispatches of what single requests bring; more of common pools.
+
+    Of these: how full replicas are so, how full cards; how full replicas are with full dispatches; and how full the
+    pool is by what it bears when it is run.
+    """
+    most, common = 0.0, [0.0] * 4
+    for members, each in zip(look.pools, look.each, strict=True):
+        one = look.asked[members[0]]
+        if len(members) == 1:
+            most = max(most, one.mean_own / one.servers)
+            continue
+        asked = [look.asked[place] for place in members]
+        takes = [model.stations[place].take for place in members]
+        replicas = model.pools[model.stations[members[0]].pool].servers
+        busy, cards = pool_use(asked, takes, 1, replicas)
+        full = sum([other.units * other.full / other.batch for other in asked]) / replicas
+        most = max(most, busy, cards)
+        here = rate * busy, rate * cards, rate * full, rate * each
+        common = [max(pair) for pair in zip(common, here, strict=True)]
+    return [rate * most, *common]
 
 
 def _log(value: float) -> float:

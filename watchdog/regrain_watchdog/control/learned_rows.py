@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,13 +16,33 @@ from regrain_watchdog.policy.model import PER_REQUEST, Model
 REPLAY = ("in_time_early", "in_time", "in_time_late", "turned_away", "waited")
 """What is told of a replay."""
 QUEUES = 3
-"""Stations with lines, the fullest; nobody waits at others. A replay must be over in tens of microseconds."""
+"""Stations with lines, the fullest; nobody waits at others."""
 Row = list[float]
+Wait = tuple[float, float]
+"""How likely a station has a request wait, and the mean seconds of those that do."""
 
 
-def replayed(model: Model, asked: Sequence[Asked], seen: Seen) -> list[float]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a plan comes to under a load, before it is told in features.
+
+    Attributes:
+        asked: what is asked of each station. waits: how these have requests wait.
+        alone: by class of requests, seconds with nobody else there.
+        pools: the stations of each pool. each: seconds for each request in which it gets through many, if it is common.
+    """
+
+    asked: list[Asked]
+    waits: list[Wait]
+    alone: list[float]
+    pools: list[list[int]]
+    each: list[float]
+
+
+def replayed(model: Model, look: Look, seen: Seen) -> list[float]:
     """Return what REPLAY names."""
-    groups, place_of = _groups(model)
+    asked, groups = look.asked, look.pools
+    place_of = {place: number for number, group in enumerate(groups) for place in group}
     uses = [sum([1.0 / asked[place].most for place in group]) for group in groups]
     queues = sorted(range(len(groups)), key=lambda group: -uses[group])[:QUEUES]
     links = np.zeros((len(groups), len(groups)), np.int64)
@@ -38,12 +59,8 @@ def replayed(model: Model, asked: Sequence[Asked], seen: Seen) -> list[float]:
     last = {place_of[place] for place in model.last}
     units = max([one.batch for one in asked])
     rows = [
-        (
-            _station(model, asked, group[0], units)
-            if len(group) == 1
-            else _pool(model, asked, group, seen, units)
-        )
-        for group in groups
+        _station(model, asked, group[0], units) if len(group) == 1 else _pool(model, look, place, seen, units)
+        for place, group in enumerate(groups)
     ]
     for group in range(len(groups) - 1, -1, -1):
         after = max([rows[other][6] for other in behind[group]], default=model.answer)
@@ -56,20 +73,6 @@ def replayed(model: Model, asked: Sequence[Asked], seen: Seen) -> list[float]:
     told: list[float] = replay(np.array(rows), links, stretch.at, stretch.brings, scale).tolist()
     told[-1] = math.log1p(told[-1] / model.slo)
     return told
-
-
-def _groups(model: Model) -> tuple[list[list[int]], list[int]]:
-    """Return the stations of each pool, and of each station the place of its pool among these."""
-    groups: list[list[int]] = []
-    first: dict[int, int] = {}
-    places: list[int] = []
-    for place, station in enumerate(model.stations):
-        if station.pool not in first:
-            first[station.pool] = len(groups)
-            groups.append([])
-        groups[first[station.pool]].append(place)
-        places.append(first[station.pool])
-    return groups, places
 
 
 def _station(model: Model, asked: Sequence[Asked], place: int, units: int) -> Row:
@@ -94,23 +97,18 @@ def _station(model: Model, asked: Sequence[Asked], place: int, units: int) -> Ro
     ]
 
 
-def _pool(model: Model, asked: Sequence[Asked], group: Sequence[int], seen: Seen, units: int) -> Row:
-    """Return the row of a common pool: a request holds a server of it for all that it takes of replicas or cards."""
+def _pool(model: Model, look: Look, number: int, seen: Seen, units: int) -> Row:
+    """Return the row of a common pool.
+
+    A request holds a server of it for so long that it gets through as many as it bears.
+    """
+    asked, group, each = look.asked, look.pools[number], look.each[number]
     kinds = range(len(seen.weights))
-    pool = model.pools[model.stations[group[0]].pool]
-    busy, cards = [0.0 for _ in kinds], [0.0 for _ in kinds]
-    for place in group:
-        station, one = model.stations[place], asked[place]
-        together = max(one.keeps_up, min(one.batch, int(one.units) if station.scope != PER_REQUEST else 1))
-        for kind in kinds:
-            longer = one.longer[kind] if together == 1 else 0.0
-            spent = seen.widths[station.scope][kind] * (one.times[together] / together + longer)
-            busy[kind] += spent / pool.servers
-            cards[kind] += spent / one.fitting if station.take > 0.0 else 0.0
     alone = [_through(model, asked, group, kind) for kind in kinds]
     mean = _mean(seen, alone)
-    work = max(busy, cards, key=lambda taken: _mean(seen, taken))
-    servers = max(1, math.ceil(mean / max(_mean(seen, work), LEAST) - 1e-9))
+    servers = max(1, math.ceil(mean / max(each, LEAST) - 1e-9))
+    own = [sum([asked[place].own[kind] for place in group]) for kind in kinds]
+    held = each * servers / max(_mean(seen, own), LEAST)
     jitter = math.sqrt(sum([(asked[place].jitter * asked[place].single) ** 2 for place in group]))
     return [
         float(PER_REQUEST),
@@ -123,7 +121,7 @@ def _pool(model: Model, asked: Sequence[Asked], group: Sequence[int], seen: Seen
         0.0,
         0.0,
         *[seconds - mean for seconds in alone],
-        *[taken * servers - seconds for taken, seconds in zip(work, alone, strict=True)],
+        *[spent * held - seconds for spent, seconds in zip(own, alone, strict=True)],
         *alone,
         0.0,
         mean,
