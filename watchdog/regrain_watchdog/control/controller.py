@@ -258,7 +258,7 @@ class Controller:
         if self._foresight is not None:
             return self._foresight(now)
         expected, trial = self._outlook.expected(), self._trial
-        if trial is not None and trial.bounds()[1] < self._attainment:
+        if trial is not None and trial.misled(self._attainment, self._enough):
             self._grow_cautious(MISSED)
             trial.forgive()
         if expected is None:
@@ -282,7 +282,7 @@ class Controller:
         )
         looks = look(anew=any(one != SHORTFALL for one in self._woken))
         present = self._doubted(_measured(looks[0], trial), trial, expected)
-        if self._misses(present) and self._standings.is_old(seen.now):
+        if self._misses(present) and self._standings.is_old(seen.now, expected.load.rate):
             looks = look(anew=False, misses=True)
         return looks, present
 
@@ -292,14 +292,14 @@ class Controller:
     def _doubted(self, present: Weighed, trial: Trial, expected: Expected) -> Weighed:
         """Return the plan in force as meeting the objective where it may: what is told of the load is off by some.
 
-        It may where it was not measured to fall short, and where the requests that are sure to come would be in time,
-        or those were of a bursty load or so far of the very load that it was taken for.
+        It may where it was not measured to fall short, and where the requests that are sure to come would be in time
+        and were in the long run, or those were of a bursty load or so far of the very load that it was taken for.
         """
         if not self._misses(present) or trial.failed or trial.bounds()[1] < self._attainment:
             return present
         counts = expected.is_bursty if trial.is_known else self._is_same(expected)
         may = counts and trial.measured >= self._enough
-        if not may and expected.low < expected.load.rate:
+        if not may and expected.low < expected.load.rate and not trial.long_run < self._enough:
             may = self._standings.hits(present.plan, expected.load.scaled(expected.low)) >= self._enough
         return replace(present, hit_rate=self._enough) if may else present
 
