@@ -39,8 +39,8 @@ PATIENCE = 5.0
 ANOTHER, SAME = 0.2, 0.1
 """Part of the rate by which a load must differ to be another one, and up to which it is the same."""
 AGAIN, OFF, YOUNG = 2.5, 0.1, "the rate since the change is another than was planned for"
-"""Seconds after a look before another one while the rate after a change is vague or a saving waits for it, by how much
-it must be off, and what such a look is for."""
+"""Seconds after a look before another one while the rate after a change is vague, and is off or a saving waits for it;
+by how much it must be off, and what such a look is for."""
 GUARDED = 12
 """Candidates that are looked at, the best first, until one may be taken."""
 
@@ -155,7 +155,8 @@ class Controller:
             return None
         self._looked = seen.now
         outcome = self._outcome(seen)
-        self._next = seen.now + (AGAIN if outcome.reason is Reason.EARLY else self._habits.period)
+        waits = outcome.reason is Reason.EARLY and self._outlook.young is not None
+        self._next = seen.now + (AGAIN if waits else self._habits.period)
         decision = self._decision(outcome, seen)
         if outcome.reason is not Reason.BUSY:
             self._woken = []
