@@ -13,19 +13,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from benchmarks.controller_bars import DAY, GLIMPSE, HOUR, judge, summary
 from benchmarks.granularity import loads, protocol
 from benchmarks.granularity.days import NODES, SURE
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.policies import Mind, first
+from benchmarks.granularity.policies import CONVERGED, Mind, first
 from benchmarks.granularity.predictors import ANALYTIC, VERIFIED, predictor
-from benchmarks.record import Record, Results, arguments, progress, table
+from benchmarks.record import Record, Results, arguments, progress
 from regrain.plan import Plan
 from regrain_watchdog.control import closed, controller
-from regrain_watchdog.control.controller import Controller, Habits
+from regrain_watchdog.control.controller import Controller
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Problem
 from regrain_watchdog.policy.switch import Reason
 from regrain_watchdog.simulate.arrivals import Diurnal
@@ -49,11 +51,7 @@ FOE, GLANCE = 1200.0, 60.0
 """Seconds of the load that turns against the controller, and by which it is looked ahead for the next change."""
 SEEDS = {"step": 5, "wave": 3, "foe": 3}
 """How many at most; of hours and days as many as are asked for. What bounds switches is no matter of luck."""
-DAY, HOUR = 86400.0, 3600.0
 SWING, NOISE = 0.8, 0.1
-AT_MOST, ENOUGH = 1, 0.95
-CELL = ("kind", "pipeline", "arrivals", "base", "way", "load", "period")
-"""What tells rows apart but for the seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +87,26 @@ class Case:
             )
         return self._known.setdefault((kind, part), (load, made.plan))
 
+    def truly_best(self, load: Arrivals, seed: int) -> tuple[Problem, Plan]:
+        """Return the problem as it is in truth, and the planner's plan for the very requests: none can know both."""
+        true, found = replace(self.problem, times=self.world.truth(seed)), None
+        for _ in range(CONVERGED):
+            found = Planner(true).plan(load, predictor(self.by), present=found).plan
+        if found is None:
+            raise AssertionError("the planner was not asked")
+        return true, found
+
     def drive(self, arrivals: Arrivals, plan: Plan, seed: int, *, adapts: bool = True) -> closed.Course:
         """Let a load arrive, the controller new and ignorant of it."""
-        true = replace(self.problem, times=self.world.truth(seed))
-        app = self.problem.app
+        true, app = replace(self.problem, times=self.world.truth(seed)), self.problem.app
         most = {stage.name: stage.max_size for stage in app.manifest.stages}
         refined = Refined(app.profile, most)
         mind = Controller(self.problem, predictor(self.by), refined=refined) if adapts else None
         return closed.drive(mind, closed.World(problem=true), arrivals, plan, seed=seed)
 
-    def expected(self, plan: Plan, load: Arrivals) -> float:
-        """Return the hit rate that is predicted of a plan under a load."""
-        model = make_model(self.problem.app, plan, self.problem.times)
+    def expected(self, plan: Plan, load: Arrivals, problem: Problem | None = None) -> float:
+        """Return the hit rate that is predicted of a plan under a load, by the profile or as it is in truth."""
+        model = make_model(self.problem.app, plan, (problem or self.problem).times)
         return predictor(self.by).predict(model, first(load)).hit_rate
 
     def stream(self, kind: str, part: float, seconds: float, seed: int) -> Arrivals:
@@ -138,8 +144,8 @@ def main() -> None:
             progress(" ".join(str(value) for value in key.values()))
             row = _row(cases[str(key["pipeline"])], key, seconds)
             results.add({**key, **row})
-    print(_summary(results))
-    _bars(results)
+    print(summary(results))
+    judge(results)
 
 
 def _keys(part: str, pipelines: Sequence[str], rounds: int) -> Iterator[Record]:
@@ -195,23 +201,31 @@ def mixed(streams: Sequence[Arrivals], spells: Sequence[tuple[float, int]], span
 
 
 def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
-    """Step up or down; times in seconds from the step, cost against the optimum as a part, hit rate in points."""
+    """Step up or down; times in seconds from the step, cost against the optimum as a part, hit rate in points.
+
+    The optimum is that of a steady load of the new rate by the profile; for "true", of what came by the true times.
+    """
     parts = (base, STEP * base) if way == "up" else (STEP * base, base)
     at = BEFORE + float(np.random.default_rng((seed, 21)).uniform())
     span = at + AFTER
     streams = [case.stream(kind, part, span, 2 * seed + place) for place, part in enumerate(parts)]
     _, before = case.best(kind, parts[0])
     load, best = case.best(kind, parts[1])
-    course = case.drive(mixed(streams, [(0.0, 0), (at, 1)], span), before, seed)
+    arrivals = mixed(streams, [(0.0, 0), (at, 1)], span)
+    course = case.drive(arrivals, before, seed)
+    came = arrivals.between(at, span)
+    true, truly = case.truly_best(came, seed)
     after = [one for one in course.switches if one.decided >= at]
     plans = [before, *(one.new for one in course.switches if one.at <= at + SETTLED)]
     first = after[0] if after else None
     return {
         "decided": round(first.decided - at, 3) if first else None,
+        "shown": shown(arrivals, at),
         "in_force": round(first.at - at, 3) if first else None,
         "loads": round(first.at - first.decided, 3) if first else None,
-        **_off(case, load, best, plans[-1], "settled"),
-        **(_off(case, load, best, first.new, "first") if first else {}),
+        **_off(case, load, (best, plans[-1]), "settled"),
+        **_off(case, came, (truly, plans[-1]), "true", true),
+        **(_off(case, load, (best, first.new), "first") if first else {}),
         "before": sum(one.decided < at for one in course.switches),
         "after": len(after),
         "unanswered": int((course.outcome == UNFINISHED).sum()),
@@ -219,10 +233,21 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
     }
 
 
-def _off(case: Case, load: Arrivals, best: Plan, plan: Plan, name: str) -> Record:
+def shown(load: Arrivals, at: float) -> float | None:
+    """Return how many seconds after a time more came in GLIMPSE seconds than in any before it; None where never."""
+    inside = np.arange(1, len(load) + 1) - np.searchsorted(load.at, load.at - GLIMPSE, side="right")
+    before = int(inside[load.at < at].max(initial=0))
+    found = load.at[(load.at >= at) & (inside > before)]
+    return round(float(found[0]) - at, 3) if len(found) else None
+
+
+def _off(
+    case: Case, load: Arrivals, plans: tuple[Plan, Plan], name: str, problem: Problem | None = None
+) -> Record:
     """Return how far a plan is from the optimum by P2: cost as a part; hit rate, up to the objective, in points."""
+    best, plan = plans
     enough = case.problem.app.slo.attainment
-    hits = [min(enough, case.expected(one, load)) for one in (best, plan)]
+    hits = [min(enough, case.expected(one, load, problem)) for one in plans]
     return {
         f"{name}_cost": round(case.mind.cost(plan) / case.mind.cost(best) - 1, 4),
         f"{name}_points": round(100 * (hits[0] - hits[1]), 3),
@@ -299,97 +324,6 @@ def _figures(case: Case, arrivals: Arrivals, plan: Plan, seed: int) -> Record:
         "cost": float(f"{1e6 * course.per_request:.4g}"),
         "fixed_cost": float(f"{1e6 * fixed.per_request:.4g}"),
     }
-
-
-def _summary(results: Results) -> str:
-    steps = (
-        "decided",
-        "in_force",
-        "settled_cost",
-        "settled_points",
-        "first_cost",
-        "first_points",
-        "hit_rate",
-    )
-    rest = ("switches", "rollbacks", "hit_rate", "fixed_hit_rate", "cost", "fixed_cost")
-    return "\n\n".join((_medians(results, steps), _medians(results, rest)))
-
-
-def _medians(results: Results, figures: Sequence[str]) -> str:
-    """Return the medians of some figures, a row for each cell that has the first of them."""
-    cells = dict.fromkeys(
-        tuple((name, one[name]) for name in CELL if name in one) for one in results.lines if figures[0] in one
-    )
-    rows = [
-        [
-            " ".join(str(value) for _, value in cell),
-            len(results.values(figures[0], **dict(cell))),
-            *(results.median(one, **dict(cell)) for one in figures),
-        ]
-        for cell in cells
-    ]
-    return table(["medians", "seeds", *figures], rows)
-
-
-def _bars(results: Results) -> None:
-    for kind in KINDS:
-        steps = [one for one in results.lines if one["kind"] == "step" and one["arrivals"] == kind]
-        for way in ("up", "down"):
-            found = [one for one in steps if one["way"] == way]
-            _step_bars(results, f"{kind}, {way}", found, is_up=way == "up")
-        for load in LOADS:
-            for name in PIPELINES:
-                hours = results.values("switches", kind="hour", pipeline=name, arrivals=kind, load=load)
-                if hours:
-                    title = f"hour of {kind}, {load}, {name}: seeds of {len(hours)} with one switch at most"
-                    results.bar(title, float(np.mean([one <= AT_MOST for one in hours])), at_least=ENOUGH)
-    _unsteady_bars(results)
-
-
-def _step_bars(results: Results, title: str, steps: Sequence[Record], *, is_up: bool) -> None:
-    """Judge the steps of one kind: the worst of all and, beside it, the part of them that is within the bar.
-
-    A fall harms no request: the controller waits by design until it knows how far it has gone.
-    """
-    if not steps:
-        return
-    found = [{**one, "late": _less(one["in_force"], one["loads"])} for one in steps]
-    most = {"settled_cost": 0.05, "settled_points": 1.0, "unanswered": 0.0}
-    for what, bar in ({"decided": 2.0, "late": 3.0} | most if is_up else most).items():
-        values = [float(str(one[what])) if one[what] is not None else float("inf") for one in found]
-        name = f"step, {title}: {'in force beyond the slowest load' if what == 'late' else what}"
-        share = round(float(np.mean([value <= bar for value in values])), 3)
-        results.add({"kind": "note", "name": f"{name}, part within {bar:g}", "value": share})
-        results.bar(f"{name}, worst of {len(steps)}", max(values), at_most=bar)
-
-
-def _less(value: object, by: object) -> float | None:
-    return None if value is None else float(str(value)) - float(str(by))
-
-
-def _unsteady_bars(results: Results) -> None:
-    habits = Habits()
-    for kind in ("wave", "foe"):
-        rates = [
-            float(str(one["switches"])) / allowed(habits, float(str(one["seconds"])))
-            for one in results.lines
-            if one["kind"] == kind
-        ]
-        if rates:
-            results.bar(f"{kind}: switches over what is allowed in the time, worst", max(rates), at_most=1.0)
-    for kind in ("hour", "day"):
-        days = sum(results.values("seconds", kind=kind)) / DAY
-        if days:
-            rolled = sum(results.values("rollbacks", kind=kind)) / days
-            results.bar(
-                f"{kind}: rollbacks, false or not, in a simulated day, of {days:.1f}", rolled, at_most=1.0
-            )
-
-
-def allowed(habits: Habits, seconds: float) -> float:
-    """Return how many changes the habits allow in some seconds at most."""
-    hours = seconds / HOUR
-    return habits.burst + habits.urgent_burst + hours * (habits.an_hour + habits.urgent_an_hour)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from regrain.plan import Plan
-from regrain_watchdog.control.controller import AGAIN, YOUNG, Controller, Habits
+from regrain_watchdog.control.controller import AGAIN, PERIOD, YOUNG, Controller, Habits
 from regrain_watchdog.control.observation import living_of
+from regrain_watchdog.control.outlook import SETTLING
 from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.predict.predictor import Prediction
@@ -92,6 +93,18 @@ def test_a_plan_for_a_load_that_has_just_changed_is_corrected_soon_and_no_more_t
     assert all(102.0 <= at <= 132.0 for at in again)
     assert np.diff(again).min(initial=AGAIN) >= AGAIN
     assert len(changes(made)) <= 4
+
+
+def test_a_saving_that_waits_for_minutes_of_a_bursty_load_is_not_looked_at_every_few_seconds(
+    problem, arriving, seeing, planned
+):
+    load = arriving(*[(4.0, 20.0), (24.0, 20.0)] * 7)
+
+    made = run(Controller(problem(), Linear()), seeing(load, planned(100.0)))
+
+    woken = [one for one in made if one.woken != PERIOD]
+    assert {one.reason for one in made} >= {Reason.EARLY.name}
+    assert len(made) - len(woken) <= load.span / Habits().period + SETTLING / AGAIN
 
 
 @pytest.mark.parametrize("standing", [{"is_held": True}, {"is_changing": True}])

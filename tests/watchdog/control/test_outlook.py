@@ -56,6 +56,26 @@ def test_a_bursty_load_that_goes_where_it_never_was_is_another_one(told, rate, w
     assert 340.0 < found[-1][0] <= 340.0 + within
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_ten_times_a_bursty_load_is_found_within_seconds_though_it_comes_in_a_lull(told, seed):
+    """Its lull brings less than twice what the bursts did before, for which nobody waits that knows them."""
+    swings = [(4.0, 40.0), (24.0, 10.0)] * 7
+    _, found = told(*swings, (40.0, 12.0), seed=seed)
+
+    assert [at for at, what in found if at > 350.0 and what == "rate"][:1] <= [356.0]
+    assert [at for at, _ in found if at > 350.0]
+
+
+def test_a_load_that_swings_is_not_saved_on_before_it_has_done_so_for_minutes(told):
+    swings = [(4.0, 20.0), (24.0, 20.0)]
+    early, late = (told((4.0, 60.0), *swings * times)[0] for times in (4, 9))
+
+    assert early.is_bursty
+    assert not early.expected().is_settled
+    assert late.is_bursty
+    assert late.expected().is_settled
+
+
 def test_a_load_that_has_calmed_down_is_bursty_no_more(told):
     swings = [(4.0, 40.0), (40.0, 20.0)] * 5
     calm, _ = told(*swings, (4.0, 3 * BURSTY))

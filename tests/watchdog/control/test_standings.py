@@ -1,5 +1,7 @@
 """What the controller makes plans of, as it learns how long the stages take."""
 
+from dataclasses import replace
+
 import pytest
 
 from regrain_watchdog.control.outlook import Expected
@@ -102,16 +104,23 @@ def test_a_plan_that_was_made_for_a_vague_rate_is_corrected_for_less(
     assert judged.verdict.reason is reason
 
 
-def test_plans_are_old_once_time_has_passed_since_they_were_sought(problem, arriving, planned, standings):
+def test_plans_are_old_once_time_has_passed_since_they_were_sought_or_more_comes(
+    problem, arriving, planned, standings
+):
     load = arriving((10.0, 120.0))
     expected = Expected(load=load, rate=10.0, peak=10.0, dwell=600.0)
     made = standings(problem())
-    before = made.is_old(7.0)
+    before = made.is_old(7.0, load.rate)
 
     made.look(expected, planned(10.0), living=(), now=7.0, anew=True)
     made.look(expected, planned(10.0), living=(), now=8.0, anew=False)
 
-    assert [before, made.is_old(7.0), made.is_old(7.0 + PRESSED)] == [True, False, True]
+    again = [
+        made.is_old(7.0 + seconds, more * load.rate)
+        for seconds, more in ((0.0, 1.0), (PRESSED, 1.0), (0.0, 0.9), (0.0, 1.04))
+    ]
+    assert before
+    assert again == [False, True, False, True]
 
 
 def test_a_plan_that_sheds_at_the_peak_does_not_bear_it_though_it_is_not_full(
@@ -142,3 +151,20 @@ def test_the_peaks_of_a_bursty_load_do_not_count_beside_its_hit_rate(problem, ar
     ]
 
     assert bears == [False, True]
+
+
+def test_a_guess_is_corrected_for_a_few_percent_and_what_is_known_is_not(
+    problem, arriving, planned, standings
+):
+    """A saving that would earn back what the present plan costs in the seconds that a regret is charged at."""
+    load = arriving((10.0, 120.0))
+    known = Expected(load=load, rate=load.rate, peak=load.rate, dwell=300.0)
+    present = Weighed(plan=planned(10.0), cost=1.0, hit_rate=0.99)
+    other = Weighed(plan=planned(20.0), cost=0.95, hit_rate=0.99, charge=1.0)
+
+    verdicts = [
+        standings(problem()).verdicts(present, [other], one)[0].verdict.reason
+        for one in (known, replace(known, is_fresh=True))
+    ]
+
+    assert verdicts == [Reason.CHARGE, Reason.CHEAPER]

@@ -39,8 +39,8 @@ PATIENCE = 5.0
 ANOTHER, SAME = 0.2, 0.1
 """Part of the rate by which a load must differ to be another one, and up to which it is the same."""
 AGAIN, OFF, YOUNG = 2.5, 0.1, "the rate since the change is another than was planned for"
-"""Seconds after a look before another one while the rate after a change is vague or a saving waits for it, by how much
-it must be off, and what such a look is for."""
+"""Seconds after a look before another one while the rate after a change is vague, and is off or a saving waits for it;
+by how much it must be off, and what such a look is for."""
 GUARDED = 12
 """Candidates that are looked at, the best first, until one may be taken."""
 
@@ -155,7 +155,8 @@ class Controller:
             return None
         self._looked = seen.now
         outcome = self._outcome(seen)
-        self._next = seen.now + (AGAIN if outcome.reason is Reason.EARLY else self._habits.period)
+        waits = outcome.reason is Reason.EARLY and self._outlook.young is not None
+        self._next = seen.now + (AGAIN if waits else self._habits.period)
         decision = self._decision(outcome, seen)
         if outcome.reason is not Reason.BUSY:
             self._woken = []
@@ -258,7 +259,7 @@ class Controller:
         if self._foresight is not None:
             return self._foresight(now)
         expected, trial = self._outlook.expected(), self._trial
-        if trial is not None and trial.bounds()[1] < self._attainment:
+        if trial is not None and trial.misled(self._attainment, self._enough):
             self._grow_cautious(MISSED)
             trial.forgive()
         if expected is None:
@@ -282,7 +283,7 @@ class Controller:
         )
         looks = look(anew=any(one != SHORTFALL for one in self._woken))
         present = self._doubted(_measured(looks[0], trial), trial, expected)
-        if self._misses(present) and self._standings.is_old(seen.now):
+        if self._misses(present) and self._standings.is_old(seen.now, expected.load.rate):
             looks = look(anew=False, misses=True)
         return looks, present
 
@@ -292,14 +293,14 @@ class Controller:
     def _doubted(self, present: Weighed, trial: Trial, expected: Expected) -> Weighed:
         """Return the plan in force as meeting the objective where it may: what is told of the load is off by some.
 
-        It may where it was not measured to fall short, and where the requests that are sure to come would be in time,
-        or those were of a bursty load or so far of the very load that it was taken for.
+        It may where it was not measured to fall short, and where the requests that are sure to come would be in time
+        and were in the long run, or those were of a bursty load or so far of the very load that it was taken for.
         """
         if not self._misses(present) or trial.failed or trial.bounds()[1] < self._attainment:
             return present
         counts = expected.is_bursty if trial.is_known else self._is_same(expected)
         may = counts and trial.measured >= self._enough
-        if not may and expected.low < expected.load.rate:
+        if not may and expected.low < expected.load.rate and not trial.long_run < self._enough:
             may = self._standings.hits(present.plan, expected.load.scaled(expected.low)) >= self._enough
         return replace(present, hit_rate=self._enough) if may else present
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regrain_watchdog.control.observation import Observation
+from regrain_watchdog.policy.bursts import Bursts
 from regrain_watchdog.policy.change import Change, ChangeDetector
 from regrain_watchdog.policy.forecast import NORMAL, QUANTILE, Forecaster
 from regrain_watchdog.policy.load import SCALES, Arrivals, counts, dispersion
@@ -99,6 +100,7 @@ class Outlook:
     def __init__(self, lists: int, *, begin: float, window: float, lean: float) -> None:
         self._recent = RecentArrivals(lists, begin=begin, seconds=LONGEST)
         self._detector = ChangeDetector(lists)
+        self._bursts, self._learned = Bursts(), -math.inf
         self._forecaster = Forecaster()
         self._lists = lists
         self._window = window
@@ -133,7 +135,7 @@ class Outlook:
                 rate = None
             self._turns.append(seen.now)
         if self.is_bursty and rate is None:
-            rate = self._beyond()
+            rate = self._leap(seconds, len(seen.at)) or self._beyond()
             changes += () if rate is None else (rate,)
         if changes:
             self._begin_anew(rate)
@@ -189,9 +191,14 @@ class Outlook:
         )
 
     def _is_settled(self) -> bool:
-        """Whether a load may be saved on: one that rose not before it is clear that it was not for a burst."""
+        """Whether a load may be saved on: one that rose not before it is clear that it was not for a burst.
+
+        And one that swings not before it has been seen to swing for long: few bursts tell little of those to come.
+        """
         lasted = self._now - self._changed
-        if not self._rose or self.is_bursty or lasted >= LISTENING:
+        if self.is_bursty:
+            return lasted >= BURSTY
+        if not self._rose or lasted >= LISTENING:
             return lasted >= SETTLED
         since = self._recent.arrivals(now=self._now, seconds=max(lasted, 1.0))
         return lasted >= SETTLING and dispersion(counts(since, 1.0)) <= SWINGING
@@ -202,7 +209,8 @@ class Outlook:
         self._after, self._onset = math.nan, self._now
         if rate is not None:
             self._after, self._onset = rate.after, self._now - rate.seconds
-            self._swung = -math.inf
+            self._swung = self._learned = -math.inf
+            self._bursts.forget()
         self._before = max(1.0, self._onset - self._changed)
         self._changed, self._since = self._now, 0
         self._held = HELD
@@ -219,8 +227,24 @@ class Outlook:
             return change.after <= ALIKE * _busiest(past, PEAK)
         return change.after >= _quietest(past, PEAK) / FAR
 
+    def _leap(self, seconds: float, count: int) -> Change | None:
+        """Return the change of a bursty load to more than its bursts ever brought."""
+        if self._now - self._learned >= PEAK:
+            self._learned = self._now
+            past = self._recent.arrivals(now=self._now - self._bursts.seconds, seconds=LONGEST)
+            self._bursts.learn(counts(past, 1.0))
+        change = self._bursts.update(seconds, count)
+        if change is None:
+            return None
+        past = self._recent.arrivals(now=self._now - change.seconds, seconds=LONGEST)
+        if change.after <= _busiest(past, change.seconds):
+            return None
+        self._forecaster = Forecaster()
+        self._detector.leave()
+        return change
+
     def _beyond(self) -> Change | None:
-        """Return the change of a bursty load to a rate that it never had, which the detector is slow to find there."""
+        """Return the change of a bursty load to far more or less than it ever was, which is no matter of seconds."""
         for seconds, is_up in ((PEAK, True), (LULL, False)):
             past = self._recent.arrivals(now=self._now - seconds, seconds=BURSTY)
             rate = self._recent.arrivals(now=self._now, seconds=seconds).rate

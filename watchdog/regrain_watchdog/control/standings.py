@@ -28,6 +28,8 @@ from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
 
 MOVED = 0.08
 """Part of its rate by which the load must move for all plans to be sought anew."""
+STRAYED = 0.03
+"""The same, where the plan in force misses the objective and more comes than was planned for then."""
 RENEWED, PRESSED = 300.0, 60.0
 """Seconds after which they are in any case, and where the plan in force or all that was found miss the objective: of
 that twice as many each time that neither the load nor what is known of the stages has changed meanwhile."""
@@ -148,9 +150,9 @@ class Standings:
         ]
         return [one, *others]
 
-    def is_old(self, now: float) -> bool:
-        """Whether plans were sought so long ago that a better one may be found by now."""
-        return now - self._sought[1] >= self._patience
+    def is_old(self, now: float, rate: float) -> bool:
+        """Whether plans were sought so long ago, or for so much less, that a better one may be found by now."""
+        return now - self._sought[1] >= self._patience or rate > (1 + STRAYED) * self._sought[0]
 
     def judged(self, plan: Plan, looks: Sequence[Weighed]) -> Weighed | None:
         """Return how one plan stands, if it is among those looked at."""
@@ -171,13 +173,14 @@ class Standings:
         now = Standing(present.hit_rate, present.cost)
         saving = self._terms.again if is_same else self._terms.saving
         terms = replace(self._terms, saving=CORRECTED if expected.is_fresh else saving)
+        risk = 0.0 if expected.is_fresh else self._risk  # to correct a guess is nothing to regret
         judged = [
             replace(
                 one,
                 verdict=judge(
                     now,
                     Standing(one.hit_rate, one.cost),
-                    charge=one.charge + self._risk * present.cost,
+                    charge=one.charge + risk * present.cost,
                     dwell=expected.dwell,
                     terms=terms,
                 ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 
 from regrain.plan import Plan
 from regrain_watchdog.policy.sequential import Shortfall
@@ -14,6 +15,8 @@ MOVED = 0.02
 """Of hit rate, by which a prediction must move to be another one."""
 MANY, BLOCKS, KEPT = 100, 6, 60
 """Requests and blocks of them from which a measured hit rate counts beside a predicted one; blocks that are kept."""
+LONG, MOST_LONG = 120, 360
+"""Blocks from which, and of which at most, a hit rate is that of the long run."""
 SURE = 2.5
 """Standard errors."""
 DISTRUST, MOST = 300.0, 4 * 3600.0
@@ -36,15 +39,17 @@ class Trial:
         self._test: Shortfall | None = None
         self._part = (0.0, 0, 0)
         self._blocks: deque[tuple[int, int]] = deque(maxlen=KEPT)
+        self._long: deque[tuple[int, int]] = deque(maxlen=MOST_LONG)
 
     def begin(self) -> None:
         """Forget what was measured: the load has changed."""
         self._test, self.failed = None, False
         self._part = (0.0, 0, 0)
         self._blocks.clear()
+        self._long.clear()
 
     def forgive(self) -> None:
-        """Forget what was measured so far, but for the test against the prediction."""
+        """Forget what was measured so far, but for the test against the prediction and the long run."""
         self._blocks.clear()
 
     def expect(self, predicted: float) -> None:
@@ -61,6 +66,7 @@ class Trial:
         _, in_time, missed = self._part
         self._part = (0.0, 0, 0)
         self._blocks.append((in_time, missed))
+        self._long.append((in_time, missed))
         falls_short = self._test is not None and self._test.add(in_time, missed)
         is_new, self.failed = falls_short and not self.failed, self.failed or falls_short
         return is_new
@@ -68,8 +74,12 @@ class Trial:
     @property
     def measured(self) -> float:
         """The hit rate of the last minutes, since the plan or the load changed; NaN before any request."""
-        hits, ended = self._counts()
-        return hits / ended if ended else math.nan
+        return _share(self._blocks)
+
+    @property
+    def long_run(self) -> float:
+        """The hit rate of the last half an hour, likewise; NaN before ten minutes of it."""
+        return _share(self._long) if len(self._long) >= LONG else math.nan
 
     @property
     def predicted(self) -> float:
@@ -94,9 +104,22 @@ class Trial:
         error = math.sqrt(max(rate * (1 - rate) * ended, spread, 1.0)) / ended
         return max(0.0, rate - SURE * error), min(1.0, rate + SURE * error)
 
+    def misled(self, attainment: float, enough: float) -> bool:
+        """Whether it misses the objective for certain, and was not expected to: of `enough` it was predicted.
+
+        One that was taken for less than comes now does as predicted where it misses; others are sought for that.
+        """
+        return self.bounds()[1] < attainment and not self.predicted < enough
+
     def _counts(self) -> tuple[int, int]:
         hits = sum(in_time for in_time, _ in self._blocks)
         return hits, hits + sum(missed for _, missed in self._blocks)
+
+
+def _share(blocks: Iterable[tuple[int, int]]) -> float:
+    """Return the hit rate of some blocks; NaN of no requests."""
+    hits, misses = (sum(counts) for counts in zip((0, 0), *blocks, strict=True))
+    return hits / (hits + misses) if hits + misses else math.nan
 
 
 class Distrust:

@@ -91,6 +91,10 @@ class ChangeDetector:
             found.append(level.update(what, values, threshold))
         return tuple(change for change in found if change is not None)
 
+    def leave(self) -> None:
+        """Learn the rate anew: it has changed, as was found otherwise."""
+        self._rate.leave()
+
 
 class _Rate:
     """The sums of the rate, and the counts by the second that they hold it against.
@@ -107,7 +111,7 @@ class _Rate:
         self._part = [0.0, 0.0]
         self._rate = self._peak = 0.0
         self._dispersion = 1.0
-        self._up = self._leap = self._down = self._burst = _Sum()
+        self._up = self._leap = self._down = self._burst = Sum()
 
     def update(self, seconds: float, count: int, threshold: float) -> Change | None:
         change = self._test(seconds, count, threshold) if self._rate > 0 else None
@@ -133,12 +137,16 @@ class _Rate:
             return None
         after = alarm.count / alarm.seconds
         change = Change(what="rate", before=self._rate, after=after, seconds=alarm.seconds)
+        self.leave()
+        return change
+
+    def leave(self) -> None:
+        """Learn anew."""
         self._patience = LEARN if self._since_change >= HISTORY else min(2 * self._patience, PATIENCE)
         self._since_change = 0
         self._counts.clear()
-        self._up = self._leap = self._down = self._burst = _Sum()
+        self._up = self._leap = self._down = self._burst = Sum()
         self._learn()
-        return change
 
     def _learn(self) -> None:
         """Take rate, dispersion and peak from the counts; 0 where there are too few to say."""
@@ -157,16 +165,17 @@ def _dispersion(found: NDArray[np.float64], scale: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sum:
+class Sum:
     """A CUSUM, with the seconds and requests since it was 0 last."""
 
     value: float = 0.0
     seconds: float = 0.0
     count: int = 0
 
-    def add(self, ratio: float, seconds: float, count: int) -> _Sum:
+    def add(self, ratio: float, seconds: float, count: int) -> Sum:
+        """Return it after some seconds with so many requests and such a log-likelihood ratio."""
         value = self.value + ratio
-        return _Sum(value, self.seconds + seconds, self.count + count) if value > 0 else _Sum()
+        return Sum(value, self.seconds + seconds, self.count + count) if value > 0 else Sum()
 
 
 class _Level:
