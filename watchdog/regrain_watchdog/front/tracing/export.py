@@ -29,6 +29,8 @@ from regrain_watchdog.front.tracing.traces import Traces
 
 logger = logging.getLogger(__name__)
 
+LOSSES = ("opentelemetry.sdk", "opentelemetry.exporter")
+"""Parts of the library that complain of lost spans; others do of headers that callers sent."""
 FLUSH = 2.0
 """Seconds that spans have to leave at the end; a collector that does not answer holds nobody up for longer."""
 
@@ -87,6 +89,7 @@ class Complaints(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.told = False
+        self.addFilter(lambda record: record.name.startswith(LOSSES))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a complaint, unless one was told."""
