@@ -144,7 +144,7 @@ class Ingress:
             return
         method = scope.method if scope.method in METHODS else "_OTHER"
         about = {"http.request.method": method, "url.path": quote(scope.path)}
-        named = f" {scope.path}" if not self._raw or self._oip.owns(scope.path) else ""
+        named = "" if self._raw else " /" if scope.path == "/" else f" {self._oip.route}"
         traces.begin(call, headers, ("HTTP" if method == "_OTHER" else method) + named, about)
 
     async def _pour(self, outflow: Outflow, call: Call, proto: Exchange, method: str) -> None:

@@ -81,6 +81,11 @@ class OpenInference:
     def __init__(self, inference: Inference) -> None:
         self.inference = inference
 
+    @property
+    def route(self) -> str:
+        """Where the model is asked, whatever model or version a request names."""
+        return f"{ROOT}/models/{self.inference.model.name}/infer"
+
     @staticmethod
     def owns(path: str) -> bool:
         """Whether a path is one of the protocol's."""

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 HTTP_STATUS = "http.response.status_code"
 STATUS = "regrain.status"
 """Of a call that came over gRPC: the status that it would have had over HTTP."""
+TEXT = 1024
+"""Characters of a path or a failure that are kept at most: their lengths are of the making of callers and of stages,
+and thousands of spans may wait."""
 _msgpack = msgspec.msgpack.Encoder().encode
 _headers = msgspec.msgpack.Decoder(dict[str, str]).decode
 _propagator = TraceContextTextMapPropagator()
@@ -101,7 +104,7 @@ class Traces:
             name,
             context=_propagator.extract(headers, Context()),
             kind=SpanKind.SERVER,
-            attributes=dict(attributes),
+            attributes={key: _cut(value) for key, value in attributes.items()},
             start_time=int(call.arrived * 1e9) + offset,
         )
         if span.is_recording():
@@ -187,14 +190,14 @@ class Legs:
                     span.add_event(f"stage {timing.stage}", told, trace.at(now))
             if flight in faults:
                 span.set_attribute("error.type", str(faults[flight].status))
-                span.set_status(StatusCode.ERROR, faults[flight].detail)
+                span.set_status(StatusCode.ERROR, faults[flight].detail[:TEXT])
             span.end(trace.at(now))
 
     def lost(self, why: str) -> None:
         """The dispatch did not come back."""
         now = time.monotonic()
         for trace, span in self._spans.values():
-            span.set_status(StatusCode.ERROR, why)
+            span.set_status(StatusCode.ERROR, why[:TEXT])
             span.end(trace.at(now))
 
     def _stages(self, done: Done, trace: Trace, group: Span, begins: float) -> None:
@@ -210,6 +213,10 @@ class Legs:
             )
             span.end(trace.at(ends))
             begins = ends
+
+
+def _cut(value: AttributeValue) -> AttributeValue:
+    return value[:TEXT] if isinstance(value, str) else value
 
 
 def _named(span: Span) -> str:
