@@ -1,15 +1,17 @@
 """The plan of all pods together: what is read of it, and when it is given up."""
 
 import asyncio
+from array import array
 
 import msgspec
 import pytest
 
 from regrain import App
 from regrain.errors import SpecError
+from regrain.manifest import SLOSpec
 from regrain.plan import Group
 from regrain_watchdog.control.cluster import Cluster, Decided, Switches, in_force
-from regrain_watchdog.front.adapting.words import Word
+from regrain_watchdog.front.adapting.words import Report, Watched, Word
 from regrain_watchdog.policy.assignment import Assignment, Standing
 
 app = App("chain")
@@ -104,7 +106,67 @@ def test_pods_that_know_of_another_decision_are_told_of_the_last_one():
         explained = msgspec.json.encode({"decision": {"number": 3, "present": present}, "needs": []})
         cluster._hear(Word(decision=explained))
         assert cluster.explained == explained
+        cluster.informed("1", explained)
         assert cluster.uninformed({"1": standing(3), "2": standing(2), "3": standing(0)}) == ["2", "3"]
+
+    asyncio.run(decide())
+
+
+def test_pods_are_told_of_a_decision_of_the_same_number_by_another_process():
+    """One begins anew, and counts from 1, whenever pods come or go."""
+
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        present = {"plan": in_force(MANIFEST, given({"read+look": ("1", "2")}))}
+        for need in ("one", "another"):
+            explained = msgspec.json.encode({"decision": {"number": 1, "present": present}, "needs": [need]})
+            cluster._hear(Word(decision=explained))
+            assert cluster.uninformed({"1": standing(1)}) == ["1"]
+            cluster.informed("1", explained)
+            assert cluster.uninformed({"1": standing(1)}) == []
+
+    asyncio.run(decide())
+
+
+def test_reports_are_not_gathered_where_nobody_decides_for_want_of_an_objective():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        cluster.stand(["1"], given({"read+look": ("1",)}), is_changing=False, is_held=False)
+        for slo, now in ((None, 1.0), (None, 2.0), (SLOSpec(latency=0.1, attainment=0.9), 3.0)):
+            cluster.take("1", watched(now, slo), now, 0.001)
+        assert cluster._report().hits == 1
+
+    asyncio.run(decide())
+
+
+def watched(now, slo):
+    report = Report(
+        now=now,
+        at=array("d", [now]).tobytes(),
+        size=array("d", [1.0]).tobytes(),
+        first=int(now),
+        widened=b"",
+        hits=1,
+        misses=0,
+        plan=in_force(MANIFEST, given({"read+look": ("1",)})),
+        living=(),
+        is_changing=False,
+        is_held=False,
+    )
+    return Watched(report=report, slo=slo, devices=(), cores=1.0, memory=1 << 30)
+
+
+def test_what_an_operator_holds_is_not_given_up(caplog):
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        before = given({"read+look": ("1", "2")})
+        cluster.stand(["1", "2"], before, is_changing=False, is_held=False)
+        held = given({"read": ("1",), "look": ("2",)}, epoch=2)
+        for _ in range(2):
+            cluster.stand(["1", "2"], held, is_changing=True, is_held=True)
+            cluster.give_up()
+        assert cluster.decided == Decided.of(MANIFEST, held)
+        assert not caplog.messages
 
     asyncio.run(decide())
 

@@ -278,7 +278,11 @@ class Assigner:
         seen = self._seen[url]
         try:
             answer = await seen.line.ask("POST", path, body, timeout=self._patience, twice=True)
-            seen.standing, seen.at = msgspec.json.decode(answer, type=Standing), time.monotonic()
+            standing = seen.standing = msgspec.json.decode(answer, type=Standing)
+            seen.at = time.monotonic()
+            known = self._versions.get(standing.version)
+            if path == WHY and known is not None and known.cluster is not None:
+                known.cluster.informed(url, body)
         except (PodError, msgspec.MsgspecError) as error:
             logger.warning("pod %s did not do what it was told: %s", url, error)
             seen.again = time.monotonic() + AGAIN

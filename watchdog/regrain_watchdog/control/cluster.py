@@ -105,6 +105,7 @@ class Cluster:
         self._gathered = Gathered()
         self._past = Past()
         self._told: dict[str, Watched] = {}
+        self._knows: dict[str, bytes] = {}
         self._trips: deque[float] = deque(maxlen=TRIPS)
         self._node: _Node | None = None
         self._plan: Plan | None = None
@@ -114,15 +115,17 @@ class Cluster:
 
     def take(self, pod: str, told: Watched, received: float, trip: float) -> None:
         """Take what a pod says, when that came in (CLOCK_MONOTONIC), and the seconds from question to answer."""
-        self._gathered.add(pod, told.report, received)
         self._told[pod] = told
         self._trips.append(trip)
+        if self._slo is not None:  # else nobody decides, and takes what is gathered
+            self._gathered.add(pod, told.report, received)
 
     def stand(self, pods: Sequence[str], given: Assignment, *, is_changing: bool, is_held: bool) -> None:
         """Take how pods stand: the assignment that they have or are to have, and whether an operator holds it."""
         for pod in [pod for pod in self._told if pod not in pods]:
             self._gathered.forget(pod)
             del self._told[pod]
+            self._knows.pop(pod, None)
         self._plan = in_force(self._manifest, given)
         self._is_changing, self._is_held = is_changing, is_held
         if is_held:
@@ -132,15 +135,23 @@ class Cluster:
         self._decide()
 
     def give_up(self) -> None:
-        """What was decided does not come into force: go back to what was."""
-        if self.decided is not None and self.decided != self._proven:
+        """What was decided does not come into force: go back to what was; not from what an operator holds."""
+        if not self._is_held and self.decided is not None and self.decided != self._proven:
             logger.warning("what was decided does not come into force: back to what was before")
             self.decided = self._proven
 
     def uninformed(self, standings: Mapping[str, Standing]) -> list[str]:
-        """Return the pods that have not been told of the last decision."""
-        number = self._course.number
-        return [pod for pod, one in standings.items() if number and one.decision != number]
+        """Return the pods that have not been told of the last decision; each process that decides counts from 1."""
+        number, last = self._course.number, self.explained
+        return [
+            pod
+            for pod, one in standings.items()
+            if number and (one.decision != number or self._knows.get(pod) != last)
+        ]
+
+    def informed(self, pod: str, explained: bytes) -> None:
+        """A pod has been told of a decision."""
+        self._knows[pod] = explained
 
     async def stop(self) -> None:
         """Decide no more."""
