@@ -137,7 +137,8 @@ class Assigner:
         await self._forget_versions()
         if self._adapt is not None and time.monotonic() >= self._watched + WATCH_EVERY:
             self._watched = time.monotonic()
-            await asyncio.gather(*(self._watch(url, one) for url, one in standings.items()))
+            serving = [(url, one) for url, one in standings.items() if self._seen[url].has_served]
+            await asyncio.gather(*(self._watch(url, one) for url, one in serving))
 
     async def _ask(self, url: str) -> None:
         seen = self._seen[url]
