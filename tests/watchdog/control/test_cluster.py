@@ -10,7 +10,8 @@ from regrain import App
 from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
 from regrain.plan import Group
-from regrain_watchdog.control.cluster import Cluster, Decided, Switches, in_force
+from regrain_watchdog.control.cluster import ENOUGH, Cluster, Decided, Switches, in_force
+from regrain_watchdog.front.adapting.mind import Mind
 from regrain_watchdog.front.adapting.words import Report, Watched, Word
 from regrain_watchdog.policy.assignment import Assignment, Standing
 
@@ -135,6 +136,21 @@ def test_reports_are_not_gathered_where_nobody_decides_for_want_of_an_objective(
         for slo, now in ((None, 1.0), (None, 2.0), (SLOSpec(latency=0.1, attainment=0.9), 3.0)):
             cluster.take("1", watched(now, slo), now, 0.001)
         assert cluster._report().hits == 1
+
+    asyncio.run(decide())
+
+
+def test_a_process_that_is_started_again_while_all_pods_are_new_is_told_what_was_known_last(monkeypatch):
+    """The one before may end at any moment."""
+    monkeypatch.setattr(Mind, "start", lambda _: None)
+
+    async def decide():
+        cluster, slo = Cluster(MANIFEST, SWITCHES), SLOSpec(latency=0.1, attainment=0.9)
+        for now in range(ENOUGH):
+            cluster.take("1", watched(float(now), slo), float(now), 0.001)
+        for pod in ("1", "2"):
+            cluster.stand([pod], given({"read+look": (pod,)}), is_changing=False, is_held=False)
+        assert (cluster._brief().slo, cluster._brief().pods) == (slo, 1)
 
     asyncio.run(decide())
 

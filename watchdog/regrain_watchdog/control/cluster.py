@@ -72,19 +72,20 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What all pods have together, as far as each has as much as the others."""
+    """What all pods have together, as far as each has as much as the others, and their objective."""
 
     pods: int
     devices: tuple[Device, ...]
     cores: float
     memory: int
+    slo: SLOSpec
 
     @classmethod
-    def of(cls, told: Sequence[Watched]) -> _Node:
+    def of(cls, told: Sequence[Watched], slo: SLOSpec) -> _Node:
         count = len(told)
         least = min((one.devices for one in told), key=len)
         cores, memory = min(one.cores for one in told), min(one.memory for one in told)
-        return cls(count, least * count, cores * count, memory * count)
+        return cls(count, least * count, cores * count, memory * count, slo)
 
 
 class Cluster:
@@ -161,12 +162,13 @@ class Cluster:
         """Have somebody decide, once enough is known; anew where pods have come or gone."""
         if not self._told or len(self._trips) < ENOUGH:
             return
-        if self._slo is None:
+        slo = self._slo
+        if slo is None:
             if not self._warned:
                 self._warned = True
                 logger.warning("%s is not adapted: it has no objective", self._manifest.app)
             return
-        node = _Node.of(list(self._told.values()))
+        node = _Node.of(list(self._told.values()), slo)
         if node == self._node:
             return
         is_first, self._node = self._node is None, node
@@ -180,12 +182,12 @@ class Cluster:
         return next((one.slo for one in self._told.values() if one.slo is not None), None)
 
     def _brief(self) -> Brief:
-        node, slo, switches = self._node, self._slo, self._switches
-        if node is None or slo is None:
+        node, switches = self._node, self._switches
+        if node is None:
             raise RuntimeError("nobody decides before a pod has told of itself")
         return Brief(
             manifest=manifests.dumps(self._manifest),
-            slo=slo,
+            slo=node.slo,
             profile=self._profile,
             devices=node.devices,
             cores=node.cores,
