@@ -84,7 +84,7 @@ class Adaptation:
     def status(self) -> dict[str, object]:
         """Return what the status tells."""
         return {
-            "number": self._course.number,
+            "number": self._course.heard,
             "pid": self._mind.pid,
             "predictor": self._config.predictor,
         }

@@ -59,12 +59,16 @@ class Point(Struct, frozen=True, kw_only=True):
 
 
 class Course:
-    """What was decided last, and the decisions before."""
+    """What was decided last, and the decisions before.
+
+    Attributes:
+        number: of the last decision, by whoever made it, which counts from 1; 0 before any. heard: decisions so far.
+    """
 
     def __init__(self) -> None:
         self._told = _Explained(Raw(b"null"))
         self._points: deque[Point] = deque(maxlen=REMEMBERED)
-        self.number = 0
+        self.number = self.heard = 0
 
     def add(self, explained: bytes, at: float) -> None:
         """Take in what the controller said of a decision at a time, unix seconds."""
@@ -72,6 +76,7 @@ class Course:
         decision = msgspec.json.decode(self._told.decision, type=_Decision)
         stands = next((one for one in decision.candidates if one.plan == decision.plan), decision.present)
         self.number = decision.number
+        self.heard += 1
         self._points.append(
             Point(
                 at=at,

@@ -63,6 +63,11 @@ class Assignee:
         """The number of the decision that a controller told of last; 0 before the first."""
         return self._course.number if self._course is not None else 0
 
+    @property
+    def heard(self) -> int:
+        """How many decisions a controller has told of."""
+        return self._course.heard if self._course is not None else 0
+
     async def answer(self, method: str, path: str, body: bytes) -> bytes:
         """Answer a controller's request; RequestError where it cannot be done, 409 for a stale epoch."""
         if path == WATCH:

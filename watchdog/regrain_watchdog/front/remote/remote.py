@@ -108,7 +108,7 @@ class Remote:
 
     def status(self) -> dict[str, object]:
         """Return what the status tells of whoever adapts the plan of all pods; nothing where nobody does."""
-        return {} if self.why() is None else {"adapting": {"number": self._assignee.decision}}
+        return {} if self.why() is None else {"adapting": {"number": self._assignee.heard}}
 
     def placed(self, plan: Plan, manifest: Manifest) -> Plan:
         """Return a plan with no replicas here of the groups that others have."""
