@@ -29,7 +29,8 @@ HELLO, SIGHTED = product.APPS / "hello.py", product.APPS / "sighted.py"
 SCENARIO = product.APPS / "sighted.toml"
 CONNECTIONS = 32
 MODES = ("off", "on")
-ADAPTS = ("--adapt", "--slo", "10s", "--cores", "1")
+ALIKE = ("--slo", "10s", "--cores", "1")
+"""Flags of both: an objective, which adaptation needs, has each request looked at for its deadline."""
 SETTLING, SHORT = 30.0, 3.0
 """Seconds that both are loaded before anything is counted: an app that was never profiled is learned from its calls."""
 LOW, STEP = 4.0, 10.0
@@ -78,10 +79,9 @@ def _front(results: Results, rounds: int, seconds: float, settling: float) -> No
 def _hello(mode: str, request: processes.Request, cores: tuple[int, int]) -> processes.Served:
     """Serve hello, the front on one core and all else on the other; the admin port is the next one."""
     port = processes.free_ports(2)
-    command = [*product.command(HELLO, port=port), "--admin-port", str(port + 1)]
-    served = processes.Served(
-        [[*command, *(ADAPTS if mode == "on" else ())]], port=port, name=f"adapt-{mode}"
-    )
+    command = [*product.command(HELLO, port=port), "--admin-port", str(port + 1), *ALIKE]
+    command += ["--adapt"] if mode == "on" else []
+    served = processes.Served([command], port=port, name=f"adapt-{mode}")
     served.wait(request, lambda data: b"world" in data)
     machine.pin(served.pids(), cores[1])
     machine.pin([served.front], cores[0])
