@@ -66,6 +66,47 @@ def test_a_stage_that_changes_for_good_is_followed_within_its_memory():
     assert refined.factor("read") == pytest.approx(1.1, rel=0.03)
 
 
+def test_a_point_that_was_measured_wrong_is_learnt_without_the_others():
+    points = [
+        Point(batch, 100.0, share, truth(batch, share) * (0.9 if batch == 4 else 1.0), 0.1, 20)
+        for share in (0.25, 0.5, 1.0)
+        for batch in (1, 4, 8)
+    ]
+    refined = Refined(
+        Profile(app="a", stages={"read": StageProfile(digest="", on_gpu=True, points=tuple(points))}),
+        {"read": 8},
+    )
+
+    serve(refined, np.random.default_rng(1), 2400, batches=(1, 4, 8))
+
+    found = [times(refined).call(batch, 0.5)[0] for batch in (1, 4, 8)]
+    assert found == pytest.approx([truth(batch, 0.5) for batch in (1, 4, 8)], rel=0.02)
+    assert refined.factor("read") == pytest.approx((1 + 1 / 0.9 + 1) / 3, rel=0.02)
+
+
+def test_calls_at_one_share_say_of_another_what_they_say_on_the_whole():
+    refined = Refined(profiled(), {"read": 8})
+
+    serve(refined, np.random.default_rng(1), 1200, batches=(1,), drift=1.2)
+    serve(refined, np.random.default_rng(2), 1200, batches=(8,))
+
+    factor = refined.factor("read")
+    assert times(refined).call(8, 1.0)[0] == pytest.approx(factor * truth(8, 1.0))
+    assert times(refined).call(1, 0.5)[0] > 1.1 * truth(1, 0.5)
+
+
+def test_it_is_seen_that_a_single_point_turns_out_to_be_another():
+    refined = Refined(profiled(), {"read": 8})
+    serve(refined, np.random.default_rng(1), 2000, batches=(1,))
+    before = refined.known()
+
+    serve(refined, np.random.default_rng(2), 40, batches=(8,), drift=1.5)
+
+    after = refined.known()
+    assert len(after) == len(before)
+    assert max(new / old for new, old in zip(after, before, strict=True)) > 1.2
+
+
 def test_one_call_that_hangs_does_not_spoil_the_profile():
     refined = Refined(profiled(), {"read": 8})
     serve(refined, np.random.default_rng(1), 400)

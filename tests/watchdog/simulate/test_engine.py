@@ -163,6 +163,14 @@ def test_the_calls_of_stages_are_told_once_each_with_the_plan_that_they_are_of(p
     assert not run.worked()
 
 
+def test_calls_of_unlike_batches_are_told_apart(plan):
+    run = Run(plan(0.2, max_size=4), arrivals(0.0, 0.05, 0.1, 0.15, 1.0, 2.0, 2.01, 2.02))
+
+    run.advance()
+
+    assert [(one.units, one.calls) for one in run.worked()] == [(3, 3), (2, 1), (3, 1)]
+
+
 def test_many_changes_leave_no_rows_behind(plan):
     run = Run(plan(0.01), arrivals(*np.arange(0.0, 20.0, 0.05)))
 

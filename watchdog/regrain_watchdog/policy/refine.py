@@ -1,9 +1,10 @@
 """A profile that goes on learning from the calls of the stages as they serve.
 
 What was profiled last week, alone on the machine, is not quite what is met today: each stage's times are off by a
-factor that is learnt here. And an app that was never profiled has points as soon as it has served: those that were
-seen, and around them those of a cautious rule (`around`), so that a planner may try the neighbours of what runs and
-nothing more.
+factor that is learnt here. So is one of its own for each point that calls come near, since a point is the mean of some
+calls, and times have steps between points. And an app that was never profiled has points as soon as it has served:
+those that were seen, and around them those of a cautious rule (`around`), so that a planner may try the neighbours of
+what runs and nothing more.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from regrain_watchdog.policy.profile import OutOfRangeError, Point, Profile, StageProfile
-from regrain_watchdog.policy.service import ServiceTime, at
+from regrain_watchdog.policy.service import ServiceTime, at, knots
 
 DOUBT = 20.0
 """Calls that the profile's own word counts as, before a stage is taken to be off."""
+SPREAD = 0.03
+"""How far single points of a profile are taken to be off their stage's factor, beside the noise of their calls."""
 MEMORY = 400.0
 """Calls that are remembered: the older ones count ever less, so that a stage may change for good."""
 STEP = 2.0
@@ -61,7 +64,7 @@ class Average:
     square: float = 0.0
     count: float = 0.0
 
-    def add(self, value: float, times: int) -> None:
+    def add(self, value: float, times: float) -> None:
         """Count a value so many times."""
         self.count = min(self.count, MEMORY) + times
         self.value += (value - self.value) * times / self.count
@@ -75,9 +78,14 @@ class Average:
 
 @dataclass(slots=True)
 class _Live:
-    """What was seen of a stage: times against its profile's, and where that does not reach by share and batch."""
+    """What was seen of a stage.
+
+    ratio: times against its profile's. near: the same, by share and batch of the points that calls lie between.
+    cells: times where the profile does not reach, by share and batch.
+    """
 
     ratio: Average = field(default_factory=Average)
+    near: dict[tuple[float, int], Average] = field(default_factory=dict)
     cells: dict[tuple[float, int], Average] = field(default_factory=dict)
 
 
@@ -106,7 +114,10 @@ class Refined:
         if expected is None:
             live.cells.setdefault((seen.share, round(seen.batch)), Average()).add(each, seen.calls)
         elif expected > 0:
-            live.ratio.add(min(each / expected, EXTREME), seen.calls)
+            ratio = min(each / expected, EXTREME)
+            live.ratio.add(ratio, seen.calls)
+            for share, batch, weight in knots(self._times[seen.stage], seen.batch, seen.share):
+                live.near.setdefault((share, round(batch)), Average()).add(ratio, weight * seen.calls)
 
     def factor(self, stage: str) -> float:
         """Return how many times as long as profiled a stage takes: 1 + n / (n + DOUBT) * (mean ratio - 1)."""
@@ -116,10 +127,15 @@ class Refined:
     def known(self) -> tuple[float, ...]:
         """Return what was learned in a few numbers, by which it is seen whether it has changed.
 
-        They are each stage's factor, and the times that were seen where the profile does not reach.
+        They are each stage's factor, those of its points, and the times seen where the profile does not reach.
         """
         factors = [self.factor(name) for name in self._live]
-        return (*factors, *(mean.value for live in self._live.values() for mean in live.cells.values()))
+        points = [self._near(name, one) for name in self._live for one in self._profile.stages[name].points]
+        return (
+            *factors,
+            *points,
+            *(mean.value for live in self._live.values() for mean in live.cells.values()),
+        )
 
     def profile(self) -> Profile:
         """Return the profile as it is known now; points that are assumed have a count of 0."""
@@ -134,9 +150,23 @@ class Refined:
         except OutOfRangeError:
             return None
 
+    def _near(self, stage: str, point: Point) -> float:
+        """Return how many times as long as profiled calls take at one point.
+
+        The mean of a normal law given n calls around it (n their weights in it) with spread cv, if before it was the
+        stage's factor with a variance of SPREAD^2 and what the point's own calls leave open, cv^2 / count.
+        """
+        factor, seen = self.factor(stage), self._live[stage].near.get((point.share, point.batch))
+        if seen is None:
+            return factor
+        noise = self._times[stage].cv ** 2
+        open_ = SPREAD**2 + noise / max(1, point.count)
+        return factor + seen.count / (seen.count + noise / open_) * (seen.value - factor)
+
     def _stage(self, name: str, stage: StageProfile) -> StageProfile:
-        factor = self.factor(name)
-        known = [structs.replace(point, seconds=point.seconds * factor) for point in stage.points]
+        known = [
+            structs.replace(point, seconds=point.seconds * self._near(name, point)) for point in stage.points
+        ]
         sizes = {point.size for point in known} or {0.0}
         met = [
             Point(batch, size, share, mean.value, mean.cv, max(1, round(mean.count)))

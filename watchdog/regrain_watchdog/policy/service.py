@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +71,17 @@ class ServiceTime:
             return np.zeros(len(self.sizes))
         self._check("a batch of", batch, self.batches)
         self._check("a share of", share, self.shares)
-        low, weight = _between(1.0 / self.shares[::-1], 1.0 / share)
-        at = len(self.shares) - 1 - low
+        at, weight = self._sides(share)
         by_batch = (1 - weight) * self.seconds[at] + weight * self.seconds[max(at - 1, 0)]
         place, rest = _between(self.batches, batch)
         after = min(place + 1, len(self.batches) - 1)
         found: NDArray[np.float64] = (1 - rest) * by_batch[:, place] + rest * by_batch[:, after]
         return found
+
+    def _sides(self, share: float) -> tuple[int, float]:
+        """Return the place in `shares` of the larger of the two around a share, and the weight of the smaller."""
+        low, weight = _between(1.0 / self.shares[::-1], 1.0 / share)
+        return len(self.shares) - 1 - low, weight
 
     def _check(self, what: str, value: float, measured: NDArray[np.float64]) -> None:
         if not measured[0] * (1 - 1e-9) <= value <= measured[-1] * (1 + 1e-9):
@@ -93,6 +98,21 @@ def at(time: ServiceTime, batch: float, size: float, share: float) -> float:
         OutOfRangeError: the batch or the share lies beyond what was measured.
     """
     return float(np.interp(size, time.sizes, time.call(batch, share)))
+
+
+def knots(time: ServiceTime, batch: float, share: float) -> Iterator[tuple[float, float, float]]:
+    """Yield each share and batch of the grid that a call's time is taken from, with its weight in it; they sum to 1.
+
+    Args:
+        time: a stage's, that reaches the batch and the share.
+        batch: units, at least 1.
+        share: of a GPU, or cores.
+    """
+    (at, weight), (place, rest) = time._sides(share), _between(time.batches, batch)
+    for row, part in ((at, 1 - weight), (at - 1, weight)):
+        for column, other in ((place, 1 - rest), (place + 1, rest)):
+            if part * other > 0:
+                yield float(time.shares[row]), float(time.batches[column]), part * other
 
 
 def filled(
@@ -144,6 +164,6 @@ def _between(knots: NDArray[np.float64], value: float) -> tuple[int, float]:
     """Return the knot below a value and how far it is to the next, in [0, 1]."""
     if len(knots) == 1:
         return 0, 0.0
-    low = int(np.clip(np.searchsorted(knots, value, side="right") - 1, 0, len(knots) - 2))
-    weight = (value - knots[low]) / (knots[low + 1] - knots[low])
-    return low, float(np.clip(weight, 0.0, 1.0))
+    low = min(max(int(knots.searchsorted(value, side="right")) - 1, 0), len(knots) - 2)
+    weight = float((value - knots[low]) / (knots[low + 1] - knots[low]))
+    return low, min(max(weight, 0.0), 1.0)

@@ -82,7 +82,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Worked:
-    """Calls of one stage: units in all of them, how many, and the seconds that they take together.
+    """Calls of one stage with so many units each: units in all, calls, and the seconds that they take together.
 
     Attributes:
         model: the plan that they are of. stage: its place in the app's graph.
@@ -180,8 +180,7 @@ class Run:
         """Return the calls of stages that were handed out since this was asked last."""
         found = (*self._worked, *self._calls())
         self._worked = []
-        for name in ("units", "calls", "took"):
-            self._state.works[name] = 0
+        self._state.called[:] = 0
         return found
 
     def _calls(self) -> list[Worked]:
@@ -192,17 +191,16 @@ class Run:
             for station in one.model.stations
             for work in station.works
         ]
-        return [
-            Worked(
-                model=model,
-                stage=work.stage,
-                units=int(row["units"]),
-                calls=int(row["calls"]),
-                seconds=float(row["took"]),
-            )
-            for (model, work), row in zip(works, self._state.works, strict=True)
-            if row["calls"]
-        ]
+        ends = np.cumsum([work.seconds.size for _, work in works])
+        called = np.flatnonzero(self._state.called["calls"])
+        found = []
+        for place, row in zip(
+            np.searchsorted(ends, called, side="right"), self._state.called[called], strict=True
+        ):
+            model, work = works[place]
+            units, calls, seconds = row.item()
+            found.append(Worked(model=model, stage=work.stage, units=units, calls=calls, seconds=seconds))
+        return found
 
     def _through(self, until: float) -> None:
         """Let the kernel run to a time, and make room where it asks for it."""

@@ -68,9 +68,10 @@ def dispatch_seconds(s: Memory, row: int, units: list[int], count: int) -> float
         calls = full + (1 if part else 0)
         if work.cv > 0.0:
             mean *= jitter(rows.seed(s)[0], first, work.stage, item, work.cv / math.sqrt(calls))
-        work.units += todo
-        work.calls += calls
-        work.took += mean
+        called = rows.called(s)[work.seconds + (2 * todo + calls) // (2 * calls) * n_sizes]
+        called.units += todo
+        called.calls += calls
+        called.took += mean
         seconds += mean
     return seconds
 

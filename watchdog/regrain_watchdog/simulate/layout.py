@@ -118,7 +118,7 @@ class _Maker:
         self._pools = np.zeros(max(row for one in laid for row in one.pools) + 1, POOLS)
         self._after = [[-1] for _ in range(rows)]
         self._members: dict[int, list[int]] = {}
-        self._works: list[tuple[int, int, int, int, float, int, int, float]] = []
+        self._works: list[tuple[int, int, int, int, float]] = []
         self._seconds: list[Floats] = []
         self._sizes: list[float] = []
         self._following: list[int] = [0]
@@ -182,7 +182,7 @@ class _Maker:
         station = one.model.stations[place]
         works, following = len(self._works), len(self._following)
         for work in station.works:
-            self._works.append((work.stage, work.scope, self._filled, work.chunk, work.cv, 0, 0, 0.0))
+            self._works.append((work.stage, work.scope, self._filled, work.chunk, work.cv))
             self._seconds.append(work.seconds.ravel())
             self._filled += work.seconds.size
         self._following += [(one.first + follower) * 2 + each for follower, each in followers]

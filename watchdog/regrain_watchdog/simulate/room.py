@@ -11,6 +11,7 @@ from regrain_watchdog.policy.batch import MAX_PACKED
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.simulate.layout import Laid, Layout
 from regrain_watchdog.simulate.state import (
+    CALLED,
     COUNTS,
     DISPATCHES,
     EVENT,
@@ -51,6 +52,7 @@ def make_state(arrivals: Arrivals, *, seed: int, max_queue: int) -> State:
         learned=np.zeros(0, LEARNED),
         pools=np.zeros(0, POOLS),
         seconds=floats,
+        called=np.zeros(0, CALLED),
         sizes=floats,
         following=integers,
         after=np.zeros((0, 0), np.int64),
@@ -113,6 +115,7 @@ def replanned(
         learned=grown(state.learned, learned),
         pools=layout.pools,
         seconds=layout.seconds,
+        called=np.zeros(len(layout.seconds), CALLED),
         sizes=layout.sizes,
         following=layout.following,
         after=layout.after,

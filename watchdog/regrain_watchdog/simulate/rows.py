@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from regrain_watchdog.simulate.compiled import compiled
 from regrain_watchdog.simulate.state import (
+    CALLED,
     DISPATCHES,
     EVENT,
     LEARNED,
@@ -92,6 +93,7 @@ works = _column("works", WORKS)
 learned = _column("learned", LEARNED)
 pools = _column("pools", POOLS)
 seconds = _column("seconds", _FLOAT)
+called = _column("called", CALLED)
 sizes = _column("sizes", _FLOAT)
 following = _column("following", _INTEGER)
 members = _column("members", _INTEGER)

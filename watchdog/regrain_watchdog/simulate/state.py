@@ -84,14 +84,9 @@ WORKS = np.dtype(
         ("seconds", "i8"),
         ("chunk", "i8"),
         ("cv", "f8"),
-        (
-            "units",
-            "i8",
-        ),  # that it had since somebody asked, in how many calls, and how long they take together
-        ("calls", "i8"),
-        ("took", "f8"),
     ]
 )
+CALLED = np.dtype([("units", "i8"), ("calls", "i8"), ("took", "f8")])
 LEARNED = np.dtype(
     [
         ("mean", "f8"),
@@ -151,6 +146,8 @@ class State(NamedTuple):
     Attributes:
         plans, stations, works, learned, pools: records as above.
         seconds: of calls, work after work, by units and size; `WORKS.seconds` is where a work's begin.
+        called: where `seconds` has so many units (and the first size), the dispatches with as many in a call, since
+            somebody asked: units in all, calls, and the seconds that they take together.
         sizes: of requests, plan after plan.
         following: stations and whether each takes whole results (row * 2) or items (row * 2 + 1).
         after: (stations, most) places in the plan of those that follow, -1 where there are fewer.
@@ -173,6 +170,7 @@ class State(NamedTuple):
     learned: Records
     pools: Records
     seconds: Floats
+    called: Records
     sizes: Floats
     following: Integers
     after: Integers

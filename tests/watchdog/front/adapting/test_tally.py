@@ -43,12 +43,14 @@ def test_what_nobody_takes_does_not_grow_for_ever(monkeypatch):
     assert tally.take().first == 5
 
 
-def test_calls_of_stages_are_added_up_by_group_and_told_with_the_share_they_had():
+def test_calls_of_stages_are_added_up_by_group_and_batch_and_told_with_the_share_they_had():
     tally = Tally()
     tally.ran("a+b", [Timing("a", 0.1, 4, 1), Timing("b", 0.3, 8, 2)])
     tally.ran("a+b", [Timing("a", 0.2, 2, 1)])
+    tally.ran("a+b", [Timing("a", 0.4, 8, 2), Timing("a", 0.0, 0, 0)])
 
-    (one,) = tally.take().seen({("a+b", "a"): 0.5})
+    four, two = tally.take().seen({("a+b", "a"): 0.5})
 
-    assert (one.stage, one.share, one.units, one.calls, round(one.seconds, 9)) == ("a", 0.5, 6, 2, 0.3)
-    assert one.batch == 3.0
+    assert (four.stage, four.share, four.units, four.calls, round(four.seconds, 9)) == ("a", 0.5, 12, 3, 0.5)
+    assert (two.units, two.calls, two.seconds) == (2, 1, 0.2)
+    assert (four.batch, two.batch) == (4.0, 2.0)

@@ -44,28 +44,31 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was noted: 8-byte floats and integers as Report has them, and the calls of stages by group and stage."""
+    """What was noted: 8-byte floats and integers as Report has them, and the calls of stages.
+
+    calls: by group, stage, and units in each of a dispatch's.
+    """
 
     at: bytes
     size: bytes
     first: int
     widened: bytes
     mean_size: float
-    calls: Mapping[tuple[str, str], _Calls]
+    calls: Mapping[tuple[str, str, int], _Calls]
 
     def seen(self, shares: Mapping[tuple[str, str], float]) -> tuple[Seen, ...]:
         """Return the calls of stages that had these shares, by group and stage."""
         return tuple(
             Seen(
-                stage=key[1],
-                share=shares[key],
+                stage=stage,
+                share=shares[group, stage],
                 units=one.units,
                 calls=one.calls,
                 seconds=one.seconds,
                 size=self.mean_size,
             )
-            for key, one in self.calls.items()
-            if key in shares and one.calls
+            for (group, stage, _), one in self.calls.items()
+            if (group, stage) in shares
         )
 
 
@@ -93,9 +96,12 @@ class Tally:
     def ran(self, group: str, timings: Sequence[Timing]) -> None:
         """Note the stages of a dispatch."""
         for timing in timings:
-            calls = self._calls.get((group, timing.stage))
+            if not timing.calls:
+                continue
+            key = group, timing.stage, round(timing.count / timing.calls)
+            calls = self._calls.get(key)
             if calls is None:
-                calls = self._calls[group, timing.stage] = _Calls()
+                calls = self._calls[key] = _Calls()
             calls.units += timing.count
             calls.calls += timing.calls
             calls.seconds += timing.seconds
@@ -118,4 +124,4 @@ class Tally:
         self._first = self._count
         self._at, self._size = array("d"), array("d")
         self._widened = array("q")
-        self._calls: dict[tuple[str, str], _Calls] = {}
+        self._calls: dict[tuple[str, str, int], _Calls] = {}
