@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ DRAW = 1
 """The calibration seed that steady cells are planned on."""
 LOOK = 10.0
 """Seconds between two looks of who only learns."""
-LASTING, LEAST_REQUESTS, MOST_REQUESTS = 600.0, 4000, 30_000
+LASTING, LEAST_REQUESTS, MOST_REQUESTS = 3000.0, 6000, 30_000
 """Seconds that a draw for planning is to last, within so many requests."""
 
 
@@ -60,6 +61,7 @@ class Judge:
         self._times = world.truth(zlib.crc32(str(cell).encode()))
         self._traces = traces
         self._scores: dict[tuple[Plan, int], Score] = {}
+        self._learned: dict[tuple[Plan, ...], Refined] = {}
 
     def draw(self, seed: int) -> Arrivals:
         """Return the requests of a seed."""
@@ -81,12 +83,19 @@ class Judge:
     def _tests(self) -> dict[int, Arrivals]:
         return {seed: self.draw(seed) for seed in self.seeds}
 
-    def learned(self, plan: Plan) -> Profile:
-        """Return the profile as a controller has it that has seen a plan serve the calibration draw."""
-        refined = self.world.refined()
-        true = self.world.true(self.slo, self._times)
-        drive(_Listener(refined), Real(problem=true, step=LOOK), self.calibration, plan, seed=DRAW)
-        return refined.profile()
+    def learned(self, plans: tuple[Plan, ...]) -> Profile:
+        """Return the profile as a controller has it that has seen plans serve the calibration draw, in this order."""
+        return self._refined(plans).profile()
+
+    def _refined(self, plans: tuple[Plan, ...]) -> Refined:
+        if not plans:
+            return self.world.refined()
+        if plans not in self._learned:
+            refined = deepcopy(self._refined(plans[:-1]))
+            true = self.world.true(self.slo, self._times)
+            drive(_Listener(refined), Real(problem=true, step=LOOK), self.calibration, plans[-1], seed=DRAW)
+            self._learned[plans] = refined
+        return self._learned[plans]
 
     def score(self, plan: Plan, seed: int) -> Score:
         """Return what becomes of a plan in one seed."""

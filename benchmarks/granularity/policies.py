@@ -26,8 +26,6 @@ from regrain_watchdog.policy.search.problem import Choice, Limits, NoPlanError, 
 COARSE, FINE = "coarse", "fine"
 MANY = 40
 """Grains up to which every one is frozen once; of more, those of one and two groups and the finest."""
-WINDOW = 6000
-"""Requests that a predictor by replay is given at most."""
 CONVERGED = 2
 """Times that the product's own planner of any grain is asked at most, with its plan so far as the present one."""
 REPLAYED = 100
@@ -66,13 +64,12 @@ class Mind:
     def planned(self, load: Arrivals, *, grain: str = "", fluid: bool = False, by: str = VERIFIED) -> Made:
         """Return the planner's plan for a load, its grain frozen or not, asked until it stays."""
         planner = self._planner(grain, fluid=fluid, by=by)
-        seen = _shown(load, by)
         present: Plan | None = None
         choice: Choice | None = None
         considered: dict[Plan, None] = {}
         try:
             for _ in range(CONVERGED if by == VERIFIED and not grain else 1):
-                choice = planner.plan(seen, predictor(by), present=present)
+                choice = planner.plan(load, predictor(by), present=present)
                 attainment = self.offer.app.slo.attainment
                 considered |= {
                     one.plan: None for one in choice.considered if one.prediction.hit_rate >= attainment - 0.1
@@ -115,7 +112,7 @@ class Mind:
     def expected(self, plan: Plan, load: Arrivals, by: str = ANALYTIC) -> float:
         """Return the hit rate that a predictor expects."""
         model = make_model(self.offer.app, plan, self.problem.times)
-        return predictor(by).predict(model, _shown(load, by)).hit_rate
+        return predictor(by).predict(model, load).hit_rate
 
     def cost(self, plan: Plan) -> float:
         """Return dollars a second."""
@@ -134,16 +131,6 @@ class Mind:
 
     def _notation(self, masks: Iterable[int]) -> str:
         return " | ".join("+".join(self._dag.names(mask)) for mask in masks)
-
-
-def _shown(load: Arrivals, by: str) -> Arrivals:
-    """Return what a predictor is given of a load."""
-    return first(load) if by in (VERIFIED, SIMULATED) else load
-
-
-def first(load: Arrivals) -> Arrivals:
-    """Return the first WINDOW requests of a load."""
-    return load if len(load) <= WINDOW else load.between(0.0, float(load.at[WINDOW]))
 
 
 @dataclass(frozen=True, slots=True)
