@@ -39,7 +39,7 @@ def test_the_protocol_is_read_whole():
             'arrivals = ["poisson"] }', 'arrivals = ["fish"] }', "fish", id="arrivals that there are not"
         ),
         pytest.param('law = "uniform"', 'law = "zipf"', "zipf", id="a law that there is not"),
-        pytest.param("version = 3", "version = ", "is no protocol", id="no TOML"),
+        pytest.param("attainment = 0.95", "attainment = ", "is no protocol", id="no TOML"),
     ],
 )
 def test_what_is_wrong_in_a_protocol_is_named(tmp_path, old, new, message):
