@@ -29,7 +29,7 @@ from regrain_watchdog.simulate.engine import IN_TIME, Run
 Floats = NDArray[np.float64]
 DRAW = 1
 """The calibration seed that steady cells are planned on."""
-LOOK = 10.0
+LOOK = 60.0
 """Seconds between two looks of who only learns."""
 LASTING, LEAST_REQUESTS, MOST_REQUESTS = 3000.0, 6000, 30_000
 """Seconds that a draw for planning is to last, within so many requests."""
