@@ -5,7 +5,7 @@ app. Predictors get the profile that `regrain profile` measured before and the r
 beside that (a drift of each stage, and jitter) they do not see. A row for each cell is kept; `--budget` says for how
 long to go on. The apps and their profiles are kept in `--folder`; 200 cells take some four hours. A cell that was
 observed while the machine was busy with other things (rows.py: more than 1.2 cores of work that does not yield, but for
-the real app's, or the load generator 2.5 ms late) tells of the machine: it is kept as disturbed, and run again the next
+the real app's, or the load generator late) tells of the machine: it is kept as disturbed, and run again the next
 time. Rows are read by that rule, too, whatever they were written down as.
 `--judge` predicts the recorded cells anew with the predictors as they are now. A picture lies beside the rows.
 """

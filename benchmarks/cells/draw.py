@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from benchmarks.cells.pipelines import FLUID, OCR, PIPELINES, Pipeline
 from benchmarks.learned.draw import capacity
 from regrain import grain as grains
 from regrain.manifest import Manifest
+from regrain.plan import Plan
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.simulate import scenario as scenarios
 from regrain_watchdog.simulate.engine import Run
@@ -106,7 +108,7 @@ def _tries(
         alone = Analytic().predict(light.model, light.arrivals).p95
         rate = capacity(light.model, light.arrivals.widths) * (use := float(rng.uniform(0.4, 1.2)))
         low, high = pipeline.rates
-        if not low <= rate <= high or sum(group.replicas for group in light.plan.groups) > CROWD:
+        if not low <= rate <= high or not _fits(light.plan, pipeline):
             continue
         slo = alone * float(np.exp(rng.uniform(np.log(0.9), np.log(4.0))))
         load, seconds = _load(process, rate, trace, rng)
@@ -127,6 +129,13 @@ def _tries(
             scenario=head.file(f"cell-{number}"),
             static=static,
         )
+
+
+def _fits(plan: Plan, pipeline: Pipeline) -> bool:
+    """Whether a plan may be drawn: emulated GPUs take no cores, the real app needs those that its replicas count on."""
+    if pipeline.stages:
+        return sum(group.replicas for group in plan.groups) <= CROWD
+    return sum(group.replicas * group.cpu for group in plan.groups) <= len(os.sched_getaffinity(0))
 
 
 def _load(process: str, rate: float, trace: Path | None, rng: np.random.Generator) -> tuple[str, float]:

@@ -24,8 +24,15 @@ def row(number, **more):
         pytest.param({"busy_cores": 1.2, "late_p99_ms": 2.5}, "cell", id="quiet"),
         pytest.param({"busy_cores": 1.21, "late_p99_ms": 0.5}, "disturbed", id="busy"),
         pytest.param({"busy_cores": 0.3, "late_p99_ms": 2.51}, "disturbed", id="late"),
-        pytest.param({"pipeline": "ocr", "busy_cores": 2.0, "late_p99_ms": 2.0}, "cell", id="the real app"),
-        pytest.param({"pipeline": "ocr", "late_p99_ms": 3.0}, "disturbed", id="the real app, late"),
+        pytest.param(
+            {"pipeline": "ocr", "busy_cores": 2.0, "late_p99_ms": 5.0, "slo_ms": 500},
+            "cell",
+            id="the real app",
+        ),
+        pytest.param(
+            {"pipeline": "ocr", "late_p99_ms": 5.1, "slo_ms": 500}, "disturbed", id="the real app, late"
+        ),
+        pytest.param({"pipeline": "ocr", "late_p99_ms": 2.5, "slo_ms": 50}, "cell", id="the real app, soon"),
         pytest.param({"late_p99_ms": 1.0}, "cell", id="of before it was recorded"),
     ],
 )
