@@ -31,8 +31,10 @@ DRAW = 1
 """The calibration seed that steady cells are planned on."""
 LOOK = 60.0
 """Seconds between two looks of who only learns."""
-LASTING, LEAST_REQUESTS, MOST_REQUESTS = 3000.0, 6000, 30_000
+LASTING, LEAST_REQUESTS, MOST_REQUESTS = 6000.0, 6000, 200_000
 """Seconds that a draw for planning is to last, within so many requests."""
+LESSON = 10_000
+"""Requests by whose calls it is learned what stages take: a stage's last 400 calls count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class Judge:
         return planning(self.world, self.cell.arrivals, self.rate, traces=self._traces)
 
     @cached_property
+    def _lesson(self) -> Arrivals:
+        """The begin of the calibration draw, that plans are served for to learn what their stages take."""
+        load = self.calibration
+        return load if len(load) <= LESSON else load.between(0.0, float(load.at[LESSON]))
+
+    @cached_property
     def _tests(self) -> dict[int, Arrivals]:
         return {seed: self.draw(seed) for seed in self.seeds}
 
@@ -93,7 +101,7 @@ class Judge:
         if plans not in self._learned:
             refined = deepcopy(self._refined(plans[:-1]))
             true = self.world.true(self.slo, self._times)
-            drive(_Listener(refined), Real(problem=true, step=LOOK), self.calibration, plans[-1], seed=DRAW)
+            drive(_Listener(refined), Real(problem=true, step=LOOK), self._lesson, plans[-1], seed=DRAW)
             self._learned[plans] = refined
         return self._learned[plans]
 

@@ -87,3 +87,16 @@ def test_of_a_long_window_pieces_from_all_of_it_are_replayed_at_its_rate(served)
     assert (np.diff(sample.at) >= 0).all()
     assert sample_of(quiet, 5000) is quiet
     assert Simulated(most=5000).predict(served(3), load) == Simulated().predict(served(3), sample)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bursts_have_the_share_in_the_pieces_that_they_have_in_the_window(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.geometric([1 / 1600, 1 / 900], (30, 2)).ravel()
+    is_burst = np.repeat(np.tile([0.0, 1.0], 30), counts)
+    gaps = rng.exponential(np.where(is_burst > 0, 0.01, 0.1))
+    load = Arrivals(np.cumsum(gaps), is_burst, np.zeros((len(gaps), 0), np.int32), float(gaps.sum()) + 0.1)
+
+    sample = sample_of(load, 10_000)
+
+    assert sample.size.mean() == pytest.approx(is_burst.mean(), abs=0.03)

@@ -2,8 +2,9 @@
 
 The end of the window goes first and is not counted, so that the queues are about as long as the load has them. A window
 of few requests is followed by others of the same kind: blocks of it drawn at random, as in the circular block bootstrap
-(Politis and Romano 1992), so that bursts stay whole. Of a window of many, pieces at even distances stand for all of it,
-so that a prediction takes no longer than is known beforehand and still sees the lulls and the bursts.
+(Politis and Romano 1992), so that bursts stay whole. Of a window of many, pieces stand for all of it, so that a
+prediction takes no longer than is known beforehand: at even distances in their order by how fast requests came, so that
+bursts and lulls have the share that they have in the window (stratified sampling; Cochran 1977, chapter 5).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from regrain_watchdog.simulate.engine import IN_TIME, Result, Run
 
 WARM_UP = 0.1
 """Share of the window that goes first and is not counted."""
-PIECES = 10
+PIECES = 20
 """Of a window that is too long to be replayed in whole."""
 BATCHES = 20
 """Of requests in succession, whose hit rates tell the standard error (method of batch means)."""
@@ -84,9 +85,13 @@ def sample_of(load: Arrivals, most: int) -> Arrivals:
     """Return a window of at most so many requests, at the same rate: pieces of it, one after the other."""
     if len(load) <= most:
         return load
-    begins = np.linspace(0, len(load), PIECES, endpoint=False).astype(int)
-    places = (begins[:, None] + np.arange(most // PIECES)).ravel()
-    at = np.concatenate([[0.0], np.cumsum(np.diff(load.at, append=load.span)[places])])
+    length = most // PIECES
+    gaps = np.diff(load.at, append=load.span)
+    pieces = len(load) // length
+    by_speed = np.argsort(gaps[: pieces * length].reshape(pieces, length).sum(axis=1), kind="stable")
+    chosen = np.sort(by_speed[((np.arange(PIECES) + 0.5) * pieces / PIECES).astype(int)])
+    places = (chosen[:, None] * length + np.arange(length)).ravel()
+    at = np.concatenate([[0.0], np.cumsum(gaps[places])])
     return Arrivals(at[:-1], load.size[places], load.widths[places], float(at[-1])).scaled(load.rate)
 
 
