@@ -16,6 +16,9 @@ PROTOCOL = protocols.read()
         pytest.param(
             "shots", 1.0, "light", "mmpp", "split | look+tag | tell", id="misled by queueing theory"
         ),
+        pytest.param(
+            "shots", 0.8, "heavy", "poisson", "split | look | tag+tell", id="a walk that leaves its grain"
+        ),
     ],
 )
 def test_where_any_grain_may_be_none_that_is_kept_is_better(pipeline, slo, load, arrivals, grain):

@@ -36,18 +36,21 @@ class Descent:
         self._ticks: dict[Key, int] = {}
         self._stable: dict[Key, bool] = {}
 
-    def walk(self, sketch: Sketch) -> None:
-        """Go on from a plan until none of its neighbours is better, or no more may be asked."""
+    def walk(self, sketch: Sketch, *, recut: bool) -> None:
+        """Go on from a plan until none of its neighbours is better, or no more may be asked.
+
+        recut: whether those of other grains are neighbours, too.
+        """
         here = self._judge.judge(build(self._space, sketch))
         while here is not None:
-            better = self._step(sketch, here)
+            better = self._step(sketch, here, recut=recut)
             if better is None:
                 return
             sketch, here = better
 
-    def _step(self, sketch: Sketch, here: Candidate) -> tuple[Sketch, Candidate] | None:
+    def _step(self, sketch: Sketch, here: Candidate, *, recut: bool) -> tuple[Sketch, Candidate] | None:
         met = self._judge.meets(here)
-        near = self._ranked(sketch, here.cost if met else np.inf)
+        near = self._ranked(sketch, here.cost if met else np.inf, recut=recut)
         tried = 0
         for other in near:
             plan = build(self._space, other)
@@ -63,25 +66,25 @@ class Descent:
                 return None
         return None
 
-    def _ranked(self, sketch: Sketch, below: float) -> list[Sketch]:
+    def _ranked(self, sketch: Sketch, below: float, *, recut: bool) -> list[Sketch]:
         """Return the neighbours that cost less than `below`, those with the fewest ticks first.
 
         Without a bound the objective is missed as it is, and those that cannot bear the load may be better yet.
         """
         changes = {place: self._changes(*key) for place, key in enumerate(sketch)}
-        cuts = list(self._recut(sketch, below)) if not self._space.problem.limits.grain else []
+        cuts = list(self._recut(sketch, below)) if recut else []
         self._weigh(
             [key for keys in changes.values() for key in keys]
             + list(sketch)
             + [key for cut in cuts for key in cut]
         )
-        recut = [
+        able = [
             cut
             for cut in cuts
             if (below == np.inf or all(self._stable[key] for key in cut))
             and self._price(cut) < below * (1 - 1e-9)
         ]
-        near = [*self._changed(sketch, changes, below), *recut]
+        near = [*self._changed(sketch, changes, below), *able]
         return sorted(near, key=lambda other: (self._proposer.ticks(other, self._ticks), self._price(other)))
 
     def _price(self, sketch: Iterable[Key]) -> float:

@@ -114,11 +114,16 @@ class Planner:
         return self._answer(verifier, nodes=judge.nodes, proven=False)
 
     def _improve(self, proposer: Proposer, demand: Demand, judge: Judge) -> None:
-        """Look for better plans near the best, and for such with a pool."""
+        """Look for better plans near the best, of the same grains first, and for such with a pool.
+
+        A walk that may leave its grain does so for the first plan that is better, and is gone before it has seen what
+        lies near.
+        """
         descent = Descent(proposer, judge)
-        for sketch in self._starts(judge):
-            if judge.nodes < DESCENT_PART * judge.most:
-                descent.walk(sketch)
+        for recut in (False, True)[: 1 if self.problem.limits.grain else 2]:
+            for sketch in self._starts(judge):
+                if judge.nodes < DESCENT_PART * judge.most:
+                    descent.walk(sketch, recut=recut)
         if self.problem.limits.fluid:
             fluid.search(self.space, self._calls, demand, proposer.level, judge)
 

@@ -8,7 +8,6 @@ than the best. The best is always one that the sure predictor was asked about.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +24,10 @@ GRAINS = 4
 CHOSEN = 0.6
 """Of what may be asked, that goes to plans which the search has seen; the rest is for what lies near the best."""
 DOUBT = 0.05
-"""How far below what would make it the best the hit rate of a plan may be, as corrected, for it to be asked about."""
+"""How far a corrected hit rate is believed to be off at most: that of a plan none of whose grain was asked about."""
+ALIKE, PER_COST = 0.015, 0.2
+"""How far that of a plan is whose like was asked about, and how much more for each part of its cost that the two differ
+by; by twice what their hit rates differ, too. Only once the objective is met: until then every plan is worth a look."""
 
 ORDINARY, FLUID = "", "~"
 """Kinds of grains: plans of no other kind say anything of one."""
@@ -62,9 +64,9 @@ class Verifier(Judge):
         grain = plan.grain
         if _kind(grain) == FLUID:  # of which one says little of another
             return self._ask(told, grain)
-        guess = self._guess(told, grain)
-        is_hopeful = self.is_better(_with(told, min(1.0, guess + DOUBT)), self.best)
-        return self._ask(told, grain) if is_hopeful else _with(told, guess)
+        if self._is_hopeful(told, grain):
+            return self._ask(told, grain)
+        return _with(told, self._guess(told, grain)[0])
 
     def choose(self, present: Plan | None) -> None:
         """Ask about the plan in force and the best of some grains, then about whatever promises to be better."""
@@ -73,11 +75,10 @@ class Verifier(Judge):
             self._ask(one, grain)
         waiting = [(one, grain) for one, grain in seen if self.known(one.plan) is None]
         while waiting and self.nodes < CHOSEN * self.most:
-            ranks = [self._promise(one, grain) for one, grain in waiting]
-            place = min(range(len(waiting)), key=ranks.__getitem__)
-            if math.isinf(ranks[place][0]):
-                return
-            self._ask(*waiting.pop(place))
+            waiting = [one for one in waiting if not self.has_met or self._is_hopeful(*one)]
+            ranks = [self._rank(self._guess(one, grain)[0], one.cost) for one, grain in waiting]
+            if ranks:
+                self._ask(*waiting.pop(min(range(len(ranks)), key=ranks.__getitem__)))
 
     def _ask(self, told: Candidate, grain: str) -> Candidate | None:
         """Ask the sure predictor about a plan, and note by how much the quick one was off."""
@@ -104,26 +105,29 @@ class Verifier(Judge):
         for kind in (ORDINARY, FLUID):
             yield from [(one, grain) for grain, one in ranked if _kind(grain) == kind][:GRAINS]
 
-    def _promise(self, one: Candidate, grain: str) -> tuple[float, float, float]:
-        """Return a key that is the less, the more a plan promises; infinite where it does not promise to be better."""
-        hit_rate = self._guess(one, grain)
-        if self.best is None or not self.has_met:
-            return self._rank(hit_rate, one.cost)
-        is_hopeful = one.cost < self.best.cost and hit_rate >= self._attainment - DOUBT
-        return self._rank(hit_rate, one.cost) if is_hopeful else (math.inf, 0.0, 0.0)
+    def _is_hopeful(self, told: Candidate, grain: str) -> bool:
+        """Whether a plan may be better than the best, as far as one can tell without asking."""
+        guess, doubt = self._guess(told, grain)
+        return self.is_better(_with(told, min(1.0, guess + doubt)), self.best)
 
     def _rank(self, hit_rate: float, cost: float) -> tuple[float, float, float]:
         """Order plans: the cheapest of those that meet the objective, then those with the highest hit rate."""
         return (0.0, cost, -hit_rate) if hit_rate >= self._attainment else (1.0, -hit_rate, cost)
 
-    def _guess(self, told: Candidate, grain: str) -> float:
-        """Return the hit rate that the quick predictor tells, less what it was off by for the plan most like it."""
+    def _guess(self, told: Candidate, grain: str) -> tuple[float, float]:
+        """Return the hit rate that the quick predictor tells, less what it was off by for the plan most like it.
+
+        And how far that may be off.
+        """
         alike = self._off.get(grain) or self._off.get(_kind(grain))
         hit_rate = told.prediction.hit_rate
         if not alike:
-            return hit_rate
-        *_, off = min(alike, key=lambda one: (abs(one[0] - hit_rate), abs(one[1] - told.cost)))
-        return min(1.0, max(0.0, hit_rate + off))
+            return hit_rate, DOUBT
+        near, cost, off = min(alike, key=lambda one: (abs(one[0] - hit_rate), abs(one[1] - told.cost)))
+        doubt = DOUBT
+        if self.has_met and grain in self._off:
+            doubt = min(DOUBT, ALIKE + 2 * abs(near - hit_rate) + PER_COST * abs(cost / told.cost - 1.0))
+        return min(1.0, max(0.0, hit_rate + off)), doubt
 
 
 def _with(told: Candidate, hit_rate: float) -> Candidate:
