@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
 
 from regrain_watchdog.front.http1.exchange import COPIED
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.upstream.client import Answer, Connection, Pool, UpstreamError
+from regrain_watchdog.front.remote.connection import Answer, Connection, Outcome
+from regrain_watchdog.front.upstream.client import Pool, UpstreamError
 from regrain_watchdog.front.upstream.upstream import Address
 
 REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT))
@@ -52,75 +53,160 @@ class Terms:
     limit: int
 
 
+Told = Callable[["bytes | PodError"], None]
+"""Is called once with what is answered, or with why nothing good is."""
+
+
 class Line:
-    """Asks the pod at a URL."""
+    """Asks the pod at a URL.
+
+    Attributes:
+        limit: bytes that an answer may have.
+        pool: the connections.
+    """
 
     def __init__(self, url: str, terms: Terms) -> None:
+        self.limit = terms.limit
         self._terms = terms
         self._address = Address.parse(url)
-        self._pool = Pool(self._address.host, self._address.port)
+        self.pool = Pool(Connection, self._address.host, self._address.port)
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._pool.close()
+        self.pool.close()
 
     async def ask(
         self, method: str, path: str, frame: bytes = b"", *, timeout: float, twice: bool = False
     ) -> bytes:
-        """Return what is answered within so many seconds; PodError if nothing good is.
+        """Return what is answered within so many seconds; PodError if nothing good is. `twice`: as for `send`."""
+        done: asyncio.Future[bytes | PodError] = asyncio.get_running_loop().create_future()
 
+        def told(outcome: bytes | PodError) -> None:
+            if not done.done():
+                done.set_result(outcome)
+
+        errand = self.send(method, path, [frame], told, timeout=timeout, twice=twice)
+        try:
+            outcome = await done
+        finally:
+            errand.cancel()
+        if isinstance(outcome, PodError):
+            raise outcome
+        return outcome
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        frame: Sequence[bytes | memoryview],
+        told: Told,
+        *,
+        timeout: float,
+        twice: bool,
+    ) -> Errand:
+        """Send a frame, in pieces that stay as they are until `told` is called, in a later turn of the loop.
+
+        timeout: seconds after which it is not waited for any more.
         twice: whether the same may be asked twice, so that a kept connection which has ended proves nothing.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._exchange(method, path, frame, twice=twice)
-        except TimeoutError as error:
-            detail = f"no answer within {timeout:.3g} s"
-            raise PodError(detail, ran=True, gone=False, timed_out=True) from error
+        nbytes = sum(map(len, frame))
+        head = self._head(method, path, frame, nbytes)
+        request = (head, *frame) if nbytes > COPIED else (b"".join((head, *frame)),)
+        errand = Errand(self, request, told, twice=twice)
+        errand.start(timeout)
+        return errand
 
-    async def _exchange(self, method: str, path: str, frame: bytes, *, twice: bool) -> bytes:
-        """Send a request, once more over a new connection where a kept one has ended, which may be mere chance."""
-        head = self._head(method, path, frame)
-        request = (head, frame) if len(frame) > COPIED else (head + frame,)
-        try:
-            return await self._over(await self._pool.take(), *request)
-        except UpstreamError as error:
-            if not (error.stale and twice):
-                raise PodError(str(error), ran=not error.unsent, gone=True) from error
-        try:
-            return await self._over(await self._pool.take(fresh=True), *request)
-        except UpstreamError as error:
-            raise PodError(str(error), ran=True, gone=True) from error
-
-    async def _over(self, connection: Connection, *request: bytes) -> bytes:
-        """Send a request over a connection; return what was answered to it."""
-        try:
-            answer = await connection.ask(*request, headless=False)
-            body = await self._read(answer)
-        except BaseException:
-            connection.close()
-            raise
-        self._pool.give(connection)
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            refused = answer.status in REFUSALS
-            nothing = refused or answer.status in NOT_NOW
-            detail = f"{answer.status} {body[:300].decode(errors='replace')}"
-            raise PodError(detail, ran=not nothing, gone=nothing, refused=refused)
-        return body
-
-    async def _read(self, answer: Answer) -> bytes:
-        limit = self._terms.limit
-        body = await answer.body.read_all(limit)
-        if answer.body.total > limit:
-            raise PodError(f"an answer of over {limit} bytes", ran=True, gone=False)
-        return body
-
-    def _head(self, method: str, path: str, frame: bytes) -> bytes:
+    def _head(self, method: str, path: str, frame: Sequence[bytes | memoryview], nbytes: int) -> bytes:
         terms, epoch = self._terms, self._terms.epoch()
-        signed = wire.signature(terms.secret, method, path, frame, version=terms.version, epoch=epoch)
+        signed = wire.signature(terms.secret, method, path, *frame, version=terms.version, epoch=epoch)
         host = f"{self._address.host}:{self._address.port}"
         return (
             f"{method} {self._address.prefix}{quote(path)} HTTP/1.1\r\nhost: {host}\r\n"
-            f"content-type: {wire.MEDIA_TYPE}\r\ncontent-length: {len(frame)}\r\n"
+            f"content-type: {wire.MEDIA_TYPE}\r\ncontent-length: {nbytes}\r\n"
             f"{wire.VERSION}: {terms.version}\r\n{wire.EPOCH}: {epoch}\r\n{wire.SIGNATURE}: {signed}\r\n\r\n"
         ).encode()
+
+
+class Errand:
+    """A request under way, to its answer."""
+
+    __slots__ = ("_connecting", "_connection", "_is_sent", "_line", "_request", "_timer", "_told", "_twice")
+
+    def __init__(self, line: Line, request: Sequence[bytes | memoryview], told: Told, *, twice: bool) -> None:
+        self._line = line
+        self._request = request
+        self._told = told
+        self._twice = twice
+        self._is_sent = False
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, timeout: float) -> None:
+        """Send it, over a connection that is kept if there is one."""
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._late, timeout)
+        kept = self._line.pool.kept()
+        if kept is not None:
+            self._over(kept)
+        else:
+            self._connecting = asyncio.ensure_future(self._over_new())
+
+    def cancel(self) -> None:
+        """Nobody wants to be told any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _late(self, timeout: float) -> None:
+        self._end(PodError(f"no answer within {timeout:.3g} s", ran=True, gone=False, timed_out=True))
+
+    async def _over_new(self) -> None:
+        try:
+            made = await self._line.pool.connect()
+        except UpstreamError as error:
+            self._connecting = None
+            self._end(PodError(str(error), ran=self._is_sent, gone=True))
+        else:
+            self._connecting = None
+            self._over(made)
+
+    def _over(self, connection: Connection) -> None:
+        self._is_sent = True
+        self._connection = connection
+        connection.ask(self._request, self._line.limit, self._heard)
+
+    def _heard(self, outcome: Outcome) -> None:
+        """An answer came over the connection, or why none does."""
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        if isinstance(outcome, Answer):
+            self._line.pool.give(connection)
+            self._end(_good(outcome))
+            return
+        connection.close()
+        if not isinstance(outcome, UpstreamError):
+            self._end(PodError(f"an answer of over {self._line.limit} bytes", ran=True, gone=False))
+        elif outcome.stale and self._twice:  # a kept connection has ended, which may be mere chance
+            self._twice = False
+            self._connecting = asyncio.ensure_future(self._over_new())
+        else:
+            self._end(PodError(str(outcome), ran=True, gone=True))
+
+    def _end(self, outcome: bytes | PodError) -> None:
+        self.cancel()
+        self._told(outcome)
+
+
+def _good(answer: Answer) -> bytes | PodError:
+    """Return what an answer says, unless its status says that it is none."""
+    if answer.status < HTTPStatus.BAD_REQUEST:
+        return answer.body
+    refused = answer.status in REFUSALS
+    nothing = refused or answer.status in NOT_NOW
+    detail = f"{answer.status} {answer.body[:300].decode(errors='replace')}"
+    return PodError(detail, ran=not nothing, gone=nothing, refused=refused)

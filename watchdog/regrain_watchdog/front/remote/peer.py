@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 
@@ -60,7 +60,7 @@ class Peer:
         self._patience = patience or LONGEST
         self._path = f"{wire.PREFIX}/{function.name}"
         self._numbers = itertools.count()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._forget: dict[int, Callable[[], None]] = {}
         self._refused_until = 0.0
         pod.peers.append(self)
         function.peers.append(self)
@@ -87,14 +87,16 @@ class Peer:
         now = time.monotonic()
         loading = wire.Loading(self.pool)
         guests = [_guest(job, loading, now) for job in dispatch.jobs]
-        frame = loading.sealed(wire.Ask(self._grain, self.function.name, guests))
-        if len(frame) > self.pod.terms.limit:
-            detail = f"what {self.function.name} takes is {len(frame)} bytes, over {self.pod.terms.limit}"
+        frame = loading.pieces(wire.Ask(self._grain, self.function.name, guests))
+        nbytes = sum(map(len, frame))
+        if nbytes > self.pod.terms.limit:
+            detail = f"what {self.function.name} takes is {nbytes} bytes, over {self.pod.terms.limit}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
         number = next(self._numbers)
         self.holding[number] = dispatch
         timeout = self._timeout([job.flight.call for job in dispatch.jobs], now)
-        self._tasks[number] = asyncio.ensure_future(self._carry(number, dispatch, frame, timeout))
+        told = partial(self._heard, number, dispatch)
+        self._forget[number] = self.pod.send(self._path, frame, told, timeout=timeout, twice=not self._bars)
 
     def moved(self) -> None:
         """The pod begins or ceases to answer: what waits goes on there, or here."""
@@ -108,9 +110,9 @@ class Peer:
         """Ask the pod no more; what it has is refused."""
         self.pod.leave(self)
         self.function.peers.remove(self)
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
+        for forget in self._forget.values():
+            forget()
+        self._forget.clear()
         held, self.holding = self.holding, {}
         for dispatch in held.values():
             self.function.owner.lost(dispatch, shutting_down())
@@ -121,29 +123,31 @@ class Peer:
         asyncio.get_running_loop().call_later(LONGEST_WAIT, self.moved)
         self.moved()
 
-    async def _carry(self, number: int, dispatch: Dispatch, frame: bytes, timeout: float) -> None:
+    def _heard(self, number: int, dispatch: Dispatch, answer: bytes | PodError) -> None:
         """See a dispatch to its end."""
-        give_back = None
+        del self._forget[number], self.holding[number]
         try:
-            answer = await self.pod.ask(self._path, frame, timeout=timeout, twice=not self._bars)
-            give_back = partial(self.function.owner.done, self, dispatch, self._landed(dispatch, answer))
+            if isinstance(answer, PodError):
+                raise answer
+            done = self._landed(dispatch, answer)
         except PodError as error:
-            death = Death(
-                stage=self.function.group.stages[0],
-                detail=f"pod {self.pod.url}: {error}",
-                timed_out=error.timed_out,
-                rerun_bars=self._bars,
-            )
-            how_far = Progress.RAN if error.ran else Progress.WAITED
-            give_back = partial(self.function.lost, dispatch, how_far, death)
-            if error.refused:
-                self._refused()
+            self._failed(dispatch, error)
         except RequestError as error:  # no memory for what it gave
-            give_back = partial(self.function.owner.lost, dispatch, error)
-        self._tasks.pop(number, None)
-        self.holding.pop(number, None)
-        give_back()
+            self.function.owner.lost(dispatch, error)
+        else:
+            self.function.owner.done(self, dispatch, done)
         self.function.pump()
+
+    def _failed(self, dispatch: Dispatch, error: PodError) -> None:
+        death = Death(
+            stage=self.function.group.stages[0],
+            detail=f"pod {self.pod.url}: {error}",
+            timed_out=error.timed_out,
+            rerun_bars=self._bars,
+        )
+        if error.refused:
+            self._refused()
+        self.function.lost(dispatch, Progress.RAN if error.ran else Progress.WAITED, death)
 
     def _landed(self, dispatch: Dispatch, answer: bytes) -> Done:
         """Return what a pod gave, in shared memory; PodError if it does not fit what it was asked."""

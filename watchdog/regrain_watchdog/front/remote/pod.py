@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regrain_watchdog.front.remote import wire
-from regrain_watchdog.front.remote.line import Line, PodError, Terms
+from regrain_watchdog.front.remote.line import Errand, Line, PodError, Terms, Told
 from regrain_watchdog.policy.breaker import Breaker
 
 if TYPE_CHECKING:
@@ -62,20 +64,34 @@ class Pod:
         """Whether it may be sent one more request now."""
         return self.is_open and self.asked < PLACES
 
-    async def ask(self, path: str, frame: bytes, *, timeout: float, twice: bool = False) -> bytes:
-        """Have it answer a frame; as `Line.ask`."""
+    def send(
+        self,
+        path: str,
+        frame: Sequence[bytes | memoryview],
+        told: Told,
+        *,
+        timeout: float,
+        twice: bool = False,
+    ) -> Callable[[], None]:
+        """Have it answer a frame, as `Line.send`; return what gives that up, and is not to be called afterwards."""
         self.asked += 1
-        try:
-            answer = await self._line.ask("POST", path, frame, timeout=timeout, twice=twice)
-        except PodError as error:
-            if not error.refused:  # it is there, and another group may be served
-                self._failed(error)
-            raise
-        finally:
-            self.asked -= 1
-        if self._breaker.failures:
+        heard = partial(self._heard, told)
+        return partial(
+            self._forget, self._line.send("POST", path, frame, heard, timeout=timeout, twice=twice)
+        )
+
+    def _forget(self, errand: Errand) -> None:
+        self.asked -= 1
+        errand.cancel()
+
+    def _heard(self, told: Told, outcome: bytes | PodError) -> None:
+        self.asked -= 1
+        if isinstance(outcome, PodError):
+            if not outcome.refused:  # else it is there, and another group may be served
+                self._failed(outcome)
+        elif self._breaker.failures:
             self._breaker = self._breaker.succeeded()
-        return answer
+        told(outcome)
 
     def leave(self, peer: Peer) -> None:
         """A function is served no more."""

@@ -67,7 +67,9 @@ class Told(Struct, frozen=True, array_like=True):
     timings: list[Timing]
 
 
-def signature(secret: str, method: str, path: str, *body: bytes | memoryview, version: str, epoch: int) -> str:
+def signature(
+    secret: str, method: str, path: str, *body: bytes | memoryview, version: str, epoch: int
+) -> str:
     """Return the keyed BLAKE3 of a request; each part says how long it is, so that none runs into the next.
 
     body: its pieces; how it is cut makes no difference.
@@ -88,7 +90,7 @@ def _keyed(secret: str) -> blake3:
 
 
 class Loading:
-    """Turns values of a pool into values of a frame; `sealed` at the end gives the frame."""
+    """Turns values of a pool into values of a frame; `pieces` or `sealed` at the end gives the frame."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -110,8 +112,12 @@ class Loading:
 
     def sealed(self, head: Ask | Told) -> bytes:
         """Return a frame with this head; what it refers to is copied now."""
+        return b"".join(self.pieces(head))
+
+    def pieces(self, head: Ask | Told) -> list[bytes | memoryview]:
+        """Return a frame with this head; what it refers to is to be held until it has been sent."""
         encoded = _encode(head)
-        return b"".join([_LENGTH.pack(len(encoded)), encoded, *self._views])
+        return [_LENGTH.pack(len(encoded)) + encoded, *self._views]
 
     def _leaf(self, leaf: Leaf) -> Leaf:
         if leaf.segment < 0:

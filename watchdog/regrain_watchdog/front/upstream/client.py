@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, cast
 
 import httptools
 
@@ -199,42 +201,69 @@ class Connection(asyncio.Protocol):
             self._coming.exception()  # whoever asked may have gone
 
 
-class Pool:
+class Keepable(Protocol):
+    """A connection that may be used for further requests."""
+
+    reused: bool
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may go over it."""
+
+    def rest(self) -> None:
+        """Its answer was taken: until the next request whatever comes is out of order."""
+
+    def close(self) -> None:
+        """End it, whatever is on its way."""
+
+
+C = TypeVar("C", bound=Keepable)
+
+
+class Pool(Generic[C]):
     """Connections to one address, kept for as long as they are used.
 
     Args:
+        kind: makes a connection's protocol.
         host: where the upstream listens.
         port: likewise.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, kind: Callable[[], C], host: str, port: int) -> None:
+        self._kind = kind
         self._host = host
         self._port = port
-        self._idle: list[tuple[float, Connection]] = []
+        self._idle: list[tuple[float, C]] = []
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def take(self, *, fresh: bool = False) -> Connection:
+    async def take(self, *, fresh: bool = False) -> C:
         """Return a connection, the one last used if any is idle; UpstreamError if none can be made."""
+        kept = None if fresh else self.kept()
+        return kept if kept is not None else await self.connect()
+
+    def kept(self) -> C | None:
+        """Return the connection that was used last of those that idle; None if none does."""
         now = asyncio.get_running_loop().time()
-        while self._idle and not fresh:
+        while self._idle:
             since, connection = self._idle.pop()
             if now - since < IDLE and connection.reusable:
                 connection.reused = True
                 return connection
             connection.close()
-        return await self.connect()
+        return None
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> C:
         """Return a new connection; UpstreamError if the upstream does not accept one."""
         loop = asyncio.get_running_loop()
+        make = cast("Callable[[], asyncio.Protocol]", self._kind)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await loop.create_connection(Connection, self._host, self._port)
+                _, made = await loop.create_connection(make, self._host, self._port)
         except (OSError, TimeoutError) as error:
             raise UpstreamError("the upstream does not accept connections", unsent=True) from error
-        return connection
+        return cast("C", made)
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: C) -> None:
         """Take a connection back whose answer is complete and was taken."""
         if not connection.reusable:
             connection.close()
@@ -264,7 +293,7 @@ class Pool:
         self._sweeping = loop.call_later(IDLE, self._sweep) if self._idle else None
 
 
-async def accepts(pool: Pool) -> bool:
+async def accepts(pool: Pool[Connection]) -> bool:
     """Whether the upstream accepts a connection now."""
     with contextlib.suppress(UpstreamError):
         (await pool.connect()).close()

@@ -125,7 +125,7 @@ class Passage:
         if chunked or head:
             exchange.write(heads.END if chunked else head)
 
-    def close(self, pool: Pool) -> None:
+    def close(self, pool: Pool[Connection]) -> None:
         """Let go of the connection: back to the pool if it is clean."""
         pump = self._pump
         if pump is not None and not pump.done():

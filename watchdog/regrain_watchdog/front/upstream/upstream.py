@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from regrain.errors import LoadError, SpecError
-from regrain_watchdog.front.upstream.client import Pool, UpstreamError, accepts
+from regrain_watchdog.front.upstream.client import Connection, Pool, UpstreamError, accepts
 from regrain_watchdog.front.upstream.process import STOP_TIMEOUT, Process
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Upstream:
         patience: float = STOP_TIMEOUT,
     ) -> None:
         self.address = address
-        self.pool = Pool(address.host, address.port)
+        self.pool = Pool(Connection, address.host, address.port)
         self._ready_path = ready_path
         self._accepting = not command
         self._told = asyncio.Event()
