@@ -5,8 +5,8 @@ Handlers and what wraps them (keys, access log) speak these types alone and know
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol, runtime_checkable
 
 Fields = list[tuple[str, str]]
 """A response's headers: names in lower case, and none that belongs to framing but `connection: close`."""
@@ -73,3 +73,20 @@ class Handler(Protocol):
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
+
+
+@runtime_checkable
+class Prompt(Handler, Protocol):
+    """A handler that answers some requests without a task of their own."""
+
+    def at_once(self, scope: Scope, proto: Exchange, ended: Callable[[], None]) -> Callable[[], None] | None:
+        """Begin with a request whose body is all here; None, and nothing of it taken, where it needs a task.
+
+        Args:
+            scope: its head.
+            proto: its body, and its response.
+            ended: is called once it has been answered, in a later turn of the loop.
+
+        Returns:
+            What gives it up when its caller has gone; `ended` is not called then.
+        """

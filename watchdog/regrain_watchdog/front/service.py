@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,13 +28,12 @@ from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.standing import lacking, objective, standings, warnings
+from regrain_watchdog.front.stay import Stay
 from regrain_watchdog.front.values import Values
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.remote.peer import Peer
     from regrain_watchdog.front.remote.visit import Visit
-
-T = TypeVar("T")
 
 MOST_URGENT = -1
 """Priority of the sample: before every caller's. One request; behind them it would starve where there is too much."""
@@ -187,12 +187,17 @@ class App:
                 notice(tally, flight)
             self._leave(flight, timer)
 
-    async def host(self, visits: Sequence[Visit], answer: Callable[[Sequence[object]], T]) -> T:
+    def host(
+        self, visits: Sequence[Visit], told: Callable[[Sequence[BaseException | None]], None]
+    ) -> Callable[[], None]:
         """Run units of one step for another front; what they were given is the app's from here on.
 
         Args:
             visits: the units.
-            answer: is given None or the error of each while they hold what they gave; what it returns is returned.
+            told: is called in a later turn of the loop with None or the error of each, while they hold what they gave.
+
+        Returns:
+            What gives them up; `told` is not called then.
 
         Raises:
             RequestError: (503) the plan ends.
@@ -203,20 +208,21 @@ class App:
                 self._values.release(visit.held())
             if self.leaving:
                 raise refusal
-            return answer([refusal] * len(visits))
+            return asyncio.get_running_loop().call_soon(told, [refusal] * len(visits)).cancel
         if self.measure.traces is not None:
             for visit in visits:
                 self.measure.traces.join(visit.call)
-        entered = [self._enter(visit) for visit in visits]
-        try:
-            for visit in visits:
-                visit.slot = self._slot()
-                self.functions[visit.place].push(visit.job())
-            self.functions[visits[0].place].pump()
-            return answer([await _error(done) for done, _ in entered])
-        finally:
-            for visit, (_, timer) in zip(visits, entered, strict=True):
-                self._leave(visit, timer)
+        entered = [(visit, *self._enter(visit)) for visit in visits]
+        stay = Stay(
+            [done for _, done, _ in entered],
+            told,
+            partial(self._leave_all, entered),
+        )
+        for visit in visits:
+            visit.slot = self._slot()
+            self.functions[visit.place].push(visit.job())
+        self.functions[visits[0].place].pump()
+        return stay.give_up
 
     def _slot(self) -> int:
         slots = self.crew.slots
@@ -243,6 +249,12 @@ class App:
         if flight.flying and flight.slot:
             self.crew.cancels[flight.slot] = 1
         self._settle(flight)
+
+    def _leave_all(
+        self, entered: Sequence[tuple[Visit, asyncio.Future[None], asyncio.TimerHandle | None]]
+    ) -> None:
+        for visit, _, timer in entered:
+            self._leave(visit, timer)
 
     def unready(self) -> str:
         """Why the app is not ready for requests, in one sentence; "" when it is."""
@@ -385,12 +397,3 @@ class App:
         if any(function.is_looping and not function.is_serving for function in self.functions):
             return "crash-loop"
         return "starting" if self.unready() else "ready"
-
-
-async def _error(done: asyncio.Future[None]) -> RequestError | None:
-    """Wait for the end of a flight; return its error, if it has one."""
-    try:
-        await done
-    except RequestError as error:
-        return error
-    return None

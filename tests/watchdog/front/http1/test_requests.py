@@ -1,6 +1,7 @@
 """What is a request and what is none, at a real port."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -240,3 +241,26 @@ def test_chunks_of_one_byte_with_endless_extensions_are_refused(served):
     connection.send(CHUNKED + (b"1;" + b"x" * 1000 + b"\r\na\r\n") * 80)
 
     assert connection.response()[0] == 400
+
+
+@pytest.mark.parametrize("nbytes", [(1 << 16) - 1, 1 << 16, (1 << 20) + 7])
+def test_a_long_body_in_pieces_is_read_whole_and_what_follows_it_too(served, nbytes):
+    body = bytes(range(256)) * (nbytes // 256) + b"x" * (nbytes % 256)
+    connection = served()
+    connection.send(POST + b"Content-Length: %d\r\n\r\n" % nbytes + body[:1000])
+    connection.send(body[1000 : nbytes // 2])
+    connection.send(body[nbytes // 2 :] + GET + b"\r\n")
+
+    assert connection.response()[::2] == (200, b"POST " + body)
+    assert connection.response()[::2] == (200, b"GET ")
+    connection.send(POST + b"Content-Length: 1\r\n\r\nb")
+    assert connection.response()[::2] == (200, b"POST b")
+
+
+def test_a_long_body_that_breaks_off_is_refused(listen, echo, raw):
+    connection = raw(listen(echo))
+    connection.send(POST + b"Content-Length: 1000000\r\n\r\n" + b"x" * 300_000)
+    connection.connection.shutdown(socket.SHUT_WR)
+
+    assert connection.response()[0] == 400
+    assert connection.rest() == b""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
 from regrain.errors import RequestError
 from regrain_watchdog.front import problem
-from regrain_watchdog.front.handler import CallerGoneError, Handler
+from regrain_watchdog.front.handler import CallerGoneError, Handler, Prompt
 from regrain_watchdog.front.http1 import response
 from regrain_watchdog.front.http1.exchange import Exchange
 from regrain_watchdog.front.http1.limits import GRACE, HALF_CLOSED, LINGER, TURNS, Limits, RefusedError
@@ -31,6 +33,7 @@ class Keeper(Protocol):
     """What a connection needs of its port."""
 
     handler: Handler
+    prompt: Prompt | None
     heads: Heads
     limits: Limits
     loop: asyncio.AbstractEventLoop
@@ -60,10 +63,11 @@ class Connection(asyncio.Protocol):
         self._port = port
         self._loop = port.loop
         self._handler = port.handler
+        self._prompt = port.prompt
         self._limits = port.limits
         self._requests = Requests(self)
         self._serving: Exchange | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._cancel: Callable[[], object] | None = None
         self._refusal: RefusedError | None = None
         self._is_cut = False
         self._closing = False
@@ -182,11 +186,25 @@ class Connection(asyncio.Protocol):
         if requests.ahead:
             exchange = self._serving = requests.ahead.popleft()
             self.deadline = NEVER
-            self._task = self._loop.create_task(self._serve(exchange))
+            self._begin(exchange)
         elif self._refusal is not None:
             self._say(self._refusal)
         elif requests.ended:
             self._close()
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Have a request answered, without a task if it can be."""
+        give_up = None
+        if self._prompt is not None and exchange.body.ended:
+            give_up = self._prompt.at_once(exchange.head, exchange, partial(self._served, exchange))
+        if give_up is not None:
+            self._cancel = partial(self._give_back, exchange, give_up)
+        else:
+            self._cancel = self._loop.create_task(self._serve(exchange)).cancel
+
+    def _give_back(self, exchange: Exchange, give_up: Callable[[], None]) -> None:
+        give_up()
+        self._served(exchange)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -213,7 +231,7 @@ class Connection(asyncio.Protocol):
             self._refusal = refusal
 
     def _served(self, exchange: Exchange) -> None:
-        self._serving = self._task = None
+        self._serving = self._cancel = None
         if self._closing or self.transport.is_closing():
             return
         if not exchange.answered:
@@ -298,5 +316,5 @@ class Connection(asyncio.Protocol):
         """Cancel who answers."""
         self._is_cut = True
         self._requests.ahead.clear()
-        if self._task is not None:
-            self._task.cancel()
+        if self._cancel is not None:
+            self._cancel()

@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 
-from regrain_watchdog.front.handler import Handler
+from regrain_watchdog.front.handler import Handler, Prompt
 from regrain_watchdog.front.http1.connection import Connection
 from regrain_watchdog.front.http1.limits import LINGER, Limits
 from regrain_watchdog.front.http1.response import Heads
@@ -40,6 +40,7 @@ class Port:
         self, handler: Handler, bound: socket.socket, limits: Limits, tls: ssl.SSLContext | None
     ) -> None:
         self.handler = handler
+        self.prompt = handler if isinstance(handler, Prompt) else None
         self.heads = Heads()
         self.limits = limits
         self.loop = asyncio.get_running_loop()

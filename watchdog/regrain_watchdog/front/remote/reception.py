@@ -7,11 +7,11 @@ has come for a while.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from regrain.errors import GrainError, RequestError
@@ -64,23 +64,37 @@ class Reception:
         if path not in TOLD and path != wire.PREFIX and not path.startswith(OWN):
             await self._inner.__rsgi__(scope, proto)
             return
+        answer: bytes | RequestError
         try:
             frame = b""
             if not body.is_empty(scope.headers):
                 limit = SMALL if path in TOLD else self._limit
                 frame = await body.read(proto, scope.headers, limit=limit, timeout=self._timeout)
-            self._check(scope, frame)
             answer = await self._answer(scope, frame)
         except RequestError as error:
-            _refuse(proto, error)
+            answer = error
         except Exception:
             logger.exception("a request of another pod failed unexpectedly")
-            _refuse(proto, internal(""))
-        else:
-            proto.response_bytes(HTTPStatus.OK.value, ANSWER, answer)
+            answer = internal("")
+        _say(proto, answer)
 
-    def _check(self, scope: Scope, frame: bytes) -> None:
-        """RequestError 401 unless the request is signed, 409 if it is of another version, 503 where nobody serves."""
+    def at_once(self, scope: Scope, proto: Exchange, ended: Callable[[], None]) -> Callable[[], None] | None:
+        """Begin with units of a group whose frame is all here; as `handler.Prompt`."""
+        length = int(scope.headers.get("content-length", "0"))
+        if scope.method != "POST" or not scope.path.startswith(OWN) or not 0 < length <= self._limit:
+            return None
+
+        def told(answer: bytes | RequestError) -> None:
+            _say(proto, answer)
+            ended()
+
+        return self._host(scope, proto.arrived() or b"", told)
+
+    def _check(self, scope: Scope, frame: bytes) -> str:
+        """Return the version that is asked for.
+
+        RequestError 401 unless the request is signed, 409 if it is of another version, 503 where nobody serves.
+        """
         headers = scope.headers
         version, epoch = headers.get(wire.VERSION, ""), headers.get(wire.EPOCH, "")
         number = int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 16 else -1
@@ -89,28 +103,54 @@ class Reception:
             raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
         if scope.path not in TOLD:
             self._guests.check(version, number)
+        return version
 
     async def _answer(self, scope: Scope, frame: bytes) -> bytes:
+        if scope.path.startswith(OWN):
+            return await self._hosted(scope, frame)
+        self._check(scope, frame)
         if scope.path in TOLD:
             return await self._assignee.answer(scope.method, scope.path, frame)
-        if scope.path == wire.PREFIX:
-            return b""
-        if scope.method != "POST":
-            raise RequestError(
-                HTTPStatus.METHOD_NOT_ALLOWED, "groups are asked by POST", headers={"allow": "POST"}
-            )
+        return b""
+
+    async def _hosted(self, scope: Scope, frame: bytes) -> bytes:
+        """Return what became of the units of a frame."""
+        done: asyncio.Future[bytes | RequestError] = asyncio.get_running_loop().create_future()
+        give_up = self._host(scope, frame, lambda answer: None if done.done() else done.set_result(answer))
         try:
+            answer = await done
+        except asyncio.CancelledError:
+            give_up()
+            raise
+        if isinstance(answer, RequestError):
+            raise answer
+        return answer
+
+    def _host(
+        self, scope: Scope, frame: bytes, told: Callable[[bytes | RequestError], None]
+    ) -> Callable[[], None]:
+        """Run the units of a frame, and have `told` called in a later turn; return what gives them up."""
+        answer: bytes | RequestError
+        try:
+            version = self._check(scope, frame)
+            if scope.method != "POST":
+                raise RequestError(
+                    HTTPStatus.METHOD_NOT_ALLOWED, "groups are asked by POST", headers={"allow": "POST"}
+                )
             ask, tail = wire.opened(frame, wire.Ask)
-        except FrameError as error:
-            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
-        try:
-            app, place = self._guests.find(scope.headers[wire.VERSION], ask.grain, ask.group)
-        except GrainError as error:
-            raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
-        if not ask.units:
-            return wire.Loading(app.crew.pool).sealed(wire.Told([], []))
-        visits = _visits(app, place, ask, tail)
-        return await app.host(visits, partial(_told, app, place, visits))
+            app, place = self._guests.find(version, ask.grain, ask.group)
+            if ask.units:
+                visits = _visits(app, place, ask, tail)
+                return app.host(visits, lambda errors: told(_told(app, place, visits, errors)))
+            answer = wire.Loading(app.crew.pool).sealed(wire.Told([], []))
+        except (FrameError, GrainError) as error:
+            answer = RequestError(HTTPStatus.BAD_REQUEST, str(error))
+        except RequestError as error:
+            answer = error
+        except Exception:
+            logger.exception("a request of another pod failed unexpectedly")
+            answer = internal("")
+        return asyncio.get_running_loop().call_soon(told, answer).cancel
 
 
 def _visits(app: App, place: int, ask: wire.Ask, tail: memoryview) -> list[Visit]:
@@ -151,14 +191,18 @@ def _call(guest: wire.Guest, now: float) -> Call:
     )
 
 
-def _told(app: App, place: int, visits: Sequence[Visit], errors: Sequence[object]) -> bytes:
+def _told(app: App, place: int, visits: Sequence[Visit], errors: Sequence[object]) -> bytes | RequestError:
     """Return the answer to a frame: what its units gave, and what it cost."""
-    loading = wire.Loading(app.crew.pool)
-    outcomes = [
-        wire.mapped(visit.outcome(), loading.parts, loading.value) if error is None else _fault(error)
-        for visit, error in zip(visits, errors, strict=True)
-    ]
-    return loading.sealed(wire.Told(outcomes, _timings(app.route.steps[place], visits)))
+    try:
+        loading = wire.Loading(app.crew.pool)
+        outcomes = [
+            wire.mapped(visit.outcome(), loading.parts, loading.value) if error is None else _fault(error)
+            for visit, error in zip(visits, errors, strict=True)
+        ]
+        return loading.sealed(wire.Told(outcomes, _timings(app.route.steps[place], visits)))
+    except Exception:
+        logger.exception("a request of another pod failed unexpectedly")
+        return internal("")
 
 
 def _fault(error: object) -> frames.Fault:
@@ -187,7 +231,13 @@ def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
     return timings
 
 
-def _refuse(proto: Exchange, error: RequestError) -> None:
-    headers: Mapping[str, str] = error.headers
-    fields = [("content-type", problem.MEDIA_TYPE), *((name.lower(), text) for name, text in headers.items())]
-    proto.response_bytes(error.status.value, fields, problem.problem(error, ""))
+def _say(proto: Exchange, answer: bytes | RequestError) -> None:
+    if isinstance(answer, RequestError):
+        headers: Mapping[str, str] = answer.headers
+        fields = [
+            ("content-type", problem.MEDIA_TYPE),
+            *((name.lower(), text) for name, text in headers.items()),
+        ]
+        proto.response_bytes(answer.status.value, fields, problem.problem(answer, ""))
+    else:
+        proto.response_bytes(HTTPStatus.OK.value, ANSWER, answer)
