@@ -167,3 +167,27 @@ def test_a_group_that_is_refused_says_nothing_of_others(loop, listen):
         pod.leave(watch)
 
     loop.run(scenario())
+
+
+def test_each_request_has_its_own_time(loop, listen, with_time):
+    other = Other()
+    other.hold = asyncio.Event()
+    client = listen(other)
+
+    async def scenario(seconds):
+        line, ended = Line(f"http://127.0.0.1:{client.port}", TERMS), []
+        first, last = (asyncio.Event() for _ in range(2))
+
+        def told(name, event):
+            return lambda outcome: (ended.append((name, outcome.timed_out)), event.set())
+
+        line.send("POST", "/p", [b"long"], told("long", last), timeout=2 * seconds, twice=False)
+        line.send("POST", "/p", [b"short"], told("short", first), timeout=seconds, twice=False)
+        given_up = line.send("POST", "/p", [b"none"], told("none", last), timeout=seconds, twice=False)
+        given_up.cancel()
+        await asyncio.wait_for(first.wait(), PATIENCE)
+        await asyncio.wait_for(last.wait(), PATIENCE)
+        line.close()
+        return ended
+
+    assert loop.run(scenario(0.05)) == [("short", True), ("long", True)]

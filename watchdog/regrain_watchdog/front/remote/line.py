@@ -19,6 +19,9 @@ REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT))
 NOT_NOW = frozenset((HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
 """Answers of one that starts or stops, or of what stands before it."""
 
+SAFE = "/+"
+"""Characters of a path that are not escaped: a group is named by its stages with + between."""
+
 
 class PodError(Exception):
     """A pod did not do what it was asked to.
@@ -70,10 +73,52 @@ class Line:
         self._terms = terms
         self._address = Address.parse(url)
         self.pool = Pool(Connection, self._address.host, self._address.port)
+        self._due: dict[Errand, float] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._starts: dict[tuple[str, str], str] = {}
 
     def close(self) -> None:
         """Close the connections that are kept."""
+        self._closed = True
         self.pool.close()
+        self._disarm()
+
+    def watch(self, errand: Errand, timeout: float) -> None:
+        """Tell an errand after so many seconds that it is late.
+
+        One timer serves all: it goes off when the first is due of those that it was set for, most of which have ended.
+        """
+        loop = asyncio.get_running_loop()
+        due = self._due[errand] = loop.time() + timeout
+        if self._alarm is None or due < self._alarm.when():
+            self._set(loop, due)
+
+    def forget(self, errand: Errand) -> None:
+        """An errand has ended."""
+        self._due.pop(errand, None)
+        self._disarm()
+
+    def _set(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(due, self._look)
+
+    def _disarm(self) -> None:
+        """Set no timer for what comes, if nothing comes any more."""
+        if self._closed and self._alarm is not None and not self._due:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _look(self) -> None:
+        self._alarm = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for errand in [errand for errand, due in self._due.items() if due <= now]:
+            if errand in self._due:  # another one that was late may have ended it
+                errand.late()
+        if self._due:
+            self._set(loop, min(self._due.values()))
 
     async def ask(
         self, method: str, path: str, frame: bytes = b"", *, timeout: float, twice: bool = False
@@ -119,18 +164,27 @@ class Line:
     def _head(self, method: str, path: str, frame: Sequence[bytes | memoryview], nbytes: int) -> bytes:
         terms, epoch = self._terms, self._terms.epoch()
         signed = wire.signature(terms.secret, method, path, *frame, version=terms.version, epoch=epoch)
-        host = f"{self._address.host}:{self._address.port}"
         return (
-            f"{method} {self._address.prefix}{quote(path)} HTTP/1.1\r\nhost: {host}\r\n"
-            f"content-type: {wire.MEDIA_TYPE}\r\ncontent-length: {nbytes}\r\n"
+            f"{self._start(method, path)}content-length: {nbytes}\r\n"
             f"{wire.VERSION}: {terms.version}\r\n{wire.EPOCH}: {epoch}\r\n{wire.SIGNATURE}: {signed}\r\n\r\n"
         ).encode()
+
+    def _start(self, method: str, path: str) -> str:
+        """Return how the head of a request to a path begins."""
+        found = self._starts.get((method, path))
+        if found is None:
+            address = self._address
+            target = f"{address.prefix}{quote(path, safe=SAFE)}"
+            host = f"{address.host}:{address.port}"
+            found = f"{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {wire.MEDIA_TYPE}\r\n"
+            self._starts[method, path] = found
+        return found
 
 
 class Errand:
     """A request under way, to its answer."""
 
-    __slots__ = ("_connecting", "_connection", "_is_sent", "_line", "_request", "_timer", "_told", "_twice")
+    __slots__ = ("_connecting", "_connection", "_is_sent", "_line", "_request", "_timeout", "_told", "_twice")
 
     def __init__(self, line: Line, request: Sequence[bytes | memoryview], told: Told, *, twice: bool) -> None:
         self._line = line
@@ -140,11 +194,12 @@ class Errand:
         self._is_sent = False
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timeout = 0.0
 
     def start(self, timeout: float) -> None:
         """Send it, over a connection that is kept if there is one."""
-        self._timer = asyncio.get_running_loop().call_later(timeout, self._late, timeout)
+        self._line.watch(self, timeout)
+        self._timeout = timeout
         kept = self._line.pool.kept()
         if kept is not None:
             self._over(kept)
@@ -153,8 +208,7 @@ class Errand:
 
     def cancel(self) -> None:
         """Nobody wants to be told any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._line.forget(self)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -162,8 +216,9 @@ class Errand:
             self._connection.close()
             self._connection = None
 
-    def _late(self, timeout: float) -> None:
-        self._end(PodError(f"no answer within {timeout:.3g} s", ran=True, gone=False, timed_out=True))
+    def late(self) -> None:
+        """Nobody waits any longer."""
+        self._end(PodError(f"no answer within {self._timeout:.3g} s", ran=True, gone=False, timed_out=True))
 
     async def _over_new(self) -> None:
         try:

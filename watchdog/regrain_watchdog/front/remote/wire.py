@@ -74,19 +74,21 @@ def signature(
 
     body: its pieces; how it is cut makes no difference.
     """
-    parts = [part.encode() for part in (method, path, version, str(epoch))]
-    told = [data for part in parts for data in (_LENGTH.pack(len(part)), part)]
-    made = _keyed(secret).copy()
-    made.update(b"".join([*told, _LENGTH.pack(sum(map(len, body)))]))
+    made = _addressed(secret, method, path, version, epoch).copy()
+    made.update(_LENGTH.pack(sum(map(len, body))))
     for piece in body:
         made.update(piece)
     return made.hexdigest()
 
 
-@functools.lru_cache(maxsize=8)
-def _keyed(secret: str) -> blake3:
-    """Return the hash of nothing yet by a secret of any length, which is to be copied."""
-    return blake3(key=blake3(secret.encode(), derive_key_context=PURPOSE).digest())
+@functools.lru_cache(maxsize=64)
+def _addressed(secret: str, method: str, path: str, version: str, epoch: int) -> blake3:
+    """Return the hash of all but a body by a secret of any length; it is to be copied, since many requests begin so."""
+    made = blake3(key=blake3(secret.encode(), derive_key_context=PURPOSE).digest())
+    for part in (method, path, version, str(epoch)):
+        data = part.encode()
+        made.update(_LENGTH.pack(len(data)) + data)
+    return made
 
 
 class Loading:
