@@ -61,6 +61,7 @@ class App:
         self.crew = crew
         self.manifest: Manifest = crew.manifest
         self.route = make_route(self.manifest.graph, plan)
+        self.grain = plan.grain
         self.measure = measure
         self.draining = False
         self._max_queue = max_queue
@@ -383,7 +384,7 @@ class App:
         return {
             "app": self.manifest.app,
             "state": self.state(),
-            "grain": self.route.plan.grain,
+            "grain": self.grain,
             "groups": standings(self.functions),
             "load": msgspec.to_builtins(self.measure.summary(time.monotonic())),
             "slo": objective(self.manifest, self.measure.latency),

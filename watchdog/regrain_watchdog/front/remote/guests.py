@@ -70,7 +70,7 @@ class Guests:
         """
         apps = self._serving(version)
         for app in apps:
-            if app.route.plan.grain == grain and not app.functions[_place(app, group)].peers:
+            if app.grain == grain and not app.functions[_place(app, group)].peers:
                 break
         else:
             app = self._for_guests(apps[0].crew, version, grain)

@@ -213,10 +213,11 @@ def _fault(error: object) -> frames.Fault:
 
 def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
     """Return what stages took; units that ran together have their spans in common."""
-    spans: dict[int, Span] = {id(span): span for visit in visits for span in visit.call.spans}
+    spans: dict[int, Span] = {}
     sharers: dict[int, int] = {}
     for visit in visits:
         for span in visit.call.spans:
+            spans[id(span)] = span
             sharers[id(span)] = sharers.get(id(span), 0) + 1
     leased = sum(span.seconds for span in spans.values() if span.kind == "lease")
     timings = []
