@@ -1,0 +1,115 @@
+"""What a kept connection to a pod makes of what comes over it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from regrain_watchdog.front.remote.line import Line, PodError, Terms
+
+TERMS = Terms(secret="a secret of the pods", version="v", epoch=lambda: 3, limit=1 << 20)
+PATIENCE = 60.0
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
+
+
+class Scripted:
+    """A pod that answers each request with the next pieces it was given; None ends the connection."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.connections = 0
+
+    async def __call__(self, reader, writer):
+        self.connections += 1
+        while self.answers:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(int(length.split()[1]))
+            for piece in self.answers.pop(0):
+                if piece is None:
+                    writer.close()
+                    return
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+
+def asked(loop, pod, *frames, twice=False):
+    """What a line gets for its frames, one after the other."""
+
+    async def scenario():
+        server = await asyncio.start_server(pod, "127.0.0.1", 0)
+        line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
+        try:
+            return [await line.ask("POST", "/p", frame, timeout=PATIENCE, twice=twice) for frame in frames]
+        finally:
+            line.close()
+            server.close()
+
+    return loop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([OK + b"good"], id="at once"),
+        pytest.param([OK[:9], OK[9:], b"go", b"od"], id="in pieces"),
+        pytest.param([b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"good"], id="a provisional head"),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\ngo\r\n", b"2\r\nod\r\n0\r\n\r\n"],
+            id="chunks",
+        ),
+        pytest.param([b"HTTP/1.1 200 OK\r\n\r\ngo", b"od", None], id="until it closes"),
+    ],
+)
+def test_an_answer_is_whole_however_it_comes(loop, pieces):
+    assert asked(loop, Scripted(pieces), b"frame") == [b"good"]
+
+
+@pytest.mark.parametrize("size", [1, (1 << 16) + 1, 3 << 20])
+def test_a_frame_arrives_whole_however_large(loop, size):
+    assert asked(loop, Scripted([OK + b"good"]), b"x" * size) == [b"good"]
+
+
+def test_a_connection_is_kept_for_the_next_request(loop):
+    pod = Scripted([OK + b"good"], [OK + b"next"])
+    assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
+    assert pod.connections == 1
+
+
+def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(loop):
+    pod = Scripted([OK + b"good" + OK + b"evil"], [OK + b"next"])
+    assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
+    assert pod.connections == 2
+
+
+def test_what_met_a_kept_connection_that_ended_is_asked_once_more(loop):
+    pod = Scripted([OK + b"good"], [None], [OK + b"next"])
+    assert asked(loop, pod, b"one", b"two", twice=True) == [b"good", b"next"]
+    assert pod.connections == 2
+
+
+def test_what_may_not_run_twice_is_not_asked_once_more(loop):
+    with pytest.raises(PodError) as caught:
+        asked(loop, Scripted([OK + b"good"], [None], [OK + b"next"]), b"one", b"two")
+    assert (caught.value.ran, caught.value.gone) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        pytest.param([b"no HTTP at all\r\n\r\n"], "no HTTP", id="no HTTP"),
+        pytest.param([OK + b"go", None], "before its answer was complete", id="broken off"),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nx: " + b"x" * (1 << 19)], "no HTTP|nobody asked", id="endless head"
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n"], "over 1048576 bytes", id="too large"
+        ),
+    ],
+)
+def test_what_is_no_answer_is_told(loop, pieces, said):
+    with pytest.raises(PodError, match=said) as caught:
+        asked(loop, Scripted(pieces, []), b"frame")
+    assert caught.value.ran
