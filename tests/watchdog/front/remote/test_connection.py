@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -39,13 +40,23 @@ def asked(loop, pod, *frames, twice=False):
     """What a line gets for its frames, one after the other."""
 
     async def scenario():
-        server = await asyncio.start_server(pod, "127.0.0.1", 0)
+        writers = []
+
+        async def served(reader, writer):
+            writers.append(writer)
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await pod(reader, writer)
+
+        server = await asyncio.start_server(served, "127.0.0.1", 0)
         line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
         try:
             return [await line.ask("POST", "/p", frame, timeout=PATIENCE, twice=twice) for frame in frames]
         finally:
             line.close()
             server.close()
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
     return loop.run(scenario())
 
@@ -82,6 +93,18 @@ def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(loop):
     pod = Scripted([OK + b"good" + OK + b"evil"], [OK + b"next"])
     assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
     assert pod.connections == 2
+
+
+def test_a_connection_whose_request_was_answered_before_all_of_it_was_sent_is_not_kept(loop):
+    heads = []
+
+    async def hasty(reader, writer):
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK + b"good")
+        await writer.drain()
+
+    assert asked(loop, hasty, b"x" * (64 << 20), b"two") == [b"good"] * 2
+    assert len(heads) == 2
 
 
 def test_what_met_a_kept_connection_that_ended_is_asked_once_more(loop):

@@ -67,8 +67,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may go over it."""
-        return self._keeps and not self._closed and not self.transport.is_closing()
+        """Whether another request may go over it: its last answer says so, and did not come before all was sent."""
+        transport = self.transport
+        is_open = self._keeps and not self._closed and not transport.is_closing()
+        return is_open and not transport.get_write_buffer_size()
 
     def rest(self) -> None:
         """Until the next request whatever comes is out of order."""
