@@ -151,6 +151,39 @@ def test_each_part_of_a_request_counts_for_its_signature():
     assert len({signed(), *others}) == 1 + len(others)
 
 
+class Long(bytes):
+    """Says that it is longer than it is."""
+
+    def __len__(self):
+        return 5 << 30
+
+
+def test_a_frame_of_over_4_gb_is_signed():
+    assert wire.signature("s", "POST", "/p", Long(b"x"), version="v", epoch=1)
+
+
+@given(
+    st.lists(st.text(max_size=4), min_size=3, max_size=3),
+    st.lists(st.text(max_size=4), min_size=3, max_size=3),
+    st.binary(max_size=4),
+    st.binary(max_size=4),
+)
+def test_no_two_requests_have_a_signature_in_common(one, other, body, another):
+    def signed(parts, body):
+        method, path, version = parts
+        return wire.signature("s", method, path, body, version=version, epoch=1)
+
+    assert (signed(one, body) == signed(other, another)) == ((one, body) == (other, another))
+
+
+@given(st.lists(st.binary(max_size=5), max_size=5))
+def test_how_a_body_is_cut_makes_no_difference_to_its_signature(pieces):
+    def signed(*body):
+        return wire.signature("s", "POST", "/p", *body, version="v", epoch=1)
+
+    assert signed(*pieces) == signed(b"".join(pieces)) == signed(*map(memoryview, pieces))
+
+
 def test_small_values_are_handed_on_as_they_are(pool):
     parts = Parts([pack(1, None)])
     assert wire.Loading(pool).parts(parts) is parts

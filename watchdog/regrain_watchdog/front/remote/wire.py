@@ -30,6 +30,7 @@ PURPOSE = "regrain 2026-11-22 signatures between pods"
 TAIL = 0
 """`Leaf.segment` of what lies behind the head."""
 _LENGTH = struct.Struct("<I")
+_SIZE = struct.Struct("<Q")
 _encode = msgspec.msgpack.Encoder().encode
 
 Outcome = Result | Fault | Answered
@@ -75,7 +76,7 @@ def signature(
     body: its pieces; how it is cut makes no difference.
     """
     made = _addressed(secret, method, path, version, epoch).copy()
-    made.update(_LENGTH.pack(sum(map(len, body))))
+    made.update(_SIZE.pack(sum(map(len, body))))
     for piece in body:
         made.update(piece)
     return made.hexdigest()
@@ -87,7 +88,7 @@ def _addressed(secret: str, method: str, path: str, version: str, epoch: int) ->
     made = blake3(key=blake3(secret.encode(), derive_key_context=PURPOSE).digest())
     for part in (method, path, version, str(epoch)):
         data = part.encode()
-        made.update(_LENGTH.pack(len(data)) + data)
+        made.update(_SIZE.pack(len(data)) + data)
     return made
 
 
