@@ -72,6 +72,10 @@ def asked(loop, pod, *frames, twice=False):
             id="chunks",
         ),
         pytest.param([b"HTTP/1.1 200 OK\r\n\r\ngo", b"od", None], id="until it closes"),
+        pytest.param(
+            [b"HTTP/1.1 103 Early Hints\r\ncontent-length: 9\r\n\r\nHTTP/1.1 200 OK\r\n\r\ngood", None],
+            id="a provisional head that tells of a length",
+        ),
     ],
 )
 def test_an_answer_is_whole_however_it_comes(loop, pieces):
@@ -89,8 +93,11 @@ def test_a_connection_is_kept_for_the_next_request(loop):
     assert pod.connections == 1
 
 
-def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(loop):
-    pod = Scripted([OK + b"good" + OK + b"evil"], [OK + b"next"])
+@pytest.mark.parametrize(
+    "more", [pytest.param(OK + b"evil", id="an answer"), pytest.param(OK[:1], id="the first byte of one")]
+)
+def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(loop, more):
+    pod = Scripted([OK + b"good" + more], [OK + b"next"])
     assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
     assert pod.connections == 2
 

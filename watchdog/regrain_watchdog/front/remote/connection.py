@@ -111,6 +111,11 @@ class Connection(asyncio.Protocol):
         elif self._whole:
             self._finish()
 
+    def on_message_begin(self) -> None:
+        """A head begins; behind the answer it is that of one which nobody asked for."""
+        if self._whole:
+            self._keeps = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head; behind a body it means nothing."""
         if self._status:
@@ -124,9 +129,11 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Take the status, unless it is a provisional one."""
         status = self._parser.get_status_code()
-        if self._whole:
-            self._keeps = False  # a second answer is none that anybody asked for
-        elif status >= INFORMATIONAL:
+        if self._status:
+            return
+        if status < INFORMATIONAL:
+            self._length, self._chunked = None, False
+        else:
             self._status = status
             self._keeps = self._parser.should_keep_alive()
 
