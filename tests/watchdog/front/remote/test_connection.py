@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 
+from regrain_watchdog.front.remote.connection import Connection
 from regrain_watchdog.front.remote.line import Line, PodError, Terms
 
 TERMS = Terms(secret="a secret of the pods", version="v", epoch=lambda: 3, limit=1 << 20)
@@ -36,7 +37,7 @@ class Scripted:
         writer.close()
 
 
-def asked(loop, pod, *frames, twice=False):
+def asked(loop, pod, *frames, twice=False, before_last=lambda _line: None):
     """What a line gets for its frames, one after the other."""
 
     async def scenario():
@@ -49,8 +50,13 @@ def asked(loop, pod, *frames, twice=False):
 
         server = await asyncio.start_server(served, "127.0.0.1", 0)
         line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
+        got = []
         try:
-            return [await line.ask("POST", "/p", frame, timeout=PATIENCE, twice=twice) for frame in frames]
+            for turn, frame in enumerate(frames, 1):
+                if turn == len(frames):
+                    before_last(line)
+                got.append(await line.ask("POST", "/p", frame, timeout=PATIENCE, twice=twice))
+            return got
         finally:
             line.close()
             server.close()
@@ -118,6 +124,28 @@ def test_what_met_a_kept_connection_that_ended_is_asked_once_more(loop):
     pod = Scripted([OK + b"good"], [None], [OK + b"next"])
     assert asked(loop, pod, b"one", b"two", twice=True) == [b"good", b"next"]
     assert pod.connections == 2
+
+
+class Ended(Connection):
+    """A connection that has ended before anything could be sent."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._closed = True
+
+
+@pytest.mark.parametrize(("twice", "kept"), [(True, False), (False, False), (True, True)])
+def test_what_has_run_where_a_connection_ended_before_anything_was_sent(loop, twice, kept):
+    """Nothing, unless a kept connection had taken the same before."""
+
+    def changed(line):
+        line.pool._kind = Ended
+
+    pod = Scripted([OK + b"good"], [None]) if kept else Scripted()
+    frames = [b"first", b"second"] if kept else [b"frame"]
+    with pytest.raises(PodError) as caught:
+        asked(loop, pod, *frames, twice=twice, before_last=changed)
+    assert (caught.value.ran, caught.value.gone) == (kept, True)
 
 
 def test_what_may_not_run_twice_is_not_asked_once_more(loop):

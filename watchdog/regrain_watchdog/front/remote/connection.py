@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._told, self._limit, self._keeps = told, limit, False
         self._reset()
         if self._closed:
-            gone = UpstreamError("the pod closed the connection", stale=True)
+            gone = UpstreamError("the pod closed the connection", unsent=True, stale=True)
             asyncio.get_running_loop().call_soon(self._tell, gone)
         elif len(request) == 1:
             self.transport.write(request[0])

@@ -184,14 +184,14 @@ class Line:
 class Errand:
     """A request under way, to its answer."""
 
-    __slots__ = ("_connecting", "_connection", "_is_sent", "_line", "_request", "_timeout", "_told", "_twice")
+    __slots__ = ("_connecting", "_connection", "_line", "_ran", "_request", "_timeout", "_told", "_twice")
 
     def __init__(self, line: Line, request: Sequence[bytes | memoryview], told: Told, *, twice: bool) -> None:
         self._line = line
         self._request = request
         self._told = told
         self._twice = twice
-        self._is_sent = False
+        self._ran = False
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timeout = 0.0
@@ -225,13 +225,12 @@ class Errand:
             made = await self._line.pool.connect()
         except UpstreamError as error:
             self._connecting = None
-            self._end(PodError(str(error), ran=self._is_sent, gone=True))
+            self._end(PodError(str(error), ran=self._ran, gone=True))
         else:
             self._connecting = None
             self._over(made)
 
     def _over(self, connection: Connection) -> None:
-        self._is_sent = True
         self._connection = connection
         connection.ask(self._request, self._line.limit, self._heard)
 
@@ -246,11 +245,13 @@ class Errand:
         connection.close()
         if not isinstance(outcome, UpstreamError):
             self._end(PodError(f"an answer of over {self._line.limit} bytes", ran=True, gone=False))
-        elif outcome.stale and self._twice:  # a kept connection has ended, which may be mere chance
+            return
+        self._ran = self._ran or not outcome.unsent
+        if outcome.stale and self._twice:  # a kept connection has ended, which may be mere chance
             self._twice = False
             self._connecting = asyncio.ensure_future(self._over_new())
         else:
-            self._end(PodError(str(outcome), ran=True, gone=True))
+            self._end(PodError(str(outcome), ran=self._ran, gone=True))
 
     def _end(self, outcome: bytes | PodError) -> None:
         self.cancel()
