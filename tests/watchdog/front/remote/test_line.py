@@ -191,3 +191,24 @@ def test_each_request_has_its_own_time(loop, listen, with_time):
         return ended
 
     assert sorted(loop.run(scenario(0.05))) == [("long", True), ("short", True)]
+
+
+def test_what_fails_when_it_is_told_that_it_is_late_keeps_no_other_from_it(loop, listen, caplog):
+    other = Other()
+    other.hold = asyncio.Event()
+    client = listen(other)
+
+    async def scenario():
+        line, late = Line(f"http://127.0.0.1:{client.port}", TERMS), asyncio.Event()
+
+        def fail(_outcome):
+            raise RuntimeError("no such luck")
+
+        for told in (fail, fail, lambda _outcome: late.set()):
+            line.send("POST", "/p", [b"frame"], told, timeout=0.01, twice=False)
+        await asyncio.wait_for(late.wait(), PATIENCE)
+        line.close()
+        other.hold.set()
+
+    loop.run(scenario())
+    assert "no such luck" in caplog.text

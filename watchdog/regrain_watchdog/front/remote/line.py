@@ -114,11 +114,13 @@ class Line:
         self._alarm = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for errand in [errand for errand, due in self._due.items() if due <= now]:
-            if errand in self._due:  # another one that was late may have ended it
-                errand.late()
-        if self._due:
-            self._set(loop, min(self._due.values()))
+        try:
+            for errand in [errand for errand, due in self._due.items() if due <= now]:
+                if errand in self._due:  # another one that was late may have ended it
+                    errand.late()
+        finally:  # where one fails, the others are due still
+            if self._due:
+                self._set(loop, min(self._due.values()))
 
     async def ask(
         self, method: str, path: str, frame: bytes = b"", *, timeout: float, twice: bool = False
