@@ -100,6 +100,18 @@ def test_nobody_there_has_run_nothing(loop, listen):
     assert (caught.value.ran, caught.value.gone) == (False, True)
 
 
+def test_what_could_not_be_sent_in_time_has_not_run(loop):
+    async def scenario():
+        line = Line("http://127.0.0.1:1", TERMS)
+        line.pool.connect = asyncio.Event().wait  # as where what is sent there gets lost
+        return await line.ask("POST", "/p", b"frame", timeout=0.01)
+
+    with pytest.raises(PodError, match="no connection within") as caught:
+        loop.run(scenario())
+
+    assert (caught.value.ran, caught.value.gone, caught.value.timed_out) == (False, True, False)
+
+
 class Watch:
     """A peer as its pod knows it."""
 

@@ -219,8 +219,10 @@ class Errand:
             self._connection = None
 
     def late(self) -> None:
-        """Nobody waits any longer."""
-        self._end(PodError(f"no answer within {self._timeout:.3g} s", ran=True, gone=False, timed_out=True))
+        """Nobody waits any longer; what was never sent has waited for nobody but the network."""
+        sent = self._ran or self._connection is not None
+        detail = f"no {'answer' if sent else 'connection'} within {self._timeout:.3g} s"
+        self._end(PodError(detail, ran=sent, gone=not sent, timed_out=sent))
 
     async def _over_new(self) -> None:
         try:
