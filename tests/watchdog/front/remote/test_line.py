@@ -112,6 +112,17 @@ def test_what_could_not_be_sent_in_time_has_not_run(loop):
     assert (caught.value.ran, caught.value.gone, caught.value.timed_out) == (False, True, False)
 
 
+@pytest.mark.parametrize("url", ["http://a..b:80", f"http://{'a' * 70}:80"])
+def test_nobody_is_at_what_is_no_name_of_a_host(loop, url):
+    async def scenario():
+        return await Line(url, TERMS).ask("POST", "/p", b"frame", timeout=PATIENCE)
+
+    with pytest.raises(PodError) as caught:
+        loop.run(scenario())
+
+    assert (caught.value.ran, caught.value.gone, caught.value.timed_out) == (False, True, False)
+
+
 class Watch:
     """A peer as its pod knows it."""
 

@@ -259,7 +259,7 @@ class Pool(Generic[C]):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, made = await loop.create_connection(make, self._host, self._port)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last for what is no host's name
             raise UpstreamError("the upstream does not accept connections", unsent=True) from error
         return cast("C", made)
 
