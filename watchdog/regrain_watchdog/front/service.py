@@ -214,15 +214,15 @@ class App:
             for visit in visits:
                 self.measure.traces.join(visit.call)
         entered = [(visit, *self._enter(visit)) for visit in visits]
-        stay = Stay(
-            [done for _, done, _ in entered],
-            told,
-            partial(self._leave_all, entered),
-        )
-        for visit in visits:
-            visit.slot = self._slot()
-            self.functions[visit.place].push(visit.job())
-        self.functions[visits[0].place].pump()
+        stay = Stay([done for _, done, _ in entered], told, partial(self._leave_all, entered))
+        try:
+            for visit in visits:
+                visit.slot = self._slot()
+                self.functions[visit.place].push(visit.job())
+            self.functions[visits[0].place].pump()
+        except BaseException:
+            stay.give_up()
+            raise
         return stay.give_up
 
     def _slot(self) -> int:
