@@ -192,6 +192,22 @@ def test_a_group_that_is_refused_says_nothing_of_others(loop, listen):
     loop.run(scenario())
 
 
+def test_what_could_not_be_begun_takes_no_place(loop):
+    def fail():
+        raise RuntimeError("no such luck")
+
+    async def scenario():
+        terms = Terms(secret=SECRET, version="v", epoch=fail, limit=1 << 16)
+        pod, watch = Pod("http://127.0.0.1:1", terms), Watch()
+        pod.peers.append(watch)
+        with pytest.raises(RuntimeError):
+            await asked(pod)
+        assert not pod.asked
+        pod.leave(watch)
+
+    loop.run(scenario())
+
+
 def test_each_request_has_its_own_time(loop, listen, with_time):
     other = Other()
     other.hold = asyncio.Event()

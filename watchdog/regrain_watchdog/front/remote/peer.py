@@ -93,10 +93,10 @@ class Peer:
             detail = f"what {self.function.name} takes is {nbytes} bytes, over {self.pod.terms.limit}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
         number = next(self._numbers)
-        self.holding[number] = dispatch
         timeout = self._timeout([job.flight.call for job in dispatch.jobs], now)
         told = partial(self._heard, number, dispatch)
         self._forget[number] = self.pod.send(self._path, frame, told, timeout=timeout, twice=not self._bars)
+        self.holding[number] = dispatch
 
     def moved(self) -> None:
         """The pod begins or ceases to answer: what waits goes on there, or here."""

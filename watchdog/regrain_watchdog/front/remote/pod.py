@@ -74,11 +74,10 @@ class Pod:
         twice: bool = False,
     ) -> Callable[[], None]:
         """Have it answer a frame, as `Line.send`; return what gives that up, and is not to be called afterwards."""
-        self.asked += 1
         heard = partial(self._heard, told)
-        return partial(
-            self._forget, self._line.send("POST", path, frame, heard, timeout=timeout, twice=twice)
-        )
+        errand = self._line.send("POST", path, frame, heard, timeout=timeout, twice=twice)
+        self.asked += 1
+        return partial(self._forget, errand)
 
     def _forget(self, errand: Errand) -> None:
         self.asked -= 1
