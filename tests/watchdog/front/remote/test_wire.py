@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regrain.wire.codec import pack, pack_list, unpack
@@ -133,6 +135,46 @@ def test_outcomes_of_every_kind_arrive(pool):
 def test_bytes_that_are_no_frame_are_refused(data):
     with pytest.raises(FrameError):
         wire.opened(data, wire.Ask)
+
+
+def framed(kind):
+    """A frame with a leaf behind its head, and one in it."""
+    leaves = (
+        Leaf("float64", (2, 3), (), wire.TAIL, 0, 48, 0),
+        Leaf("bytes", (4,), (), -1, 0, 4, 0, b"four"),
+    )
+    parts = Parts([Value(b"\x80", leaves, 1.5)])
+    heads = {
+        wire.Ask: wire.Ask(GRAIN, "a", [wire.Guest("id", 1.0, 2.0, False, 5, b"\x80", [parts])]),
+        wire.Told: wire.Told(
+            [Result([parts]), Answered(418, {"a": "b"}, parts.values[0]), Fault(500, "a", "no luck")],
+            [Timing("a", 0.5, 1, 1)],
+        ),
+    }
+    return wire.Loading(None).sealed(heads[kind]) + b"x" * 48
+
+
+@given(st.sampled_from([wire.Ask, wire.Told]), st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_frame_that_was_changed_lands_or_is_refused_and_leaves_nothing(pool, kind, data):
+    frame = bytearray(framed(kind))
+    places = st.tuples(st.integers(0, len(frame) - 1), st.integers(0, 255))
+    for place, byte in data.draw(st.lists(places, max_size=4)):
+        frame[place] = byte
+    del frame[data.draw(st.integers(0, len(frame))) :]
+
+    landing = None
+    with contextlib.suppress(FrameError):
+        head, tail = wire.opened(bytes(frame), kind)
+        landing = wire.Landing(pool, tail)
+        for unit in getattr(head, "units", ()):
+            for parts in unit.values:
+                landing.parts(parts)
+        for outcome in getattr(head, "outcomes", ()):
+            landing.outcome(outcome)
+    if landing is not None:
+        landing.forget()
+    assert pool.in_use == 0
 
 
 def test_each_part_of_a_request_counts_for_its_signature():
