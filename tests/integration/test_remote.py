@@ -203,6 +203,7 @@ def test_what_a_pod_has_not_loaded_is_run_here(serve, key):
     )
 
     assert staffed(pod) == {"spread", "turn+total"}
+    pod.said("does not run turn\\+total for us: 409 .*loaded")
     assert [pod.call(count=3).json()["sums"] for _ in range(20)] == [sums(3)] * 20
     assert len(other.replicas()) == 3
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +29,8 @@ from regrain_watchdog.front.replica import Dispatch, has_shape
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy.breaker import LONGEST as LONGEST_WAIT
 from regrain_watchdog.policy.retry import Progress
+
+logger = logging.getLogger(__name__)
 
 SHORTEST = 10.0
 """Seconds that a pod has for an answer at least: a late one may still be wanted."""
@@ -117,8 +120,10 @@ class Peer:
         for dispatch in held.values():
             self.function.owner.lost(dispatch, shutting_down())
 
-    def _refused(self) -> None:
+    def _refused(self, error: PodError) -> None:
         """The pod is there and does not run the group: it is asked again after a while."""
+        if time.monotonic() >= self._refused_until:  # else it was said when what was sent before came back
+            logger.info("pod %s does not run %s for us: %s", self.pod.url, self.function.name, error)
         self._refused_until = time.monotonic() + LONGEST_WAIT
         asyncio.get_running_loop().call_later(LONGEST_WAIT, self.moved)
         self.moved()
@@ -146,7 +151,7 @@ class Peer:
             rerun_bars=self._bars,
         )
         if error.refused:
-            self._refused()
+            self._refused(error)
         self.function.lost(dispatch, Progress.RAN if error.ran else Progress.WAITED, death)
 
     def _landed(self, dispatch: Dispatch, answer: bytes) -> Done:

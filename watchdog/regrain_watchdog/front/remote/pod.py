@@ -47,6 +47,7 @@ class Pod:
         self._breaker = Breaker.untried(self._born)
         self._reached = False
         self._hoped = True
+        self._refuses = False
         self._trials: asyncio.Task[None] | None = asyncio.ensure_future(self._try())
 
     @property
@@ -107,9 +108,12 @@ class Pod:
     def _failed(self, error: PodError) -> None:
         self._breaker = self._breaker.failed(time.monotonic(), gone=error.gone)
         self._reached = self._reached or error.refused
-        if self._hoped and not self.is_hopeful:
-            self._hoped = False
+        is_lost = self._hoped and not self.is_hopeful
+        if is_lost or (error.refused and not self._refuses):
             logger.warning("pod %s does not answer: %s", self.url, error)
+        self._refuses = error.refused
+        if is_lost:
+            self._hoped = False
             self._move()
         if not (self.is_open or self._trials or self.closed):
             self._trials = asyncio.ensure_future(self._try())
@@ -125,7 +129,7 @@ class Pod:
             else:
                 self._breaker = self._breaker.succeeded()
         logger.info("pod %s answers", self.url)
-        self._reached, self._hoped, self._trials = True, True, None
+        self._reached, self._hoped, self._refuses, self._trials = True, True, False, None
         self._move()
 
     def _move(self) -> None:
