@@ -1,6 +1,6 @@
 """One kept connection to another pod: a request goes out, and its whole answer comes back to a callback.
 
-No task waits for an answer, and no future: between two pods of a machine these cost as much as the bytes.
+No task waits for an answer, and no future: each turn of the loop that they take is time of every hop.
 """
 
 from __future__ import annotations
