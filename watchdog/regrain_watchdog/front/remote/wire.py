@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -163,7 +162,7 @@ class Landing:
     def __init__(self, pool: Pool, tail: memoryview) -> None:
         self._pool = pool
         self._nbytes = len(tail)
-        self._references: Counter[int] = Counter()
+        self._references = 0
         self.extent: Extent | None = None
         if tail:
             self.extent = extent = pool.grant(FRONT, len(tail))
@@ -172,11 +171,11 @@ class Landing:
     def commit(self) -> None:
         """Have each leaf that landed hold its bytes."""
         if self.extent is not None:
-            self._pool.commit(self.extent, self._references[self.extent.generation])
+            self._pool.commit(self.extent, self._references)
 
     def forget(self) -> None:
         """Nothing of it is wanted."""
-        self._references.clear()
+        self._references = 0
         self.commit()
 
     def parts(self, parts: Parts) -> Parts:
@@ -202,7 +201,7 @@ class Landing:
                 f"bytes {leaf.offset} to {leaf.offset + leaf.nbytes} of {self._nbytes} that came"
             )
         extent = self.extent
-        self._references[extent.generation] += 1
+        self._references += 1
         return structs.replace(
             leaf, segment=extent.segment, offset=extent.offset + leaf.offset, generation=extent.generation
         )
