@@ -18,7 +18,7 @@ from benchmarks.granularity import loads, protocol
 from benchmarks.granularity.days import NODES, SURE
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import Setting, World
-from benchmarks.granularity.policies import CONVERGED, Mind, first
+from benchmarks.granularity.policies import CONVERGED, Mind
 from benchmarks.granularity.predictors import ANALYTIC, VERIFIED, predictor
 from benchmarks.record import Record, Results, arguments, progress
 from regrain.plan import Plan
@@ -107,7 +107,7 @@ class Case:
     def expected(self, plan: Plan, load: Arrivals, problem: Problem | None = None) -> float:
         """Return the hit rate that is predicted of a plan under a load, by the profile or as it is in truth."""
         model = make_model(self.problem.app, plan, (problem or self.problem).times)
-        return predictor(self.by).predict(model, first(load)).hit_rate
+        return predictor(self.by).predict(model, load).hit_rate
 
     def stream(self, kind: str, part: float, seconds: float, seed: int) -> Arrivals:
         """Return the requests of some seconds."""
@@ -203,7 +203,9 @@ def mixed(streams: Sequence[Arrivals], spells: Sequence[tuple[float, int]], span
 def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
     """Step up or down; times in seconds from the step, cost against the optimum as a part, hit rate in points.
 
-    The optimum is that of a steady load of the new rate by the profile; for "true", of what came by the true times.
+    The optimum is that of a steady load of the new rate by the profile, which is what is known before anything was
+    seen; for "steady", of the same load by the true times, which is what a controller may come to know; for "true", of
+    the very requests that came by the true times.
     """
     parts = (base, STEP * base) if way == "up" else (STEP * base, base)
     at = BEFORE + float(np.random.default_rng((seed, 21)).uniform())
@@ -215,6 +217,7 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
     course = case.drive(arrivals, before, seed)
     came = arrivals.between(at, span)
     true, truly = case.truly_best(came, seed)
+    _, steady = case.truly_best(load, seed)
     after = [one for one in course.switches if one.decided >= at]
     plans = [before, *(one.new for one in course.switches if one.at <= at + SETTLED)]
     first = after[0] if after else None
@@ -224,6 +227,7 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
         "in_force": round(first.at - at, 3) if first else None,
         "loads": round(first.at - first.decided, 3) if first else None,
         **_off(case, load, (best, plans[-1]), "settled"),
+        **_off(case, load, (steady, plans[-1]), "steady", true),
         **_off(case, came, (truly, plans[-1]), "true", true),
         **(_off(case, load, (best, first.new), "first") if first else {}),
         "before": sum(one.decided < at for one in course.switches),

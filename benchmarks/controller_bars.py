@@ -19,6 +19,8 @@ CELL = ("kind", "pipeline", "arrivals", "base", "way", "load", "period")
 SAID = {
     "late": "in force beyond the slowest load",
     "since_shown": f"decided since more came in {GLIMPSE:g} s than ever before",
+    "steady_cost": "cost against the optimum in truth for such a load",
+    "steady_points": "points against the optimum in truth for such a load",
     "true_cost": "cost against the optimum in truth for what came",
     "true_points": "points against the optimum in truth for what came",
 }
@@ -32,6 +34,8 @@ def summary(results: Results) -> str:
         "in_force",
         "settled_cost",
         "settled_points",
+        "steady_cost",
+        "steady_points",
         "true_cost",
         "true_points",
         "first_cost",
@@ -93,6 +97,8 @@ def _step_bars(results: Results, title: str, steps: Sequence[Record], *, is_up: 
     most = {
         "settled_cost": 0.05,
         "settled_points": 1.0,
+        "steady_cost": 0.05,
+        "steady_points": 1.0,
         "true_cost": 0.05,
         "true_points": 1.0,
         "unanswered": 0.0,
