@@ -65,7 +65,9 @@ def _bars(results: Results) -> None:
     off = results.values("off", kind="p2")
     if off:
         results.bar(
-            "P2: share of instances with the optimum", np.mean([one <= NEAR for one in off]), at_least=0.9
+            "P2: share of instances with the optimum",
+            float(np.mean([one <= NEAR for one in off])),
+            at_least=0.9,
         )
         results.bar("P2: worst distance from the optimum", max(off), at_most=0.05)
     if results.values("off", kind="p1"):
