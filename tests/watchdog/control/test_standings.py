@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from msgspec import structs
 
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.standings import PRESSED, Standings, Weighed
@@ -10,7 +12,7 @@ from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.refine import Refined, Seen
 from regrain_watchdog.policy.search.problem import Problem
-from regrain_watchdog.policy.service import at
+from regrain_watchdog.policy.service import ServiceTime, at
 from regrain_watchdog.policy.switch import Reason, Terms
 
 
@@ -168,3 +170,39 @@ def test_a_guess_is_corrected_for_a_few_percent_and_what_is_known_is_not(
     ]
 
     assert verdicts == [Reason.CHARGE, Reason.CHEAPER]
+
+
+@pytest.mark.parametrize(("off", "is_known"), [(1.0, False), (1.12, True)])
+def test_calls_that_are_unlike_are_no_news_of_the_stage_and_a_stage_that_is_slower_is(
+    problem, standings, *, off, is_known
+):
+    """What is learned of calls with a spread of 0.4 wanders by some percent for ever."""
+    asked = problem()
+    profile = asked.app.profile
+    noisy = structs.replace(
+        profile,
+        stages={
+            name: structs.replace(stage, points=tuple(structs.replace(one, cv=0.4) for one in stage.points))
+            for name, stage in profile.stages.items()
+        },
+    )
+    asked = replace(asked, app=replace(asked.app, profile=noisy))
+    made, learned, rng = (
+        standings(asked),
+        Refined(noisy, {"read": 4, "look": 4, "say": 4}),
+        np.random.default_rng(1),
+    )
+    times = ServiceTime.of("look", noisy.stages["look"])
+
+    def call(times_slower, calls):
+        found = set()
+        for _ in range(calls):
+            each = at(times, 1, 0.0, 0.3) * times_slower * rng.gamma(6.25, 1 / 6.25)
+            learned.take(Seen(stage="look", share=0.3, units=1, calls=1, seconds=each))
+            made.learn(learned)
+            found.add(id(made.problem))
+        return len(found)
+
+    call(1.0, 1000)
+
+    assert (call(off, 1000) > 1) is is_known

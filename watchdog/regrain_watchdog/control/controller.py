@@ -24,6 +24,7 @@ from regrain_watchdog.control.refused import Refused
 from regrain_watchdog.control.standings import Standings, Weighed
 from regrain_watchdog.control.trial import Bucket, Distrust, Trial
 from regrain_watchdog.policy.change import Change
+from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import lists
 from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.profile import OutOfRangeError, ProfileError
@@ -245,7 +246,7 @@ class Controller:
             self._distrust.add(seen.plan, seen.now)
             self._grow_cautious(FAR_SHORT)
             trial.begin()
-            back = self._back(trial, present, looks, seen)
+            back = self._back(trial, present, looks, seen, expected.load)
             if back is not None:
                 return replace(self._go(Reason.ROLLBACK, back, seen, looks, expected), present=present)
         elif looks[0].hit_rate is not None:
@@ -309,13 +310,13 @@ class Controller:
         return abs(expected.rate / self._taken_for - 1) <= SAME  # NaN is not
 
     def _back(
-        self, trial: Trial, present: Weighed, looks: Sequence[Weighed], seen: Observation
+        self, trial: Trial, present: Weighed, looks: Sequence[Weighed], seen: Observation, load: Arrivals
     ) -> Weighed | None:
         """Return the plan before the one in force, if that is expected to do better than this one was measured to."""
         before = trial.before
         if before is None or self._distrust.holds(before, seen.now) or not self._urgent.has(seen.now):
             return None
-        found = self._standings.judged(before, looks)
+        found = self._standings.judged(before, looks, load, seen.living)
         if found is None or found.hit_rate is None:
             return None
         return found if found.hit_rate > (present.hit_rate or 0.0) + self._habits.points else None

@@ -17,8 +17,8 @@ from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Maker
 from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
-from regrain_watchdog.policy.profile import OutOfRangeError
-from regrain_watchdog.policy.refine import Refined
+from regrain_watchdog.policy.profile import OutOfRangeError, Profile
+from regrain_watchdog.policy.refine import MEMORY, Refined
 from regrain_watchdog.policy.resident import Living
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Candidate, Problem
@@ -35,8 +35,9 @@ RENEWED, PRESSED = 300.0, 60.0
 that twice as many each time that neither the load nor what is known of the stages has changed meanwhile."""
 FEW = 8
 """Plans of the last search that are judged in between, and that a decision tells of."""
-LEARNED = 0.03
-"""Part of its time by which a stage must turn out to be off for plans to be made of what was learned."""
+LEARNED, SURE = 0.03, 2.5
+"""Part of its time by which a stage must turn out to be off for plans to be made of what was learned, and of the
+standard errors of a mean of what is remembered where they are more."""
 MOST_TIMES, HALVINGS = 16.0, 6
 """Times the rate up to which it is sought what a plan bears, and how closely: to a 23rd."""
 CORRECTED = 0.03
@@ -102,6 +103,7 @@ class Standings:
         self._maker = Maker(problem.app, problem.times)
         self._most: tuple[Plan, float] | None = None
         self._factors: tuple[float, ...] = ()
+        self._noise = _noise(problem.app.profile)
         self._found: tuple[Plan, ...] = ()
         self._sought = _NEVER
         self._judged_by = predictor.name
@@ -112,8 +114,9 @@ class Standings:
     def learn(self, refined: Refined) -> None:
         """Make plans of what was learned since, where that is something."""
         factors, profile = refined.known(), None
+        noise = (*self._noise, *[LEARNED] * (len(factors) - len(self._noise)))
         moved = len(factors) != len(self._factors) or any(
-            abs(new / old - 1) > LEARNED for new, old in zip(factors, self._factors, strict=True)
+            abs(new / old - 1) > most for new, old, most in zip(factors, self._factors, noise, strict=True)
         )
         if moved:
             profile = refined.profile()
@@ -154,9 +157,15 @@ class Standings:
         """Whether plans were sought so long ago, or for so much less, that a better one may be found by now."""
         return now - self._sought[1] >= self._patience or rate > (1 + STRAYED) * self._sought[0]
 
-    def judged(self, plan: Plan, looks: Sequence[Weighed]) -> Weighed | None:
-        """Return how one plan stands, if it is among those looked at."""
-        return next((one for one in looks if one.plan == plan), None)
+    def judged(
+        self, plan: Plan, looks: Sequence[Weighed], load: Arrivals, living: Sequence[Living]
+    ) -> Weighed | None:
+        """Return how one plan stands, whether or not it is among those looked at; None where that cannot be told."""
+        known = next((one for one in looks if one.plan == plan), None)
+        try:
+            return known or self._weighed(self._candidate(plan, load), living)
+        except OutOfRangeError:  # an operator's, with a share or a batch that was not measured
+            return None
 
     def verdicts(
         self, present: Weighed, others: Sequence[Weighed], expected: Expected, *, is_same: bool = False
@@ -291,6 +300,19 @@ class Standings:
     def _weighed(self, one: Candidate, living: Sequence[Living]) -> Weighed:
         way = switch(living, one.plan, self.problem)
         return replace(_weigh(one), charge=way.dollars, seconds=way.seconds)
+
+
+def _noise(profile: Profile) -> tuple[float, ...]:
+    """Return by how much what is learned of stages, and of their points, must move to be more than noise.
+
+    A mean of the last MEMORY calls wanders by cv / sqrt(MEMORY) or so, without end, where calls are unlike by cv.
+    """
+    most = [
+        max([LEARNED, *(SURE * point.cv / math.sqrt(MEMORY) for point in stage.points)])
+        for stage in profile.stages.values()
+    ]
+    points = [one for one, stage in zip(most, profile.stages.values(), strict=True) for _ in stage.points]
+    return (*most, *points)
 
 
 def _weigh(one: Candidate) -> Weighed:

@@ -31,8 +31,9 @@ from regrain_watchdog.policy.search.problem import NoPlanError, Problem
 from regrain_watchdog.policy.search.switching import switch
 from regrain_watchdog.policy.switch import Reason, Standing, Terms, Verdict, judge
 
-MOVED, RENEWED = 0.08, 300.0
-"""Part of an app's rate by which it must move for plans to be sought anew, and seconds after which they are anyway."""
+MOVED, RENEWED, PRESSED = 0.08, 300.0, 60.0
+"""Part of an app's rate by which it must move for plans to be sought anew, and seconds after which they are anyway;
+the same where all that were found miss an objective. What met it when it was found and does not any more, at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class Together:
         self._next = begin
         self._target: tuple[Plan, ...] = ()
         self._rates: tuple[float, ...] = ()
-        self._sought = -math.inf
+        self._sought, self._misses = -math.inf, False
         self._number = 0
 
     def observe(self, seen: Sequence[Observation]) -> tuple[Decision, ...]:
@@ -123,20 +124,32 @@ class Together:
         still = self._rates and all(
             abs(rate / before - 1) <= MOVED for rate, before in zip(rates, self._rates, strict=True)
         )
-        if not still or self._woken or now - self._sought >= RENEWED:
-            joint = plan_together(
-                [mind.problem for mind in self._minds],
-                [one.load for one in expected],
-                self._minds[0].predictor,
-                presents=[one.plan for one in seen],
-                seed=self._seed,
-            )
-            self._target = tuple(one.plan for one in joint.chosen)
-            self._rates, self._sought = rates, now
+        is_old = now - self._sought >= (PRESSED if self._misses else RENEWED)
+        if still and not self._woken and not is_old:
+            apps = self._standing(seen, expected)
+            if self._misses or not self._is_missed(apps):
+                return apps
+        joint = plan_together(
+            [mind.problem for mind in self._minds],
+            [one.load for one in expected],
+            self._minds[0].predictor,
+            presents=[one.plan for one in seen],
+            seed=self._seed,
+        )
+        self._target = tuple(one.plan for one in joint.chosen)
+        apps = self._standing(seen, expected)
+        self._rates, self._sought, self._misses = rates, now, self._is_missed(apps)
+        return apps
+
+    def _standing(self, seen: Sequence[Observation], expected: Sequence[Expected]) -> list[_Outlooked]:
         return [
             _Outlooked(load, self._weighed(mind, one.plan, load, one), self._weighed(mind, target, load, one))
             for mind, one, load, target in zip(self._minds, seen, expected, self._target, strict=True)
         ]
+
+    def _is_missed(self, apps: Sequence[_Outlooked]) -> bool:
+        """Whether an objective is expected to be missed with the plans found."""
+        return _met(apps, self._minds, found=True) < 1.0
 
     def _weighed(self, mind: Mind, plan: Plan, load: Expected, seen: Observation) -> Weighed:
         problem = mind.problem
