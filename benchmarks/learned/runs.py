@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.learned.draw import Drawn
 from benchmarks.record import progress
-from regrain_watchdog.control.learned_features import NAMES, Reader
-from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.control.learned_features import NAMES
+from regrain_watchdog.control.learned_reader import Reader
 from regrain_watchdog.policy.model import Model
 from regrain_watchdog.simulate.engine import Run
 
@@ -46,7 +46,7 @@ class Runs:
 
 def simulated(draws: Iterable[Drawn], *, seconds: float = float("inf")) -> Runs:
     """Simulate what is drawn, until `seconds` have passed."""
-    rows: list[list[float]] = []
+    rows: list[Floats] = []
     rates: list[float] = []
     requests, begin = 0, time.monotonic()
     for number, drawn in enumerate(draws):
@@ -67,10 +67,9 @@ def hit_rate(drawn: Drawn, *, seed: int) -> float:
     return run.result().hit_rate
 
 
-def features(drawn: Drawn, rng: np.random.Generator) -> list[float]:
+def features(drawn: Drawn, rng: np.random.Generator) -> Floats:
     """Return what the learned predictor sees."""
-    reader, model = Reader(seen(drawn.load)), believed(drawn.model, rng)
-    return reader.features(model, reader.look(model))
+    return Reader(drawn.load).features(believed(drawn.model, rng))
 
 
 def believed(model: Model, rng: np.random.Generator) -> Model:

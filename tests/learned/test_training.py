@@ -7,8 +7,8 @@ from benchmarks.learned.draw import TRAINED, UNSEEN, capacity, drawn
 from benchmarks.learned.runs import DRIFT, believed
 from benchmarks.learned.train import PARAMS, calibration, pooled, stripped
 
-from regrain_watchdog.control.learned_features import NAMES, Reader
-from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.control.learned_features import NAMES
+from regrain_watchdog.control.learned_reader import Reader
 
 
 @pytest.mark.parametrize("number", range(len(TRAINED)))
@@ -70,5 +70,4 @@ def test_a_calibration_undoes_a_bias():
 
 
 def features(one):
-    reader = Reader(seen(one.load))
-    return reader.features(one.model, reader.look(one.model))
+    return Reader(one.load).features(one.model).tolist()

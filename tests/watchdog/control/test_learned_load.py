@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from regrain_watchdog.control.learned_load import CAPACITIES, CLASSES, PATIENCES, refusals, seen
+from regrain_watchdog.control.learned_load import CAPACITIES, CLASSES, PATIENCES, refusals, refused, seen
 from regrain_watchdog.policy.load import Arrivals
+from regrain_watchdog.policy.predict.traffic import traffic
 
 
-def arrivals(at, widths=None):
+def look(at, widths=None):
     at = np.asarray(at, dtype=float)
     found = np.zeros((len(at), 0), np.int32) if widths is None else np.asarray(widths, np.int32)
-    return Arrivals(at, np.zeros(len(at)), found, float(at[-1]))
+    load = Arrivals(at, np.zeros(len(at)), found, float(at[-1]))
+    return seen(load, traffic(load))
 
 
 def test_what_finds_more_work_than_it_is_patient_for_is_refused():
@@ -26,7 +28,7 @@ def test_more_capacity_and_more_patience_never_refuse_more(scope):
     rng = np.random.default_rng(1)
     at = np.cumsum(rng.exponential(0.01, 1000))
 
-    lost = np.array(seen(arrivals(at, rng.integers(1, 9, (1000, 1)))).lost[scope])
+    lost = look(at, rng.integers(1, 9, (1000, 1))).lost[scope]
 
     assert lost.shape == (len(CAPACITIES), len(PATIENCES))
     assert (np.diff(lost, axis=0) <= 1e-12).all()
@@ -35,19 +37,19 @@ def test_more_capacity_and_more_patience_never_refuse_more(scope):
 
 
 def test_between_the_points_of_the_table_it_is_linear_and_beyond_as_at_its_edge():
-    found = seen(arrivals(np.arange(1, 401) / 100.0))
+    found = look(np.arange(1, 401) / 100.0)
 
-    inside = found.refused(-1, CAPACITIES[3] * found.rate, PATIENCES[4])
+    inside = refused(found, -1, CAPACITIES[3] * found.rate, PATIENCES[4])
 
     assert inside == pytest.approx(found.lost[-1][3][4])
-    assert found.refused(-1, 1e-9, 0.0) == pytest.approx(found.lost[-1][0][0], abs=0.01)
-    assert found.refused(-1, 1e9, 1e9) == pytest.approx(found.lost[-1][-1][-1], abs=0.01)
+    assert refused(found, -1, 1e-9, 0.0) == pytest.approx(found.lost[-1][0][0], abs=0.01)
+    assert refused(found, -1, 1e9, 1e9) == pytest.approx(found.lost[-1][-1][-1], abs=0.01)
 
 
 def test_classes_are_weighed_by_their_requests():
     widths = np.concatenate([np.full(300, 1), np.full(100, 9)])[:, None]
 
-    found = seen(arrivals(np.arange(1, 401) / 100.0, widths))
+    found = look(np.arange(1, 401) / 100.0, widths)
 
     assert sum(found.weights) == pytest.approx(1.0)
     assert len(found.levels) == CLASSES

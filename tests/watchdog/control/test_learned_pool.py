@@ -5,8 +5,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from regrain_watchdog.control.learned_features import Reader
-from regrain_watchdog.control.learned_load import seen
+from regrain_watchdog.control.learned_features import NAMES
+from regrain_watchdog.control.learned_reader import Reader
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
 
@@ -31,8 +31,7 @@ def each(*stations, replicas=1, cards=(1.0,), width=None, passes=False):
     plan = Model(
         stations=stations, pools=pools, sizes=np.zeros(1), lists=lists, slo=1.0, attainment=0.95, answer=0.0
     )
-    (found,) = Reader(seen(load)).look(plan).each
-    return found
+    return Reader(load).features(plan)[NAMES.index("pool_bears")] / load.rate
 
 
 def test_replicas_share_what_holds_no_share_of_a_card():

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from regrain_watchdog.control.learned_features import Reader
+from regrain_watchdog.control.learned_features import NAMES
 from regrain_watchdog.control.learned_load import APART, PARTS, REPLAYED, seen
-from regrain_watchdog.control.learned_rows import REPLAY, replayed
+from regrain_watchdog.control.learned_reader import Reader
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
+from regrain_watchdog.policy.predict.traffic import traffic
 
 RUN = 0.1
 
@@ -32,8 +33,8 @@ def model(*stations, servers=1, pools=None, lists=0, slo=0.25):
 
 def told(plan, at, width=None):
     widths = np.zeros((len(at), 0), np.int32) if width is None else np.full((len(at), 1), width, np.int32)
-    found = seen(Arrivals(np.asarray(at, float), np.zeros(len(at)), widths, float(at[-1])))
-    return dict(zip(REPLAY, replayed(plan, Reader(found).look(plan), found), strict=True))
+    load = Arrivals(np.asarray(at, float), np.zeros(len(at)), widths, float(at[-1]))
+    return dict(zip(NAMES, Reader(load).features(plan), strict=True))
 
 
 def test_who_comes_one_by_one_waits_for_nobody():
@@ -106,9 +107,10 @@ def test_stages_without_a_share_do_not_fill_the_cards():
 
 def test_of_a_long_load_parts_are_replayed_that_lie_apart():
     at = np.arange(1, 5001) / 100.0
-    stretch = seen(Arrivals(at, np.zeros(5000), np.zeros((5000, 0), np.int32), 50.0)).stretch
+    load = Arrivals(at, np.zeros(5000), np.zeros((5000, 0), np.int32), 50.0)
+    found = seen(load, traffic(load))
 
-    gaps = np.diff(stretch.at)
-    assert len(stretch.at) == REPLAYED == stretch.brings.shape[1]
+    gaps = np.diff(found.at)
+    assert len(found.at) == REPLAYED == found.brings.shape[1]
     assert (gaps > 0.0).all()
     assert (gaps >= APART - 1.0).sum() == PARTS - 1

@@ -4,8 +4,8 @@ import pytest
 
 from regrain_watchdog.control.learned import Learned
 from regrain_watchdog.control.learned_load import refusals
-from regrain_watchdog.control.learned_replay import replay
-from regrain_watchdog.control.learned_trees import walk
+from regrain_watchdog.control.learned_reader import read
+from regrain_watchdog.control.learned_trees import judged
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.predictors import Readying, predictor
 from regrain_watchdog.control.standings import FEW, Standings
@@ -51,13 +51,13 @@ def test_queueing_theory_decides_until_the_one_that_is_wanted_is_ready_and_that_
 
 def test_what_the_learned_one_compiles_is_compiled_when_it_is_had(arriving, problem, planned):
     predictor("learned")
-    before = [compiled.nopython_signatures for compiled in (refusals, replay, walk)]
+    before = [compiled.nopython_signatures for compiled in (refusals, read, judged)]
     asked, plan = problem(), planned(20.0)
 
     Learned().predict(make_model(asked.app, plan, asked.times), arriving((20.0, 60.0)))
 
     assert all(before)
-    assert [compiled.nopython_signatures for compiled in (refusals, replay, walk)] == before
+    assert [compiled.nopython_signatures for compiled in (refusals, read, judged)] == before
 
 
 def test_plans_are_sought_anew_once_they_can_be_verified(problem, planned, arriving):

@@ -6,8 +6,6 @@ that it was trained on, it asks the analytic predictor.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from importlib import resources
 
 import msgspec
@@ -15,11 +13,9 @@ import numpy as np
 from msgspec import Struct
 
 from regrain.errors import RegrainError, SpecError
-from regrain_watchdog.control.learned_demand import taken
-from regrain_watchdog.control.learned_features import NAMES, Reader
-from regrain_watchdog.control.learned_load import seen
-from regrain_watchdog.control.learned_rows import Look
-from regrain_watchdog.control.learned_trees import Trees
+from regrain_watchdog.control.learned_features import NAMES
+from regrain_watchdog.control.learned_reader import Reader
+from regrain_watchdog.control.learned_trees import STRANGE, Trained, Trees, judged, planted
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Model
 from regrain_watchdog.policy.predict.analytic import Analytic
@@ -28,7 +24,6 @@ from regrain_watchdog.policy.predict.predictor import Prediction
 VERSION = 3
 """Of the features' meaning; what was trained for another is refused."""
 MODEL, CARD = "learned_model.txt", "learned_card.json"
-LEVELS = (0.5, 0.95, 0.99)
 MARGIN = 0.15
 """Share of a feature's trained range by which a plan may lie outside of it."""
 
@@ -79,10 +74,15 @@ class Learned:
         """
         folder = resources.files("regrain_watchdog.control")
         self.card = read_card(card or folder.joinpath(CARD).read_bytes())
-        self._trees = _trees(text or folder.joinpath(MODEL).read_text())
-        room = (np.array(self.card.most) - np.array(self.card.least)) * MARGIN
-        self._least, self._most = np.array(self.card.least) - room, np.array(self.card.most) + room
-        self._told, self._came = np.array(self.card.told), np.array(self.card.came)
+        least, most = np.array(self.card.least), np.array(self.card.most)
+        room = (most - least) * MARGIN
+        self._trained = Trained(
+            trees=_trees(text or folder.joinpath(MODEL).read_text()),
+            least=least - room,
+            most=most + room,
+            told=np.array(self.card.told),
+            came=np.array(self.card.came),
+        )
         self._load: Arrivals | None = None
         self._reader: Reader | None = None
         self._analytic = Analytic()
@@ -103,19 +103,18 @@ class Learned:
             )
         if not len(load):
             return _nothing(model)
-        reader = self.reader(load)
-        look = reader.look(model)
-        row = np.array(reader.features(model, look))
-        if not ((row >= self._least) & (row <= self._most)).all():
+        row, answers = self.reader(load).read(model)
+        hit_rate = judged(row, self._trained)
+        if hit_rate == STRANGE:
             self.strange += 1
             return self._analytic.predict(model, load)
-        told = 1.0 / (1.0 + math.exp(-self._trees.score(row)))
-        return _prediction(model, look, reader, float(np.interp(told, self._told, self._came)))
+        p50, p95, p99, *busy = answers.tolist()
+        return Prediction(hit_rate=hit_rate, p50=p50, p95=p95, p99=p99, busy=tuple(busy))
 
     def reader(self, load: Arrivals) -> Reader:
         """Return what makes features under a load, and keep it until another is seen."""
         if self._reader is None or load is not self._load:
-            self._load, self._reader = load, Reader(seen(load))
+            self._load, self._reader = load, Reader(load)
         return self._reader
 
 
@@ -135,41 +134,10 @@ def read_card(data: bytes) -> Card:
 
 def _trees(text: str) -> Trees:
     try:
-        return Trees(text)
+        return planted(text)
     except (ValueError, KeyError) as error:
         raise LearnedModelError(f"this is no model of LightGBM: {error}") from error
 
 
 def _nothing(model: Model) -> Prediction:
     return Prediction(hit_rate=1.0, p50=0.0, p95=0.0, p99=0.0, busy=(0.0,) * len(model.pools))
-
-
-def _prediction(model: Model, look: Look, reader: Reader, hit_rate: float) -> Prediction:
-    """Return a hit rate with rough latencies: a request alone, and an exponential wait at the stations."""
-    rate = reader.seen.rate
-    busy = [0.0] * len(model.pools)
-    free, mean = 1.0, 0.0
-    for station, one, (likely, wait) in zip(model.stations, look.asked, look.waits, strict=True):
-        busy[station.pool] += taken(one, rate)
-        free *= 1.0 - likely
-        mean += likely * wait
-    alone = sorted(zip(look.alone, reader.seen.weights, strict=True))
-    waits = 1.0 - free
-    mean /= max(waits, 1e-9)
-    latencies = [
-        _quantile(alone, level) + min(model.slo, mean * math.log(max(1.0, waits / (1.0 - level))))
-        for level in LEVELS
-    ]
-    p50, p95, p99 = latencies
-    busy = [min(1.0, one) for one in busy]
-    return Prediction(hit_rate=hit_rate, p50=p50, p95=p95, p99=p99, busy=tuple(busy))
-
-
-def _quantile(values: Sequence[tuple[float, float]], level: float) -> float:
-    """Return the first of (value, weight), ascending, with which so much of the weight is reached."""
-    passed = 0.0
-    for value, weight in values:
-        passed += weight
-        if passed >= level - 1e-9:
-            return value
-    return values[-1][0]

@@ -1,309 +1,361 @@
-"""What a load asks of the stations of a plan.
-
-In plain floats: a plan has a handful of stations, for which arrays cost more than they save.
-"""
+"""What a load asks of the stations of a plan, compiled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regrain_watchdog.control.learned_load import Seen
-from regrain_watchdog.policy.fluid import at_once
-from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
+from regrain_watchdog.policy.model import PER_REQUEST
+from regrain_watchdog.simulate.compiled import compiled
 
-_Part = tuple[list[list[float]], list[float]]
-"""Of one stage: by class of requests the seconds of a call of 0, 1, .. units, and its units of one of the station's."""
-KEPT = 8192
-"""Stations that are kept for the plans to come."""
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+Stages = tuple[Floats, Floats]
+"""Seconds of the calls of all stages, and the rows by PART of those of a station."""
+
 LEAST = 1e-6
+TABLE, STRIDE, CHUNK, INNER, CV, PART = range(6)
+"""Columns of a stage of a station: where its seconds of a call of 0, 1, .. units begin, by how much further those of
+the next class of requests do, units of a call at most, the scope of whose items it takes within a unit of the station,
+and the standard deviation of a call over its mean."""
+ROW, LIST, SIZE, ATONCE, OVERHEAD, LISTED, BEGIN, END, ASK = range(9)
+"""Columns of a station that is new: its place among those that are known, its scope, units of a dispatch at most,
+dispatches at once, seconds of one beside its stages, whether its requests differ, and where its stages begin and
+end."""
+UNITS, BUNCH, SERVERS, FITTING, BATCH, KEEPS_UP, JITTER, MEAN_OWN, BESIDE, FACTS = range(10)
+"""Columns of what is asked of a station: mean units of a request; E[w^2] / E[w] of them; dispatches at once; those of a
+pool that nobody else wants; units of a dispatch at most; those of one that keeps up with the load; the standard
+deviation of a dispatch over its mean; the mean of OWN; and the seconds of a dispatch beside its stages."""
+ALONE, OWN, DRAIN, LONGER, KINDS = range(5)
+"""By class of requests, the seconds that a request takes with nobody else there; those of servers that it takes in
+dispatches of its own units alone; those between its first dispatch and its last; and those by which a dispatch of one
+unit is longer than the mean."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Asked:
-    """What a load asks of one station.
+class Asked(NamedTuple):
+    """What a load asks of stations.
 
     Attributes:
-        units: mean of a request. bunch: E[w^2] / E[w] of them.
-        servers: dispatches at once. fitting: those of a pool that nobody else wants.
-        batch: units of a dispatch at most. keeps_up: of one that keeps up with the load.
-        times: seconds of a dispatch of 0, 1, .. batch units of a mean request. usual: of half of keeps_up.
-        alone: by class, seconds that a request takes with nobody else there. drain: those between its first dispatch
-            and its last. longer: those by which a dispatch of one unit is longer than the mean.
-        own: by class, seconds of servers that a request takes in dispatches of its own units alone; mean_own: of all.
-        beside: seconds of a dispatch beside its stages.
-        jitter: standard deviation of a dispatch over its mean.
+        facts: (stations, FACTS).
+        kinds: (stations, KINDS, classes) seconds.
+        times: (stations, 1 + units) seconds of a dispatch of 0, 1, .. units of a mean request, as many as a dispatch of
+            any has.
     """
 
-    units: float
-    bunch: float
-    servers: float
-    fitting: float
-    batch: int
-    keeps_up: int
-    times: tuple[float, ...]
-    alone: tuple[float, ...]
-    drain: tuple[float, ...]
-    longer: tuple[float, ...]
-    jitter: float
-    own: tuple[float, ...]
-    mean_own: float
-    beside: float
-
-    @property
-    def single(self) -> float:
-        """Seconds of a dispatch of one unit."""
-        return self.times[1]
-
-    @property
-    def usual(self) -> float:
-        """Seconds of one of half of keeps_up."""
-        return self.times[(self.keeps_up + 1) // 2]
-
-    @property
-    def loaded(self) -> float:
-        """Seconds of one that keeps up."""
-        return self.times[self.keeps_up]
-
-    @property
-    def full(self) -> float:
-        """Seconds of a full one."""
-        return self.times[-1]
-
-    def spent(self, many: int) -> float:
-        """Return the seconds of servers that a request takes if what so many bring is dispatched together.
-
-        The last dispatch has what is left: of lists it lacks half of (batch - 1) units on average.
-        """
-        if many == 1:
-            return self.mean_own
-        units = many * self.units
-        lacking = 0.5 - 0.5 / self.batch if self.bunch > 1.0 else 0.0
-        dispatches = max(1.0, units / self.batch + lacking)
-        return dispatches * between(self.times, units / dispatches, self.beside) / many
-
-    @property
-    def most(self) -> float:
-        """Requests a second that it serves in full batches."""
-        return self.servers * self.batch / (self.units * self.full)
+    facts: Floats
+    kinds: Floats
+    times: Floats
 
 
-class Demands:
-    """What one load asks of stations; remembers those that it has seen."""
+class Plan(NamedTuple):
+    """A plan as compiled functions take it.
 
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
-        self._asks: dict[object, Asked] = {}
+    Attributes:
+        stations: (stations, STATION) see the columns.
+        after: (links, 2) a station and one before it.
+        pools: (pools, POOL) see the columns.
+        cards: the shares of all pools' cards, pool by pool.
+        slo: seconds from arrival to answer.
+        answer: seconds from the last station to the caller.
+    """
 
-    def asked(self, model: Model) -> list[Asked]:
-        """Return what the load asks of each station; those of a common pool share its servers."""
-        found: list[Asked] = []
-        pools: dict[int, list[int]] = {}
-        for place, station in enumerate(model.stations):
-            found.append(self._ask(station, model))
-            pools.setdefault(station.pool, []).append(place)
-        for number, members in pools.items():
-            if len(members) > 1:
-                takes = [model.stations[place].take for place in members]
-                _share(found, takes, members, self.seen.rate, model.pools[number])
-        return found
-
-    def _ask(self, station: Station, model: Model) -> Asked:
-        pool = model.pools[station.pool]
-        servers = at_once(pool.servers, pool.cards, station.take)
-        beside = pool.lease + station.hop
-        key = station.works, station.scope, station.max_size, servers, beside
-        if key not in self._asks:
-            if len(self._asks) > KEPT:
-                self._asks.clear()
-            self._asks[key] = self._new(station, model, servers, beside)
-        return self._asks[key]
-
-    def _new(self, station: Station, model: Model, servers: int, beside: float) -> Asked:
-        """Work out what a station is asked for; `beside`: seconds of a dispatch beside its stages."""
-        seen, scope, batch = self.seen, station.scope, station.max_size
-        once, widths = seen.widths[PER_REQUEST], seen.widths[scope]
-        parts: list[_Part] = []
-        for work in station.works:
-            inner = once if work.scope in (PER_REQUEST, scope) else seen.widths[work.scope]
-            parts.append((_table(work, model, seen), inner))
-        times = (0.0, *[_seconds(parts, beside, count, -1) for count in range(1, batch + 1)])
-        units = max(widths[-1], LEAST)
-        needed, keeps_up = seen.rate * units / servers, 1
-        while keeps_up < batch and keeps_up < needed * times[keeps_up]:
-            keeps_up += 1
-        variance = 0.0
-        for work, (tables, inner) in zip(station.works, parts, strict=True):
-            variance += (work.cv * _calls(tables[-1], inner[-1])) ** 2
-        alone = own = (times[1],) * len(seen.weights)
-        drain = longer = (0.0,) * len(seen.weights)
-        if scope != PER_REQUEST or len(model.sizes) > 1 or any(inner is not once for _, inner in parts):
-            alone, own, drain, longer = _by_class(parts, beside, widths, times, servers)
-        return Asked(
-            units=units,
-            bunch=float(seen.traffic.bunches[scope]) if scope != PER_REQUEST else 1.0,
-            servers=float(servers),
-            fitting=float(servers),
-            batch=batch,
-            keeps_up=keeps_up,
-            times=times,
-            alone=alone,
-            drain=drain,
-            longer=longer,
-            jitter=math.sqrt(variance) / max(times[1], LEAST),
-            own=own,
-            mean_own=max(
-                LEAST * times[1], sum([weight * one for weight, one in zip(seen.weights, own, strict=True)])
-            ),
-            beside=beside,
-        )
+    stations: Floats
+    after: Places
+    pools: Floats
+    cards: Floats
+    slo: float
+    answer: float
 
 
-def _seconds(parts: Sequence[_Part], beside: float, count: float, kind: int) -> float:
-    """Return the seconds of a dispatch of so many units of a class; -1: of a mean request."""
+KNOWN, SCOPE, POOL, WAIT, TAKE, HOP, STATION = range(7)
+"""Columns of a station of a plan: its place among those that are known, and what Station says."""
+REPLICAS, LEASE, PASSES, FIRST, LAST, POOLED = range(6)
+"""Columns of a pool: what Pool says, and where its cards begin and end."""
+
+
+@compiled
+def calls(table: Floats, count: float) -> float:
+    """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
+    low = int(count)
+    if low == count and low < len(table):
+        return float(table[low])
+    full, rest = divmod(count, len(table) - 1.0)
+    low = int(rest)
+    part = table[low] + (rest - low) * (table[low + 1] - table[low]) if rest > low else table[low]
+    return float(full * table[-1] + part)
+
+
+@compiled
+def _calls(load: Seen, tables: Floats, part: Floats, count: float, kind: int) -> float:
+    """Return the seconds of what a stage has to do for so many units of a class of requests."""
+    begin = int(part[TABLE] + kind * part[STRIDE])
+    return calls(tables[begin : begin + int(part[CHUNK]) + 1], count * load.widths[int(part[INNER]), kind])
+
+
+@compiled
+def _seconds(load: Seen, stages: Stages, beside: float, count: float, kind: int) -> float:
+    """Return the seconds of a dispatch of so many units of a class of requests; the last: of a mean request."""
+    tables, parts = stages
     whole = beside
-    for tables, widths in parts:
-        whole += _calls(tables[kind], count * widths[kind])
+    for part in range(len(parts)):
+        whole += _calls(load, tables, parts[part], count, kind)
     return whole
 
 
-def _by_class(
-    parts: Sequence[_Part], beside: float, widths: Sequence[float], times: Sequence[float], servers: int
-) -> tuple[tuple[float, ...], ...]:
-    """Return `alone`, `own`, `drain` and `longer` of Asked."""
-    batch = len(times) - 1
-    found: list[tuple[float, float, float, float]] = []
-    for kind, width in enumerate(widths[:-1]):
-        longer = _seconds(parts, beside, 1.0, kind) - times[1]
+@compiled
+def ask(load: Seen, tables: Floats, new: Floats, parts: Floats, known: Asked) -> None:
+    """Work out what is asked of stations that are new.
+
+    Args:
+        load: which asks.
+        tables: seconds of calls of all stages.
+        new: (stations, ASK).
+        parts: (stages, PART) of all of them.
+        known: where to put it.
+    """
+    for one in range(len(new)):
+        row, batch, beside = int(new[one, ROW]), int(new[one, SIZE]), new[one, OVERHEAD]
+        mine = parts[int(new[one, BEGIN]) : int(new[one, END])]
+        stages = tables, mine
+        facts, times, mean = known.facts[row], known.times[row], len(load.weights)
+        times[0] = 0.0
+        for count in range(1, batch + 1):
+            times[count] = _seconds(load, stages, beside, count, mean)
+        variance = 0.0
+        for part in range(len(mine)):
+            variance += (mine[part, CV] * _calls(load, tables, mine[part], 1.0, mean)) ** 2
+        facts[UNITS] = max(load.widths[int(new[one, LIST]), mean], LEAST)
+        facts[BUNCH] = load.bunches[int(new[one, LIST])]
+        facts[SERVERS] = facts[FITTING] = new[one, ATONCE]
+        facts[BATCH], facts[BESIDE] = batch, beside
+        facts[KEEPS_UP] = _keeps_up(times, batch, load.rate * facts[UNITS] / facts[SERVERS])
+        facts[JITTER] = math.sqrt(variance) / max(times[1], LEAST)
+        _by_class(load, stages, new[one], times[1], known.kinds[row])
+        facts[MEAN_OWN] = max(LEAST * times[1], weighed(load, known.kinds[row, OWN]))
+
+
+@compiled
+def _keeps_up(times: Floats, batch: int, needed: float) -> int:
+    """Return the units of a dispatch with which a server keeps up that needs to do so many a second."""
+    found = 1
+    while found < batch and found < needed * times[found]:
+        found += 1
+    return found
+
+
+@compiled
+def _by_class(load: Seen, stages: Stages, new: Floats, single: float, kinds: Floats) -> None:
+    """Put in (KINDS, classes) what is asked for a request of each class."""
+    widths, batch, beside = load.widths[int(new[LIST])], new[SIZE], new[OVERHEAD]
+    for kind in range(len(load.weights)):
+        kinds[ALONE, kind] = kinds[OWN, kind] = single
+        kinds[DRAIN, kind] = kinds[LONGER, kind] = 0.0
+    if not new[LISTED]:
+        return
+    for kind in range(len(load.weights)):
+        width = widths[kind]
+        kinds[LONGER, kind] = _seconds(load, stages, beside, 1.0, kind) - single
         if width <= 0.0:
-            found.append((0.0, 0.0, 0.0, longer))
+            kinds[ALONE, kind] = kinds[OWN, kind] = 0.0
             continue
         dispatches = math.ceil(width / batch - 1e-9)
-        last = _seconds(parts, beside, width - (dispatches - 1) * batch, kind)
+        last = _seconds(load, stages, beside, width - (dispatches - 1) * batch, kind)
         if dispatches == 1:
-            found.append((last, last, 0.0, longer))
+            kinds[ALONE, kind] = kinds[OWN, kind] = last
             continue
-        full = _seconds(parts, beside, batch, kind)
-        drain = (math.ceil(dispatches / servers) - 1) * full
-        found.append((full, (dispatches - 1) * full + last, drain, longer))
-    return tuple(zip(*found, strict=True))
+        full = _seconds(load, stages, beside, batch, kind)
+        kinds[ALONE, kind], kinds[OWN, kind] = full, (dispatches - 1) * full + last
+        kinds[DRAIN, kind] = (math.ceil(dispatches / new[ATONCE]) - 1) * full
 
 
-def between(times: Sequence[float], count: float, beside: float) -> float:
-    """Return the seconds of a dispatch of `count` units, between whole numbers linear; less than one cost `beside`."""
-    low = int(count)
-    if low == count:
-        return times[low]
-    below = times[low] if low else beside
-    return below + (count - low) * (times[low + 1] - below)
+@compiled
+def weighed(load: Seen, values: Floats) -> float:
+    """Return the mean of (classes,) values."""
+    whole = 0.0
+    for kind in range(len(load.weights)):
+        whole += load.weights[kind] * values[kind]
+    return whole
 
 
-def alone_by_class(model: Model, asked: Sequence[Asked]) -> list[float]:
-    """Return the seconds that a request of each class takes with nobody else there."""
-    return [_alone(model, asked, place) for place in range(len(asked[0].alone))]
+@compiled
+def taken_from(known: Asked, plan: Plan) -> Asked:
+    """Return what is asked of the stations of a plan, to be changed at will."""
+    stations, batch = len(plan.stations), 1
+    for place in range(stations):
+        batch = max(batch, int(known.facts[int(plan.stations[place, KNOWN]), BATCH]))
+    facts, kinds = np.empty((stations, FACTS)), np.empty((stations, KINDS, known.kinds.shape[2]))
+    times = np.zeros((stations, 1 + batch))
+    for place in range(stations):
+        row = int(plan.stations[place, KNOWN])
+        for fact in range(FACTS):
+            facts[place, fact] = known.facts[row, fact]
+        for kind in range(KINDS):
+            for one in range(kinds.shape[2]):
+                kinds[place, kind, one] = known.kinds[row, kind, one]
+        for units in range(int(facts[place, BATCH]) + 1):
+            times[place, units] = known.times[row, units]
+    return Asked(facts, kinds, times)
 
 
-def _alone(model: Model, asked: Sequence[Asked], place: int) -> float:
-    if not any(one.drain[place] for one in asked):
-        return longest(model, [one.alone[place] for one in asked])
-    own: list[float] = []
-    leads: list[float] = []
-    for station, one in zip(model.stations, asked, strict=True):
-        drain, lead = one.drain[place], 0.0
-        if station.scope != PER_REQUEST:  # what hands items on one by one leaves only the rest to wait for
-            lead = max(
-                [leads[other] for other in station.after if model.stations[other].scope == station.scope],
-                default=0.0,
-            )
-        own.append(one.alone[place] + max(0.0, drain - lead))
-        leads.append(max(lead, drain))
-    return longest(model, own)
+@compiled
+def linked(plan: Plan) -> Places:
+    """Return (stations, stations) 1 from each to those before it, else 0."""
+    links = np.zeros((len(plan.stations), len(plan.stations)), np.int64)
+    for link in range(len(plan.after)):
+        links[plan.after[link, 0], plan.after[link, 1]] = 1
+    return links
 
 
-def longest(model: Model, seconds: Sequence[float]) -> float:
-    """Return the seconds of the longest way through stations that take so many each, until the answer."""
-    ends: list[float] = []
-    for station, own in zip(model.stations, seconds, strict=True):
-        after = station.after
-        begin = ends[after[0]] if len(after) == 1 else max([ends[other] for other in after], default=0.0)
-        ends.append(begin + own)
-    return max(ends) + model.answer
+@compiled
+def single(asked: Asked, place: int) -> float:
+    """Return the seconds of a dispatch of one unit."""
+    return float(asked.times[place, 1])
 
 
-def taken(one: Asked, rate: float) -> float:
+@compiled
+def usual(asked: Asked, place: int) -> float:
+    """Return the seconds of a dispatch of half of those that keep up."""
+    return float(asked.times[place, (int(asked.facts[place, KEEPS_UP]) + 1) // 2])
+
+
+@compiled
+def full(asked: Asked, place: int) -> float:
+    """Return the seconds of a full dispatch."""
+    return float(asked.times[place, int(asked.facts[place, BATCH])])
+
+
+@compiled
+def most(asked: Asked, place: int) -> float:
+    """Return the requests a second that a station serves in full batches."""
+    facts = asked.facts[place]
+    return float(facts[SERVERS] * facts[BATCH] / (facts[UNITS] * full(asked, place)))
+
+
+@compiled
+def taken(asked: Asked, place: int, rate: float) -> float:
     """Return the share of a station's servers' time that a load takes, in batches that keep up with it."""
-    return rate * one.units * one.loaded / one.keeps_up / one.servers
+    facts = asked.facts[place]
+    loaded = asked.times[place, int(facts[KEEPS_UP])]
+    return float(rate * facts[UNITS] * loaded / facts[KEEPS_UP] / facts[SERVERS])
 
 
-def tail(one: Asked, rate: float) -> tuple[float, float]:
+@compiled
+def tail(asked: Asked, place: int, rate: float) -> tuple[float, float]:
     """Return how likely a dispatch waits, and the mean seconds of those that do.
 
     With use r and c servers: P = r^(sqrt(2 (c + 1)) - 1) (Sakasegawa 1977), and the wait of who waits is about
     exponential with mean (bunch + jitter^2) / 2 T / (c (1 - r)) (Kingman 1962).
     """
-    use = min(0.98, taken(one, rate))
-    likely = use ** (math.sqrt(2.0 * (one.servers + 1.0)) - 1.0)
-    return likely, (one.bunch + one.jitter**2) / 2.0 * one.loaded / one.servers / (1.0 - use)
+    facts = asked.facts[place]
+    loaded, use = asked.times[place, int(facts[KEEPS_UP])], min(0.98, taken(asked, place, rate))
+    likely = use ** (math.sqrt(2.0 * (facts[SERVERS] + 1.0)) - 1.0)
+    return likely, (facts[BUNCH] + facts[JITTER] ** 2) / 2.0 * loaded / facts[SERVERS] / (1.0 - use)
 
 
-def together(asked: Sequence[Asked], takes: Sequence[float], rate: float, replicas: int) -> int:
+@compiled
+def spent(asked: Asked, place: int, many: int) -> float:
+    """Return the seconds of servers that a request takes if what so many bring is dispatched together.
+
+    The last dispatch has what is left: of lists it lacks half of (batch - 1) units on average.
+    """
+    facts, times = asked.facts[place], asked.times[place]
+    if many == 1:
+        return float(facts[MEAN_OWN])
+    units, lacking = many * facts[UNITS], 0.0
+    if facts[BUNCH] > 1.0:
+        lacking = 0.5 - 0.5 / facts[BATCH]
+    dispatches = max(1.0, units / facts[BATCH] + lacking)
+    count = units / dispatches
+    low = int(count)
+    if low == count:
+        return float(times[low] * dispatches / many)
+    below = times[low] if low else facts[BESIDE]  # less than one costs that
+    return float(dispatches * (below + (count - low) * (times[low + 1] - below)) / many)
+
+
+@compiled
+def pool_use(asked: Asked, plan: Plan, members: Places, many: int) -> tuple[float, float]:
+    """Return the seconds of all replicas and of all cards that a request takes, so many dispatched together.
+
+    What takes no share of a card takes replicas alone.
+    """
+    busy = cards = 0.0
+    for place in members:
+        seconds = spent(asked, place, many)
+        busy += seconds
+        if plan.stations[place, TAKE] > 0.0:
+            cards += seconds / asked.facts[place, FITTING]
+    return busy / plan.pools[int(plan.stations[members[0], POOL]), REPLICAS], cards
+
+
+@compiled
+def _together(asked: Asked, plan: Plan, members: Places, rate: float) -> int:
     """Return of how many requests a common pool dispatches what they bring together, for it to keep up with a load.
 
     It dispatches at once what there is, so batches are of what one request brings, until those do not keep up.
     """
-    most = max([one.batch for one in asked])
-    many = 1
-    while many < most and rate * max(pool_use(asked, takes, many, replicas)) > 1.0:
+    limit, many = 1, 1
+    for place in members:
+        limit = max(limit, int(asked.facts[place, BATCH]))
+    while many < limit and rate * max(pool_use(asked, plan, members, many)) > 1.0:
         many *= 2
-    return min(many, most)
+    return min(many, limit)
 
 
-def pool_use(asked: Sequence[Asked], takes: Sequence[float], many: int, replicas: int) -> tuple[float, float]:
-    """Return the seconds of all replicas and of all cards that a request takes, so many dispatched together.
-
-    What `takes` no share of a card takes replicas alone.
-    """
-    busy = cards = 0.0
-    for one, take in zip(asked, takes, strict=True):
-        spent = one.spent(many)
-        busy += spent
-        if take > 0.0:
-            cards += spent / one.fitting
-    return busy / replicas, cards
-
-
-def _share(
-    found: list[Asked], takes: Sequence[float], members: Sequence[int], rate: float, pool: Pool
-) -> None:
+@compiled
+def share(asked: Asked, plan: Plan, members: Places, rate: float) -> None:
     """Leave to each station of a common pool the servers that the others do not take, or its part of a full one."""
-    asked = [found[place] for place in members]
-    many = together(asked, takes, rate, pool.servers)
-    busy, full = pool_use(asked, takes, many, pool.servers)
-    whole = max(busy, full, LEAST)
-    for one, take, place in zip(asked, takes, members, strict=True):
-        seconds = one.spent(many)
-        left = pool.servers * (1.0 - rate * (busy - seconds / pool.servers))
-        if take > 0.0:
-            left = min(left, one.servers * (1.0 - rate * (full - seconds / one.fitting)))
-        found[place] = replace(one, servers=min(one.servers, max(left, seconds / whole)))
+    many = _together(asked, plan, members, rate)
+    busy, cards = pool_use(asked, plan, members, many)
+    replicas, whole = plan.pools[int(plan.stations[members[0], POOL]), REPLICAS], max(busy, cards, LEAST)
+    for place in members:
+        seconds, facts = spent(asked, place, many), asked.facts[place]
+        left = replicas * (1.0 - rate * (busy - seconds / replicas))
+        if plan.stations[place, TAKE] > 0.0:
+            left = min(left, facts[FITTING] * (1.0 - rate * (cards - seconds / facts[FITTING])))
+        facts[SERVERS] = min(facts[FITTING], max(left, seconds / whole))
 
 
-def _table(work: Work, model: Model, seen: Seen) -> list[list[float]]:
-    """Return (classes + 1, units) the seconds of a call; the last is of a request of mean size."""
-    if len(model.sizes) == 1:
-        return [work.seconds[:, 0].tolist()] * len(seen.sizes)
-    return [[float(np.interp(size, model.sizes, row)) for row in work.seconds] for size in seen.sizes]
+@compiled
+def longest(links: Places, seconds: Floats) -> float:
+    """Return the seconds of the longest way through stations that take (stations,) so many each.
+
+    links: (stations, stations) from each to those before it, 0 where there is none.
+    """
+    ends, far = np.empty(len(seconds)), 0.0
+    for place in range(len(seconds)):
+        begin = 0.0
+        for other in range(place):
+            if links[place, other]:
+                begin = max(begin, ends[other])
+        ends[place] = begin + seconds[place]
+        far = max(far, ends[place])
+    return far
 
 
-def _calls(table: Sequence[float], count: float) -> float:
-    """Return the seconds of so many units in as many calls as they take; between whole numbers linear."""
-    low = int(count)
-    if low == count and low < len(table):
-        return table[low]
-    full, rest = divmod(count, len(table) - 1)
-    low = int(rest)
-    part = table[low] + (rest - low) * (table[low + 1] - table[low]) if rest > low else table[low]
-    return full * table[-1] + part
+@compiled
+def alone(plan: Plan, asked: Asked, links: Places) -> Floats:
+    """Return (classes,) the seconds that a request of each class takes with nobody else there."""
+    stations, found = plan.stations, np.empty(asked.kinds.shape[2])
+    own, leads = np.empty(len(stations)), np.empty(len(stations))
+    for kind in range(len(found)):
+        for place in range(len(stations)):
+            drain, lead = asked.kinds[place, DRAIN, kind], 0.0
+            for other in range(place):  # what hands items on one by one leaves only the rest to wait for
+                if links[place, other] and hands_on(plan, other, place):
+                    lead = max(lead, leads[other])
+            own[place] = asked.kinds[place, ALONE, kind] + max(0.0, drain - lead)
+            leads[place] = max(lead, drain)
+        found[kind] = longest(links, own) + plan.answer
+    return found
+
+
+@compiled
+def hands_on(plan: Plan, before: int, place: int) -> bool:
+    """Whether a station hands on single items of a list to one behind it."""
+    scope = plan.stations[place, SCOPE]
+    return bool(scope != PER_REQUEST and plan.stations[before, SCOPE] == scope)

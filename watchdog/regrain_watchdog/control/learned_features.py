@@ -6,27 +6,23 @@ Nearly all are ratios to the objective or to what the plan bears, so that what w
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from regrain_watchdog.control.learned_demand import (
-    LEAST,
-    Asked,
-    Demands,
-    alone_by_class,
-    longest,
-    pool_use,
-    tail,
-)
-from regrain_watchdog.control.learned_load import CLASSES, Seen
-from regrain_watchdog.control.learned_pool import REQUESTS, bears
-from regrain_watchdog.control.learned_rows import REPLAY, Look, Wait, replayed
+from regrain_watchdog.control import learned_demand as demand
+from regrain_watchdog.control.learned_demand import JITTER, LEAST, MEAN_OWN, SERVERS, UNITS, Asked, Plan
+from regrain_watchdog.control.learned_load import CLASSES, Seen, dispersion, refused
+from regrain_watchdog.control.learned_pool import bears
+from regrain_watchdog.control.learned_rows import REPLAY, Look, members, replayed, those
 from regrain_watchdog.policy.admit import HEADROOM
-from regrain_watchdog.policy.model import Model
+from regrain_watchdog.simulate.compiled import compiled
 
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+LONG = 20.0
+"""Times of the objective over which the spread of a load is looked at as well."""
 FULLEST = 2
 """Stations that are told apart, the fullest first."""
 ALONE = tuple(f"alone_{place}" for place in range(CLASSES))
@@ -72,179 +68,224 @@ FALLING = frozenset(
 """Features that it never rises with."""
 
 
-class Reader:
-    """Makes features of plans under one load."""
-
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
-        self.demands = Demands(seen)
-        self._loads: dict[float, list[float]] = {}
-        brings = seen.stretch.brings
-        places = np.linspace(0, brings.shape[1] - 1, REQUESTS).astype(np.int64)
-        self._sample = np.ascontiguousarray(brings[1:, places])
-
-    def look(self, model: Model) -> Look:
-        """Return what a plan comes to."""
-        asked, rate = self.demands.asked(model), self.seen.rate
-        pools: dict[int, list[int]] = {}
-        for place, station in enumerate(model.stations):
-            pools.setdefault(station.pool, []).append(place)
-        each: list[float] = []
-        for members in pools.values():
-            each.append(bears(model, asked, members, self._sample) if len(members) > 1 else 0.0)
-            if len(members) > 1:
-                _fill(asked, members, each[-1])
-        waits = [tail(one, rate) for one in asked]
-        return Look(asked, waits, alone_by_class(model, asked), list(pools.values()), each)
-
-    def features(self, model: Model, look: Look) -> list[float]:
-        """Return the numbers that NAMES names."""
-        slo, rate, asked = model.slo, self.seen.rate, look.asked
-        single = longest(model, [one.single for one in asked])
-        usual = longest(model, [one.usual for one in asked])
-        full = longest(model, [one.full for one in asked])
-        doubt = math.sqrt(sum([(one.jitter * one.usual) ** 2 for one in asked]))
-        hops = (sum([station.hop for station in model.stations]) + model.answer) / slo
-        company = sum([min(station.max_wait, slo) for station in model.stations]) / slo
-        paths = [_log(seconds / slo) for seconds in (single, usual, full, doubt)]
-        alone, waits = look.alone, look.waits
-        usually = alone[self.seen.levels[CLASSES // 2]]
-        most = [one.most for one in asked]
-        order = sorted(range(len(asked)), key=most.__getitem__)
-        patience = max(0.0, slo - min(usual, usually)) / HEADROOM
-        told: list[float] = []
-        for place in order[:FULLEST]:
-            told += _told(asked[place], waits[place], rate, slo)
-        told += [0.0] * (len(STATION) * (FULLEST - min(FULLEST, len(order))))
-        slack = max(LEAST, slo - single)
-        return [
-            *[_log(alone[level] / slo) for level in self.seen.levels],
-            *paths,
-            hops,
-            company,
-            *told,
-            *self._refused(model, asked, order, patience=patience, tight=max(0.0, slo - full), slack=slack),
-            *self._load(slo),
-            *_shape(model, asked, waits, patience),
-            *_pools(model, look, rate),
-            *self._reach(waits, slo, alone, max(doubt, 0.01 * slo)),
-            *replayed(model, look, self.seen),
-        ]
-
-    def _refused(
-        self,
-        model: Model,
-        asked: Sequence[Asked],
-        order: Sequence[int],
-        *,
-        patience: float,
-        tight: float,
-        slack: float,
-    ) -> list[float]:
-        """Return what simple servers in the place of the fullest stations refuse.
-
-        Batches that take more than the slack are of no use, so servers with single units are looked at as well, and
-        with the largest batches that fit.
-        """
-        refused = self.seen.refused
-        first = model.stations[order[0]].scope, asked[order[0]].most
-        most = [
-            refused(model.stations[place].scope, asked[place].most, patience) for place in order[:FULLEST]
-        ]
-        singles = [one.servers / (one.units * one.single) for one in asked]
-        slowest = min(range(len(asked)), key=singles.__getitem__)
-        one = asked[slowest]
-        fits = max(1, bisect_right(one.times, one.single + slack, 1) - 1)
-        bears = one.servers * fits / (one.units * one.times[fits])
-        scope = model.stations[slowest].scope
-        return [
-            most[0],
-            refused(*first, tight),
-            most[1] if len(most) > 1 else 0.0,
-            max(most),
-            refused(scope, singles[slowest], slack / HEADROOM),
-            refused(scope, bears, max(LEAST, slack - one.times[fits] + one.single)),
-            min(8.0, self.seen.rate / bears),
-        ]
-
-    def _reach(self, waits: Sequence[Wait], slo: float, alone: Sequence[float], doubt: float) -> list[float]:
-        """Return the share of the requests that are in time alone, and that with the waits of all stations."""
-        reach, reached = 0.0, 0.0
-        for weight, seconds in zip(self.seen.weights, alone, strict=True):
-            left = slo - seconds
-            share = weight / (1.0 + math.exp(min(50.0, -2.0 * left / doubt)))
-            reach += share
-            for likely, mean in waits:
-                share *= 1.0 - likely * math.exp(-max(0.0, left) / mean)
-            reached += share
-        return [reach, reached]
-
-    def _load(self, slo: float) -> list[float]:
-        """Return what the load is like, against the objective."""
-        if slo not in self._loads:
-            process = self.seen.traffic.process
-            burst = max(process.rates) / max(process.rate, LEAST)
-            spread = [_log(process.dispersion(slo * times)) for times in (1.0, 20.0)]
-            self._loads[slo] = [_log(burst), *spread]
-        return self._loads[slo]
+@compiled
+def looked(load: Seen, plan: Plan, known: Asked) -> Look:
+    """Return what a plan comes to; `known`: what is asked of the stations that are known."""
+    asked, links = demand.taken_from(known, plan), demand.linked(plan)
+    stations = len(plan.stations)
+    pool_of, pools = np.empty(stations, np.int64), 0
+    for place in range(stations):
+        pool_of[place] = pools
+        for other in range(place):
+            if plan.stations[other, demand.POOL] == plan.stations[place, demand.POOL]:
+                pool_of[place] = pool_of[other]
+        pools += pool_of[place] == pools
+    each, likely, waits = np.zeros(pools), np.empty(stations), np.empty(stations)
+    for pool in range(pools):
+        group = those(pool_of, pool)
+        if len(group) > 1:
+            demand.share(asked, plan, group, load.rate)
+            each[pool] = bears(load, plan, asked, links, group)
+            _fill(asked, group, each[pool])
+    for place in range(stations):
+        likely[place], waits[place] = demand.tail(asked, place, load.rate)
+    return Look(asked, links, pool_of, each, likely, waits, demand.alone(plan, asked, links))
 
 
-def _fill(asked: list[Asked], members: Sequence[int], each: float) -> None:
+@compiled
+def _fill(asked: Asked, group: Places, each: float) -> None:
     """Leave the fullest station of a common pool as many servers as bear what the pool bears, and no other fewer."""
-    bound = 1.0 / max(each, LEAST)
-    fullest = min(members, key=lambda place: asked[place].most)
-    for place in members:
-        factor = bound / asked[place].most
+    bound, fullest = 1.0 / max(each, LEAST), group[0]
+    for place in group:
+        if demand.most(asked, place) < demand.most(asked, fullest):
+            fullest = place
+    for place in group:
+        factor = bound / demand.most(asked, place)
         if place == fullest or factor > 1.0:
-            asked[place] = replace(asked[place], servers=asked[place].servers * max(factor, LEAST))
+            asked.facts[place, SERVERS] *= max(factor, LEAST)
 
 
-def _told(one: Asked, waits: Wait, rate: float, slo: float) -> list[float]:
-    """Return what one of the fullest stations is like."""
-    single = rate * one.units * one.single / one.servers
-    return [rate / one.most, single, _log(one.servers), _log(waits[1] / slo)]
+@compiled
+def features(load: Seen, plan: Plan, look: Look) -> Floats:
+    """Return (NAMES,) the numbers that NAMES names."""
+    slo, asked, alone, links = plan.slo, look.asked, look.alone, look.links
+    stations = len(plan.stations)
+    usual, full, doubt = np.empty(stations), np.empty(stations), 0.0
+    hops, company = plan.answer, 0.0
+    for place in range(stations):
+        hops += plan.stations[place, demand.HOP]
+        company += min(plan.stations[place, demand.WAIT], slo)
+        usual[place], full[place] = demand.usual(asked, place), demand.full(asked, place)
+        doubt += (asked.facts[place, JITTER] * usual[place]) ** 2
+    doubt = math.sqrt(doubt)
+    single = demand.longest(links, asked.times[:, 1]) + plan.answer
+    usually = demand.longest(links, usual) + plan.answer
+    fully = demand.longest(links, full) + plan.answer
+    patience = max(0.0, slo - min(usually, alone[load.levels[CLASSES // 2]])) / HEADROOM
+    order = _fullest(asked)
+    found = np.empty(len(NAMES))
+    for level in range(CLASSES):
+        found[level] = _log(alone[load.levels[level]] / slo)
+    left = patience, max(0.0, slo - fully), max(LEAST, slo - single)
+    found[CLASSES : -len(REPLAY)] = (
+        *(_log(single / slo), _log(usually / slo), _log(fully / slo), _log(doubt / slo)),
+        *(hops / slo, company / slo),
+        *_told(load, look, order[0], slo),
+        *_told(load, look, order[1], slo),
+        *_refused(load, plan, asked, order, left),
+        *(_log(load.burst), _log(dispersion(load, slo)), _log(dispersion(load, LONG * slo))),
+        *_shape(plan, look, patience),
+        *_pools(load, plan, look),
+        *_reach(load, look, slo, max(doubt, 0.01 * slo)),
+    )
+    found[-len(REPLAY) :] = replayed(load, plan, look)
+    return found
 
 
-def _shape(model: Model, asked: Sequence[Asked], waits: Sequence[Wait], patience: float) -> list[float]:
+@compiled
+def _fullest(asked: Asked) -> tuple[int, int]:
+    """Return the two stations that serve the fewest requests, the fullest first; -1 for the second of one."""
+    first, second = 0, -1
+    for place in range(1, len(asked.facts)):
+        if demand.most(asked, place) < demand.most(asked, first):
+            first, second = place, first
+        elif second < 0 or demand.most(asked, place) < demand.most(asked, second):
+            second = place
+    return first, second
+
+
+@compiled
+def _told(load: Seen, look: Look, place: int, slo: float) -> tuple[float, float, float, float]:
+    """Return what one of the fullest stations is like; zeros where there is none."""
+    if place < 0:
+        return 0.0, 0.0, 0.0, 0.0
+    asked, servers = look.asked, look.asked.facts[place, SERVERS]
+    use = load.rate * asked.facts[place, UNITS] * demand.single(asked, place) / servers
+    return load.rate / demand.most(asked, place), use, _log(servers), _log(look.waits[place] / slo)
+
+
+@compiled
+def _refused(
+    load: Seen, plan: Plan, asked: Asked, order: tuple[int, int], left: tuple[float, float, float]
+) -> tuple[float, float, float, float, float, float, float]:
+    """Return what simple servers in the place of the fullest stations refuse.
+
+    Batches that take more than the slack are of no use, so servers with single units are looked at as well, and with
+    the largest batches that fit.
+
+    `order`: the fullest stations; `left`: the seconds of the objective that a request may wait, that full batches
+    leave, and that single units leave.
+    """
+    patience, tight, slack = left
+    first, second = order
+    bear, scope = demand.most(asked, first), int(plan.stations[first, demand.SCOPE])
+    most, other = refused(load, scope, bear, patience), 0.0
+    if second >= 0:
+        scope_of = int(plan.stations[second, demand.SCOPE])
+        other = refused(load, scope_of, demand.most(asked, second), patience)
+    slowest = 0
+    for place in range(1, len(asked.facts)):
+        if _singly(asked, place) < _singly(asked, slowest):
+            slowest = place
+    one, times = asked.facts[slowest], asked.times[slowest]
+    fits = _fitting(times, int(one[demand.BATCH]), times[1] + slack)
+    fitting = one[SERVERS] * fits / (one[UNITS] * times[fits])
+    where = int(plan.stations[slowest, demand.SCOPE])
+    return (
+        most,
+        refused(load, scope, bear, tight),
+        other,
+        max(most, other),
+        refused(load, where, _singly(asked, slowest), slack / HEADROOM),
+        refused(load, where, fitting, max(LEAST, slack - times[fits] + times[1])),
+        min(8.0, load.rate / fitting),
+    )
+
+
+@compiled
+def _fitting(times: Floats, batch: int, until: float) -> int:
+    """Return the units of the largest dispatch that takes at most so long, at least 1: a bisection."""
+    low, high = 1, batch + 1
+    while low < high:
+        middle = (low + high) // 2
+        if until < times[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return max(1, low - 1)
+
+
+@compiled
+def _singly(asked: Asked, place: int) -> float:
+    """Return the requests a second that a station serves unit by unit."""
+    return float(asked.facts[place, SERVERS] / (asked.facts[place, UNITS] * demand.single(asked, place)))
+
+
+@compiled
+def _shape(plan: Plan, look: Look, patience: float) -> tuple[float, float, float, float, float, float, float]:
     """Return what the plan is like, and what its stations' waits come to."""
-    fluid = len(asked) - len(model.pools)
-    whole, passing = 0.0, 1.0
-    for likely, mean in waits:
+    stations = len(plan.stations)
+    fluid, whole, passing = float(stations - len(plan.pools)), 0.0, 1.0
+    jitter = take = lease = 0.0
+    for pool in range(len(plan.pools)):
+        lease = max(lease, plan.pools[pool, demand.LEASE])
+    for place in range(stations):
+        jitter = max(jitter, look.asked.facts[place, JITTER])
+        take = max(take, plan.stations[place, demand.TAKE])
+        likely, mean = look.likely[place], look.waits[place]
         whole += likely * mean
         passing *= 1.0 - likely * math.exp(-patience / max(mean, LEAST))
-    return [
-        float(len(asked)),
-        max([one.jitter for one in asked]),
-        float(fluid),
-        max([station.take for station in model.stations]) if fluid else 0.0,
-        max([pool.lease for pool in model.pools]) / model.slo,
-        min(10.0, whole / model.slo),
+    return (
+        float(stations),
+        jitter,
+        fluid,
+        take if fluid > 0.0 else 0.0,
+        lease / plan.slo,
+        min(10.0, whole / plan.slo),
         passing,
-    ]
+    )
 
 
-def _pools(model: Model, look: Look, rate: float) -> list[float]:
+@compiled
+def _pools(load: Seen, plan: Plan, look: Look) -> tuple[float, float, float, float, float]:
     """Return how full the fullest pool is with dispatches of what single requests bring; more of common pools.
 
     Of these: how full replicas are so, how full cards; how full replicas are with full dispatches; and how full the
     pool is by what it bears when it is run.
     """
-    most, common = 0.0, [0.0] * 4
-    for members, each in zip(look.pools, look.each, strict=True):
-        one = look.asked[members[0]]
-        if len(members) == 1:
-            most = max(most, one.mean_own / one.servers)
+    asked, rate = look.asked, load.rate
+    most = own = held = filled = borne = 0.0
+    for pool in range(len(look.each)):
+        group = members(look, pool)
+        if len(group) == 1:
+            most = max(most, asked.facts[group[0], MEAN_OWN] / asked.facts[group[0], SERVERS])
             continue
-        asked = [look.asked[place] for place in members]
-        takes = [model.stations[place].take for place in members]
-        replicas = model.pools[model.stations[members[0]].pool].servers
-        busy, cards = pool_use(asked, takes, 1, replicas)
-        full = sum([other.units * other.full / other.batch for other in asked]) / replicas
+        busy, cards = demand.pool_use(asked, plan, group, 1)
+        full = 0.0
+        for place in group:
+            full += asked.facts[place, UNITS] * demand.full(asked, place) / asked.facts[place, demand.BATCH]
+        full /= plan.pools[int(plan.stations[group[0], demand.POOL]), demand.REPLICAS]
         most = max(most, busy, cards)
-        here = rate * busy, rate * cards, rate * full, rate * each
-        common = [max(pair) for pair in zip(common, here, strict=True)]
-    return [rate * most, *common]
+        own, held = max(own, rate * busy), max(held, rate * cards)
+        filled, borne = max(filled, rate * full), max(borne, rate * look.each[pool])
+    return rate * most, own, held, filled, borne
 
 
+@compiled
+def _reach(load: Seen, look: Look, slo: float, doubt: float) -> tuple[float, float]:
+    """Return the share of the requests that are in time alone, and that with the waits of all stations."""
+    reach, reached = 0.0, 0.0
+    for kind in range(len(look.alone)):
+        left = slo - look.alone[kind]
+        share = load.weights[kind] / (1.0 + math.exp(min(50.0, -2.0 * left / doubt)))
+        reach += share
+        for place in range(len(look.waits)):
+            if look.waits[place] > 0.0:
+                share *= 1.0 - look.likely[place] * math.exp(-max(0.0, left) / look.waits[place])
+        reached += share
+    return reach, reached
+
+
+@compiled
 def _log(value: float) -> float:
     return math.log(max(value, LEAST))

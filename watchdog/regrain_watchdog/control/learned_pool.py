@@ -6,16 +6,13 @@ policy to say (`policy/fluid.py`), so it is run, on some tens of requests with d
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from regrain_watchdog.control.learned_demand import LEAST, Asked
-from regrain_watchdog.policy import fluid
-from regrain_watchdog.policy.model import PER_REQUEST, Model
-from regrain_watchdog.simulate.compiled import compiled, digest, entry
+from regrain_watchdog.control import learned_demand as demand
+from regrain_watchdog.control.learned_demand import Asked, Plan
+from regrain_watchdog.control.learned_load import Seen
+from regrain_watchdog.simulate.compiled import compiled
 from regrain_watchdog.simulate.decisions import next_up
 
 Floats = NDArray[np.float64]
@@ -29,46 +26,51 @@ LEFT, WAITING, LACKING, FACTS = range(4)
 """Of a request at a station: units that are not done yet, those of them that wait, and stations that it waits for."""
 STATION, CARD, UNITS, FIRST = range(4)
 """Of a dispatch: its station, its card, how many units it has; and from there on whose they are."""
-REQUESTS = 48
-"""That a pool is run on."""
 WARM, COUNTED = 1 / 8, 2 / 3
 """Shares of the requests that are done before those whose time counts, and with them."""
 
 
-def bears(model: Model, asked: Sequence[Asked], members: Sequence[int], sample: Places) -> float:
-    """Return the seconds for each request in which a common pool gets through many.
+@compiled
+def bears(load: Seen, plan: Plan, asked: Asked, links: Places, members: Places) -> float:
+    """Return the seconds for each request in which the common pool of some stations gets through many.
 
-    Args:
-        model: the plan.
-        asked: by station.
-        members: the stations of the pool.
-        sample: (scopes + 1, requests) units that requests bring; once for each is the last.
+    links: (stations, stations) from each station of the plan to those before it.
     """
-    rows = np.zeros((len(members), COLUMNS + 1 + max([asked[place].batch for place in members])))
-    links = np.zeros((len(members), len(members)), np.int64)
+    count = len(members)
+    rows = np.zeros((count, COLUMNS + asked.times.shape[1]))
+    brings = np.empty((count, load.sample.shape[1]), np.int64)
     expected = drawn = 0.0
-    means = sample.mean(axis=1).tolist()
-    for row, place in enumerate(members):
-        station, one = model.stations[place], asked[place]
-        rows[row, TAKE], rows[row, BATCH] = station.take, one.batch
-        rows[row, COLUMNS : COLUMNS + 1 + one.batch] = one.times
-        before = [members.index(other) for other in station.after if other in members]
-        links[row, before] = TAKES
-        alike = [other for other in before if _hands_on(model, members[other], place)]
-        if alike:  # who is handed single items waits for nothing else
-            links[row, before], links[row, max(alike)] = 0, STREAMS
-        expected += one.units * one.full / one.batch
-        drawn += means[station.scope] * one.full / one.batch
-    pool = model.pools[model.stations[members[0]].pool]
-    brings = sample[[model.stations[place].scope for place in members]]
-    each = seconds_each(rows, links, brings, pool.servers, (np.array(pool.cards), pool.passes))
-    return each * expected / max(drawn, LEAST)
+    for row in range(count):
+        place = members[row]
+        facts, station = asked.facts[place], plan.stations[place]
+        rows[row, TAKE], rows[row, BATCH] = station[demand.TAKE], facts[demand.BATCH]
+        rows[row, COLUMNS:] = asked.times[place]
+        brings[row] = load.sample[int(station[demand.SCOPE])]
+        full = demand.full(asked, place)
+        expected += facts[demand.UNITS] * full / facts[demand.BATCH]
+        drawn += brings[row].mean() * full / facts[demand.BATCH]
+    pool = plan.pools[int(plan.stations[members[0], demand.POOL])]
+    cards = plan.cards[int(pool[demand.FIRST]) : int(pool[demand.LAST])].copy()
+    among, passes = _among(plan, links, members), pool[demand.PASSES] > 0.0
+    each = seconds_each(rows, among, brings, int(pool[demand.REPLICAS]), (cards, passes))
+    return float(each * expected / max(drawn, demand.LEAST))
 
 
-def _hands_on(model: Model, before: int, place: int) -> bool:
-    """Whether a station hands on single items of a list to one behind it."""
-    scope = model.stations[place].scope
-    return scope != PER_REQUEST and model.stations[before].scope == scope
+@compiled
+def _among(plan: Plan, links: Places, members: Places) -> Places:
+    """Return (stations, stations) how those of a pool are linked; who is handed single items waits for nothing else."""
+    among = np.zeros((len(members), len(members)), np.int64)
+    for row in range(len(members)):
+        handing = -1
+        for before in range(row):
+            if links[members[row], members[before]]:
+                among[row, before] = TAKES
+                if demand.hands_on(plan, members[before], members[row]):
+                    handing = before
+        if handing >= 0:
+            among[row, :] = 0
+            among[row, handing] = STREAMS
+    return among
 
 
 @compiled
@@ -167,45 +169,40 @@ def _dispatched(
     return seconds
 
 
-def _make(sources: int) -> Callable[..., float]:
-    def seconds_each(
-        rows: Floats, links: Places, brings: Places, replicas: int, pool: tuple[Floats, bool]
-    ) -> float:
-        """Return the seconds for each request in which a pool gets through many; infinity if it does not.
+@compiled
+def seconds_each(
+    rows: Floats, links: Places, brings: Places, replicas: int, pool: tuple[Floats, bool]
+) -> float:
+    """Return the seconds for each request in which a pool gets through many; infinity if it does not.
 
-        Args:
-            rows: (stations, columns); see the columns.
-            links: (stations, stations) from each to those before it.
-            brings: (stations, requests) units of each request.
-            replicas: dispatches at once.
-            pool: (cards,) the share of each that is free, and `passes` as in Pool.
-        """
-        facts, undone = _waiting(links, brings)
-        runs = np.zeros((replicas, FIRST + int(rows[:, BATCH].max())), np.int64)
-        ends = np.full(replicas, np.inf)
-        now, begin, done, counted, oldest = 0.0, 0.0, 0, -1, 0
-        last = int(COUNTED * len(undone)) if sources >= 0 else 0  # compiled anew where a source has changed
-        while done < last:
-            while undone[oldest] == 0:
-                oldest += 1
-            idle = np.argmax(ends)
-            if ends[idle] == np.inf:
-                seconds = _dispatched(rows, pool, facts, oldest, runs[idle])
-                if seconds < np.inf:
-                    ends[idle] = now + seconds
-                    continue
-            soonest = np.argmin(ends)
-            now, ends[soonest] = ends[soonest], np.inf
-            if now == np.inf:
-                return np.inf
-            pool[0][runs[soonest, CARD]] += rows[runs[soonest, STATION], TAKE]
-            done += _finished(runs[soonest], links, facts, undone)
-            if counted < 0 and done >= int(WARM * len(undone)):
-                begin, counted = now, done
-        each: float = (now - begin) / max(1, done - counted)
-        return each
-
-    return seconds_each
-
-
-seconds_each = entry(_make(digest((fluid, sys.modules[__name__]))))
+    Args:
+        rows: (stations, columns); see the columns.
+        links: (stations, stations) from each to those before it.
+        brings: (stations, requests) units of each request.
+        replicas: dispatches at once.
+        pool: (cards,) the share of each that is free, and `passes` as in Pool.
+    """
+    facts, undone = _waiting(links, brings)
+    runs = np.zeros((replicas, FIRST + int(rows[:, BATCH].max())), np.int64)
+    ends = np.full(replicas, np.inf)
+    now, begin, done, counted, oldest = 0.0, 0.0, 0, -1, 0
+    last = int(COUNTED * len(undone))
+    while done < last:
+        while undone[oldest] == 0:
+            oldest += 1
+        idle = np.argmax(ends)
+        if ends[idle] == np.inf:
+            seconds = _dispatched(rows, pool, facts, oldest, runs[idle])
+            if seconds < np.inf:
+                ends[idle] = now + seconds
+                continue
+        soonest = np.argmin(ends)
+        now, ends[soonest] = ends[soonest], np.inf
+        if now == np.inf:
+            return np.inf
+        pool[0][runs[soonest, CARD]] += rows[runs[soonest, STATION], TAKE]
+        done += _finished(runs[soonest], links, facts, undone)
+        if counted < 0 and done >= int(WARM * len(undone)):
+            begin, counted = now, done
+    each: float = (now - begin) / max(1, done - counted)
+    return each
