@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from regrain_watchdog.control.outlook import Expected
 
-MISSED, FAR_SHORT, MOST, FORGETTING = 1.05, 1.1, 2.0, 7200.0
+MISSED, FAR_SHORT, MOST, FORGETTING = 1.05, 1.1, 2.5, 7200.0
 """Times more load for each time that a plan misses the objective, and that it falls far short of its prediction; at
 most; and seconds after which that is forgotten but for 1/e."""
 
