@@ -29,8 +29,9 @@ from regrain_watchdog.simulate.engine import IN_TIME, Run
 Floats = NDArray[np.float64]
 DRAW = 1
 """The calibration seed that steady cells are planned on."""
-LOOK = 60.0
-"""Seconds between two looks of who only learns."""
+LOOK, LOOKS = 60.0, 20
+"""Seconds between two looks of who only learns, at most, and looks, at least: what comes after the last but one is
+lost."""
 LASTING, LEAST_REQUESTS, MOST_REQUESTS = 6000.0, 6000, 200_000
 """Seconds that a draw for planning is to last, within so many requests."""
 LESSON = 10_000
@@ -101,7 +102,13 @@ class Judge:
         if plans not in self._learned:
             refined = deepcopy(self._refined(plans[:-1]))
             true = self.world.true(self.slo, self._times)
-            drive(_Listener(refined), Real(problem=true, step=LOOK), self._lesson, plans[-1], seed=DRAW)
+            drive(
+                _Listener(refined),
+                Real(problem=true, step=min(LOOK, self._lesson.span / LOOKS)),
+                self._lesson,
+                plans[-1],
+                seed=DRAW,
+            )
             self._learned[plans] = refined
         return self._learned[plans]
 

@@ -206,3 +206,67 @@ def test_calls_that_are_unlike_are_no_news_of_the_stage_and_a_stage_that_is_slow
     call(1.0, 1000)
 
     assert (call(off, 1000) > 1) is is_known
+
+
+def test_an_app_that_was_never_profiled_goes_on_learning(problem, standings):
+    """Its profile has points that nobody measured, which what was learned does not tell of."""
+    asked = problem()
+    stages = asked.app.profile.stages
+    bare = structs.replace(
+        asked.app.profile, stages={name: structs.replace(one, points=()) for name, one in stages.items()}
+    )
+    learned = Refined(bare, dict.fromkeys(stages, 4))
+
+    def serve(times_slower):
+        for name in stages:
+            for units in (1, 2, 4):
+                each = 0.01 * units * times_slower
+                learned.take(Seen(stage=name, share=0.3, units=40 * units, calls=40, seconds=40 * each))
+
+    serve(1.0)
+    made = standings(replace(asked, app=replace(asked.app, profile=learned.profile())))
+    made.learn(learned)
+    before = made.problem
+    made.learn(learned)
+    assert made.problem is before
+
+    serve(2.0)
+    made.learn(learned)
+
+    assert made.problem is not before
+    assert len(learned.known()) == len(learned.errors())
+
+
+def test_one_point_that_was_measured_badly_bars_no_stage_from_being_learned(problem, standings):
+    asked = problem()
+    profile = asked.app.profile
+    odd = structs.replace(
+        profile,
+        stages={
+            name: structs.replace(one, points=(structs.replace(one.points[0], cv=1.5), *one.points[1:]))
+            for name, one in profile.stages.items()
+        },
+    )
+    made = standings(replace(asked, app=replace(asked.app, profile=odd)))
+    learned = Refined(odd, dict.fromkeys(odd.stages, 4))
+    made.learn(learned)
+    before = made.problem
+    look = ServiceTime.of("look", odd.stages["look"])
+
+    for _ in range(400):
+        seconds = 1.13 * at(look, 1, 0.0, 0.3)
+        learned.take(Seen(stage="look", share=0.3, units=1, calls=1, seconds=seconds))
+    made.learn(learned)
+
+    assert made.problem is not before
+
+
+def test_a_plan_that_was_not_looked_at_is_judged_where_there_is_room_for_it(
+    problem, standings, arriving, planned
+):
+    asked, plan = problem(), planned(20.0)
+    load = arriving((20.0, 60.0))
+
+    assert standings(asked).judged(plan, [], load, ()).plan == plan
+    full = replace(asked, beside=((planned(30.0), asked.app.profile),) * 3)
+    assert standings(full).judged(plan, [], load, ()) is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
+from regrain_watchdog.control import together as together_module
 from regrain_watchdog.control.controller import Habits
 from regrain_watchdog.control.together import Mind, Together
 from regrain_watchdog.policy.predict.analytic import Analytic
@@ -77,3 +78,25 @@ def test_plans_that_are_too_small_are_made_larger_at_once(decided) -> None:
     grown = [(place, one) for pair in made for place, one in enumerate(pair) if one.plan is not None]
     assert grown
     assert {(place, one.reason) for place, one in grown} == {(0, "MEETS")}
+
+
+def test_plans_are_not_sought_at_each_wake_where_the_one_in_force_cannot_be_judged(
+    problem, arriving, seeing, planned, monkeypatch
+) -> None:
+    searches, search = [], together_module.plan_together
+    monkeypatch.setattr(
+        together_module,
+        "plan_together",
+        lambda *args, **kwargs: searches.append(1) or search(*args, **kwargs),
+    )
+    unknown = [structs.replace(one, gpu=structs.replace(one.gpu, fraction=0.05)) for one in planned(5).groups]
+    together = Together([Mind(problem=problem(), predictor=Analytic(), habits=Habits(period=10.0))] * 2)
+    views = [
+        seeing(arriving((5, 200.0), seed=seed), structs.replace(planned(5), groups=tuple(unknown)))
+        for seed in (1, 2)
+    ]
+
+    made = [pair for seen in zip(*views, strict=True) if (pair := together.observe(seen))]
+
+    assert {one.reason for pair in made[1:] for one in pair} == {"UNKNOWN"}
+    assert len(searches) < len(made) / 2

@@ -316,7 +316,8 @@ class Controller:
         before = trial.before
         if before is None or self._distrust.holds(before, seen.now) or not self._urgent.has(seen.now):
             return None
-        found = self._standings.judged(before, looks, load, seen.living)
+        leads = self._refused.leads(before, seen.plan, seen.living, self._standings.problem, seen.now)
+        found = self._standings.judged(before, looks, load, seen.living) if leads else None
         if found is None or found.hit_rate is None:
             return None
         return found if found.hit_rate > (present.hit_rate or 0.0) + self._habits.points else None

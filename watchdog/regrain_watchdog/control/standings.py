@@ -17,9 +17,10 @@ from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Maker
 from regrain_watchdog.policy.predict.predictor import Prediction, Predictor
-from regrain_watchdog.policy.profile import OutOfRangeError, Profile
-from regrain_watchdog.policy.refine import MEMORY, Refined
+from regrain_watchdog.policy.profile import OutOfRangeError
+from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.resident import Living
+from regrain_watchdog.policy.search.packing import pack_together
 from regrain_watchdog.policy.search.planner import Planner
 from regrain_watchdog.policy.search.problem import Candidate, Problem
 from regrain_watchdog.policy.search.switching import switch
@@ -103,7 +104,6 @@ class Standings:
         self._maker = Maker(problem.app, problem.times)
         self._most: tuple[Plan, float] | None = None
         self._factors: tuple[float, ...] = ()
-        self._noise = _noise(problem.app.profile)
         self._found: tuple[Plan, ...] = ()
         self._sought = _NEVER
         self._judged_by = predictor.name
@@ -114,9 +114,9 @@ class Standings:
     def learn(self, refined: Refined) -> None:
         """Make plans of what was learned since, where that is something."""
         factors, profile = refined.known(), None
-        noise = (*self._noise, *[LEARNED] * (len(factors) - len(self._noise)))
         moved = len(factors) != len(self._factors) or any(
-            abs(new / old - 1) > most for new, old, most in zip(factors, self._factors, noise, strict=True)
+            abs(new / old - 1) > max(LEARNED, SURE * error)
+            for new, old, error in zip(factors, self._factors, refined.errors(), strict=True)
         )
         if moved:
             profile = refined.profile()
@@ -160,8 +160,14 @@ class Standings:
     def judged(
         self, plan: Plan, looks: Sequence[Weighed], load: Arrivals, living: Sequence[Living]
     ) -> Weighed | None:
-        """Return how one plan stands, whether or not it is among those looked at; None where that cannot be told."""
+        """Return how one plan stands, whether or not it is among those looked at.
+
+        None where that cannot be told, or it does not fit beside what else there is.
+        """
         known = next((one for one in looks if one.plan == plan), None)
+        own = (plan, self.problem.app.profile)
+        if known is None and pack_together([own, *self.problem.beside], self.problem.node) is None:
+            return None
         try:
             return known or self._weighed(self._candidate(plan, load), living)
         except OutOfRangeError:  # an operator's, with a share or a batch that was not measured
@@ -300,19 +306,6 @@ class Standings:
     def _weighed(self, one: Candidate, living: Sequence[Living]) -> Weighed:
         way = switch(living, one.plan, self.problem)
         return replace(_weigh(one), charge=way.dollars, seconds=way.seconds)
-
-
-def _noise(profile: Profile) -> tuple[float, ...]:
-    """Return by how much what is learned of stages, and of their points, must move to be more than noise.
-
-    A mean of the last MEMORY calls wanders by cv / sqrt(MEMORY) or so, without end, where calls are unlike by cv.
-    """
-    most = [
-        max([LEARNED, *(SURE * point.cv / math.sqrt(MEMORY) for point in stage.points)])
-        for stage in profile.stages.values()
-    ]
-    points = [one for one, stage in zip(most, profile.stages.values(), strict=True) for _ in stage.points]
-    return (*most, *points)
 
 
 def _weigh(one: Candidate) -> Weighed:

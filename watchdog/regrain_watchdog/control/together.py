@@ -137,8 +137,9 @@ class Together:
             seed=self._seed,
         )
         self._target = tuple(one.plan for one in joint.chosen)
+        self._rates, self._sought = rates, now
         apps = self._standing(seen, expected)
-        self._rates, self._sought, self._misses = rates, now, self._is_missed(apps)
+        self._misses = self._is_missed(apps)
         return apps
 
     def _standing(self, seen: Sequence[Observation], expected: Sequence[Expected]) -> list[_Outlooked]:

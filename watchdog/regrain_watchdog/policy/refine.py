@@ -112,7 +112,7 @@ class Refined:
         each = seen.seconds / seen.calls
         expected = self._expected(seen)
         if expected is None:
-            live.cells.setdefault((seen.share, round(seen.batch)), Average()).add(each, seen.calls)
+            live.cells.setdefault((seen.share, max(1, round(seen.batch))), Average()).add(each, seen.calls)
         elif expected > 0:
             ratio = min(each / expected, EXTREME)
             live.ratio.add(ratio, seen.calls)
@@ -136,6 +136,17 @@ class Refined:
             *points,
             *(mean.value for live in self._live.values() for mean in live.cells.values()),
         )
+
+    def errors(self) -> tuple[float, ...]:
+        """Return by what part each of `known` wanders, without end: the standard error of what is remembered of calls.
+
+        Of a stage and its points by the median spread of its points, so that one that was measured badly bars none.
+        """
+        spread = {name: time.cv for name, time in self._times.items()}
+        stages = [spread.get(name, 0.0) for name in self._live]
+        points = [spread[name] for name in self._live for _ in self._profile.stages[name].points]
+        cells = [mean.cv for live in self._live.values() for mean in live.cells.values()]
+        return tuple(cv / math.sqrt(MEMORY) for cv in (*stages, *points, *cells))
 
     def profile(self) -> Profile:
         """Return the profile as it is known now; points that are assumed have a count of 0."""

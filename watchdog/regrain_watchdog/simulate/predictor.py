@@ -85,7 +85,7 @@ def sample_of(load: Arrivals, most: int) -> Arrivals:
     """Return a window of at most so many requests, at the same rate: pieces of it, one after the other."""
     if len(load) <= most:
         return load
-    length = most // PIECES
+    length = max(1, most // PIECES)
     gaps = np.diff(load.at, append=load.span)
     pieces = len(load) // length
     by_speed = np.argsort(gaps[: pieces * length].reshape(pieces, length).sum(axis=1), kind="stable")
