@@ -166,8 +166,12 @@ class Line:
     def _head(self, method: str, path: str, frame: Sequence[bytes | memoryview], nbytes: int) -> bytes:
         terms, epoch = self._terms, self._terms.epoch()
         signed = wire.signature(terms.secret, method, path, *frame, version=terms.version, epoch=epoch)
+        opening = ""
+        if nbytes > wire.UNPROVEN:
+            made = wire.opening(terms.secret, method, path, nbytes, version=terms.version, epoch=epoch)
+            opening = f"{wire.OPENING}: {made}\r\n"
         return (
-            f"{self._start(method, path)}content-length: {nbytes}\r\n"
+            f"{self._start(method, path)}content-length: {nbytes}\r\n{opening}"
             f"{wire.VERSION}: {terms.version}\r\n{wire.EPOCH}: {epoch}\r\n{wire.SIGNATURE}: {signed}\r\n\r\n"
         ).encode()
 

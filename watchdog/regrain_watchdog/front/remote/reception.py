@@ -68,7 +68,7 @@ class Reception:
         try:
             frame = b""
             if not body.is_empty(scope.headers):
-                limit = SMALL if path in TOLD else self._limit
+                limit = self._receives(scope)
                 frame = await body.read(proto, scope.headers, limit=limit, timeout=self._timeout)
             answer = await self._answer(scope, frame)
         except RequestError as error:
@@ -90,19 +90,32 @@ class Reception:
 
         return self._host(scope, proto.arrived() or b"", told)
 
+    def _receives(self, scope: Scope) -> int:
+        """Return the bytes of a body that are received before all of it can be checked.
+
+        RequestError 401 if it has more than strangers may send, and its sender has not signed how many.
+        """
+        limit = SMALL if scope.path in TOLD else self._limit
+        length = scope.headers.get("content-length")
+        if length is None or int(length) <= wire.UNPROVEN:
+            return min(limit, wire.UNPROVEN)
+        version, epoch = _named(scope.headers)
+        wanted = wire.opening(
+            self._secret, scope.method, scope.path, int(length), version=version, epoch=epoch
+        )
+        _compare(wanted, scope.headers.get(wire.OPENING, ""))
+        return limit
+
     def _check(self, scope: Scope, frame: bytes) -> str:
         """Return the version that is asked for.
 
         RequestError 401 unless the request is signed, 409 if it is of another version, 503 where nobody serves.
         """
-        headers = scope.headers
-        version, epoch = headers.get(wire.VERSION, ""), headers.get(wire.EPOCH, "")
-        number = int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 16 else -1
-        wanted = wire.signature(self._secret, scope.method, scope.path, frame, version=version, epoch=number)
-        if not hmac.compare_digest(wanted.encode(), headers.get(wire.SIGNATURE, "").encode()):
-            raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
+        version, epoch = _named(scope.headers)
+        wanted = wire.signature(self._secret, scope.method, scope.path, frame, version=version, epoch=epoch)
+        _compare(wanted, scope.headers.get(wire.SIGNATURE, ""))
         if scope.path not in TOLD:
-            self._guests.check(version, number)
+            self._guests.check(version, epoch)
         return version
 
     async def _answer(self, scope: Scope, frame: bytes) -> bytes:
@@ -151,6 +164,18 @@ class Reception:
             logger.exception("a request of another pod failed unexpectedly")
             answer = internal("")
         return asyncio.get_running_loop().call_soon(told, answer).cancel
+
+
+def _named(headers: Mapping[str, str]) -> tuple[str, int]:
+    """Return the version and the epoch that a request names; -1 for what is no epoch."""
+    epoch = headers.get(wire.EPOCH, "")
+    is_number = epoch.isascii() and epoch.isdigit() and len(epoch) < 16
+    return headers.get(wire.VERSION, ""), int(epoch) if is_number else -1
+
+
+def _compare(wanted: str, shown: str) -> None:
+    if not hmac.compare_digest(wanted.encode(), shown.encode()):
+        raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
 
 
 def _visits(app: App, place: int, ask: wire.Ask, tail: memoryview) -> list[Visit]:

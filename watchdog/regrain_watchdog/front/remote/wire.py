@@ -24,6 +24,9 @@ from regrain_watchdog.front.segments import FRONT, Pool
 PREFIX = "/_/groups"
 MEDIA_TYPE = "application/vnd.regrain.group"
 VERSION, EPOCH, SIGNATURE = "x-regrain-version", "x-regrain-epoch", "x-regrain-signature"
+OPENING = "x-regrain-opening"
+UNPROVEN = 1 << 16
+"""Bytes of a body that are received before a signature tells who sends it; a longer one has its length signed, too."""
 PURPOSE = "regrain 2026-11-22 signatures between pods"
 """What the key that is derived from the secret is for (BLAKE3's context string)."""
 TAIL = 0
@@ -78,6 +81,16 @@ def signature(
     made.update(_SIZE.pack(sum(map(len, body))))
     for piece in body:
         made.update(piece)
+    return made.hexdigest()
+
+
+def opening(secret: str, method: str, path: str, nbytes: int, *, version: str, epoch: int) -> str:
+    """Return what a request shows before its body of so many bytes: their number, signed as `signature` does it.
+
+    It is no signature of any request with a body, since that covers the body too.
+    """
+    made = _addressed(secret, method, path, version, epoch).copy()
+    made.update(_SIZE.pack(nbytes))
     return made.hexdigest()
 
 
