@@ -251,6 +251,15 @@ def attempt(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture
+def key(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file with the secret that the pods of a test share, which its module calls SECRET."""
+    file = tmp_path / "secret"
+    file.write_text(request.module.SECRET)
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A collector of traces, to which whatever is served sends its spans at once."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="regrain[otel] is not installed")

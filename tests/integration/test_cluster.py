@@ -19,14 +19,6 @@ SECRET = "a-secret-of-the-pods"
 
 
 @pytest.fixture
-def key(tmp_path):
-    file = tmp_path / "secret"
-    file.write_text(SECRET)
-    file.chmod(0o600)
-    return file
-
-
-@pytest.fixture
 def three(attempt, key):
     """Pods of one core each."""
     flags = ("--grain", "fine", "--cores", "1", "--remote-key-file", str(key))

@@ -17,20 +17,12 @@ from regrain_watchdog.front.remote import wire
 from regrain_watchdog.front.remote.assignee import ASSIGN, RELEASE, WHY
 
 STAGES = ("spread", "turn", "total")
-SECRET = "a secret of the pods"
+SECRET = "a-secret-of-the-pods"
 PATIENCE = 60.0
 
 
 def sums(count):
     return [number * 2.0 * 5000 for number in range(count)]
-
-
-@pytest.fixture
-def key(tmp_path):
-    file = tmp_path / "secret"
-    file.write_text(SECRET.replace(" ", "-"))
-    file.chmod(0o600)
-    return file
 
 
 @pytest.fixture
@@ -127,7 +119,7 @@ def test_what_is_not_signed_or_of_another_version_is_refused(serve, key):
         (b"\xff\xff\xff\xffgarbage", 400),
         (b"\x01\x00\x00\x00\xc1", 400),
         (wire.Loading(None).sealed(wire.Ask("no grain at all", "turn", [])), 400),
-        (wire.Loading(None).sealed(wire.Ask("spread | turn | total", "nothing", [])), 404),
+        (wire.Loading(None).sealed(wire.Ask("spread | turn | total", "nothing", [])), 409),
         (wire.Loading(None).sealed(wire.Ask("spread | turn | total", "turn", [])), 200),
         (
             wire.Loading(None).sealed(

@@ -69,14 +69,6 @@ def begin_former():
         server.server_close()
 
 
-@pytest.fixture
-def key(tmp_path):
-    file = tmp_path / "secret"
-    file.write_text(SECRET)
-    file.chmod(0o600)
-    return file
-
-
 def staffed(pod):
     return {group["name"] for group in pod.status()["groups"] if group["replicas"]}
 

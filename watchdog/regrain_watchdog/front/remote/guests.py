@@ -66,7 +66,8 @@ class Guests:
 
         Raises:
             GrainError: it is no grain of this app.
-            RequestError: (404) it has no such group; (409) no replica here has its stages loaded, nor will have.
+            RequestError: (409) it has no such group, or no replica here has its stages loaded, nor will have. By 409 a
+                caller leaves that group alone, and not the pod.
         """
         apps = self._serving(version)
         for app in apps:
@@ -117,11 +118,11 @@ class Guests:
 
 
 def _place(app: App, group: str) -> int:
-    """Return the place of a group in a plan; RequestError (404) if it has none of that name."""
+    """Return the place of a group in a plan; RequestError (409) if it has none of that name."""
     for place, function in enumerate(app.functions):
         if function.name == group:
             return place
-    raise RequestError(HTTPStatus.NOT_FOUND, f"grain {app.route.plan.grain!r} has no group {group!r}")
+    raise RequestError(HTTPStatus.CONFLICT, f"grain {app.route.plan.grain!r} has no group {group!r}")
 
 
 def _check_able(function: Function, crew: Crew) -> None:
