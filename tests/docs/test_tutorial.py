@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,11 +160,12 @@ def done(shell: Shell, text: str) -> int:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A reader's empty folder."""
-    made = tmp_path / "tutorial"
-    made.mkdir()
-    return made
+def folder() -> Iterator[Path]:
+    """A reader's empty folder; its home's path is short, as that of a Unix socket may have 107 bytes."""
+    with tempfile.TemporaryDirectory() as home:
+        made = Path(home) / "tutorial"
+        made.mkdir()
+        yield made
 
 
 @pytest.mark.process
