@@ -97,6 +97,26 @@ def test_a_path_cannot_become_two_lines(path: Path) -> None:
     assert control.received.split(b"\r\n")[0] == b"GET /system/a%20HTTP/1.1%0D%0AX-Evil:%20b HTTP/1.1"
 
 
+@pytest.mark.parametrize("word", ["größe", "日本"])
+def test_headers_beyond_ascii_pass_as_they_came(path: Path, word: str) -> None:
+    control = Control(OK.replace(b"X-A: b", f"X-A: {word}".encode()), b"\r\n\r\n")
+
+    received = talk(path, get(fields=f"X-Name: {word}\r\n"), control)
+
+    assert f"x-name: {word}\r\n".encode() in control.received
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert f"x-a: {word}\r\n".encode() in received
+
+
+def test_what_is_no_utf_8_is_told_in_it(path: Path) -> None:
+    control = Control(OK.replace(b"X-A: b", b"X-A: \xe9"), b"\r\n\r\n")
+
+    received = talk(path, get().replace(b"here:8080", b"here:8080\r\nX-Name: \xe9"), control)
+
+    assert "x-name: é\r\n".encode() in control.received
+    assert "x-a: é\r\n".encode() in received
+
+
 def test_a_body_passes_as_it_comes(path: Path) -> None:
     pieces: list[bytes] = []
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.handler import CallerGoneError, Exchange, Fields, Scope
+from regrain_watchdog.front.http1.head import text
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Answer, Connection, UpstreamError
 
@@ -72,7 +73,7 @@ async def ask(
 async def tell(answer: Answer, proto: Exchange, bounds: Bounds) -> None:
     """Send an answer on. One that breaks off is broken off."""
     fields: Fields = [
-        (name.decode("latin-1").lower(), value.decode("latin-1"))
+        (name.decode("latin-1").lower(), text(value))
         for name, value in answer.fields
         if name.lower() not in FRAMING
     ]
@@ -109,14 +110,15 @@ async def _send(connection: Connection, proto: Exchange, bounds: Bounds, *, in_c
 
 
 def _head(scope: Scope, length: str | None, prefix: str) -> bytes:
-    """Return a request's head; a body of no known length goes in chunks."""
+    """Return a request's head, its text as UTF-8; a body of no known length goes in chunks."""
     target = quote(prefix + scope.path, SAFE) + (f"?{scope.query_string}" if scope.query_string else "")
     framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    lines = [f"{scope.method} {target} HTTP/1.1", framing]
+    lines = [framing]
     for name, value in scope.headers.items():
-        if name.encode("latin-1") not in (*heads.HOP_BY_HOP, heads.EXPECT, heads.LENGTH):
+        if name.encode() not in (*heads.HOP_BY_HOP, heads.EXPECT, heads.LENGTH):
             lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    start = f"{scope.method} {target} HTTP/1.1\r\n".encode("latin-1")  # a query is as it came, byte for byte
+    return start + "\r\n".join([*lines, "", ""]).encode()
 
 
 def _too_large(bounds: Bounds) -> RequestError:

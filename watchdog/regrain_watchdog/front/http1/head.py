@@ -60,17 +60,17 @@ def _headers(fields: RawFields) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in fields:
         key = name.decode("ascii").lower()
-        text = _text(value.rstrip(b" \t"))
+        found = text(value.rstrip(b" \t"))
         if key in headers:
             if key == "host":
                 raise RefusedError(HTTPStatus.BAD_REQUEST, "the request has more than one Host header")
-            text = f"{headers[key]}, {text}"
-        headers[key] = text
+            found = f"{headers[key]}, {found}"
+        headers[key] = found
     return headers
 
 
-def _text(value: bytes) -> str:
-    """UTF-8 where it is that; HTTP itself leaves open what bytes beyond ASCII mean."""
+def text(value: bytes) -> str:
+    """Return what a header says: UTF-8 where it is that; HTTP itself leaves open what bytes beyond ASCII mean."""
     try:
         return value.decode()
     except UnicodeDecodeError:
