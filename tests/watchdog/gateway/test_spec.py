@@ -90,6 +90,9 @@ def test_every_dns_label_is_a_name(name: str) -> None:
         ("limits", {"memory": "much"}),
         ("limits", {"cpu": "100Mi"}),
         ("requests", {"memory": "-1"}),
+        ("limits", {"memory": "9" * 400}),
+        ("limits", {"memory": "16777216Ti"}),
+        ("limits", {"cpu": "9" * 400}),
     ],
 )
 def test_a_bad_field_is_named(field: str, value: object) -> None:

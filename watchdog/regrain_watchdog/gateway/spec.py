@@ -27,6 +27,8 @@ MEMORY_UNITS = DECIMAL | {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 <
 """Bytes by suffix. A lower-case m is Docker's; Kubernetes' thousandth of a byte is meant by nobody."""
 CPU_UNITS = {"": 1000.0, "m": 1.0}
 """Thousandths of a core by suffix."""
+MOST_MEMORY, MOST_CPU = float(1 << 60), 1e9
+"""More bytes, and thousandths of a core, than there are anywhere; the kernel takes them."""
 
 Kind = Literal["app", "http", "fork", "redirect", "wsgi"]
 State = Literal["zero", "starting", "ready", "failed", "draining"]
@@ -48,11 +50,11 @@ class Resources(Wire, frozen=True):
 
     def bytes(self) -> int:
         """Return the memory, 0 if none is named."""
-        return round(_quantity("memory", self.memory, MEMORY_UNITS))
+        return round(_quantity("memory", self.memory, MEMORY_UNITS, MOST_MEMORY))
 
     def millicores(self) -> int:
         """Return the thousandths of a core, 0 if none are named."""
-        return round(_quantity("cpu", self.cpu, CPU_UNITS))
+        return round(_quantity("cpu", self.cpu, CPU_UNITS, MOST_CPU))
 
 
 class Deployment(Wire, frozen=True):
@@ -242,14 +244,17 @@ def image_name(image: str) -> str:
     return name
 
 
-def _quantity(what: str, text: str, units: Mapping[str, float]) -> float:
+def _quantity(what: str, text: str, units: Mapping[str, float], most: float) -> float:
     if not text:
         return 0.0
     found = QUANTITY.fullmatch(text)
     if found is None or found[2] not in units:
         allowed = ", ".join(unit for unit in units if unit)
         raise SpecError(f"{what}: a number with one of {allowed} or none behind it, was {text!r}")
-    return float(found[1]) * units[found[2]]
+    amount = float(found[1]) * units[found[2]]
+    if amount > most:
+        raise SpecError(f"{what}: more than there is anywhere, was {text[:40]!r}")
+    return amount
 
 
 def _all(what: str, names: Iterable[str], pattern: re.Pattern[str], allowed: str) -> None:
