@@ -37,9 +37,11 @@ HOMES = ("/root", "/home")
 TIED = ("--pdeathsig", "KILL")
 PLAIN = "nosuid,nodev"
 MACHINE = re.compile(
-    r"PATH|PYTHONPATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|PIP|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
+    r"PATH|PYTHONPATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|SSL)_\w+|(?i:\w+_proxy)|\w+_CA_BUNDLE"
 )
 """Variables that a function and a build get from the gateway: paths, language, GPUs, network."""
+INSTALLER = re.compile(r"PIP_\w+")
+"""Variables of the gateway for installing requirements, and for nothing else: they may name indexes with a password."""
 PROBE_TIMEOUT = 20.0
 """Seconds that starting an interpreter may take when the machine is asked what it allows."""
 
@@ -133,6 +135,11 @@ def confine(cell: Cell, means: Means) -> Sandbox:
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Return those of the gateway's variables that say how things are on this machine, and nothing of itself."""
     return {name: value for name, value in environ.items() if MACHINE.fullmatch(name)}
+
+
+def installing(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what more of the gateway's variables whatever installs requirements gets."""
+    return {name: value for name, value in environ.items() if INSTALLER.fullmatch(name)}
 
 
 def python(environment: str) -> str:

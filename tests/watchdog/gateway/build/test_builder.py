@@ -330,3 +330,4 @@ def test_a_build_does_not_see_the_gateway(
 
     assert f"({sandbox.BUILDER}, ['builds']" in str(told.value)
     assert "PASSWORD" not in str(told.value)
+    assert "PIP_" not in str(told.value)

@@ -83,6 +83,7 @@ class Builder:
         self._store = store
         self._means = means
         self._inherited = sandbox.inherited(environ)
+        self._installing = sandbox.installing(environ)
         self._environments = Environments(state / "environments", self.limits.install, self.limits.spare)
         self._images = Images(state / "images")
         self._drafts = state / "builds"
@@ -227,9 +228,10 @@ class Builder:
             alone=True,
         )
         confined = sandbox.confine(cell, self._means)
-        environment = {**self._inherited, **confined.variables, "PIP_ROOT_USER_ACTION": "ignore"}
+        environment = {**self._inherited, **confined.variables}
         if cache:
-            environment["PIP_CACHE_DIR"] = cache
+            environment |= self._installing
+            environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_CACHE_DIR": cache}
         return Command(
             [*confined.prefix, *arguments],
             environment=environment,
