@@ -43,11 +43,11 @@ class FaasCli:
         assert done.returncode == code, done.stdout
         return done.stdout
 
-    def up(self, code: int = 0) -> str:
+    def up(self, stack: str = "stack.yaml", code: int = 0) -> str:
         """Build with the gateway, and deploy."""
         key = str(self.gateway.state / "payload-secret")
         builder = ["--remote-builder", self.gateway.url, "--payload-secret", key]
-        return self("up", "-f", "stack.yaml", *builder, code=code)
+        return self("up", "-f", stack, *builder, code=code)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Run it beside the test."""

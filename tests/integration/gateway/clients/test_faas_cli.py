@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[4]
+PAGE = Path(importlib.util.find_spec("skimage").origin).parent / "data" / "page.png"
 TEXT = json.dumps({"text": "to be or not to be"})
 COUNTED = {"to": 2, "be": 2, "or": 1, "not": 1}
 
@@ -51,6 +55,24 @@ def test_a_function_is_made_built_deployed_and_removed(faas, templates: Path) ->
     assert "Removing old function." in faas("remove", "-f", "stack.yaml")
     assert "404" in invoked(faas, "hello", code=1)
     assert "hello" not in faas("list")
+
+
+@pytest.mark.timeout(300)  # models are loaded, and a page is read
+def test_the_stack_deploys_the_examples(faas, templates: Path) -> None:
+    """The file at the top: hello, and an app with models that adapts by itself."""
+    pytest.importorskip("rapidocr", reason="the models come with it")
+    shutil.copy(ROOT / "stack.yml", faas.folder)
+    for name in ("hello", "ocr"):
+        shutil.copytree(ROOT / "examples" / name, faas.folder / "examples" / name)
+    faas("template", "pull", str(templates))
+
+    assert faas.up("stack.yml").count("Deployed. 202 Accepted.") == 2
+
+    for name in ("hello", "ocr"):
+        faas("ready", name)
+    assert faas("invoke", "hello", stdin="") == "Hello, world!"
+    read = faas.gateway.invoke("ocr", data=PAGE.read_bytes(), headers={"Content-Type": "image/png"})
+    assert "Letusfirstdeterminemarkersofthecoins" in "".join(read.json()["text"].split())
 
 
 def invoked(faas, name: str, *more: str, code: int = 0) -> str:
