@@ -13,6 +13,7 @@ import pytest
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.gateway import relay
+from regrain_watchdog.gateway.credentials import Credentials
 from regrain_watchdog.gateway.relay import Relay
 
 PATIENCE = 60.0
@@ -21,12 +22,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi"
 
 
 @asynccontextmanager
-async def relaying(path: Path, serve: Serve | None) -> AsyncIterator[Callable[[], Awaitable[tuple]]]:
+async def relaying(
+    path: Path, serve: Serve | None, credentials: Credentials | None = None
+) -> AsyncIterator[Callable[[], Awaitable[tuple]]]:
     """Relay to a server on a socket; give how to connect as a caller."""
     control = await asyncio.start_unix_server(serve, str(path), limit=1 << 22) if serve else None
     bound = socket.create_server(("127.0.0.1", 0))
     bound.setblocking(False)
-    port = Port(Relay(path), bound, Limits(), None)
+    port = Port(Relay(path, credentials), bound, Limits(), None)
     port.start()
     address = bound.getsockname()
     yield lambda: asyncio.open_connection(*address)
@@ -36,11 +39,11 @@ async def relaying(path: Path, serve: Serve | None) -> AsyncIterator[Callable[[]
         control.close()
 
 
-def talk(path: Path, sent: bytes, serve: Serve | None) -> bytes:
+def talk(path: Path, sent: bytes, serve: Serve | None, credentials: Credentials | None = None) -> bytes:
     """Send bytes and return all that comes back."""
 
     async def run() -> bytes:
-        async with asyncio.timeout(PATIENCE), relaying(path, serve) as connect:
+        async with asyncio.timeout(PATIENCE), relaying(path, serve, credentials) as connect:
             reader, writer = await connect()
             writer.write(sent)
             received = await reader.read()
@@ -199,6 +202,34 @@ def test_an_answer_that_comes_before_all_of_the_body_passes(path: Path) -> None:
     assert received.endswith(b"no")
 
 
+@pytest.mark.parametrize(
+    "shown", ["", "Authorization: Bearer \r\n", "Authorization: Basic YWRtaW46Z3Vlc3M=\r\n"]
+)
+def test_who_does_not_know_the_password_holds_no_thread_of_the_control_plane(path: Path, shown: str) -> None:
+    control = Control(OK, b"\r\n\r\n")
+    sent = get(fields=f"{shown}Content-Length: 1000000\r\n")  # and no body: it is not waited for
+
+    received = talk(path, sent, control, Credentials("admin", "a password"))
+
+    assert received.startswith(b"HTTP/1.1 401 ")
+    assert b'www-authenticate: Basic realm="Restricted"\r\n' in received
+    assert received.endswith(b"\r\n\r\ninvalid credentials")
+    assert control.received == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(get(fields="Authorization: Basic YWRtaW46YSBwYXNzd29yZA==\r\n"), id="password"),
+        pytest.param(get("/build"), id="a path with a check of its own"),
+    ],
+)
+def test_who_may_ask_the_control_plane_does(path: Path, sent: bytes) -> None:
+    received = talk(path, sent, Control(OK, b"\r\n\r\n"), Credentials("admin", "a password"))
+
+    assert received.startswith(b"HTTP/1.1 200 OK")
+
+
 def test_a_control_plane_that_is_not_there_is_told(path: Path) -> None:
     received = talk(path, get(), None)
 
@@ -235,6 +266,23 @@ def test_a_caller_that_is_too_slow_is_told(path: Path, monkeypatch: pytest.Monke
     )
 
     assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_comes_bit_by_bit_has_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "BODY", 0.5)
+
+    async def run() -> bytes:
+        async with asyncio.timeout(PATIENCE), relaying(path, Control(b"", b"never")) as connect:
+            reader, writer = await connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
+            answer = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+            while not answer.done():
+                writer.write(b"x")
+                await asyncio.wait({answer}, timeout=0.01)
+            writer.close()
+            return answer.result()
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_control_plane_that_is_too_slow_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

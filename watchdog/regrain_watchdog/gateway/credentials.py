@@ -14,7 +14,10 @@ from regrain_watchdog.gateway import private
 USER = "basic-auth-user"
 PASSWORD = "basic-auth-password"  # noqa: S105 - the name of a file
 REALM = 'Basic realm="Restricted"'
+REFUSED = "invalid credentials"
 FIRST_USER = "admin"
+OPEN = ("/build",)
+"""Paths of the control plane with a check of their own."""
 
 
 @dataclass(frozen=True, slots=True)

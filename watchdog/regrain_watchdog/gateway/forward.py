@@ -26,11 +26,13 @@ CLOSE = {"connection": "close"}
 class Bounds:
     """What a request may cost.
 
-    piece: seconds that a caller has for each further piece of a body. answer: seconds that the server has, once it has
-    the body, to begin its answer; None for any time. body: bytes; 0 for any number. server: what it is called.
+    piece: seconds that a caller has for each further piece of a body. whole: seconds that it has for all of it; None
+    for any time. answer: seconds that the server has, once it has the body, to begin its answer; None for any time.
+    body: bytes; 0 for any number. server: what it is called.
     """
 
     piece: float
+    whole: float | None = None
     answer: float | None
     body: int = 0
     server: str
@@ -93,7 +95,7 @@ async def _send(connection: Connection, proto: Exchange, bounds: Bounds, *, in_c
     clock = asyncio.get_running_loop().time
     size = 0
     try:
-        async with asyncio.timeout(bounds.piece) as limit:
+        async with asyncio.timeout(bounds.whole), asyncio.timeout(bounds.piece) as limit:
             async for data in proto:
                 size += len(data)
                 if bounds.body and size > bounds.body:
@@ -101,7 +103,8 @@ async def _send(connection: Connection, proto: Exchange, bounds: Bounds, *, in_c
                 await connection.send(heads.chunk(data) if in_chunks else data)
                 limit.reschedule(clock() + bounds.piece)
     except TimeoutError as error:
-        detail = f"nothing of the body came for {bounds.piece:g} s"
+        nothing = f"nothing of the body came for {bounds.piece:g} s"
+        detail = nothing if limit.expired() else f"not all of the body came within {bounds.whole:g} s"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from error
     except ConnectionResetError:
         return  # the server has gone: who waits for its answer is told

@@ -1,4 +1,7 @@
-"""Hands requests on to the control plane over its Unix socket, bodies as they come; says 503 while it is not there."""
+"""Hands requests on to the control plane over its Unix socket, bodies as they come; says 503 while it is not there.
+
+Whoever may not ask it gets no further than here: it has a thread for each request, which a slow body would hold.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from regrain.errors import RequestError
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.upstream.client import Connection, UpstreamError
 from regrain_watchdog.gateway import forward
+from regrain_watchdog.gateway.credentials import OPEN, REALM, REFUSED, Credentials
 from regrain_watchdog.gateway.forward import Bounds
 
 logger = logging.getLogger(__name__)
 
 BODY_PIECE = 30.0
 """Seconds that a caller has for each further piece of a body."""
+BODY = 300.0
+"""Seconds that a caller has for all of it."""
 ANSWER = 60.0
 """Seconds that the control plane has, once it has the body, to begin its answer."""
 
@@ -25,15 +31,20 @@ class Relay:
 
     Args:
         path: its socket.
+        credentials: None where it asks for none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, credentials: Credentials | None = None) -> None:
         self._path = path
+        self._credentials = credentials
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
+        if not self._admits(scope):
+            _say(proto, 401, REFUSED, ("www-authenticate", REALM))
+            return
         loop = asyncio.get_running_loop()
-        bounds = Bounds(piece=BODY_PIECE, answer=ANSWER, server="the control plane")
+        bounds = Bounds(piece=BODY_PIECE, whole=BODY, answer=ANSWER, server="the control plane")
         try:
             _, connection = await loop.create_unix_connection(Connection, str(self._path))
         except OSError:
@@ -52,6 +63,11 @@ class Relay:
             await forward.tell(answer, proto, bounds)
         finally:
             connection.close()
+
+    def _admits(self, scope: Scope) -> bool:
+        if self._credentials is None or scope.path in OPEN:
+            return True
+        return self._credentials.admit(scope.headers.get("authorization", ""))
 
 
 def _say(proto: Exchange, status: int, sentence: str, *fields: tuple[str, str]) -> None:

@@ -22,7 +22,7 @@ from regrain_watchdog.gateway.control.later import Later
 from regrain_watchdog.gateway.control.logs import Logs
 from regrain_watchdog.gateway.control.namespaces import Namespaces
 from regrain_watchdog.gateway.control.secrets import Secrets
-from regrain_watchdog.gateway.credentials import REALM, Credentials
+from regrain_watchdog.gateway.credentials import OPEN, REALM, REFUSED, Credentials
 from regrain_watchdog.gateway.database import StoreError
 from regrain_watchdog.gateway.later.table import Table
 from regrain_watchdog.gateway.secret_files import SecretFiles
@@ -31,8 +31,6 @@ from regrain_watchdog.gateway.store import InUseError, Store
 
 logger = logging.getLogger(__name__)
 
-OPEN = ("/build",)
-"""Paths with a check of their own."""
 READING = ("GET", "HEAD")
 
 
@@ -81,7 +79,7 @@ class Door:
         if self._credentials is not None:
             if not self._credentials.admit(request.headers.get("Authorization", "")):
                 answers.body()  # a client that still sends hears no answer
-                refused = answers.text("invalid credentials", 401)
+                refused = answers.text(REFUSED, 401)
                 refused.headers["WWW-Authenticate"] = REALM
                 return refused
         elif not _names_loopback(request.host):

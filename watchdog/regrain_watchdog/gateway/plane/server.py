@@ -75,13 +75,16 @@ class Plane:
         means = await asyncio.to_thread(_means, self._settings)
         store = Store(self._settings.database)
         table = Table(self._settings.database)
-        key = _key(self._settings)
+        credentials = Credentials.load(self._settings.folder) if self._settings.auth else None
+        key = (
+            Key(credentials.password, (BASIC, BEARER)) if credentials is not None else None
+        )  # of the apps' pages
         export = open_export(os.environ)
         maker = Maker(Launcher(self._settings, means), key, export)
         functions = Functions(store, maker, self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
-        public = Public(functions, counts, Relay(self._settings.control_socket), key)
+        public = Public(functions, counts, Relay(self._settings.control_socket, credentials), key)
         rng = random.Random()  # noqa: S311 - spreads tries in time
         later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)
         public.deferred = Deferred(functions, later, LIMITS)
@@ -168,13 +171,6 @@ async def _calls(settings: Settings, functions: Functions, counts: Counts) -> Ca
         return None
     logger.info("gRPC on %s", calls.address)
     return calls
-
-
-def _key(settings: Settings) -> Key | None:
-    """Return what the pages of apps ask for: the gateway's password."""
-    if not settings.auth:
-        return None
-    return Key(Credentials.load(settings.folder).password, (BASIC, BEARER))
 
 
 def _unix(path: Path) -> socket.socket:
