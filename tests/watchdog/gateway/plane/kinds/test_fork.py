@@ -1,3 +1,6 @@
+import os
+from urllib.request import getproxies_environment
+
 import pytest
 
 from regrain_watchdog.gateway.plane.kinds.fork import variables
@@ -33,3 +36,17 @@ def test_a_header_does_not_pass_for_what_was_asked(query: str) -> None:
 
     expected = {"Http_Method": "POST", "Http_Path": "/b", "Http_Host": "h"}
     assert variables(Below(asked, "/b", headers)) == expected | ({"Http_Query": query} if query else {})
+
+
+@pytest.mark.parametrize("name", ["proxy", "http-proxy", "https-proxy", "all-proxy", "no-proxy"])
+def test_no_caller_chooses_the_proxy_of_a_functions_own_requests(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for there in [there for there in os.environ if there.lower().endswith("_proxy")]:
+        monkeypatch.delenv(there)
+    for variable, text in variables(Below(Asked(), "/b", {name: "http://evil.example"})).items():
+        monkeypatch.setenv(variable, text)
+
+    taken = getproxies_environment()
+
+    assert {"http", "https", "all", "no"}.isdisjoint(taken)

@@ -31,6 +31,8 @@ COMMANDS = ("fprocess", "function_process")
 PIECE = 1 << 16
 PLAIN = "text/plain; charset=utf-8"
 OCTETS = "application/octet-stream"
+PROXY = "Http_Proxy"
+"""What the header Proxy would be called: many programs would send their own requests there (https://httpoxy.org)."""
 
 
 class ForkInstance:
@@ -167,6 +169,7 @@ def variables(scope: Scope) -> dict[str, str]:
     if length:
         found["Http_ContentLength"] = length
     found |= {"Http_Method": scope.method, "Http_Path": scope.path}
+    found.pop(PROXY, None)
     return {name: text for name, text in found.items() if "\0" not in text and "=" not in name}
 
 
