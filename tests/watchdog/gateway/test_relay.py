@@ -100,6 +100,32 @@ def test_a_path_cannot_become_two_lines(path: Path) -> None:
     assert control.received.split(b"\r\n")[0] == b"GET /system/a%20HTTP/1.1%0D%0AX-Evil:%20b HTTP/1.1"
 
 
+@pytest.mark.parametrize(
+    ("framing", "told"),
+    [
+        pytest.param("Content-Length: 1234", "content-length: 1234", id="length"),
+        pytest.param("Transfer-Encoding: chunked", "transfer-encoding: chunked", id="chunks"),
+    ],
+)
+def test_head_is_told_the_framing_that_get_would_have(path: Path, framing: str, told: str) -> None:
+    answer = f"HTTP/1.1 200 OK\r\n{framing}\r\nX-A: b\r\n\r\n".encode()
+
+    received = talk(path, get().replace(b"GET", b"HEAD", 1), Control(answer, b"\r\n\r\n"))
+
+    head, _, rest = received.partition(b"\r\n\r\n")
+    framings = [line for line in head.decode().split("\r\n") if line.startswith(("content-l", "transfer"))]
+    assert (framings, rest) == ([told], b"")
+
+
+def test_fields_that_connection_names_end_here(path: Path) -> None:
+    answer = OK.replace(b"X-A: b", b"X-A: b\r\nConnection: X-Own\r\nX-Own: hop")
+
+    received = talk(path, get(), Control(answer, b"\r\n\r\n"))
+
+    assert b"x-a: b\r\n" in received
+    assert b"x-own" not in received
+
+
 @pytest.mark.parametrize("word", ["größe", "日本"])
 def test_headers_beyond_ascii_pass_as_they_came(path: Path, word: str) -> None:
     control = Control(OK.replace(b"X-A: b", f"X-A: {word}".encode()), b"\r\n\r\n")

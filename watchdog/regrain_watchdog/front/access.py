@@ -129,10 +129,10 @@ class Watched:
             self.received += len(chunk)
             yield chunk
 
-    def response_empty(self, status: int, headers: Fields) -> None:
+    def response_empty(self, status: int, headers: Fields, length: int = 0) -> None:
         """Answer without a body."""
         self._begin(status, headers)
-        self._proto.response_empty(status, headers)
+        self._proto.response_empty(status, headers, length)
 
     def response_str(self, status: int, headers: Fields, body: str) -> None:
         """Answer with text."""

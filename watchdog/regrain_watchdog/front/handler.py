@@ -55,8 +55,8 @@ class Exchange(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's pieces as they come; CallerGoneError if it breaks off."""
 
-    def response_empty(self, status: int, headers: Fields) -> None:
-        """Answer without a body."""
+    def response_empty(self, status: int, headers: Fields, length: int = 0) -> None:
+        """Answer without a body; to HEAD, `length` is of the one that GET would have had."""
 
     def response_str(self, status: int, headers: Fields, body: str) -> None:
         """Answer with text."""

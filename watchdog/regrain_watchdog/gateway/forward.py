@@ -72,13 +72,21 @@ async def ask(
             sending.cancel()
 
 
-async def tell(answer: Answer, proto: Exchange, bounds: Bounds) -> None:
-    """Send an answer on. One that breaks off is broken off."""
+async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) -> None:
+    """Send the answer to a request on. One that breaks off is broken off."""
+    dropped = FRAMING | heads.named(answer.fields)
     fields: Fields = [
         (name.decode("latin-1").lower(), text(value))
         for name, value in answer.fields
-        if name.lower() not in FRAMING
+        if name.lower() not in dropped
     ]
+    if scope.method == "HEAD":
+        length = next((value for name, value in answer.fields if name.lower() == heads.LENGTH), None)
+        if length is None:
+            proto.response_stream(answer.status, fields)
+        else:
+            proto.response_empty(answer.status, fields, int(length))
+        return
     if answer.body.ended:
         proto.response_bytes(answer.status, fields, answer.body.take())
         return

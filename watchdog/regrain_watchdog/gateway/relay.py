@@ -60,7 +60,7 @@ class Relay:
         except RequestError as error:
             _say(proto, error.status, error.detail, *error.headers.items())
         else:
-            await forward.tell(answer, proto, bounds)
+            await forward.tell(answer, scope, proto, bounds)
         finally:
             connection.close()
 

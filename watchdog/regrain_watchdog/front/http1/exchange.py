@@ -76,9 +76,11 @@ class Exchange:
         while data := await self.body.read():
             yield data
 
-    def response_empty(self, status: int, headers: Fields) -> None:
-        """Answer without a body."""
-        self.response_bytes(status, headers, b"")
+    def response_empty(self, status: int, headers: Fields, length: int = 0) -> None:
+        """Answer without a body; to HEAD, `length` is of the one that GET would have had."""
+        head = self._begin(status, headers, length if self.head.method == "HEAD" else 0)
+        if not self._line.transport.is_closing():
+            self._line.transport.write(head)
 
     def response_str(self, status: int, headers: Fields, body: str) -> None:
         """Answer with text."""

@@ -54,7 +54,7 @@ def request_head(request: Request, prefix: bytes, call_id: bytes, length: int | 
 
     length: of a body that is known whole; None where it is streamed, framed as it came.
     """
-    dropped = HOP_BY_HOP | _named(request.fields)
+    dropped = HOP_BY_HOP | named(request.fields)
     lines = [b"%s %s%s HTTP/1.1\r\n" % (request.method.encode("latin-1"), prefix, path_of(request.target))]
     hosts = has_id = 0
     for name, value in request.fields:
@@ -86,7 +86,7 @@ def answer_head(
     whole: bytes of a body that has come whole; None where it is streamed.
     """
     request = exchange.request
-    dropped = HOP_BY_HOP | _named(answer.fields)
+    dropped = HOP_BY_HOP | named(answer.fields)
     lines = [b"HTTP/1.1 %d %s\r\n" % (answer.status, answer.reason)]
     sized = has_id = False
     for name, value in answer.fields:
@@ -132,14 +132,10 @@ def go_duration(text: str) -> float | None:
     return sum(float(number) * UNITS[unit] for number, unit in DURATION.findall(text))
 
 
-def _named(fields: Fields) -> frozenset[bytes]:
-    """The fields that Connection names as its own, in lower case."""
-    named: set[bytes] = set()
+def named(fields: Fields) -> frozenset[bytes]:
+    """Return the fields that Connection names as its own, in lower case."""
+    found: set[bytes] = set()
     for name, value in fields:
         if len(name) == 10 and name.lower() == b"connection":
-            named.update(token.strip() for token in value.lower().split(b","))
-    named.discard(b"keep-alive")
-    named.discard(b"close")
-    named.discard(b"host")
-    named.discard(LENGTH)
-    return frozenset(named)
+            found.update(token.strip() for token in value.lower().split(b","))
+    return frozenset(found.difference((b"keep-alive", b"close", b"host", LENGTH)))

@@ -71,9 +71,9 @@ class Dressed:
         """Yield the request's body as it comes."""
         return self._proto.__aiter__()
 
-    def response_empty(self, status: int, headers: Fields) -> None:
+    def response_empty(self, status: int, headers: Fields, length: int = 0) -> None:
         """Answer without a body."""
-        self._proto.response_empty(status, self._dressed(status, headers))
+        self._proto.response_empty(status, self._dressed(status, headers), length)
 
     def response_str(self, status: int, headers: Fields, body: str) -> None:
         """Answer with text."""

@@ -45,7 +45,7 @@ class Inside:
         if self._sent:
             yield self._sent
 
-    def response_empty(self, status: int, headers: Fields) -> None:
+    def response_empty(self, status: int, headers: Fields, length: int = 0) -> None:  # noqa: ARG002 - HEAD's
         """Answer without a body."""
         self.status, self.headers = status, headers
 

@@ -108,7 +108,7 @@ class UpstreamInstance:
         whole = False
         try:
             answer = await forward.ask(connection, scope, proto, self._bounds, upstream.address.prefix)
-            await forward.tell(answer, proto, self._bounds)
+            await forward.tell(answer, scope, proto, self._bounds)
             whole = True
         finally:
             if whole:
