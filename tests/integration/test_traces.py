@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="regrain[otel] is not installed")
 
 import grpc
+import requests
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from regrain.wire import invoke_pb2
@@ -94,6 +95,45 @@ def test_a_request_without_a_trace_begins_one(serve, collector, whole):
 
     assert only(whole(count=4, trace=trace), "POST /").parent == ""
     assert collector.of(TRACE) == []
+
+
+WEB = """
+from flask import Flask, request
+
+app = Flask(__name__)
+
+@app.get("/<path:path>")
+def told(path):
+    return request.headers["traceparent"], 200 if path == "there" else 500
+"""
+
+
+@pytest.mark.parametrize(("path", "status"), [("there", 200), ("failing", 500)])
+def test_a_request_to_an_upstream_is_a_span_that_it_is_told_of(serve, whole, tmp_path, path, status):
+    (tmp_path / "web.py").write_text(WEB)
+    served = serve("wsgi:web:app", "--trace-context", "make")
+
+    headers = {"traceparent": SAMPLED, "tracestate": "vendor=1"}
+    answer = requests.get(f"{served.url}/{path}?a=b", headers=headers, timeout=60)
+
+    (span,) = whole(count=1)
+    assert answer.text == span.named
+    assert (span.name, span.parent, span.kind, span.state) == ("GET", CALLER, SERVER, "vendor=1")
+    assert span.attributes["http.response.status_code"] == answer.status_code == status
+    assert span.attributes["url.path"] == f"/{path}"
+    assert span.attributes["regrain.call_id"] == answer.headers["X-Call-Id"]
+    assert span.resource["service.name"] == "web"
+    assert (span.status.code == Status.STATUS_CODE_ERROR) == (status == 500)
+
+
+def test_a_request_without_a_trace_begins_one_at_an_upstream(serve, whole, tmp_path):
+    (tmp_path / "web.py").write_text(WEB)
+    served = serve("wsgi:web:app", "--trace-context", "make")
+
+    told = requests.get(f"{served.url}/there", headers={"traceparent": "garbage"}, timeout=60).text
+
+    (span,) = whole(count=1, trace=told[3:35])
+    assert (span.parent, span.named[:-2]) == ("", told[:-2])  # what follows are flags
 
 
 def test_a_trace_goes_on_in_another_pod(pair, whole):

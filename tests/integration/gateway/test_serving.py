@@ -100,6 +100,26 @@ if __name__ == "__main__":
 """
 
 
+def test_requests_of_a_server_are_traced_where_the_gateways_variables_ask_for_it(
+    collector, start_gateway, until, tarred: Callable[..., bytes]
+) -> None:
+    gateway = start_gateway()
+    site = SITE.replace('os.environ.get("A", "")', 'environ["HTTP_TRACEPARENT"]')
+    files = {"context/template.yml": SITE_TEMPLATE, "context/function/main.py": site}
+    gateway.send(tarred({**files, "com.openfaas.docker.config": json.dumps({"image": "site"})}))
+    gateway.deploy("site", "site", envProcess="wsgi:main:app")
+    gateway.ready("site")
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+    answer = gateway.invoke("site", "/a", method="GET", headers={"traceparent": f"00-{trace}-{caller}-01"})
+
+    [span] = until(lambda: collector.of(trace), "its span has come")
+    assert (span.name, span.parent, span.named) == ("GET", caller, answer.headers["X-Own"])
+    assert span.attributes["http.response.status_code"] == 201
+    assert span.attributes["regrain.call_id"] == answer.headers["X-Call-Id"]
+    assert (span.attributes["url.path"], span.resource["service.name"]) == ("/a", "site")
+
+
 @pytest.mark.parametrize("kind", ["wsgi", "http"])
 def test_a_server_is_a_function_too(
     gateway, until, tarred: Callable[..., bytes], kind: str, free_ports: list[int]

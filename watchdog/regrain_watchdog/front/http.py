@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -27,7 +27,7 @@ from regrain_watchdog.front.call import Call, Service, Span
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.content import Inputs
 from regrain_watchdog.front.handler import CallerGoneError, Exchange, Scope
-from regrain_watchdog.front.measure import CANCELLED, METHODS, Measure
+from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.oip.http import OpenInference
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.outflow import Outflow
@@ -137,15 +137,13 @@ class Ingress:
         proto.response_bytes(status, fields, content)
 
     def _trace(self, call: Call, scope: Scope, headers: dict[str, str]) -> None:
-        """Drop a malformed trace context; begin the span of a request, whose name is not of the caller's making."""
+        """Drop a malformed trace context; begin the span of a request."""
         keep_valid(headers)
         traces = self._measure.traces
         if traces is None:
             return
-        method = scope.method if scope.method in METHODS else "_OTHER"
-        about = {"http.request.method": method, "url.path": quote(scope.path)}
-        named = "" if self._raw else " /" if scope.path == "/" else f" {self._oip.route}"
-        traces.begin(call, headers, ("HTTP" if method == "_OTHER" else method) + named, about)
+        route = "" if self._raw else " /" if scope.path == "/" else f" {self._oip.route}"
+        traces.begin_http(call, headers, scope.method, scope.path, route)
 
     async def _pour(self, outflow: Outflow, call: Call, proto: Exchange, method: str) -> None:
         """Send a streamed answer, whose first item is there, and count it: by its first item, and by how it ended."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 from opentelemetry.context import Context
@@ -25,7 +26,7 @@ from opentelemetry.util.types import AttributeValue
 from regrain.wire.frames import Done, Fault
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Flight
-from regrain_watchdog.front.measure import CANCELLED
+from regrain_watchdog.front.measure import CANCELLED, METHODS
 from regrain_watchdog.front.replica import Dispatch, Replica
 from regrain_watchdog.front.trace_context import TRACEPARENT
 
@@ -113,6 +114,14 @@ class Traces:
         elif TRACEPARENT in headers:
             return
         headers[TRACEPARENT] = _named(span)
+
+    def begin_http(
+        self, call: Call, headers: dict[str, str], method: str, path: str, route: str = ""
+    ) -> None:
+        """As `begin`, of a request over HTTP; its name is not of the caller's making."""
+        method = method if method in METHODS else "_OTHER"
+        about = {"http.request.method": method, "url.path": quote(path)}
+        self.begin(call, headers, ("HTTP" if method == "_OTHER" else method) + route, about)
 
     def join(self, call: Call) -> None:
         """A group has come from another pod: it is recorded under what its headers name, if that is."""

@@ -24,11 +24,12 @@ class Checks:
 
     Args:
         config: SpecError where the file of its invocation key holds none.
+        records: whether requests are recorded, who then names their traces.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, records: bool = False) -> None:
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
-        self._makes = config.trace_context == "make"
+        self._makes = config.trace_context == "make" and not records
         self._logs = config.access_log != "off"
 
     def admit(self, request: Request) -> None:

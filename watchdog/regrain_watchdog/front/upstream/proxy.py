@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
 
 from regrain.errors import RequestError
 from regrain.wire.frames import Timing
@@ -25,10 +26,11 @@ from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.http import CALL_ID
 from regrain_watchdog.front.measure import CANCELLED, Measure
 from regrain_watchdog.front.pages import DRAINING
+from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_valid
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.checks import Checks
 from regrain_watchdog.front.upstream.client import Connection, UpstreamError
-from regrain_watchdog.front.upstream.edge import Exchange
+from regrain_watchdog.front.upstream.edge import Exchange, Request
 from regrain_watchdog.front.upstream.gate import RETRY_AFTER, Gate
 from regrain_watchdog.front.upstream.passage import GROUP, Outgoing, Passage, too_large, too_slow
 from regrain_watchdog.front.upstream.upstream import Upstream
@@ -42,6 +44,7 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 INTERNAL = ("x-openfaas-internal", "regrain")
 """Marks an error that infrastructure made and not the function; OpenFaaS' queue worker retries those."""
 URGENCY = (urgency.TIMEOUT, urgency.REMAINING, urgency.PRIORITY)
+TRACE = (TRACEPARENT, TRACESTATE)
 NEVER = float("inf")
 
 
@@ -60,7 +63,7 @@ class Proxy:
     def __init__(self, upstream: Upstream, measure: Measure, config: Config) -> None:
         self.draining = False
         self.gate = Gate(config.max_inflight, config.max_queue)
-        self._checks = Checks(config)
+        self._checks = Checks(config, records=measure.traces is not None)
         self._upstream = upstream
         self._measure = measure
         self._config = config
@@ -122,6 +125,7 @@ class Proxy:
     async def _answer(self, call: Call, exchange: Exchange) -> int:
         request = exchange.request
         self._checks.admit(request)
+        self._trace(call, request)
         if wanted := request.field(b"x-call-id"):
             if not CALL_ID.fullmatch(wanted):
                 detail = "X-Call-Id must be 1 to 128 letters, digits or any of . _ ~ : + / = @ -"
@@ -140,6 +144,18 @@ class Proxy:
             return await self._pass_on(call, exchange, Outgoing(head=head, first=first, whole=whole))
         finally:
             self.gate.leave()
+
+    def _trace(self, call: Call, request: Request) -> None:
+        """Begin the span of a request, if that is asked for, and have its fields name it."""
+        traces = self._measure.traces
+        if traces is None:
+            return
+        found = {name: text for name in TRACE if (text := request.field(name.encode()))}
+        keep_valid(found)
+        path = unquote_to_bytes(request.target.partition(b"?")[0]).decode(errors="replace")
+        traces.begin_http(call, found, request.method, path)
+        others = [field for field in request.fields if field[0].lower().decode("latin-1") not in TRACE]
+        request.fields = others + [(name.encode(), text.encode("latin-1")) for name, text in found.items()]
 
     async def _first(self, exchange: Exchange) -> bytes:
         """Return a small body whole, of a large one nothing, of one of unknown length the first INLINE bytes."""

@@ -19,6 +19,7 @@ from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import Gauges, Measure
 from regrain_watchdog.front.server import Running
 from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.front.tracing.asked import open_export
 from regrain_watchdog.front.upstream.edge import Edge
 from regrain_watchdog.front.upstream.passage import GROUP
 from regrain_watchdog.front.upstream.proxy import Proxy
@@ -57,7 +58,10 @@ class UpstreamServer:
         self._started = time.monotonic()
         self._signals = Signals()
         self._manifest = target.manifest
-        self._measure = Measure(latency=self._config.latency(self._manifest), gauges=self._gauges)
+        self._export = open_export(os.environ)
+        traces = self._export.traces(self._manifest.app) if self._export is not None else None
+        latency = self._config.latency(self._manifest)
+        self._measure = Measure(latency=latency, gauges=self._gauges, traces=traces)
         self._upstream = target.make(environ)
         self._proxy = Proxy(self._upstream, self._measure, self._config)
         self._edge = Edge(self._proxy, self._config)
@@ -128,6 +132,8 @@ class UpstreamServer:
         await self._edge.stop(1.0)  # who is answered by then hears of it
         for listener in self._listeners:
             await listener.stop(1.0)
+        if self._export is not None:
+            await asyncio.to_thread(self._export.close)
 
     def _gauges(self) -> Gauges:
         return Gauges(queued={GROUP: self._proxy.gate.waiting}, replicas={(GROUP, self._process_state()): 1})

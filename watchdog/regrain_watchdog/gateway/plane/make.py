@@ -28,7 +28,7 @@ class Maker:
     Args:
         launcher: knows how their processes are started.
         key: what their pages ask for; None where being on this machine is enough.
-        export: what takes the spans of apps' requests; None where they are not recorded.
+        export: what takes the spans of apps' and servers' requests; None where they are not recorded.
     """
 
     def __init__(self, launcher: Launcher, key: Key | None, export: Export | None = None) -> None:
@@ -44,7 +44,7 @@ class Maker:
             case "redirect":
                 return RedirectInstance(function)
             case _ if listens(function.deployment):
-                return UpstreamInstance(function, self._launcher, output)
+                return UpstreamInstance(function, self._launcher, output, self._export)
             case _:
                 return ForkInstance(function, self._launcher, output)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from regrain.errors import LoadError, RequestError, SpecError
+from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.measure import CANCELLED
 from regrain_watchdog.front.reply import RETRY_AFTER
+from regrain_watchdog.front.trace_context import keep_valid
 from regrain_watchdog.front.upstream import target
 from regrain_watchdog.front.upstream.client import UpstreamError, accepts
 from regrain_watchdog.front.upstream.gate import Gate
@@ -21,10 +26,14 @@ from regrain_watchdog.front.upstream.upstream import Address, Upstream
 from regrain_watchdog.gateway import forward, sandbox
 from regrain_watchdog.gateway.forward import Bounds
 from regrain_watchdog.gateway.plane import wishes
+from regrain_watchdog.gateway.plane.dressing import CALL_ID
 from regrain_watchdog.gateway.plane.instance import Tally
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
+
+if TYPE_CHECKING:
+    from regrain_watchdog.front.tracing.export import Export
 
 PATIENCE = 1.0
 """Seconds that a server has to end, once no request is under way. The first process of a sandbox hears SIGTERM only if
@@ -34,7 +43,9 @@ it asks to."""
 class UpstreamInstance:
     """One version of a server. It is one process; replicas are a number, and for WSGI that of its workers."""
 
-    def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
+    def __init__(
+        self, function: Function, launcher: Launcher, output: Output, export: Export | None = None
+    ) -> None:
         self.replaces = not function.deployment.env_process.startswith(WSGI)
         self.admin = None
         self.measure = None
@@ -43,6 +54,7 @@ class UpstreamInstance:
         self._output = output
         self._upstream: Upstream | None = None
         self._replicas = 0
+        self._traces = export.traces(function.deployment.service) if export is not None else None
 
     async def start(self, replicas: int) -> None:
         """Start the server, and wait until it is ready."""
@@ -67,13 +79,35 @@ class UpstreamInstance:
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
+        call = self._begun(scope) if self._traces is not None else None
+        status = CANCELLED
+        try:
+            status = await self._answer(scope, proto)
+        except RequestError as error:
+            status = error.status.value
+            raise
+        finally:
+            if call is not None and call.trace is not None:
+                call.trace.end(call, status, time.monotonic())
+
+    def _begun(self, scope: Scope) -> Call:
+        """Return a request as a call, its span begun and named by its headers."""
+        headers = scope.headers
+        call = Call(id=headers.get(CALL_ID, ""), values={}, headers=b"", arrived=time.monotonic())
+        keep_valid(headers)
+        if self._traces is not None:
+            self._traces.begin_http(call, headers, scope.method, scope.path)
+        return call
+
+    async def _answer(self, scope: Scope, proto: Exchange) -> int:
+        """Answer one request; return the status of the answer."""
         upstream = self._there
         if upstream.down:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, upstream.down, headers=RETRY_AFTER)
         now = asyncio.get_running_loop().time()
         await self._gate.enter(now + self._timeout if self._timeout else float("inf"), now, 0)
         try:
-            await self._pass_on(upstream, scope, proto)
+            return await self._pass_on(upstream, scope, proto)
         except UpstreamError as error:
             raise RequestError(HTTPStatus.BAD_GATEWAY, str(error)) from error
         finally:
@@ -103,13 +137,14 @@ class UpstreamInstance:
         process = self._there.process
         return [process.pid] if process is not None and process.pid else []
 
-    async def _pass_on(self, upstream: Upstream, scope: Scope, proto: Exchange) -> None:
+    async def _pass_on(self, upstream: Upstream, scope: Scope, proto: Exchange) -> int:
         connection = await upstream.pool.take()
         whole = False
         try:
             answer = await forward.ask(connection, scope, proto, self._bounds, upstream.address.prefix)
             await forward.tell(answer, scope, proto, self._bounds)
             whole = True
+            return answer.status
         finally:
             if whole:
                 upstream.pool.give(connection)
