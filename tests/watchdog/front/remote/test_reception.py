@@ -27,10 +27,10 @@ def client(listen):
     return listen(Reception(None, Guests(), None, secret=SECRET, limit=LIMIT, timeout=PATIENCE))
 
 
-def head(nbytes, **fields):
+def head(nbytes, path=wire.PREFIX, **fields):
     named = {"host": "pod", "content-length": nbytes, wire.VERSION: "v", wire.EPOCH: 0, **fields}
     lines = [f"{name}: {text}" for name, text in named.items() if text is not None]
-    return "\r\n".join([f"POST {wire.PREFIX} HTTP/1.1", *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
 def opening(nbytes, secret=SECRET, path=wire.PREFIX, epoch=0):
@@ -50,13 +50,14 @@ def said(connection):
         pytest.param("ü", id="no signature"),
         pytest.param(opening(LARGE, secret="another"), id="another secret"),
         pytest.param(opening(LARGE + 1), id="another length"),
-        pytest.param(opening(LARGE, path=f"{wire.PREFIX}/turn"), id="another path"),
+        pytest.param(opening(LARGE, path=f"{wire.PREFIX}/another"), id="another path"),
         pytest.param(opening(LARGE, epoch=1), id="another epoch"),
     ],
 )
-def test_nothing_large_is_received_of_whoever_has_not_signed_its_length(client, shown):
+@pytest.mark.parametrize("path", [wire.PREFIX, f"{wire.PREFIX}/group", "/_/assign"])
+def test_nothing_large_is_received_of_whoever_has_not_signed_its_length(client, shown, path):
     with client.connect() as connection:
-        connection.sendall(head(LARGE, **{wire.OPENING: shown}))  # and no body: it is not waited for
+        connection.sendall(head(LARGE, path, **{wire.OPENING: shown}))  # and no body: it is not waited for
         assert said(connection).startswith(b"HTTP/1.1 401 ")
 
 
