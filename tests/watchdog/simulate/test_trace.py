@@ -82,6 +82,33 @@ def test_a_step_that_is_left_out_is_told(write) -> None:
     assert read.notes == ("line 4 is 4 after the one above, where 1 is usual; it was taken as the next step",)
 
 
+def test_steps_that_are_told_by_dates_are_told_of_too(write) -> None:
+    days = "".join(f"2023-11-16 00:0{minute}:00,1\n" for minute in (0, 1, 2, 3, 6))
+    read = write("minute,count\n" + days, holds="counts", column="count").read()
+
+    assert read.notes == (
+        "line 6 is 180 after the one above, where 60 is usual; it was taken as the next step",
+    )
+    assert not write("app,count\na,1\nb,2\n", holds="counts", column="count").read().notes
+
+
+def test_of_many_gaps_a_few_are_told_and_how_many_more_there_are(write) -> None:
+    bursts = (day * 86400 + second / 1000 for day in range(20) for second in range(1000))
+    notes = write("t\n" + "".join(f"{at}\n" for at in bursts)).read().notes
+
+    assert len(notes) == 6
+    assert notes[-1] == "and 14 more like this"
+
+
+def test_seconds_are_no_dates_however_many_there_are(write) -> None:
+    assert write("t\n10000100\n10000101\n10000102\n").read().span == 2.0
+
+
+def test_dates_keep_their_zone(write) -> None:
+    zones = ("18:17:03.1234567+02:00", "18:17:03.1234567+01:00")
+    assert write("t\n" + "".join(f"2023-11-16 {at}\n" for at in zones)).read().span == 3600.0
+
+
 def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write) -> None:
     read = write("t\n1\n\n2\n   \n3\n\n").read()
 
@@ -107,6 +134,13 @@ def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write)
             "t,size\n1,2\n", {"column": "when"}, "has no column 'when'; it has t, size", id="column"
         ),
         pytest.param("t\n", {}, "must have a header and a row at least", id="empty"),
+        pytest.param("1.5\n2.5\n", {}, "must name the columns; it begins with '1.5'", id="no header"),
+        pytest.param("5\n3\n", {"holds": "counts"}, "must be successive steps.*found 5", id="counts alone"),
+        pytest.param("f,1,2,4\na,5,5,5\n", {"holds": "counts"}, "found 1, 2, 4", id="a column left out"),
+        pytest.param("n\n5e9\n", {"holds": "counts"}, "5e\\+09 requests are more than", id="too many"),
+        pytest.param(
+            "n\n1e300\n", {"holds": "rates"}, "requests are more than the 20000000", id="far too many"
+        ),
         pytest.param(
             "m,n\n0,1.5\n", {"holds": "counts", "column": "n"}, 'say holds = "rates"', id="fraction"
         ),

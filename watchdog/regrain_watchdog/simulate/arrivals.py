@@ -13,11 +13,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from regrain.errors import SpecError
-from regrain_watchdog.simulate.trace import Trace
+from regrain_watchdog.simulate.trace import MOST, Trace
 
 Floats = NDArray[np.float64]
-MOST = 20_000_000
-"""Requests of one drawing, so that a slip of the pen does not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

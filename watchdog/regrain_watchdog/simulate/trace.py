@@ -12,6 +12,7 @@ import csv
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +25,10 @@ from regrain.errors import SpecError
 Floats = NDArray[np.float64]
 GAP_SECONDS, GAP_MEANS = 60.0, 20.0
 """A gap is told from so many seconds on that are so many times the mean as well."""
-DIGITS = 26
-"""Of a date that are read: up to microseconds."""
+TOLD = 5
+"""Gaps, or jumps of steps, that are told of one by one."""
+MOST = 20_000_000
+"""Requests of one drawing, so that a slip of the pen does not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -87,15 +90,18 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
         table = _Table.read(Path(self.file))
         if self.holds == "times":
             return self._times(table)
-        numbered = [name for name in table.header if name.isdigit()]
-        if not self.column and self.holds == "counts" and numbered:
+        if not self.column and self.holds == "counts" and (numbered := table.steps()):
             counts = np.array([table.numbers(name).sum() for name in numbered])
         else:
-            counts = table.numbers(self.column or table.header[0])
+            counts = table.numbers(self.column or table.first)
         if self.holds == "rates":
             counts = counts * self.step
         elif (counts % 1 != 0).any():
             raise SpecError(f'{self.file}: counts must be whole numbers; for rates say holds = "rates"')
+        if not counts.sum() <= MOST:
+            raise SpecError(
+                f"{self.file}: {counts.sum():.4g} requests are more than the {MOST} that one load may have"
+            )
         notes = (*table.notes, *_steps_missing(table, self.column))
         span = len(counts) * self.step
         exact = self.holds == "counts"
@@ -104,8 +110,7 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def _times(self, table: _Table) -> Read:
-        name = self.column or table.header[0]
-        at = table.times(name)
+        at = table.times(self.column or table.first)
         if self.minus:
             at = at - table.numbers(self.minus)
         back = np.flatnonzero(np.diff(at) < 0)
@@ -157,6 +162,25 @@ class _Table:
         notes = (f"blank lines were left out: {len(blank)}, from line {blank[0]} on",) if blank else ()
         return cls(file, header, [row for _, row in below], [line for line, _ in below], notes)
 
+    @property
+    def first(self) -> str:
+        """The name of the first column; SpecError where that is a value, since the file has no header."""
+        name = self.header[0]
+        if self._is_number(name):
+            raise SpecError(f"{self.file}: the first line must name the columns; it begins with {name!r}")
+        return name
+
+    def steps(self) -> list[str]:
+        """Return the columns that are named by the numbers of their steps; SpecError where one is left out."""
+        names = [name for name in self.header if name.isdigit()]
+        numbers = [int(name) for name in names]
+        if any(later != one + 1 for one, later in pairwise(numbers)) or (len(names) == 1 and numbers != [1]):
+            raise SpecError(
+                f"{self.file}: columns with numbers as names must be successive steps, such as 1, 2, 3; "
+                f"found {', '.join(names[:TOLD])}"
+            )
+        return names
+
     def numbers(self, name: str) -> Floats:
         """Return a column of numbers, none of them negative; SpecError names what is none."""
         return np.array([self._number(name, line, cell) for line, cell in self._column(name)])
@@ -167,8 +191,12 @@ class _Table:
 
     def is_numeric(self, name: str) -> bool:
         """Whether the first cell of a column is a number."""
+        return self._is_number(self.rows[0][self.header.index(name)])
+
+    @staticmethod
+    def _is_number(cell: str) -> bool:
         try:
-            return math.isfinite(float(self.rows[0][self.header.index(name)]))
+            return math.isfinite(float(cell))
         except ValueError:
             return False
 
@@ -189,7 +217,7 @@ class _Table:
 
     def _time(self, name: str, line: int, cell: str) -> float:
         try:
-            date = datetime.fromisoformat(cell[:DIGITS])
+            date = datetime.fromisoformat(cell if not self._is_number(cell) else "")
         except ValueError:
             return self._number(name, line, cell)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -199,18 +227,31 @@ def _gaps(at: Floats) -> tuple[str, ...]:
     """Say where much longer than usual nothing came."""
     gaps = np.diff(at)
     long = np.flatnonzero(gaps > max(GAP_SECONDS, GAP_MEANS * float(gaps.mean() if len(gaps) else 0.0)))
-    return tuple(f"nothing came for {gaps[place]:.0f} seconds after second {at[place]:.0f}" for place in long)
+    return _few(
+        [f"nothing came for {gaps[place]:.0f} seconds after second {at[place]:.0f}" for place in long]
+    )
 
 
 def _steps_missing(table: _Table, column: str) -> tuple[str, ...]:
-    """Say where steps are left out, if the first column numbers them and another one holds the counts."""
-    if not column or column == table.header[0] or not table.is_numeric(table.header[0]):
+    """Say where steps are left out, if the first column has their numbers or times and another one holds the counts."""
+    if not column or column == table.header[0]:
         return ()
-    jumps = np.diff(table.numbers(table.header[0]))
+    try:
+        jumps = np.diff(table.times(table.header[0]))
+    except SpecError:  # names of something else
+        return ()
     usual = float(np.median(jumps)) if len(jumps) else 0.0
-    return tuple(
-        f"line {table.lines[place + 1]} is {jump:g} after the one above, where {usual:g} is usual; "
-        "it was taken as the next step"
-        for place, jump in enumerate(jumps)
-        if jump != usual
+    return _few(
+        [
+            f"line {table.lines[place + 1]} is {jump:g} after the one above, where {usual:g} is usual; "
+            "it was taken as the next step"
+            for place, jump in enumerate(jumps)
+            if jump != usual
+        ]
     )
+
+
+def _few(told: list[str]) -> tuple[str, ...]:
+    """Return the first of many notes, and how many more there are."""
+    more = (f"and {len(told) - TOLD} more like this",) if len(told) > TOLD else ()
+    return (*told[:TOLD], *more)
