@@ -306,6 +306,14 @@ def test_an_app_without_an_objective_cannot_be_adapted(attempt, tmp_path):
     assert "App(slo=SLO(latency=0.3)) or --slo 300ms" in refused.output
 
 
+def test_a_decision_log_that_cannot_be_written_is_refused_at_the_start(attempt, tmp_path):
+    refused = attempt("busy.py", "--adapt", "--decision-log", str(tmp_path / "gone" / "log"))
+
+    assert refused.ended() == 2
+    assert "REGRAIN_DECISION_LOG (--decision-log): " in refused.output
+    assert "gone/log cannot be written: No such file or directory" in refused.output
+
+
 @pytest.fixture
 def measured(tmp_path):
     """A profile by which each stage of an app takes 10 ms on one or on four cores."""

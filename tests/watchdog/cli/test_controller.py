@@ -26,6 +26,10 @@ def key(tmp_path):
         (["--pods", "ftp://a"], "http://HOST:PORT"),
         (["--pods", "http://a:1", "--adapt", "--profile", "/no/profile"], "/no/profile"),
         (["--pods", "http://a:1", "--adapt", "--adapt-period", "soon"], "'soon'"),
+        (
+            ["--pods", "http://a:1", "--adapt", "--decision-log", "/no/log"],
+            "--decision-log: /no/log cannot be",
+        ),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(flags, said, key):

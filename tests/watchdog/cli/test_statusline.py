@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from regrain_watchdog.cli.admin import GroupStatus, LoadStatus, Objective, Replica, Status
+from regrain_watchdog.cli.admin import Adapting, GroupStatus, LoadStatus, Objective, Replica, Status
 from regrain_watchdog.cli.status import groups, summary
 from regrain_watchdog.cli.statusline import Live, Plain, parts
 
@@ -27,6 +27,17 @@ STATUS = Status(
     slo=Objective(latency=0.3, attainment=0.95),
     warnings=["replica 9 died"],
 )
+
+
+def test_of_an_app_that_adapts_it_is_said_and_that_nobody_decides_and_why():
+    adapting = Adapting(predictor="verified", number=3, ends=2)
+    assert "adapts   by verified, 3 decisions so far" in summary(
+        msgspec.structs.replace(STATUS, adapting=adapting)
+    )
+
+    ended = msgspec.structs.replace(adapting, trouble="it ended")
+    told = summary(msgspec.structs.replace(STATUS, adapting=ended))
+    assert told[-1] == "warning  the controller has ended 2 times, and the plan stays: it ended"
 
 
 def test_the_live_line_says_how_the_app_does():

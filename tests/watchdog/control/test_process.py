@@ -1,6 +1,7 @@
 """Reports in, words out: what the controller's process makes of both."""
 
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from regrain import manifest as manifests
 from regrain.manifest import SLOSpec
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import living_of
-from regrain_watchdog.control.process import Adviser, incoming, outgoing
-from regrain_watchdog.front.adapting.words import Brief, Device, Report, Taken
+from regrain_watchdog.control.process import Adviser, incoming, outgoing, serve
+from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Taken, decode_word, encode
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import GIB
 from regrain_watchdog.policy.refine import Seen
@@ -210,6 +211,29 @@ def test_the_log_tells_each_decision_and_what_came_of_the_one_before_and_is_boun
     small._write({"kind": "decision"})
     assert path.read_text() == '{"kind":"decision"}\n'
     assert len(path.with_name("log.jsonl.1").read_text().splitlines()) == len(entries)
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_decisions_are_made_all_the_same(
+    brief, reports, planned, tmp_path
+):
+    path = tmp_path / "gone" / "log.jsonl"
+    words = told(Adviser(brief(log=str(path))), reports(40.0, planned(42.0), 50))
+
+    said = [word.warning for word in words if word.warning]
+    assert said == [f"decisions are not written to {path}: No such file or directory"]
+    assert len([word for word in words if word.decision]) > 2
+
+
+def test_what_goes_wrong_is_the_last_word(brief):
+    front, end = socket.socketpair()
+    with front, end:
+        front.sendall(encode(brief(profile=b"none")))
+        front.shutdown(socket.SHUT_WR)
+
+        serve(end)
+
+        (body,) = Pieces().feed(front.recv(1 << 16))
+    assert decode_word(body).end.startswith("ProfileError: this is no profile: ")
 
 
 def test_plans_of_pods_tell_how_many_of_them_each_group_takes(brief, reports, planned):

@@ -114,6 +114,18 @@ class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new"
     detail: str = ""
 
 
+class Adapting(Struct, frozen=True, kw_only=True):
+    """The controller of an app that adapts.
+
+    number: decisions so far. ends: how often it ended. trouble: why it did, until another one decides.
+    """
+
+    predictor: str = ""
+    number: int = 0
+    ends: int = 0
+    trouble: str = ""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """GET /status; `state` is "starting", "ready", "crash-loop" or "draining", `uptime` in seconds."""
 
@@ -132,6 +144,7 @@ class Status(Struct, frozen=True, kw_only=True):
     transitions: list[Transition] = []
     resident: str = ""
     held: bool = False
+    adapting: Adapting | None = None
 
 
 class Span(Struct, frozen=True, kw_only=True):

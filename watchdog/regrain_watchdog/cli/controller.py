@@ -21,6 +21,7 @@ from regrain.units import parse_seconds
 from regrain_watchdog.cli import logs
 from regrain_watchdog.control.assigner import Assigner, Wish
 from regrain_watchdog.control.cluster import Switches
+from regrain_watchdog.front.adapting.adaptation import check_log
 from regrain_watchdog.front.config import PREDICTORS
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.remote.remote import check
@@ -114,6 +115,7 @@ def command(
         period = parse_seconds(adapt_period, "--adapt-period")
         switches = Switches(profile=profile, predictor=predictor, period=period, log=decision_log)
         switches.read()
+        check_log(decision_log, "--decision-log")
     wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None, frees=adapt)
     where = named(pods_of) if pods_of else _listed(urls)
     uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience, adapt=switches)))

@@ -40,7 +40,8 @@ def command(*, url: str, app: str, as_json: bool, why: bool, **given: str) -> No
         return
     if why:
         told = admin.get(base, "/why", reasons.Why)
-        for line in reasons.lines(told):
+        status = admin.get(base, "/status", Status)
+        for line in (*reasons.lines(told), *trouble(status)):
             click.echo(line)
         table = reasons.candidates(told)
         if table is not None:
@@ -68,7 +69,19 @@ def summary(status: Status) -> list[str]:
         lines.append(f"hit rate {share(load.hit_rate)}, objective {objective}")
     if ports:
         lines.append(f"ports    {ports}")
-    return lines + [f"warning  {warning}" for warning in status.warnings]
+    if status.adapting is not None:
+        held = ", held by an operator" if status.held else ""
+        by = f"by {status.adapting.predictor}, " if status.adapting.predictor else ""
+        lines.append(f"adapts   {by}{status.adapting.number} decisions so far{held}")
+    return [*lines, *(f"warning  {warning}" for warning in status.warnings), *trouble(status)]
+
+
+def trouble(status: Status) -> list[str]:
+    """Return that nobody decides at the moment, and why, where that is so."""
+    own = status.adapting
+    if own is None or not own.trouble:
+        return []
+    return [f"warning  the controller has ended {own.ends} times, and the plan stays: {own.trouble}"]
 
 
 def groups(status: Status) -> Table:

@@ -5,9 +5,11 @@ The clock, the socket and the file are here; what is decided is up to `controlle
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import socket
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,7 +64,17 @@ LOADS = 1.0
 
 
 def serve(sock: socket.socket) -> None:
-    """Answer the front's reports until it closes the socket."""
+    """Answer the front's reports until it closes the socket; what goes wrong is the last answer."""
+    try:
+        _answer(sock)
+    except Exception as error:  # the front says it, once, and starts another one
+        *_, place = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        with contextlib.suppress(OSError):
+            sock.sendall(encode(Word(end=f"{type(error).__name__}: {error} ({where})")))
+
+
+def _answer(sock: socket.socket) -> None:
     pieces = Pieces()
     mind: Adviser | None = None
     while chunk := sock.recv(RECEIVE):
@@ -100,6 +112,7 @@ class Adviser:
         self._problem: Problem | None = None
         self._beside: list[tuple[Plan, Profile]] = []
         self._log = Log(Path(brief.log)) if brief.log else None
+        self._is_written = True
         self._warned: set[str] = set()
         self._before: deque[Observation] = deque(maxlen=RECALLED)
         for report in brief.past:
@@ -114,8 +127,7 @@ class Adviser:
         if controller is None:
             return Word()
         decision = controller.observe(seen)
-        if self._log is not None:
-            self._log.follow(seen, decision)
+        self._write_down(seen, decision)
         warning = self.warning()
         return self._word(decision, warning) if decision is not None else Word(warning=warning)
 
@@ -165,6 +177,18 @@ class Adviser:
             if said := too_fast(self._problem):
                 self._warnings.append(said)
         return self._controller
+
+    def _write_down(self, seen: Observation, decision: Decision | None) -> None:
+        """Keep the log; where it cannot be written that is said once, and decisions are made all the same."""
+        if self._log is None:
+            return
+        try:
+            self._log.follow(seen, decision)
+            self._is_written = self._is_written or decision is not None
+        except OSError as error:
+            if self._is_written:
+                self._warnings.append(f"decisions are not written to {self._brief.log}: {error.strerror}")
+            self._is_written = False
 
     def _note(self, seen: Observation) -> None:
         """Learn what stages take, and keep the rest until there is a controller to be told."""

@@ -44,7 +44,8 @@ class Adaptation:
     live, changes, measure: of the app. target: the app as it was named. gpus: of the node; None without any.
 
     Raises:
-        SpecError: the app has no objective, or the profile that was named is none of this app's.
+        SpecError: the app has no objective, the profile that was named is none of this app's, or the decision log
+            cannot be written.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Adaptation:
         self._target = target
         self._slo = objective(config, live.manifest)
         self._profile = find_profile(config, target, live.manifest)
+        check_log(config.decision_log, "REGRAIN_DECISION_LOG (--decision-log)")
         self._past = Past()
         self._adopting: asyncio.Future[None] | None = None
         self._said: deque[str] = deque(maxlen=1)
@@ -87,6 +89,8 @@ class Adaptation:
             "number": self._course.heard,
             "pid": self._mind.pid,
             "predictor": self._config.predictor,
+            "ends": self.counts.ends,
+            "trouble": self._mind.trouble,
         }
 
     def start(self) -> None:
@@ -190,6 +194,15 @@ def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
         logger.warning("%s is left alone: %s", named, error)
         return b""
     return found
+
+
+def check_log(path: str, name: str) -> None:
+    """Raise SpecError, with the name of the setting, where a log cannot be written; "" is none."""
+    try:
+        if path:
+            Path(path).open("ab").close()
+    except OSError as error:
+        raise SpecError(f"{name}: {path} cannot be written: {error.strerror}") from error
 
 
 def _beside(target: str) -> Path:

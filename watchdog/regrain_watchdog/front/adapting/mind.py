@@ -37,6 +37,9 @@ class Mind:
     """Keeps a controller's process.
 
     brief: makes its first message. report: makes the next one. heard: told each word of its that says something.
+
+    Attributes:
+        trouble: why the last one ended, until another one has decided something; else "".
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Mind:
         self._backoff = BACKOFF
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self.trouble = self._said = ""
 
     @property
     def pid(self) -> int:
@@ -150,9 +154,18 @@ class Mind:
                 self._owed = max(0, self._owed - 1)
                 self._heard_at = time.monotonic()
                 self.counts.lives = True
-                self._heard(decode_word(body))
+                self._take(decode_word(body))
         except WordError as error:
             self._end(f"what it said is no message: {error}")
+
+    def _take(self, word: Word) -> None:
+        """Hand on what it said; its last word is for nobody else."""
+        if word.end:
+            self._end(word.end)
+            return
+        if word.decision:
+            self.trouble = ""
+        self._heard(word)
 
     def _end(self, reason: str) -> None:
         """It is of no use any more: the plan stays, and another one is started after a while."""
@@ -166,8 +179,10 @@ class Mind:
             return
         if lived > SOUND:
             self._backoff = BACKOFF
-        say = logger.warning if self._backoff == BACKOFF else logger.info
+        is_said = reason == self._said and self._backoff > BACKOFF
+        say = logger.debug if is_said else logger.warning
         say("the controller is started again in %g s, the plan stays meanwhile: %s", self._backoff, reason)
+        self._said = self.trouble = reason
         self._timer = self._loop.call_later(self._backoff, self.start)
         self._backoff = min(2 * self._backoff, LONGEST)
 

@@ -95,6 +95,7 @@ class Word(Struct, frozen=True, kw_only=True):
         pods: by group, how many pods run it; empty on a node.
         predicted: hit rate of the plan that rules from now on; None where nothing is known of it.
         sentence: why. warning: what an operator should know, once.
+        end: why there is no controller any more, as its last word; else "".
     """
 
     decision: bytes = b""
@@ -104,6 +105,7 @@ class Word(Struct, frozen=True, kw_only=True):
     predicted: float | None = None
     sentence: str = ""
     warning: str = ""
+    end: str = ""
 
 
 class Watched(Struct, frozen=True, kw_only=True):
