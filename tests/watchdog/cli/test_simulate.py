@@ -118,6 +118,38 @@ def test_a_hit_rate_below_what_is_asked_for_fails(regrain, scenario: Path) -> No
     assert "asked for 90.0 %" in told.err
 
 
+def test_an_objective_that_no_plan_can_meet_is_said_at_the_start_with_the_least_there_is(
+    regrain, scenario: Path
+) -> None:
+    own = 'adapt = true\npredictor = "analytic"\nslo = {latency = "3ms", attainment = 0.95}\nload'
+    scenario.write_text(SCENARIO.replace("load", own))
+
+    told = regrain("simulate", str(scenario))
+
+    assert told.code == 0
+    start, _, end = told.err.partition("simulating")
+    assert "note: ocr: no plan can answer within 0.003 s: the lightest request takes 0.00" in start
+    assert "no plan can answer" not in end
+    assert end.count("no plan could be found, the plan stays as it is: ocr is to answer within 0.003 s") == 1
+
+
+def test_a_node_that_is_too_small_for_any_plan_is_said_with_what_lacks(regrain, scenario: Path) -> None:
+    node = 'node = {cores = 16, memory = "1Mi"}'
+    scenario.write_text(
+        SCENARIO.replace("node = {cores = 16}", node).replace(
+            "load", 'adapt = true\npredictor = "analytic"\nload'
+        )
+    )
+    profile = scenario.with_name("profile.json")
+    profile.write_text(json.dumps({**json.loads(profile.read_text()), "resident": 2 << 20}))
+
+    told = regrain("simulate", str(scenario))
+
+    assert told.code == 0
+    assert "stage decode needs 2 MiB of memory, the node has 1" in told.err
+    assert "the plans reserve 0.001953 GiB of memory, and the node has 0.0009766" in told.err
+
+
 def test_without_what_it_is_compiled_by_the_way_out_is_told() -> None:
     start = "from regrain_watchdog.cli import main; main.main(['simulate', 'x'])"
     code = f"import sys; sys.modules['numba'] = None; {start}"
@@ -182,7 +214,10 @@ def test_gaps_and_blank_lines_of_a_trace_are_told_in_the_report(
             id="ending",
         ),
         pytest.param(("scenario.toml", "-o", "no/r.png"), 2, "there is no folder", id="folder"),
-        pytest.param(("scenario.toml", "--against", "ocr.json"), 1, "this is no report", id="no report"),
+        pytest.param(
+            ("scenario.toml", "--against", "ocr.json"), 1, "ocr.json: this is no report", id="no report"
+        ),
+        pytest.param(("scenario.toml", "--log", "no/log"), 2, "--log: no/log cannot be written", id="no log"),
         pytest.param(("scenario.toml", "--against", "none.json"), 1, "No such file", id="no file"),
         pytest.param(("scenario.toml", "--fail-under", "2"), 2, "0<=x<=1", id="no share"),
     ],

@@ -65,6 +65,26 @@ def test_a_plan_can_come_from_a_file(scenario, cpu: Manifest, tmp_path: Path) ->
     assert made.plan.groups[0].replicas == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(lambda stages: [(stages[1:], 1)], "decode left out", id="one left out"),
+        pytest.param(lambda stages: [((*stages, "other"), 1)], "no stage 'other'", id="one unknown"),
+        pytest.param(lambda stages: [(stages[::-1], 1)], "must be in the order of decode", id="order"),
+        pytest.param(lambda stages: [(stages, 0)], "must have replicas and max_size of 1", id="no replica"),
+    ],
+)
+def test_a_plan_from_a_file_that_is_none_of_the_app_s_is_refused(
+    scenario, cpu: Manifest, tmp_path: Path, change, said: str
+) -> None:
+    groups = change(tuple(stage.name for stage in cpu.stages))
+    plan = Plan(tuple(Group(stages=stages, replicas=replicas) for stages, replicas in groups))
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(plan))
+
+    with pytest.raises(SpecError, match=said):
+        prepare(scenario(SCENARIO.replace('replicas = "2"', 'plan = "plan.json"')), "ocr", cpu)
+
+
 def test_a_plan_larger_than_the_node_is_told(scenario, cpu: Manifest) -> None:
     made = scenario()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from regrain.errors import SpecError
 from regrain_watchdog.cli import tables
 from regrain_watchdog.cli.main import FAILED, INTERRUPTED
 from regrain_watchdog.load import draw
-from regrain_watchdog.load.report import Report, dumps, loads
+from regrain_watchdog.load.report import Report, ReportError, dumps, loads
 from regrain_watchdog.picture.chart import Panel, svg
 from regrain_watchdog.picture.svg import png
 from regrain_watchdog.words import share
@@ -49,15 +49,30 @@ def check_files(files: Sequence[Path]) -> None:
 
 
 def read_other(file: Path | None) -> list[Report]:
-    """Return the report that another one is to be held against; none without a file."""
-    return [loads(file.read_bytes())] if file is not None else []
+    """Return the report that another one is to be held against; none without a file. ReportError names the file."""
+    try:
+        return [loads(file.read_bytes())] if file is not None else []
+    except ReportError as error:
+        raise ReportError(f"{file}: {error}") from error
 
 
-def finish(report: Report, other: Sequence[Report], files: Sequence[Path], fail_under: float | None) -> int:
-    """Show a report and write it to files; return the exit code that follows from it."""
+def note(text: str) -> None:
+    """Show what a reader should know beside the figures."""
+    click.echo(f"note: {text}", err=True)
+
+
+def finish(
+    report: Report,
+    other: Sequence[Report],
+    files: Sequence[Path],
+    fail_under: float | None,
+    said: Collection[str] = (),
+) -> int:
+    """Show a report, but for notes that were said before, and write it; return the exit code that follows from it."""
     reports = [report, *other]
-    for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+    for text in report.notes:
+        if text not in said:
+            note(text)
     for beside in draw.by_app(reports):
         _show(beside[0][1].app, *draw.rows(beside))
     if len(report.apps) > 1:

@@ -19,7 +19,9 @@ from regrain_watchdog.cli import reports
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.control.closed import Course
+from regrain_watchdog.control.process import too_fast
 from regrain_watchdog.control.simulated import Done, Simulation
+from regrain_watchdog.front.adapting.adaptation import check_log
 from regrain_watchdog.load.report import (
     OUTCOMES,
     AppReport,
@@ -29,6 +31,7 @@ from regrain_watchdog.load.report import (
     Spending,
     summarise,
 )
+from regrain_watchdog.policy.switch import Reason
 from regrain_watchdog.simulate import scenario as scenarios
 from regrain_watchdog.simulate.engine import IN_TIME, LATE, SHED, UNFINISHED, Run
 from regrain_watchdog.simulate.scenario import AppScenario, Scenario
@@ -62,10 +65,15 @@ def command(
       regrain simulate day.toml --log decisions.jsonl
     """  # noqa: D301
     reports.check_files(files)
+    if log is not None:
+        check_log(str(log), "--log")
     other = reports.read_other(against)
     began = time.time()
     scenario = scenarios.read(file)
     apps = [prepare(scenario, name, _manifest(app)) for name, app in scenario.apps.items()]
+    impossible = [f"{app.name}: {said}" for app in apps if (said := too_fast(app.problem))]
+    for text in impossible:
+        reports.note(text)
     runs = _run(scenario, apps)
     if log is not None:
         _write_log(log, runs)
@@ -76,11 +84,16 @@ def command(
         seed=scenario.seed,
         duration=scenario.duration,
         interrupted=False,
-        notes=(*scenarios.notes(scenario), *overcommitted(scenario, apps)),
+        notes=(
+            *impossible,
+            *scenarios.notes(scenario),
+            *overcommitted(scenario, apps),
+            *(text for done in runs for text in _unplanned(done)),
+        ),
         apps=tuple(_told(scenario, done) for done in runs),
         took=time.time() - began,
     )
-    return reports.finish(report, other, files, fail_under)
+    return reports.finish(report, other, files, fail_under, said=impossible)
 
 
 def _manifest(app: AppScenario) -> Manifest:
@@ -154,6 +167,16 @@ def _decisions(course: Course) -> Decisions:
         changes=sum(decision.plan is not None for decision in course.decisions),
         reasons=dict(Counter(decision.reason for decision in course.decisions)),
     )
+
+
+def _unplanned(done: Done) -> list[str]:
+    """Say for what reasons no plan was found for an app, each once, as its controller says it where it serves."""
+    told = {
+        decision.reason: f"{done.app.name}: {decision.sentence}, the plan stays as it is: {decision.detail}"
+        for decision in reversed(done.course.decisions)
+        if decision.reason in (Reason.NONE.name, Reason.FAILED.name)
+    }
+    return list(told.values())
 
 
 def _write_log(file: Path, runs: list[Done]) -> None:

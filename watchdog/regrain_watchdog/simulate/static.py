@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from regrain import grain
 from regrain.errors import SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
@@ -97,13 +98,15 @@ def overcommitted(scenario: Scenario, apps: Sequence[Static]) -> list[str]:
             cost.reserved(group, problem.app.profile, card) for group, problem in groups if card is not None
         )
         cores = sum(group.replicas * group.cpu for group, _ in groups)
+        memory = sum(group.replicas * cost.memory(group, problem.app.profile) for group, problem in groups)
         for what, wanted, there in (
             ("GPUs", gpus, len(shared.node.cards)),
             ("cores", cores, shared.node.cores),
+            ("GiB of memory", memory / cost.GIB, shared.node.memory / cost.GIB),
         ):
             if wanted > there + 1e-9:
                 which = f"node {name}" if name else "the node"
-                told.append(f"the plans reserve {wanted:g} {what}, and {which} has {there:g}")
+                told.append(f"the plans reserve {wanted:.4g} {what}, and {which} has {there:.4g}")
     return told
 
 
@@ -124,9 +127,19 @@ def _plan(app: AppScenario, where: str, manifest: Manifest) -> Plan:
     if not app.plan:
         return make_plan(manifest, app.grain or manifest.grain, app.replicas, app.shares)
     try:
-        return msgspec.json.decode(_bytes(app.plan), type=Plan)
+        plan = msgspec.json.decode(_bytes(app.plan), type=Plan)
     except msgspec.MsgspecError as error:
         raise SpecError(f"{where}.plan: {app.plan} is no plan: {error}") from error
+    groups = grain.parse(plan.grain, manifest.graph)
+    if set(groups) != {group.stages for group in plan.groups}:
+        raise SpecError(f"{where}.plan: the stages of a group must be in the order of {grain.format(groups)}")
+    for group in plan.groups:
+        if min(group.replicas, group.max_size) < 1 or not min(group.max_wait, group.cpu) >= 0:
+            raise SpecError(
+                f"{where}.plan: {group.name} in {app.plan} must have replicas and max_size of 1 or more, max_wait and "
+                "cpu of 0 or more"
+            )
+    return plan
 
 
 def _bytes(file: str) -> bytes:
