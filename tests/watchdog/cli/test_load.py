@@ -199,6 +199,10 @@ def test_ctrl_c_reports_what_was_done_until_then(runtime, interruptible, tmp_pat
         pytest.param(
             ("--sample", "--timeout", "x"), 2, "--timeout must be seconds or a duration", id="timeout"
         ),
+        pytest.param(
+            ("--sample", "--timeout", "0"), 2, "--timeout must be more than 0 seconds", id="no patience"
+        ),
+        pytest.param(("--sample", "--slo", "0s"), 2, "--slo must be more than 0 seconds", id="no latency"),
         pytest.param(("--sample", "--slo", "x"), 2, "--slo must be seconds or a duration", id="slo"),
         pytest.param(("--sample", "--app", "other"), 1, "no running app is called 'other'", id="app"),
         pytest.param(("--scenario", "none.toml"), 2, "none.toml cannot be read", id="scenario"),

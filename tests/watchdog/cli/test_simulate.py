@@ -106,7 +106,30 @@ def test_two_reports_are_held_side_by_side(regrain, scenario: Path, tmp_path: Pa
 
     assert told.code == 0
     assert "points" in told.out
+    assert "note: " not in told.err
     assert "p95, other" in (tmp_path / "both.html").read_text()
+
+
+def test_that_the_other_report_is_of_another_load_is_said(regrain, scenario: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    regrain("simulate", str(scenario), "-o", str(before))
+    scenario.write_text("seed = 9\n" + SCENARIO.replace("20s", "5s"))
+
+    told = regrain("simulate", str(scenario), "--against", str(before))
+
+    assert told.code == 0
+    assert "note: the other report is of 20 seconds and this one of 5\n" in told.err
+    assert "note: the other report is drawn by seed " in told.err
+
+
+def test_a_profile_that_is_none_or_of_other_code_is_named(regrain, scenario: Path) -> None:
+    profile = scenario.with_name("profile.json")
+    other = profile.read_text().replace('"digest": ""', '"digest": "x"', 1)
+    for text, said in ((other, "the profile of ocr knows other code of"), ("{}", "this is no profile")):
+        profile.write_text(text)
+        told = regrain("simulate", str(scenario))
+        assert told.code == 1
+        assert f"profile.json: {said}" in told.err
 
 
 def test_a_hit_rate_below_what_is_asked_for_fails(regrain, scenario: Path) -> None:

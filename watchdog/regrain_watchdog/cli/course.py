@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlencode
 
@@ -23,10 +22,10 @@ from regrain_watchdog.load.body import Content, contents
 from regrain_watchdog.load.client import Target
 from regrain_watchdog.load.drive import Job, Sent
 from regrain_watchdog.load.spend import Meter
-from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import Prices
 from regrain_watchdog.simulate.arrivals import Poisson
 from regrain_watchdog.simulate.scenario import AppScenario, Scenario, offered
+from regrain_watchdog.simulate.static import profile_of
 
 ATTAINMENT = 0.95
 """The share of requests that should hit where nobody says another."""
@@ -82,13 +81,11 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
     base, found = _where(url, admin_url, app)
     sent = _content(base, wanted)
     target = found + (f"?{urlencode(sent.query)}" if sent.query else "")
-    seconds = parse_seconds(wanted["duration"], "--duration")
-    if seconds <= 0:
-        raise SpecError("--duration must be more than 0 seconds")
+    seconds = above_zero(wanted["duration"], "--duration")
     rng = np.random.default_rng(wanted["seed"])
     times = Poisson(wanted["rate"]).times(seconds, rng).at.tolist()
     status = _status(base)
-    given = parse_seconds(wanted["slo"], "--slo") if wanted["slo"] else None
+    given = above_zero(wanted["slo"], "--slo") if wanted["slo"] else None
     own = status.slo if status is not None else None
     slo = SLOSpec(
         latency=given or (own.latency if own else 0.0), attainment=own.attainment if own else ATTAINMENT
@@ -104,6 +101,14 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
     )
 
 
+def above_zero(text: str, option: str) -> float:
+    """Return the seconds that an option says; SpecError where it is no time."""
+    seconds = parse_seconds(text, option)
+    if seconds <= 0:
+        raise SpecError(f"{option} must be more than 0 seconds")
+    return seconds
+
+
 def from_scenario(scenario: Scenario, url: str, admin_url: str) -> list[Course]:
     """Return the loads of a scenario; `url` and `admin_url` say where its app is, if it has but one."""
     if len(scenario.apps) > 1 and (url or admin_url):
@@ -116,7 +121,7 @@ def _from_app(scenario: Scenario, name: str, app: AppScenario, url: str, admin_u
     base, found = _where(url or app.url, admin_url, name)
     status = _status(base)
     own = status.slo if status is not None else None
-    profile = profiles.loads(Path(app.profile).read_bytes()) if app.profile else None
+    profile = profile_of(app) if app.profile else None
     return Course(
         name=name,
         target=Target.of(found),

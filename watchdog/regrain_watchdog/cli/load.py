@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from regrain.errors import SpecError
 from regrain.units import parse_seconds
 from regrain_watchdog.cli import admin, reports
-from regrain_watchdog.cli.course import Course, Wanted, from_options, from_scenario
+from regrain_watchdog.cli.course import Course, Wanted, above_zero, from_options, from_scenario
 from regrain_watchdog.cli.loading import live
 from regrain_watchdog.load.drive import Limits
 from regrain_watchdog.simulate import scenario as scenarios
@@ -72,7 +72,7 @@ def command(
     other = reports.read_other(against)
     limits = Limits(
         connections=connections,
-        timeout=parse_seconds(timeout, "--timeout"),
+        timeout=above_zero(timeout, "--timeout"),
         headers=admin.credentials("invocation_key_file"),
     )
     courses, seconds, seed, notes = _planned(target, scenario, url, app, wanted)

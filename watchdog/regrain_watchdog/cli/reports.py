@@ -70,7 +70,10 @@ def finish(
 ) -> int:
     """Show a report, but for notes that were said before, and write it; return the exit code that follows from it."""
     reports = [report, *other]
-    for text in report.notes:
+    for text in (
+        *report.notes,
+        *(f"the other report is {text}" for one in other for text in unlike(report, one)),
+    ):
         if text not in said:
             note(text)
     for beside in draw.by_app(reports):
@@ -88,6 +91,18 @@ def finish(
     if report.interrupted:
         return INTERRUPTED
     return FAILED if below else 0
+
+
+def unlike(report: Report, other: Report) -> list[str]:
+    """Return in what another report is of another load, so that a gap to it says little."""
+    sides = {
+        "of {:g} seconds and this one of {:g}": (other.duration, report.duration),
+        "drawn by seed {} and this one by {}": (other.seed, report.seed),
+        "of {} and this one of {}": tuple(
+            ", ".join(sorted(app.app for app in one.apps)) for one in (other, report)
+        ),
+    }
+    return [text.format(*pair) for text, pair in sides.items() if pair[0] != pair[1]]
 
 
 def _show(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> None:

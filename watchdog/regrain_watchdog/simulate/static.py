@@ -17,6 +17,7 @@ from regrain_watchdog.policy import cost, resident
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Application, Model, lists, make_model
+from regrain_watchdog.policy.profile import Profile
 from regrain_watchdog.policy.search.problem import Limits, Problem
 from regrain_watchdog.simulate.scenario import AppScenario, Scenario, offered
 
@@ -78,6 +79,18 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
     )
 
 
+def profile_of(app: AppScenario, manifest: Manifest | None = None) -> Profile:
+    """Return the profile that a scenario names; ProfileError, with the file, if it is none or of other code."""
+    data = _bytes(app.profile)
+    try:
+        profile = profiles.loads(data)
+        if manifest is not None:
+            profile.check({stage.name: stage.digest for stage in manifest.stages})
+    except profiles.ProfileError as error:
+        raise profiles.ProfileError(f"{app.profile}: {error}") from error
+    return profile
+
+
 def limits(app: AppScenario, application: Application) -> Limits:
     """Return the limits on an app's plans: its own, or a live controller's: shares as measured, cores as declared."""
     if app.limits is not None:
@@ -113,8 +126,7 @@ def overcommitted(scenario: Scenario, apps: Sequence[Static]) -> list[str]:
 def _application(app: AppScenario, where: str, manifest: Manifest) -> Application:
     if not app.profile:
         raise SpecError(f"{where} must have a profile: run `regrain profile` on the app")
-    profile = profiles.loads(_bytes(app.profile))
-    profile.check({stage.name: stage.digest for stage in manifest.stages})
+    profile = profile_of(app, manifest)
     slo = app.slo or manifest.slo
     if slo is None:
         raise SpecError(
