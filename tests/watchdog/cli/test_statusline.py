@@ -30,14 +30,14 @@ STATUS = Status(
 
 
 def test_of_an_app_that_adapts_it_is_said_and_that_nobody_decides_and_why():
-    adapting = Adapting(predictor="verified", number=3, ends=2)
+    adapting = Adapting(predictor="verified", number=3)
     assert "adapts   by verified, 3 decisions so far" in summary(
         msgspec.structs.replace(STATUS, adapting=adapting)
     )
 
-    ended = msgspec.structs.replace(adapting, trouble="it ended")
+    ended = msgspec.structs.replace(adapting, trouble="the controller has ended")
     told = summary(msgspec.structs.replace(STATUS, adapting=ended))
-    assert told[-1] == "warning  the controller has ended 2 times, and the plan stays: it ended"
+    assert told[-1] == "warning  the controller has ended"
 
 
 def test_the_live_line_says_how_the_app_does():

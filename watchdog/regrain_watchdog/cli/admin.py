@@ -117,12 +117,11 @@ class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new"
 class Adapting(Struct, frozen=True, kw_only=True):
     """The controller of an app that adapts.
 
-    number: decisions so far. ends: how often it ended. trouble: why it did, until another one decides.
+    number: decisions so far. trouble: that there is none and why, until another one decides.
     """
 
     predictor: str = ""
     number: int = 0
-    ends: int = 0
     trouble: str = ""
 
 

@@ -77,11 +77,9 @@ def summary(status: Status) -> list[str]:
 
 
 def trouble(status: Status) -> list[str]:
-    """Return that nobody decides at the moment, and why, where that is so."""
-    own = status.adapting
-    if own is None or not own.trouble:
-        return []
-    return [f"warning  the controller has ended {own.ends} times, and the plan stays: {own.trouble}"]
+    """Return that nobody decides on the plan at the moment, and why, where that is so."""
+    told = status.adapting.trouble if status.adapting is not None else ""
+    return [f"warning  {told}"] if told else []
 
 
 def groups(status: Status) -> Table:

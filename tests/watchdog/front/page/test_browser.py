@@ -322,6 +322,20 @@ def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, a
     assert not browser.complaints()
 
 
+def test_that_the_controller_has_ended_is_said(browser, adapting):
+    browser.open(adapting.admin)
+
+    def killed():
+        pid = requests.get(adapting.admin + "/status", timeout=60).json()["adapting"]["pid"]
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        return re.search(
+            r"the controller has ended \d+ times, and the plan stays: ", browser.text("#adapt-trouble")
+        )
+
+    browser.until(killed, "the page says so")
+
+
 def test_the_page_of_an_app_that_does_not_adapt_says_nothing_of_it(browser, run):
     browser.open(run.admin)
 

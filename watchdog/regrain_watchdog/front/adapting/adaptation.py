@@ -83,14 +83,23 @@ class Adaptation:
         """Return why the plan in force rules, as JSON; an empty object before the first decision."""
         return self._course.why()
 
+    @property
+    def trouble(self) -> str:
+        """What an operator should know of the controller: why there is none; "" where one decides."""
+        reason = self._mind.trouble
+        return (
+            f"the controller has ended {self.counts.ends} times, and the plan stays: {reason}"
+            if reason
+            else ""
+        )
+
     def status(self) -> dict[str, object]:
         """Return what the status tells."""
         return {
             "number": self._course.heard,
             "pid": self._mind.pid,
             "predictor": self._config.predictor,
-            "ends": self.counts.ends,
-            "trouble": self._mind.trouble,
+            "trouble": self.trouble,
         }
 
     def start(self) -> None:

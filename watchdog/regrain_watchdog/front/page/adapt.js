@@ -12,6 +12,9 @@ let known = -1;
 /** Show what was decided, once there is something new of it. */
 export async function adapt(now) {
   byId("adapt-card").hidden = !now.adapting;
+  const trouble = now.adapting?.trouble ?? "";
+  byId("adapt-trouble").hidden = trouble === "";
+  byId("adapt-trouble").textContent = trouble;
   if (!now.adapting || now.adapting.number === known) return;
   known = now.adapting.number;
   const answer = await fetch("why");
