@@ -49,13 +49,13 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(mind, "BACKOFF", 0.01)
     monkeypatch.setattr(mind, "LONGEST", 0.02)
 
-    def keep(says: bytes, until) -> Mind:
+    def keep(says: bytes, until, *, is_program: bool = True) -> Mind:
         program = tmp_path / "python"
         program.write_text(
             f"#!{sys.executable}\nimport os, sys, time\n"
             f"os.write(int(sys.argv[-1]), bytes.fromhex({says.hex()!r}))\ntime.sleep(3600)\n"
         )
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        program.chmod(program.stat().st_mode | (stat.S_IXUSR if is_program else 0))
         with monkeypatch.context() as patched:
             patched.setattr(mind.sys, "executable", str(program))
             return asyncio.run(_watched(until))
@@ -92,6 +92,14 @@ def test_what_is_no_message_ends_it(kept, caplog):
 
     (said,) = warnings(caplog)
     assert "what it said is no message" in said
+    assert one.trouble
+
+
+def test_one_that_cannot_be_started_is_tried_again_and_that_is_counted(kept, caplog):
+    one = kept(b"", lambda one: one.counts.ends >= 3, is_program=False)
+
+    (said,) = warnings(caplog)
+    assert "it cannot be started: " in said
     assert one.trouble
 
 

@@ -68,22 +68,33 @@ class Mind:
 
     def start(self) -> None:
         """Start it."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            command = [sys.executable, "-m", "regrain_watchdog.control", "--fd", str(theirs.fileno())]
-            with held_back():
-                self._process = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-                )
-        self._sock = ours
+        self._heard_at = self._born = time.monotonic()
+        try:
+            self._sock = self._spawn()
+        except OSError as error:  # no memory, or no descriptors, at the moment
+            self._end(f"it cannot be started: {error}")
+            return
         self._pieces = Pieces()
         self._outbox = bytearray(encode(self._brief()))
         self._owed = 1
-        self._heard_at = self._born = time.monotonic()
-        self._loop.add_reader(ours.fileno(), self._readable)
+        self._loop.add_reader(self._sock.fileno(), self._readable)
         self._flush()
         self._timer = self._loop.call_later(TICK, self._tick)
+
+    def _spawn(self) -> socket.socket:
+        """Start its process; return our end of the socket to it."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs, held_back():
+                command = [sys.executable, "-m", "regrain_watchdog.control", "--fd", str(theirs.fileno())]
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                )
+        except OSError:
+            ours.close()
+            raise
+        return ours
 
     def renew(self) -> None:
         """Start another one, which is told anew what it decides for; not where none was started yet."""
