@@ -110,6 +110,19 @@ def test_two_reports_are_held_side_by_side(regrain, scenario: Path, tmp_path: Pa
     assert "p95, other" in (tmp_path / "both.html").read_text()
 
 
+@pytest.mark.parametrize("seconds", [123, 290])
+def test_a_duration_that_no_period_divides_is_reported_of_to_its_end(
+    regrain, scenario: Path, tmp_path: Path, seconds: int
+) -> None:
+    """A begin of a last period that lay at the end up to rounding made one of no time, and a division by zero."""
+    scenario.write_text(SCENARIO.replace("20s", f"{seconds}s").replace("rate = 20", "rate = 1"))
+
+    told = regrain("simulate", str(scenario), "-o", str(tmp_path / "report.json"))
+
+    assert told.code == 0
+    assert json.loads((tmp_path / "report.json").read_text())["apps"][0]["cost"]["total"] > 0
+
+
 def test_that_the_other_report_is_of_another_load_is_said(regrain, scenario: Path, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     regrain("simulate", str(scenario), "-o", str(before))

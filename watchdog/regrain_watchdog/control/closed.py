@@ -35,6 +35,8 @@ from regrain_watchdog.policy.search.switching import switch
 from regrain_watchdog.simulate.engine import IN_TIME, UNFINISHED, Run, Worked
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-9
+"""Part of the span by which the begin of a record may lie before its end and be that end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,9 @@ class Loop:
         self._run.advance()
         result = self._run.result()
         switches = self._switches(result.finish)
-        edges = np.append(np.arange(0.0, self.arrivals.span, self.world.period), self.arrivals.span)
+        span = self.arrivals.span
+        inside = np.arange(0.0, span, self.world.period)
+        edges = np.append(inside[inside < span * (1 - ROUNDING)], span)
         spent = np.diff(self._spent(edges, switches))
         places = np.searchsorted(self.arrivals.at, edges)
         hits = np.concatenate([[0], np.cumsum(result.outcome == IN_TIME)])
