@@ -147,6 +147,7 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
             "node has no setting 'core'; it has gpus, cores, memory, plans",
             id="node",
         ),
+        pytest.param("cores = 4", "cores = -4", "node.cores must be 0 or more, was -4", id="cores"),
         pytest.param("v100x2", "v9x2", "no GPU type 'v9'", id="card"),
         pytest.param('"16Gi"', '"a lot"', "node.memory must be bytes or a size", id="memory"),
         pytest.param(

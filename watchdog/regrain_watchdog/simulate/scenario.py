@@ -246,6 +246,8 @@ def _shared(raw: object, where: str) -> Shared:
     if plans not in WAYS:
         raise SpecError(f"{where}.plans must be one of {', '.join(WAYS)}; was {plans!r}")
     node = _made((Node,), table, where)
+    if not node.cores >= 0:
+        raise SpecError(f"{where}.cores must be 0 or more, was {node.cores:g}")
     cards = parse_gpus(gpus) if gpus else ()
     bytes_ = node.memory if memory is None else parse_bytes(memory, f"{where}.memory")
     return Shared(node=msgspec.structs.replace(node, cards=cards, memory=bytes_), plans=str(plans))
