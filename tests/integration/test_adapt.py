@@ -105,6 +105,7 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
             60.0,
         )
 
+    assert "bodies " in told
     assert set(callers.statuses) <= {200, 503, 504}
     assert callers.statuses[200] > 0
     assert not callers.wrong

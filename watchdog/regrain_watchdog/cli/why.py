@@ -9,8 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from regrain_watchdog.cli import tables
-from regrain_watchdog.control.decision import Decision, Told
-from regrain_watchdog.words import configured, duration, share
+from regrain_watchdog.control.decision import Decision, Shape, Told
+from regrain_watchdog.words import configured, duration, share, size
+
+MIDDLE, HIGH = 0.5, 0.95
+"""Quantiles that are told."""
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -36,9 +39,23 @@ def lines(why: Why) -> Iterator[str]:
             f"load     {told.rate:.3g} requests/s expected, {told.planned:.3g} planned for, "
             f"{told.peak:.3g} at the peak; to last {duration(told.dwell)}"
         )
+    if told.shape is not None:
+        yield from _like(told.shape)
     if told.measured is not None:
         yield f"measured {share(told.measured)} in time since the plan or the load changed"
     yield from (f"to change {need}" for need in why.needs)
+
+
+def _like(shape: Shape) -> Iterator[str]:
+    """Yield what requests are like."""
+    if shape.bursts:
+        over = ", ".join(f"{seconds:g} s: {value:.2g}" for seconds, value in shape.bursts.items())
+        yield f"bursts   variance of counts over their mean, 1 by chance: {over}"
+    if shape.size:
+        yield f"bodies   {size(round(shape.size[MIDDLE]))} at the median, {size(round(shape.size[HIGH]))} at 95 %"
+    for items in shape.widths:
+        if items:
+            yield f"items    {items[MIDDLE]:.3g} at the median, {items[HIGH]:.3g} at 95 %"
 
 
 def candidates(why: Why) -> Table | None:

@@ -7,6 +7,7 @@ import math
 from msgspec import Struct
 
 from regrain.plan import Plan
+from regrain_watchdog.policy.load import QUANTILES, SCALES, Arrivals, traits
 from regrain_watchdog.policy.switch import Reason, Verdict
 
 HOUR, THOUSAND = 3600.0, 1000.0
@@ -38,6 +39,35 @@ class Told(Struct, frozen=True, kw_only=True):
     verdict: str = ""
 
 
+class Shape(Struct, frozen=True, kw_only=True):
+    """What the requests that were planned for are like, beside their rate.
+
+    Attributes:
+        bursts: by seconds over which requests are counted, variance over mean of the counts: 1 by chance (Poisson),
+            more where they come in bursts; those alone that the window is long enough for.
+        size: by quantile, bytes of a body. widths: likewise items, for each list of the flow.
+    """
+
+    bursts: dict[float, float] = {}
+    size: dict[float, float] = {}
+    widths: tuple[dict[float, float], ...] = ()
+
+    @classmethod
+    def of(cls, load: Arrivals) -> Shape:
+        """Return what a load is like."""
+        told = traits(load)
+        pairs = zip(SCALES, told.dispersion, strict=True)
+        return cls(
+            bursts={scale: round(value, 3) for scale, value in pairs if math.isfinite(value)},
+            size=_quantiles(told.size),
+            widths=tuple(_quantiles(one) for one in told.widths),
+        )
+
+
+def _quantiles(values: tuple[float, ...]) -> dict[float, float]:
+    return dict(zip(QUANTILES, values, strict=True)) if values else {}
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """What was decided at a time.
 
@@ -50,7 +80,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         present: the one in force.
         candidates: the best of each grain, the best first.
         rate, planned, peak: requests a second that are expected, that are planned for, and at the peak of late.
-        dwell: seconds that the load is expected to last.
+        dwell: seconds that the load is expected to last. shape: what its requests are like.
         bears: requests a second up to which the one in force is expected to meet the objective.
         measured: hit rate of the plan in force since the load or the plan changed.
         failures: how often planning has failed so far. detail: why it failed, or what is lacking.
@@ -68,6 +98,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     planned: float | None = None
     peak: float | None = None
     dwell: float | None = None
+    shape: Shape | None = None
     bears: float | None = None
     measured: float | None = None
     failures: int = 0

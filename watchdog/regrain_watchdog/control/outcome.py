@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from regrain.plan import Plan
-from regrain_watchdog.control.decision import Decision, Told, finite
+from regrain_watchdog.control.decision import Decision, Shape, Told, finite
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.standings import Weighed
 from regrain_watchdog.policy.switch import Reason
@@ -56,6 +56,7 @@ class Outcome:
             planned=expected.load.rate if expected is not None else None,
             peak=expected.peak if expected is not None else None,
             dwell=expected.dwell if expected is not None else None,
+            shape=Shape.of(expected.load) if expected is not None else None,
             bears=self.bears,
             measured=finite(measured),
             failures=failures,
