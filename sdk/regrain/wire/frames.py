@@ -333,25 +333,31 @@ class FrameReader(Generic[F]):
     def feed(self, chunk: bytes | bytearray | memoryview) -> Iterator[F]:
         """Yield the frames that are complete with this chunk; FrameError on what is none."""
         buffer = self._buffer
-        buffer += chunk
+        waits = bool(buffer)
+        if waits:
+            buffer += chunk
+        data = buffer if waits else chunk
         start = 0
         try:
-            while len(buffer) - start >= HEADER.size:
-                length, version = HEADER.unpack_from(buffer, start)
+            while len(data) - start >= HEADER.size:
+                length, version = HEADER.unpack_from(data, start)
                 if version != VERSION:
                     raise FrameError(f"frame version {version}, this side speaks {VERSION}")
                 if not 1 < length <= MAX_FRAME:
                     raise FrameError(f"frame of {length} bytes, allowed are 2 to {MAX_FRAME}")
                 end = start + 4 + length
-                if len(buffer) < end:
+                if len(data) < end:
                     break
-                body = bytes(memoryview(buffer)[start + HEADER.size : end])
+                body = data[start + HEADER.size : end]
                 start = end
                 yield self._decode(body)
         finally:
-            del buffer[:start]
+            if waits:
+                del buffer[:start]
+            else:
+                buffer += chunk[start:]
 
-    def _decode(self, body: bytes) -> F:
+    def _decode(self, body: bytes | bytearray | memoryview) -> F:
         try:
             frame: F = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

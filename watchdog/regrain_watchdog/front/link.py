@@ -67,6 +67,13 @@ class Link(Generic[F]):
 
     def send(self, frame: frames.Frame, descriptors: list[int] | None = None) -> None:
         """Queue a frame; it leaves with `flush`, or in this turn of the loop. Descriptors stay the caller's."""
+        self.queue(frame, descriptors)
+        if self._open and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def queue(self, frame: frames.Frame, descriptors: list[int] | None = None) -> None:
+        """Queue a frame, as `send`; it leaves with what is sent next, or with `flush`."""
         if not self._open:
             return
         data = frames.encode(frame)
@@ -75,9 +82,6 @@ class Link(Generic[F]):
         self._queued += len(data)
         if self._queued > MAX_QUEUED:
             self.close("it does not read")
-        elif not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
 
     def flush(self) -> None:
         """Write what is queued now, as far as the socket takes it."""

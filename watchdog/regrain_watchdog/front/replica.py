@@ -185,8 +185,10 @@ class Replica:
         self._map_all(units, dispatch.extents)
         self._runs += 1
         self.holding[self._runs] = dispatch
+        run = frames.Run(self._runs, self._define(step), units, list(dispatch.extents))
         try:
-            self._send(frames.Run(self._runs, self._define(step), units, list(dispatch.extents)))
+            if self.link is not None:
+                self.link.queue(run)
         except frames.FrameError as error:
             del self.holding[self._runs]
             for extent in dispatch.extents:
