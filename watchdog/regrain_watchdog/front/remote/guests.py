@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -52,7 +52,7 @@ class Guests:
         """RequestError 409 if nothing of that version or epoch is served here, 503 if nothing is any more."""
         if self._live.current.draining:
             raise shutting_down()
-        if not self._serving(version):
+        if next(self._serving(version), None) is None:
             here = self._live.manifest.digest
             raise RequestError(HTTPStatus.CONFLICT, f"version {here} is served here, not {version[:80]}")
         if not self.epochs.holds(epoch):
@@ -69,20 +69,20 @@ class Guests:
             RequestError: (409) it has no such group, or no replica here has its stages loaded, nor will have. By 409 a
                 caller leaves that group alone, and not the pod.
         """
-        apps = self._serving(version)
-        for app in apps:
-            if app.grain == grain and not app.functions[_place(app, group)].peers:
+        for app in self._serving(version):
+            if app.grain == grain and not app.functions[place := _place(app, group)].peers:
                 break
         else:
-            app = self._for_guests(apps[0].crew, version, grain)
-        place = _place(app, group)
+            app = self._for_guests(next(self._serving(version)).crew, version, grain)
+            place = _place(app, group)
         _check_able(app.functions[place], app.crew)
         return app, place
 
-    def _serving(self, version: str) -> list[App]:
-        """Return the plans that serve a version, the one in force first, then the newest."""
-        apps = (self._live.current, *reversed(self._live.apps))
-        return [app for app in apps if app.manifest.digest == version and not app.leaving]
+    def _serving(self, version: str) -> Iterator[App]:
+        """Yield the plans that serve a version, the one in force first, then the newest."""
+        for app in (self._live.current, *reversed(self._live.apps)):
+            if app.manifest.digest == version and not app.leaving:
+                yield app
 
     def _for_guests(self, crew: Crew, version: str, grain: str) -> App:
         made = self._made.get((version, grain))

@@ -19,7 +19,7 @@ from regrain.plan import Step
 from regrain.wire import frames
 from regrain.wire.frames import FrameError
 from regrain_watchdog.front import body, problem
-from regrain_watchdog.front.call import Call, Span
+from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope
 from regrain_watchdog.front.problem import internal
 from regrain_watchdog.front.remote import wire
@@ -35,6 +35,7 @@ TOLD = frozenset((ASSIGN, RELEASE, MANIFEST, WATCH, WHY))
 """What a controller asks for, or tells."""
 SMALL = 1 << 20
 """Bytes that it may say at most."""
+OK = HTTPStatus.OK.value
 ANSWER: Fields = [("content-type", wire.MEDIA_TYPE)]
 
 
@@ -238,21 +239,24 @@ def _fault(error: object) -> frames.Fault:
 
 def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
     """Return what stages took; units that ran together have their spans in common."""
-    spans: dict[int, Span] = {}
-    sharers: dict[int, int] = {}
+    leased = 0.0
+    known: set[int] = set()
+    sums = dict.fromkeys(step.stages, (0.0, 0, 0))
     for visit in visits:
         for span in visit.call.spans:
-            spans[id(span)] = span
-            sharers[id(span)] = sharers.get(id(span), 0) + 1
-    leased = sum(span.seconds for span in spans.values() if span.kind == "lease")
+            is_new = id(span) not in known
+            known.add(id(span))
+            if span.kind == "lease" and is_new:
+                leased += span.seconds
+            elif span.kind == "service" and (
+                is_new or span.batch == 1
+            ):  # one of a batch of 1 is each unit's own
+                seconds, count, calls = sums[span.stage]
+                sums[span.stage] = seconds + span.seconds, count + span.batch, calls + 1
     timings = []
-    for stage in step.stages:
-        found = {key: span for key, span in spans.items() if span.kind == "service" and span.stage == stage}
-        apart = {key: sharers[key] if span.batch == 1 else 1 for key, span in found.items()}
-        if found:
-            seconds = sum(span.seconds * apart[key] for key, span in found.items())
-            count = sum(span.batch * apart[key] for key, span in found.items())
-            timings.append(frames.Timing(stage, seconds, count, sum(apart.values()), leased))
+    for stage, (seconds, count, calls) in sums.items():
+        if calls:
+            timings.append(frames.Timing(stage, seconds, count, calls, leased))
             leased = 0.0
     return timings
 
@@ -266,4 +270,4 @@ def _say(proto: Exchange, answer: bytes | RequestError) -> None:
         ]
         proto.response_bytes(answer.status.value, fields, problem.problem(answer, ""))
     else:
-        proto.response_bytes(HTTPStatus.OK.value, ANSWER, answer)
+        proto.response_bytes(OK, ANSWER, answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -36,7 +36,7 @@ _SIZE = struct.Struct("<Q")
 _encode = msgspec.msgpack.Encoder().encode
 
 Outcome = Result | Fault | Answered
-T = TypeVar("T")
+T = TypeVar("T", "Ask", "Told")
 
 
 class Guest(Struct, frozen=True, array_like=True):
@@ -68,6 +68,11 @@ class Told(Struct, frozen=True, array_like=True):
 
     outcomes: list[Outcome]
     timings: list[Timing]
+
+
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in (Ask, Told)
+}
 
 
 def signature(
@@ -158,7 +163,7 @@ def opened(data: bytes, kind: type[T]) -> tuple[T, memoryview]:
         raise FrameError(f"a head of {end} bytes in a frame of {len(data)}")
     view = memoryview(data)
     try:
-        return msgspec.msgpack.decode(view[_LENGTH.size : end], type=kind), view[end:]
+        return _decoders[kind].decode(view[_LENGTH.size : end]), view[end:]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"not a frame: {error}") from error
 
