@@ -3,8 +3,11 @@ import mmap
 import time
 from http import HTTPStatus
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regrain.errors import RequestError
 from regrain.graph import Graph, Node, Ref
@@ -49,8 +52,18 @@ class Stand:
             state=State.READY,
         )
 
-    def job(self, *, deadline: float = 0.0, parts: Parts | None = None, is_sample: bool = False) -> Job:
-        call = Call(id="test", values={}, headers=b"", arrived=0.0, deadline=deadline, is_sample=is_sample)
+    def job(
+        self,
+        *,
+        deadline: float = 0.0,
+        parts: Parts | None = None,
+        is_sample: bool = False,
+        firm: bool = False,
+        name: str = "test",
+    ) -> Job:
+        call = Call(
+            id=name, values={}, headers=b"", arrived=0.0, deadline=deadline, is_sample=is_sample, firm=firm
+        )
         [job] = Flight(self.route, call).start({Ref("$s"): parts or Parts([pack(1, None)])})
         return job
 
@@ -249,6 +262,69 @@ def test_a_call_hears_of_its_wait_its_hop_and_its_service():
         ("service", "a"),
     }
     assert next(span.seconds for span in job.flight.call.spans if span.kind == "service") == 0.5
+
+
+class Brought(Stand):
+    """A function to which jobs come one by one; each has a name, and the clock is the test's."""
+
+    def __init__(self, straight: bool, *, max_size: int, max_wait: float) -> None:
+        super().__init__(max_size=max_size, max_wait=max_wait, replicas=2)
+        self.straight = straight
+        self.function.left = lambda _now: (100.0, 200.0, 200.0)
+        self.jobs: list[Job] = []
+
+    def come(self, deadline: float, firm: bool) -> None:
+        job = self.job(deadline=deadline, firm=firm, name=str(len(self.jobs)))
+        self.jobs.append(job)
+        if self.straight:
+            self.function.bring(job)
+        else:
+            self.push(job)
+
+    def end(self, replica: int) -> None:
+        if self.function.replicas[replica].holding:
+            self.finish(0.0004, replica)
+        self.function.pump()
+
+    def seen(self) -> object:
+        return (
+            [[[job.flight.call.id for job in jobs] for jobs in self.held()], len(self.function)],
+            [(job.flight.call.id, error.status, error.detail) for job, error in self.given_back],
+            [(job.flight.flying, job.flight.waiting, job.flight.call.spans) for job in self.jobs],
+            self.function.learned.cost,
+        )
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("come"), st.sampled_from((0.0, 1100.0, 1250.0, 1800.0, LATER)), st.booleans()),
+            st.tuples(st.just("end"), st.integers(0, 1)),
+            st.tuples(st.just("pass"), st.sampled_from((50.0, 300.0))),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 2),
+    st.sampled_from((0.0, 400.0)),
+)
+def test_a_job_that_comes_by_itself_goes_as_if_it_had_waited_its_turn(steps, max_size, max_wait):
+    clock = SimpleNamespace(monotonic=lambda: 1000.0)
+
+    async def scenario():
+        both = [Brought(straight, max_size=max_size, max_wait=max_wait) for straight in (True, False)]
+        for kind, *more in steps:
+            if kind == "pass":
+                now = clock.monotonic() + more[0]
+                clock.monotonic = lambda now=now: now
+            for stand in both:
+                if kind == "come":
+                    stand.come(more[0], firm=more[1] and more[0] > 0.0)
+                else:
+                    stand.end(*more) if kind == "end" else stand.function.pump()
+            assert both[0].seen() == both[1].seen()
+
+    with mock.patch.object(function, "time", clock), mock.patch(f"{__name__}.time", clock):
+        asyncio.run(scenario())
 
 
 def test_draining_refuses_what_waits():

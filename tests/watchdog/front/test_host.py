@@ -125,12 +125,12 @@ def test_nobody_is_told_of_units_that_were_given_up(standing, tmp_path):
 
 def test_units_that_could_not_be_handed_out_are_told_of_by_the_error_alone(standing, monkeypatch):
     async def scenario(app):
-        def fail():
+        def fail(_job):
             raise OSError("no such luck")
 
         told = Told([visit(app, "some")])
         with monkeypatch.context() as patch:
-            patch.setattr(app.functions[0], "pump", fail)
+            patch.setattr(app.functions[0], "bring", fail)
             with pytest.raises(OSError, match="no such luck"):
                 app.host(told.visits, told)
         assert not app.in_flight

@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regrain.errors import RequestError
 from regrain.plan import Group
 from regrain.wire import frames
-from regrain_watchdog.front.call import LEAST_URGENT, Span
+from regrain_watchdog.front.call import LEAST_URGENT, Call, Span
 from regrain_watchdog.front.death import Death, cut_off, obituary
-from regrain_watchdog.front.flight import Flight, Job, leaves
+from regrain_watchdog.front.flight import Flight, Job
 from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.owner import Owner
 from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State
-from regrain_watchdog.front.reply import shutting_down
-from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.reply import not_run, shutting_down
 from regrain_watchdog.front.spans import placed, ran
 from regrain_watchdog.policy import batch, restart, retry
 from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
 from regrain_watchdog.policy.queue import NO_DEADLINE
 from regrain_watchdog.policy.retry import Progress, Verdict
-from regrain_watchdog.policy.shed import Entry, Line
+from regrain_watchdog.policy.shed import Entry, Fate, Line, fate
 
 if TYPE_CHECKING:
     from regrain_watchdog.front.remote.peer import Peer
@@ -181,6 +179,17 @@ class Function:
                 return
             self._dispatch(runner, now)
 
+    def bring(self, job: Job) -> None:
+        """A job has come by itself: hand it out at once where its turn would do just that, else let it wait."""
+        if self.pool is None and not len(self):
+            runner = self._idlest() or self._idle_peer()
+            now = time.monotonic()
+            if runner is not None and self._goes(job.flight.call, runner, now):
+                self._send(runner, [job], {job.flight: 0.0}, now)
+                return
+        self.push(job)
+        self.pump()
+
     def warm(self, replica: Replica) -> None:
         """Run the sample on a replica; its results are thrown away."""
         size = len(self.learned.sample)
@@ -193,13 +202,10 @@ class Function:
         leased = sum(timing.leased for timing in done.timings)
         answered = dispatch.first or now
         held = now - dispatch.sent if self.step.streams else service + leased
-        learned = self.learned
-        learned.service = batch.smoothed(learned.service, held)
-        learned.unit_service = batch.smoothed(learned.unit_service, service / dispatch.size)
+        nbytes = placed(done) if dispatch.extents else 0
+        self.learned.took(held, service / dispatch.size, nbytes / dispatch.size)
         if dispatch.jobs:
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
-        nbytes = placed(done) if dispatch.extents else 0
-        learned.room = max(learned.room * 0.99, nbytes / dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)
         spans = ran(self.name, done.timings, leased=leased, hop=hop, units=dispatch.size)
@@ -332,8 +338,11 @@ class Function:
 
     def _dispatch(self, runner: Replica | Peer, now: float) -> None:
         jobs, waits = self._take(now)
-        if not jobs:
-            return
+        if jobs:
+            self._send(runner, jobs, waits, now)
+
+    def _send(self, runner: Replica | Peer, jobs: list[Job], waits: dict[Flight, float], now: float) -> None:
+        """Hand out a batch whose calls have waited for so many seconds."""
         dispatch = Dispatch(self, jobs, len(jobs), now)
         if self._measure.traces is not None:
             dispatch.legs = self._measure.traces.send(dispatch, runner, waits)
@@ -351,7 +360,7 @@ class Function:
         for flight, waited in waits.items():
             flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
         if not self.learned.sample:
-            self._keep(runner.pool, jobs)
+            self.learned.keep([job.values for job in jobs if job.flight.call.is_sample], runner.pool)
         self._measure.dispatched(self.name, len(jobs), max(waits.values()))
 
     def _take(self, now: float) -> tuple[list[Job], dict[Flight, float]]:
@@ -363,7 +372,7 @@ class Function:
         taken = self._line.take(size, expected=expected, safe=safe, now=now, more=self.cost.slope)
         for job in taken.shed:
             job.flight.waiting -= 1
-            self.owner.refused(job, self._late())
+            self.owner.refused(job, not_run(self.group.stages[0]))
         for job, since in taken.units:
             flight = job.flight
             if not flight.ended:  # another job of its may have been shed just now
@@ -372,18 +381,15 @@ class Function:
                 jobs.append(job)
         return jobs, waits
 
-    def _late(self) -> RequestError:
-        stage = self.group.stages[0]
-        detail = f"late: the deadline could not be met any more, so stage {stage!r} was not run"
-        return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
-
-    def _keep(self, pool: Pool, jobs: list[Job]) -> None:
-        """Keep the values of the app's sample; they stay in shared memory for as long as the version lives."""
-        self.learned.sample = [job.values for job in jobs if job.flight.call.is_sample]
-        for values in self.learned.sample:
-            for parts in values:
-                for leaf in leaves(parts.values):
-                    pool.retain(leaf.generation)
+    def _goes(self, call: Call, runner: Replica | Peer, now: float) -> bool:
+        """Whether a unit with which nobody waits is not waited with either, nor shed, nor late."""
+        group = self.group
+        if group.max_wait > 0.0 and group.max_size > 1 and isinstance(runner, Replica):
+            return False
+        if not call.deadline:
+            return True
+        expected, safe, _ = self.left(now)
+        return fate(call.deadline, firm=call.firm, expected=expected, safe=safe, now=now) is Fate.GOES
 
 
 def no_time(_now: float) -> tuple[float, float, float]:

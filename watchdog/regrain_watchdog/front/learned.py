@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from regrain.plan import Step
 from regrain.wire import frames
+from regrain_watchdog.front.flight import leaves
+from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.policy import batch
 from regrain_watchdog.policy.deadline import Estimate
 
 
@@ -24,3 +27,17 @@ class Learned:
     service: float = 0.0
     unit_service: float = 0.0
     room: float = 0.0
+
+    def took(self, service: float, unit_service: float, room: float) -> None:
+        """Learn from one more dispatch; as the attributes."""
+        self.service = batch.smoothed(self.service, service)
+        self.unit_service = batch.smoothed(self.unit_service, unit_service)
+        self.room = max(self.room * 0.99, room)
+
+    def keep(self, sample: list[list[frames.Parts]], pool: Pool) -> None:
+        """Keep the values of the app's sample; they stay in shared memory for as long as the version lives."""
+        self.sample = sample
+        for values in sample:
+            for parts in values:
+                for leaf in leaves(parts.values):
+                    pool.retain(leaf.generation)

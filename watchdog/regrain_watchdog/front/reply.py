@@ -47,6 +47,12 @@ def references(done: frames.Done) -> dict[int, int]:
     return held
 
 
+def not_run(stage: str) -> RequestError:
+    """Return the error of a unit that could not be in time any more when its turn came."""
+    detail = f"late: the deadline could not be met any more, so stage {stage!r} was not run"
+    return RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, stage=stage)
+
+
 def shutting_down() -> RequestError:
     """Return the error of a call that came too late."""
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down", headers=RETRY_AFTER)

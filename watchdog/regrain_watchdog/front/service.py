@@ -218,8 +218,7 @@ class App:
         try:
             for visit in visits:
                 visit.slot = self._slot()
-                self.functions[visit.place].push(visit.job())
-            self.functions[visits[0].place].pump()
+            self._hand_out([visit.job() for visit in visits])
         except BaseException:
             stay.give_up()
             raise
@@ -294,6 +293,9 @@ class App:
 
     def _hand_out(self, jobs: Sequence[Job]) -> None:
         """Have jobs wait for their steps, then hand out what is due: what comes together goes together."""
+        if len(jobs) == 1:
+            self.functions[jobs[0].step].bring(jobs[0])
+            return
         for job in jobs:
             self.functions[job.step].push(job)
         for step in dict.fromkeys(job.step for job in jobs):
