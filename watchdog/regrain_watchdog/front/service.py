@@ -28,7 +28,7 @@ from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
 from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.standing import lacking, objective, standings, warnings
-from regrain_watchdog.front.stay import Stay
+from regrain_watchdog.front.stay import End, Stay, wake
 from regrain_watchdog.front.values import Values
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class App:
         self._stopped = False
         self.leaving = False
         self._lingers = False
-        self._waiters: dict[Flight, asyncio.Future[None]] = {}
+        self._waiters: dict[Flight, End] = {}
 
     async def start(self, sample: dict[str, object] | None) -> None:
         """Start every function and warm it up with a sample's parameters; RegrainError if the sample fails."""
@@ -178,7 +178,8 @@ class App:
         number = tally.note(call.size, time.monotonic()) if tally is not None and not call.is_sample else -1
         self._admit(call)
         flight = Flight(self.route, call, self._slot(), number=number)
-        done, timer = self._enter(flight)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._enter(flight, partial(wake, done))
         try:
             self._begin(flight)
             await done
@@ -189,7 +190,7 @@ class App:
             self._leave(flight, timer)
 
     def host(
-        self, visits: Sequence[Visit], told: Callable[[Sequence[BaseException | None]], None]
+        self, visits: Sequence[Visit], told: Callable[[Sequence[RequestError | None]], None]
     ) -> Callable[[], None]:
         """Run units of one step for another front; what they were given is the app's from here on.
 
@@ -213,11 +214,12 @@ class App:
         if self.measure.traces is not None:
             for visit in visits:
                 self.measure.traces.join(visit.call)
-        entered = [(visit, *self._enter(visit)) for visit in visits]
-        stay = Stay([done for _, done, _ in entered], told, partial(self._leave_all, entered))
+        entered: list[tuple[Visit, asyncio.TimerHandle | None]] = []
+        stay = Stay(len(visits), told, partial(self._leave_all, entered))
+        for place, visit in enumerate(visits):
+            visit.slot = self._slot()
+            entered.append((visit, self._enter(visit, partial(stay.ended, place))))
         try:
-            for visit in visits:
-                visit.slot = self._slot()
             self._hand_out([visit.job() for visit in visits])
         except BaseException:
             stay.give_up()
@@ -228,13 +230,13 @@ class App:
         slots = self.crew.slots
         return slots.pop() if slots else 0
 
-    def _enter(self, flight: Flight) -> tuple[asyncio.Future[None], asyncio.TimerHandle | None]:
-        """A flight begins; return what its end is told by, and the timer of its deadline."""
-        loop, call = asyncio.get_running_loop(), flight.call
-        done = self._waiters[flight] = loop.create_future()
-        return done, loop.call_later(
-            call.deadline - time.monotonic(), self._expire, flight
-        ) if call.firm else None
+    def _enter(self, flight: Flight, end: End) -> asyncio.TimerHandle | None:
+        """A flight begins; return the timer of its deadline."""
+        self._waiters[flight] = end
+        if not flight.call.firm:
+            return None
+        left = flight.call.deadline - time.monotonic()
+        return asyncio.get_running_loop().call_later(left, self._expire, flight)
 
     def _leave(self, flight: Flight, timer: asyncio.TimerHandle | None) -> None:
         """What was to become of a flight has, or its caller has gone."""
@@ -250,10 +252,8 @@ class App:
             self.crew.cancels[flight.slot] = 1
         self._settle(flight)
 
-    def _leave_all(
-        self, entered: Sequence[tuple[Visit, asyncio.Future[None], asyncio.TimerHandle | None]]
-    ) -> None:
-        for visit, _, timer in entered:
+    def _leave_all(self, entered: Sequence[tuple[Visit, asyncio.TimerHandle | None]]) -> None:
+        for visit, timer in entered:
             self._leave(visit, timer)
 
     def unready(self) -> str:
@@ -346,14 +346,7 @@ class App:
     def _end(self, flight: Flight, error: RequestError | None = None) -> None:
         """A call is over; the task that waits for it takes its reply, then lets go of its values."""
         flight.ended = True
-        done = self._waiters[flight]
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-            done.exception()  # whoever waits may be gone
-        else:
-            done.set_result(None)
+        self._waiters[flight](error)
 
     def lost(self, dispatch: Dispatch, error: RequestError) -> None:
         """A dispatch has gone with its replica, and is not tried again."""
