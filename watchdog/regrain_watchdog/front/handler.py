@@ -90,3 +90,9 @@ class Prompt(Handler, Protocol):
         Returns:
             What gives it up when its caller has gone; `ended` is not called then.
         """
+
+    def patience(self, scope: Scope) -> float:
+        """Return the seconds that the body of a request may take until it is here; 0.0 where it needs a task.
+
+        It is waited for without one, in memory, and the request is begun with then.
+        """

@@ -83,6 +83,16 @@ class Body:
         self._broken = True
         self._wake()
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether there is more of it to come."""
+        return not self.ended and not self._broken
+
+    def gather(self) -> None:
+        """Keep all of it, however large, until somebody takes it."""
+        self._whole = True
+        self._resume()
+
     def discard(self) -> None:
         """Nobody takes it any more."""
         self._unwanted = True
@@ -103,8 +113,7 @@ class Body:
     async def read_all(self) -> bytes:
         """Return all of it; CallerGoneError if it breaks off."""
         if not self.ended:
-            self._whole = True
-            self._resume()
+            self.gather()
             while not self.ended:
                 await self._more()
         return self._take()

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._limits = port.limits
         self._requests = Requests(self)
         self._serving: Exchange | None = None
+        self._patience = 0.0
         self._cancel: Callable[[], object] | None = None
         self._refusal: RefusedError | None = None
         self._is_cut = False
@@ -100,6 +101,8 @@ class Connection(asyncio.Protocol):
             requests.feed(data)
         except RefusedError as refusal:
             self._refuse(refusal)
+        if self._patience:
+            self._look()
         if self._serving is None:
             if waited and requests.in_head and self._room is None:
                 self.deadline = self._loop.time() + self._limits.header_timeout
@@ -109,6 +112,8 @@ class Connection(asyncio.Protocol):
         """The caller sends no more: it has gone, or waits for an answer that is nearly there."""
         requests = self._requests
         requests.end()
+        if self._patience:
+            self._look()
         if self._closing or (self._serving is None and not requests.ahead):
             return False
         self._loop.call_later(HALF_CLOSED, self._give_up, TURNS)
@@ -170,6 +175,10 @@ class Connection(asyncio.Protocol):
         elif self._requests.in_head:
             detail = f"the request's head did not arrive within {self._limits.header_timeout:g} s"
             self._say(RefusedError(HTTPStatus.REQUEST_TIMEOUT, detail))
+        elif self._patience:
+            detail = f"the request's body did not arrive within {self._patience:g} s"
+            self._patience = 0.0
+            self._say(RefusedError(HTTPStatus.REQUEST_TIMEOUT, detail))
         else:
             self._close()
 
@@ -194,13 +203,26 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, exchange: Exchange) -> None:
         """Have a request answered, without a task if it can be."""
-        give_up = None
-        if self._prompt is not None and exchange.body.ended:
+        give_up, body = None, exchange.body
+        if self._prompt is not None and body.is_coming and not exchange.head.expects:
+            self._patience = self._prompt.patience(exchange.head)
+            if self._patience:
+                body.gather()
+                self.deadline = self._loop.time() + self._patience
+                return
+        if self._prompt is not None and body.ended:
             give_up = self._prompt.at_once(exchange.head, exchange, partial(self._served, exchange))
         if give_up is not None:
             self._cancel = partial(self._give_back, exchange, give_up)
         else:
             self._cancel = self._loop.create_task(self._serve(exchange)).cancel
+
+    def _look(self) -> None:
+        """Begin with a request whose body is waited for, if that has come, or broke off."""
+        exchange = self._serving
+        if exchange is not None and not exchange.body.is_coming:
+            self._patience, self.deadline = 0.0, NEVER
+            self._begin(exchange)
 
     def _give_back(self, exchange: Exchange, give_up: Callable[[], None]) -> None:
         give_up()

@@ -81,8 +81,7 @@ class Reception:
 
     def at_once(self, scope: Scope, proto: Exchange, ended: Callable[[], None]) -> Callable[[], None] | None:
         """Begin with units of a group whose frame is all here; as `handler.Prompt`."""
-        length = int(scope.headers.get("content-length", "0"))
-        if scope.method != "POST" or not scope.path.startswith(OWN) or not 0 < length <= self._limit:
+        if not self._is_frame(scope):
             return None
 
         def told(answer: bytes | RequestError) -> None:
@@ -90,6 +89,22 @@ class Reception:
             ended()
 
         return self._host(scope, proto.arrived() or b"", told)
+
+    def patience(self, scope: Scope) -> float:
+        """Return the seconds that a frame may take to be here, if it may be received; as `handler.Prompt`."""
+        if not self._is_frame(scope):
+            return 0.0
+        try:
+            self._receives(scope)
+        except RequestError:  # by a task, so that it is told
+            return 0.0
+        return self._timeout
+
+    def _is_frame(self, scope: Scope) -> bool:
+        """Whether a request is one of units, by its head."""
+        if scope.method != "POST" or not scope.path.startswith(OWN):
+            return False
+        return 0 < int(scope.headers.get("content-length", "0")) <= self._limit
 
     def _receives(self, scope: Scope) -> int:
         """Return the bytes of a body that are received before all of it can be checked.
