@@ -19,7 +19,7 @@ from regrain_watchdog.front.owner import Owner
 from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import not_run, shutting_down
-from regrain_watchdog.front.spans import placed, ran
+from regrain_watchdog.front.spans import placed, ran, totals
 from regrain_watchdog.policy import batch, restart, retry
 from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
@@ -198,8 +198,7 @@ class Function:
 
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
-        service = sum(timing.seconds for timing in done.timings)
-        leased = sum(timing.leased for timing in done.timings)
+        service, leased = totals(done.timings)
         answered = dispatch.first or now
         held = now - dispatch.sent if self.step.streams else service + leased
         nbytes = placed(done) if dispatch.extents else 0
@@ -314,8 +313,11 @@ class Function:
 
     def _idle_peer(self) -> Peer | None:
         """The pod that holds least of it, if one may hold more."""
-        free = [peer for peer in self.peers if peer.has_room]
-        return min(free, key=lambda peer: len(peer.holding), default=None)
+        best = None
+        for peer in self.peers:
+            if peer.has_room and (best is None or len(peer.holding) < len(best.holding)):
+                best = peer
+        return best
 
     def _idle_in(self, pool: FluidPool, usable: Sequence[State]) -> Replica | None:
         """A replica of a fluid group that holds nothing, on a GPU that has the share, if it is this function's turn."""

@@ -7,7 +7,7 @@ import enum
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -315,16 +315,13 @@ class Replica:
 
     def _is_sound(self, dispatch: Dispatch, done: frames.Done) -> bool:
         """Whether a result has the dispatch's shape and points into what was granted for it."""
-        now = time.monotonic()
-        if len(done.outcomes) != dispatch.size or not all(
-            _is_sound_timing(dispatch, one, now) for one in done.timings
-        ):
+        if len(done.outcomes) != dispatch.size or not are_sound(dispatch, done.timings):
             return False
         granted = {extent.generation for extent in dispatch.extents}
-        return all(
-            has_shape(dispatch.step, outcome) and self._is_placed(dispatch, outcome, granted)
-            for outcome in done.outcomes
-        )
+        for outcome in done.outcomes:
+            if not (has_shape(dispatch.step, outcome) and self._is_placed(dispatch, outcome, granted)):
+                return False
+        return True
 
     def _is_placed(
         self, dispatch: Dispatch, outcome: frames.Result | frames.Fault | frames.Answered, granted: set[int]
@@ -344,11 +341,14 @@ class Replica:
             self.link.send(frame)
 
 
-def _is_sound_timing(dispatch: Dispatch, timing: frames.Timing, now: float) -> bool:
-    """Whether a timing can be true; one that is not would upset every mean that it enters."""
-    gone = now - dispatch.sent
-    is_time = 0.0 <= timing.seconds <= gone and 0.0 <= timing.leased <= gone
-    return is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in dispatch.step.stages
+def are_sound(dispatch: Dispatch, timings: Sequence[frames.Timing]) -> bool:
+    """Whether timings can be true that come back with a dispatch; others would upset every mean that they enter."""
+    gone, stages = time.monotonic() - dispatch.sent, dispatch.step.stages
+    for timing in timings:
+        is_time = 0.0 <= timing.seconds <= gone and 0.0 <= timing.leased <= gone
+        if not (is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in stages):
+            return False
+    return True
 
 
 def _covers(given: frames.Leaf, leaf: frames.Leaf) -> bool:
@@ -369,10 +369,12 @@ def has_shape(step: Step, outcome: frames.Result | frames.Fault | frames.Answere
         case frames.Answered():
             return 200 <= outcome.status <= 599
         case frames.Result():
-            return len(outcome.outputs) == len(step.outputs) and all(
-                parts.split == output.split and (parts.split or len(parts.values) == 1)
-                for output, parts in zip(step.outputs, outcome.outputs, strict=True)
-            )
+            if len(outcome.outputs) != len(step.outputs):
+                return False
+            for output, parts in zip(step.outputs, outcome.outputs, strict=True):
+                if parts.split != output.split or not (parts.split or len(parts.values) == 1):
+                    return False
+            return True
 
 
 def values_of(outcome: frames.Result | frames.Fault | frames.Answered) -> list[frames.Value]:

@@ -11,6 +11,15 @@ from regrain_watchdog.front.flight import leaves
 from regrain_watchdog.front.replica import values_of
 
 
+def totals(timings: Sequence[frames.Timing]) -> tuple[float, float]:
+    """Return the seconds of service of a dispatch, and those that it waited for leases."""
+    service = leased = 0.0
+    for timing in timings:
+        service += timing.seconds
+        leased += timing.leased
+    return service, leased
+
+
 def ran(group: str, timings: Sequence[frames.Timing], *, leased: float, hop: float, units: int) -> list[Span]:
     """Return the spans of each of a dispatch's units; `leased` and `hop` in seconds, of the whole dispatch."""
     spans = [_service(group, timing, units) for timing in timings]

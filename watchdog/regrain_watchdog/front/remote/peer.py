@@ -14,7 +14,6 @@ from functools import partial
 from http import HTTPStatus
 
 from regrain.errors import RequestError
-from regrain.plan import Step
 from regrain.wire import frames
 from regrain.wire.frames import Done, FrameError
 from regrain_watchdog.front.call import Call
@@ -25,7 +24,7 @@ from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.remote import wire
 from regrain_watchdog.front.remote.line import PodError
 from regrain_watchdog.front.remote.pod import Pod
-from regrain_watchdog.front.replica import Dispatch, has_shape
+from regrain_watchdog.front.replica import Dispatch, are_sound, has_shape
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy.breaker import LONGEST as LONGEST_WAIT
 from regrain_watchdog.policy.retry import Progress
@@ -193,11 +192,10 @@ def _guest(job: Job, loading: wire.Loading, now: float) -> wire.Guest:
 
 def _check(dispatch: Dispatch, outcomes: Sequence[wire.Outcome], timings: Sequence[frames.Timing]) -> None:
     """FrameError unless a pod's answer is one to a dispatch."""
-    step: Step = dispatch.step
-    gone = time.monotonic() - dispatch.sent
-    if len(outcomes) != dispatch.size or not all(has_shape(step, outcome) for outcome in outcomes):
+    if len(outcomes) != dispatch.size:
         raise FrameError("it is of another shape")
-    if not all(one.stage in step.stages and one.count >= 0 and one.calls >= 0 for one in timings):
-        raise FrameError("it tells of other stages")
-    if not all(0.0 <= one.seconds <= gone and 0.0 <= one.leased <= gone for one in timings):
-        raise FrameError("its stages took longer than it did")
+    for outcome in outcomes:
+        if not has_shape(dispatch.step, outcome):
+            raise FrameError("it is of another shape")
+    if not are_sound(dispatch, timings):
+        raise FrameError("what it tells of its stages cannot be true")
