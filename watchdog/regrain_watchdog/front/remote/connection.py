@@ -149,7 +149,6 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         """Expect an answer."""
-        self._parser = httptools.HttpResponseParser(self)
         self._seen = self._size = self._status = 0
         self._length = None
         self._chunked = self._whole = False
