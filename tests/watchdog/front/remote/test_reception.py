@@ -12,6 +12,7 @@ SECRET = "a secret of the pods"
 LIMIT = 1 << 24
 LARGE = 4 * wire.UNPROVEN
 PATIENCE = 60.0
+GROUP = f"{wire.PREFIX}/group"
 
 
 class Guests:
@@ -54,7 +55,7 @@ def said(connection):
         pytest.param(opening(LARGE, epoch=1), id="another epoch"),
     ],
 )
-@pytest.mark.parametrize("path", [wire.PREFIX, f"{wire.PREFIX}/group", "/_/assign"])
+@pytest.mark.parametrize("path", [wire.PREFIX, GROUP, "/_/assign"])
 def test_nothing_large_is_received_of_whoever_has_not_signed_its_length(client, shown, path):
     with client.connect() as connection:
         connection.sendall(head(LARGE, path, **{wire.OPENING: shown}))  # and no body: it is not waited for
@@ -68,18 +69,25 @@ def test_a_body_of_unknown_length_is_received_as_far_as_a_small_one(client):
         assert said(connection).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_large_body_whose_length_is_signed_is_waited_for(client):
+@pytest.mark.parametrize(
+    ("path", "status"), [(wire.PREFIX, 200), (GROUP, 400)]
+)  # of zeros, which are no frame
+def test_a_large_body_whose_length_is_signed_is_waited_for(client, path, status):
     body = bytes(LARGE)
-    signed = wire.signature(SECRET, "POST", wire.PREFIX, body, version="v", epoch=0)
+    signed = wire.signature(SECRET, "POST", path, body, version="v", epoch=0)
+    fields = {wire.OPENING: opening(LARGE, path=path), wire.SIGNATURE: signed}
     with client.connect() as connection:
-        connection.sendall(head(LARGE, **{wire.OPENING: opening(LARGE), wire.SIGNATURE: signed}))
-        connection.sendall(body)
-        assert said(connection).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(head(LARGE, path, **fields))
+        connection.sendall(body[:1])
+        connection.sendall(body[1:])
+        assert said(connection).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_a_signed_length_is_no_signature_of_a_body(client):
+@pytest.mark.parametrize("path", [wire.PREFIX, GROUP])
+def test_a_signed_length_is_no_signature_of_a_body(client, path):
+    signed = opening(LARGE, path=path)
     with client.connect() as connection:
-        connection.sendall(head(LARGE, **{wire.OPENING: opening(LARGE), wire.SIGNATURE: opening(LARGE)}))
+        connection.sendall(head(LARGE, path, **{wire.OPENING: signed, wire.SIGNATURE: signed}))
         connection.sendall(bytes(LARGE))
         assert said(connection).startswith(b"HTTP/1.1 401 ")
 
