@@ -5,6 +5,9 @@ import socket
 
 import pytest
 
+from regrain_watchdog.front.http1.limits import AHEAD
+from regrain_watchdog.front.http1.parse import Requests
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -60,6 +63,19 @@ def test_pipelined_requests_are_answered_in_order_however_many(served, echo):
     assert answers == [f"/{number}" for number in range(1000)]
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_body_behind_as_many_requests_as_are_parsed_ahead_is_read_on(served, framing):
+    body = b"b" * 40_000
+    length = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    chunks = CHUNKED + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    connection = served()
+    connection.send((GET + b"\r\n") * (AHEAD - 1) + (length if framing == "length" else chunks))
+
+    for _ in range(AHEAD - 1):
+        assert connection.response()[::2] == (200, b"GET ")
+    assert connection.response()[::2] == (200, b"POST " + body)
+
+
 def test_no_more_is_parsed_and_read_while_enough_requests_wait(listen, gate, raw):
     connection = raw(listen(gate))
     connection.send(GET + b"\r\n")
@@ -68,6 +84,35 @@ def test_no_more_is_parsed_and_read_while_enough_requests_wait(listen, gate, raw
     sent = connection.fill((GET + b"A: " + b"a" * 4000 + b"\r\n\r\n") * 10_000)
 
     assert sent < 40_000_000
+
+
+class Source:
+    """Counts how often it was told to receive nothing more."""
+
+    def __init__(self):
+        self.holds = 0
+
+    def hold(self):
+        self.holds += 1
+
+    def release(self):
+        self.holds -= 1
+
+
+def test_small_pieces_are_parsed_no_further_ahead_than_large_ones():
+    source, few = Source(), (GET + b"\r\n") * 4
+    requests = Requests(source)
+
+    for _ in range(100):
+        requests.feed(few)
+
+    assert (len(requests.ahead), source.holds) == (AHEAD, 1)
+    answered = 0
+    while requests.ahead:
+        answered += len(requests.ahead)
+        requests.ahead.clear()
+        requests.go_on()
+    assert (answered, source.holds) == (400, 0)
 
 
 def test_a_request_in_single_bytes_is_read_whole(served):

@@ -188,18 +188,24 @@ class Connection(asyncio.Protocol):
             return
         requests = self._requests
         if not requests.ahead:
-            try:
-                requests.go_on()
-            except RefusedError as refusal:
-                self._refuse(refusal)
+            self._go_on()
         if requests.ahead:
             exchange = self._serving = requests.ahead.popleft()
             self.deadline = NEVER
+            if exchange.body.is_coming:
+                self._go_on()  # some of it may wait unparsed, behind as many requests as are parsed ahead
             self._begin(exchange)
         elif self._refusal is not None:
             self._say(self._refusal)
         elif requests.ended:
             self._close()
+
+    def _go_on(self) -> None:
+        """Parse what waits."""
+        try:
+            self._requests.go_on()
+        except RefusedError as refusal:
+            self._refuse(refusal)
 
     def _begin(self, exchange: Exchange) -> None:
         """Have a request answered, without a task if it can be."""

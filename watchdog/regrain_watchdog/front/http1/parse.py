@@ -63,7 +63,7 @@ class Requests:
 
     def feed(self, data: bytes) -> None:
         """Take what came; RefusedError where it is no request."""
-        if len(data) <= SLICE and not self._rest:
+        if len(data) <= SLICE and not self._rest and len(self.ahead) < AHEAD:
             self._parse(data)
             return
         self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
