@@ -115,6 +115,17 @@ def test_small_pieces_are_parsed_no_further_ahead_than_large_ones():
     assert (answered, source.holds) == (400, 0)
 
 
+def test_what_came_of_a_body_is_let_go_of_with_its_connection():
+    requests = Requests(Source())
+    requests.feed(POST + b"Content-Length: 10\r\n\r\nabc")
+    body = requests.ahead[0].body
+
+    requests.close()
+
+    body.end()
+    assert body.arrived() == b""
+
+
 def test_a_request_in_single_bytes_is_read_whole(served):
     connection = served()
     for byte in CHUNKED + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n" + GET + b"\r\n":

@@ -90,9 +90,14 @@ class Requests:
             self.receiving.body.fail()
 
     def close(self) -> None:
-        """End, and forget what waits; the parser goes, as it holds these methods, which hold it."""
+        """End, and forget what waits; the parser goes, as it holds these methods, which hold it.
+
+        What came of a body goes at once, too: it may be large, and the connection is held by what it holds.
+        """
         self.end()
         self.ahead.clear()
+        if self.receiving is not None:
+            self.receiving.body.discard()
         self._rest = memoryview(b"")
         self._parser = None
 
