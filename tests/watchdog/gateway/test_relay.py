@@ -119,11 +119,15 @@ def test_head_is_told_the_framing_that_get_would_have(path: Path, framing: str, 
 
 def test_fields_that_connection_names_end_here(path: Path) -> None:
     answer = OK.replace(b"X-A: b", b"X-A: b\r\nConnection: X-Own\r\nX-Own: hop")
+    control = Control(answer, b"\r\n\r\n")
 
-    received = talk(path, get(), Control(answer, b"\r\n\r\n"))
+    received = talk(path, get(fields="Connection: X-Mine, Host\r\nX-Mine: hop\r\nX-B: c\r\n"), control)
 
     assert b"x-a: b\r\n" in received
     assert b"x-own" not in received
+    assert b"x-b: c\r\n" in control.received
+    assert b"host: here:8080\r\n" in control.received
+    assert b"x-mine" not in control.received
 
 
 @pytest.mark.parametrize("word", ["größe", "日本"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 FRAMING = frozenset({b"content-length", b"date", b"server", *heads.HOP_BY_HOP})
 """Fields of an answer that the port writes itself."""
+OWN = frozenset(name.decode() for name in (*heads.HOP_BY_HOP, heads.EXPECT, heads.LENGTH))
+"""Fields of a request that are not handed on as they are."""
+NONE: frozenset[str] = frozenset()
 SAFE = "/!$&'()*+,;=:@-._~"
 CLOSE = {"connection": "close"}
 
@@ -124,12 +128,16 @@ def _head(scope: Scope, length: str | None, prefix: str) -> bytes:
     """Return a request's head, its text as UTF-8; a body of no known length goes in chunks."""
     target = quote(prefix + scope.path, SAFE) + (f"?{scope.query_string}" if scope.query_string else "")
     framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    lines = [framing]
-    for name, value in scope.headers.items():
-        if name.encode() not in (*heads.HOP_BY_HOP, heads.EXPECT, heads.LENGTH):
-            lines.append(f"{name}: {value}")
+    dropped = OWN | named(scope.headers)
+    lines = [framing, *(f"{name}: {value}" for name, value in scope.headers.items() if name not in dropped)]
     start = f"{scope.method} {target} HTTP/1.1\r\n".encode("latin-1")  # a query is as it came, byte for byte
     return start + "\r\n".join([*lines, "", ""]).encode()
+
+
+def named(headers: Mapping[str, str]) -> frozenset[str]:
+    """Return the fields that a request's Connection names as its own, in lower case."""
+    own = headers.get("connection", "")
+    return frozenset(name.decode() for name in heads.named([(b"connection", own.encode())])) if own else NONE
 
 
 def _too_large(bounds: Bounds) -> RequestError:

@@ -35,6 +35,15 @@ def test_an_id_that_a_caller_chose_stays() -> None:
     assert request_headers(Asked(x_call_id="mine"), Inside(b"", 0))["x-call-id"] == "mine"
 
 
+def test_fields_that_connection_names_are_not_the_functions() -> None:
+    asked = Asked(host="here", connection="close, X-Mine,host", x_mine="hop", x_b="c")
+
+    headers = request_headers(asked, Inside(b"", 0))
+
+    assert (headers["host"], headers["x-b"]) == ("here", "c")
+    assert headers.keys().isdisjoint({"connection", "x-mine"})
+
+
 def test_a_response_tells_who_was_called_and_when_once() -> None:
     inside = Inside(b"", 9)
     dressed = Dressed(inside, {"x-call-id": "1", "x-start-time": "2"}, time.monotonic())

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from regrain_watchdog.front.handler import Exchange, Fields, Scope, Stream
 from regrain_watchdog.front.http1.exchange import Exchange as Connected
 from regrain_watchdog.front.measure import CANCELLED
+from regrain_watchdog.gateway.forward import named
 
 CALL_ID = "x-call-id"
 START = "x-start-time"
@@ -24,12 +25,13 @@ CONNECTION = frozenset(
         "upgrade",
     }
 )
-"""Fields that say how a connection is used, and not what is asked (RFC 9110, 7.6.1)."""
+"""Fields that say how a connection is used, and not what is asked (RFC 9110, 7.6.1), with those that it names."""
 
 
 def request_headers(scope: Scope, proto: Exchange) -> dict[str, str]:
     """Return a request's headers as its function gets them."""
-    headers = {name: text for name, text in scope.headers.items() if name not in CONNECTION}
+    dropped = CONNECTION | named(scope.headers)
+    headers = {name: text for name, text in scope.headers.items() if name not in dropped}
     if not headers.get(CALL_ID):
         headers[CALL_ID] = str(uuid.uuid4())
     headers[START] = str(time.time_ns())
