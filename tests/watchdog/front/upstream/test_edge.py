@@ -1,9 +1,13 @@
 import asyncio
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import uvloop
+
+from regrain_watchdog.front.upstream.edge import _Connection as Connection
+from regrain_watchdog.front.upstream.flow import HIGH
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -196,3 +200,63 @@ def test_a_connection_too_many_is_closed(before, answers):
             return refused
 
     assert uvloop.run(main()) == (b"", b"")
+
+
+class Wire:
+    """A transport that knows whether it is read."""
+
+    def __init__(self):
+        self.is_read = True
+        self.is_gone = False
+
+    def pause_reading(self):
+        self.is_read = False
+
+    def resume_reading(self):
+        self.is_read = True
+
+    def is_closing(self):
+        return self.is_gone
+
+    def write(self, data):
+        pass
+
+    def abort(self):
+        self.is_gone = True
+
+
+def test_a_body_that_nobody_takes_is_not_read_on_once_its_request_s_turn_comes():
+    large = b"x" * (HIGH + 1)
+    post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
+
+    async def main():
+        answered, wire = asyncio.Semaphore(0), Wire()
+
+        async def handler(exchange):
+            while not exchange.request.body.taken:
+                await exchange.read()
+            await answered.acquire()
+            exchange.respond(200, [], b"")
+
+        edge = SimpleNamespace(handler=handler, header_timeout=60.0, opened=id, lost=id)
+        connection = Connection(edge)
+        connection.connection_made(wire)
+        connection.data_received(post % len(large) + large + post % (2 * len(large)))
+        while not wire.is_read:
+            await asyncio.sleep(0)  # until the first body is taken
+        connection.data_received(large)
+        assert not wire.is_read
+
+        async def second(exchange):
+            begun.set()
+            await asyncio.Event().wait()
+
+        begun, edge.handler = asyncio.Event(), second
+        answered.release()
+        await begun.wait()
+        connection.connection_lost(None)
+        return wire.is_read
+
+    is_read = uvloop.run(main())
+
+    assert not is_read

@@ -258,9 +258,10 @@ class _Connection(asyncio.Protocol):
         elif not exchange.stays:
             self.transport.close()
         elif self._waiting:
-            if len(self._waiting) == 1:
+            following = self._waiting.popleft()
+            if not self._waiting and not following.request.body.is_full:
                 self.transport.resume_reading()
-            self._begin(self._waiting.popleft())
+            self._begin(following)
 
     def _end(self, body: Inflow) -> None:
         """Close behind an answer whose caller still sends: at once would reset the answer away with it."""

@@ -53,6 +53,11 @@ class Inflow:
         """Whether all of it came and was taken."""
         return self.ended and not self._chunks
 
+    @property
+    def is_full(self) -> bool:
+        """Whether its connection is not read until some of it is taken."""
+        return self._paused
+
     def feed(self, data: bytes) -> None:
         """Add bytes that the connection received."""
         if self._dropping:
