@@ -136,6 +136,8 @@ def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write)
         pytest.param("t\n", {}, "must have a header and a row at least", id="empty"),
         pytest.param("1.5\n2.5\n", {}, "must name the columns; it begins with '1.5'", id="no header"),
         pytest.param("5\n3\n", {"holds": "counts"}, "must be successive steps.*found 5", id="counts alone"),
+        pytest.param("f,²,³\na,5,5\n", {"holds": "counts"}, "line 2", id="digits that are no numbers"),
+        pytest.param("f," + "9" * 5000 + "\na,5\n", {"holds": "counts"}, "line 2", id="digits without end"),
         pytest.param("f,1,2,4\na,5,5,5\n", {"holds": "counts"}, "found 1, 2, 4", id="a column left out"),
         pytest.param("n\n5e9\n", {"holds": "counts"}, "5e\\+09 requests are more than", id="too many"),
         pytest.param(

@@ -27,6 +27,8 @@ GAP_SECONDS, GAP_MEANS = 60.0, 20.0
 """A gap is told from so many seconds on that are so many times the mean as well."""
 TOLD = 5
 """Gaps, or jumps of steps, that are told of one by one."""
+DIGITS = 10
+"""That a column's name has fewer of if it is the number of a step."""
 MOST = 20_000_000
 """Requests of one drawing, so that a slip of the pen does not fill the memory."""
 
@@ -172,7 +174,7 @@ class _Table:
 
     def steps(self) -> list[str]:
         """Return the columns that are named by the numbers of their steps; SpecError where one is left out."""
-        names = [name for name in self.header if name.isdigit()]
+        names = [name for name in self.header if name.isdecimal() and len(name) < DIGITS]
         numbers = [int(name) for name in names]
         if any(later != one + 1 for one, later in pairwise(numbers)) or (len(names) == 1 and numbers != [1]):
             raise SpecError(
