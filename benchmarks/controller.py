@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.controller_bars import DAY, GLIMPSE, HOUR, judge, summary
 from benchmarks.granularity import loads, protocol
-from benchmarks.granularity.days import NODES, SURE
 from benchmarks.granularity.judge import planning
 from benchmarks.granularity.pipelines import Setting, World
 from benchmarks.granularity.policies import CONVERGED, Mind
@@ -64,7 +63,6 @@ class Case:
 
     world: World
     mind: Mind
-    problem: Problem
     by: str
     _known: dict[tuple[str, float], tuple[Arrivals, Plan]] = field(default_factory=dict)
 
@@ -72,8 +70,12 @@ class Case:
     def of(cls, rules: protocol.Protocol, name: str, by: str) -> Case:
         world = World(rules, name, Setting.of(rules))
         mind = Mind(world.offer(LOOSE * world.warm_latency()))
-        problem = replace(mind.problem, limits=replace(mind.problem.limits, nodes=NODES, verified=SURE))
-        return cls(world, mind, problem, by)
+        return cls(world, mind, by)
+
+    @property
+    def problem(self) -> Problem:
+        """The app as the controller knows it, with the product's own limits for planning."""
+        return self.mind.problem
 
     def best(self, kind: str, part: float) -> tuple[Arrivals, Plan]:
         """Return a calibration draw of a load, and the planner's plan for it: the optimum by P2."""

@@ -31,9 +31,8 @@ Row = dict[str, object]
 BLOCK = 60.0
 FORESIGHT = 120.0
 """Seconds that the oracle sees ahead."""
-NODES, SURE = 60, 8
-"""Plans that a planner may have judged at a time, and of these by replay, for every policy alike; for the usual 400 and
-32 days have no time."""
+REPLAYED = 16
+"""Plans that a planner may have judged at a time where each is by replay; others have the product's own limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +140,8 @@ def _controlled(world: World, by: str, *, grain: str = "", fluid: bool = False) 
 
     def decides(leg: Leg, refined: Refined, _truth: Truth) -> Controller:
         problem = Mind(world.offer(leg.slo, refined.profile())).problem
-        nodes = 2 * SURE if by == SIMULATED else NODES
-        limits = replace(problem.limits, grain=grain, fluid=fluid, nodes=nodes, verified=SURE)
+        nodes = REPLAYED if by == SIMULATED else problem.limits.nodes
+        limits = replace(problem.limits, grain=grain, fluid=fluid, nodes=nodes)
         return Controller(replace(problem, limits=limits), predictor(by), habits=habits, refined=refined)
 
     return Policy(lambda mind, load: mind.planned(load, grain=grain, fluid=fluid, by=by), decides)
@@ -153,10 +152,8 @@ def _oracle(world: World) -> Policy:
     habits = Habits(period=world.protocol.controller.period)
 
     def decides(leg: Leg, _refined: Refined, truth: Truth) -> Controller:
-        limits = replace(truth.problem.limits, nodes=NODES, verified=SURE)
         foresight = foreseeing(leg.arrivals, FORESIGHT)
-        problem = replace(truth.problem, limits=limits)
-        return Controller(problem, predictor(VERIFIED), habits=habits, foresight=foresight)
+        return Controller(truth.problem, predictor(VERIFIED), habits=habits, foresight=foresight)
 
     return Policy(lambda mind, load: mind.planned(load), decides)
 
