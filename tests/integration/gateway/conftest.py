@@ -82,10 +82,17 @@ def tarred(files: dict[str, str], *entries: tarfile.TarInfo) -> bytes:
 class Gateway:
     """A `regrain gateway` process, asked as clients ask it."""
 
-    def __init__(self, state: Path, port: int = 0, prefix: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self,
+        state: Path,
+        port: int = 0,
+        prefix: Sequence[str] = (),
+        metrics_port: int = 0,
+        **environment: str,
+    ) -> None:
         command = [sys.executable, "-m", "regrain_watchdog.cli", "gateway", "--state", str(state)]
         self.process = subprocess.Popen(
-            [*prefix, *command, "--port", str(port), "--metrics-port", "0"],
+            [*prefix, *command, "--port", str(port), "--metrics-port", str(metrics_port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -301,8 +308,10 @@ def gateways(state: Path) -> Iterator[Callable[..., Gateway]]:
     """Start gateways over one folder, one after the other; they must end well and not have met a bug."""
     started: list[Gateway] = []
 
-    def start(port: int = 0, prefix: Sequence[str] = (), **environment: str) -> Gateway:
-        started.append(Gateway(state, port, prefix, **environment))
+    def start(
+        port: int = 0, prefix: Sequence[str] = (), metrics_port: int = 0, **environment: str
+    ) -> Gateway:
+        started.append(Gateway(state, port, prefix, metrics_port, **environment))
         started[-1].answers()
         return started[-1]
 

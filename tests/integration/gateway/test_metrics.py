@@ -5,6 +5,8 @@ from __future__ import annotations
 import psutil
 import requests
 
+from regrain_watchdog.front.listen import bind
+
 PATIENCE = 30.0
 
 
@@ -50,3 +52,16 @@ def test_requests_of_an_app_are_traced_where_the_gateways_variables_ask_for_it(
     spans = until(lambda: len(found := collector.of(trace)) == 3 and found, "three spans have come", PATIENCE)
     assert {span.name for span in spans} == {"POST /", "group greet", "stage greet"}
     assert {span.resource["service.name"] for span in spans} == {"hello"}
+
+
+def test_functions_are_served_without_metrics_where_their_port_is_taken(start_gateway, until) -> None:
+    with bind("127.0.0.1", 0, name="port", backlog=1) as taken:
+        port = taken.getsockname()[1]
+        gateway = start_gateway(metrics_port=port)
+        gateway.deploy("red", "theaxer/redirector", envVars={"destination": "http://x"})
+
+        answer = gateway.invoke("red", allow_redirects=False)
+
+        assert answer.status_code == 302
+        said = f"metrics are not served, as port {port} is taken (--metrics-port)"
+        until(lambda: said in gateway.output, "it is said", PATIENCE)

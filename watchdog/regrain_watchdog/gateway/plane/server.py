@@ -189,7 +189,7 @@ def _unix(path: Path) -> socket.socket:
 
 def _metrics(settings: Settings) -> socket.socket | None:
     """Return a socket for the metrics; None where their port is taken, as functions are served without them too."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(SpecError):
         return bind(settings.host, settings.metrics_port, name="metrics_port", backlog=BACKLOG)
     logger.warning("metrics are not served, as port %d is taken (--metrics-port)", settings.metrics_port)
     return None
