@@ -47,3 +47,38 @@ def test_many_requests_add_replicas_within_the_bounds(tmp_path: Path) -> None:
         return function.replicas
 
     assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 3
+
+
+def test_a_version_that_serves_in_place_of_a_broken_one_does_not_go_to_sleep(tmp_path: Path) -> None:
+    async def scenario() -> list[int]:
+        store = Store(tmp_path / "gateway.db")
+        functions = Functions(
+            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
+        )
+        scaler = Autoscaler(functions, store)
+        wanted: list[int] = []
+        for destination in ("http://x", "", "http://y"):
+            deployment = Deployment(
+                service="red",
+                image=REDIRECT.name,
+                env_vars={"destination": destination},
+                labels={f"{SCALE}zero": "true", f"{SCALE}zero-duration": "1s"},
+            )
+            store.put(deployment.validated(), REDIRECT)
+            await functions.reconcile()
+            [hosting] = functions.all()
+            while hosting.have.busy:
+                await asyncio.sleep(0)
+            hosting.asked -= 3600.0
+
+            await scaler.look()
+
+            function = store.function("red", "openfaas-fn")
+            assert function is not None
+            wanted.append(function.replicas)
+            store.scale("red", "openfaas-fn", 1)
+        await functions.stop(0.0)
+        store.close()
+        return wanted
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == [0, 1, 0]

@@ -111,6 +111,8 @@ class Autoscaler:
                 ):  # labels are read before they are kept; these are older than what reads them
                     continue
             replicas = watched.decide(hosting, used.get(key, Use(seconds={}, memory=0)), now)
+            if not replicas and hosting.stands_in:
+                continue  # nothing that starts would answer the next request
             if replicas != have.replicas:
                 found[key] = replicas
         return found

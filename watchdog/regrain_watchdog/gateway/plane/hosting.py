@@ -148,6 +148,11 @@ class Hosting:
         return self._state == "failed"
 
     @property
+    def stands_in(self) -> bool:
+        """Whether a version serves that is no longer wanted, as the one that is did not start."""
+        return self._version is not None and self._version.generation < self._tried_last
+
+    @property
     def _may_be_tried(self) -> bool:
         return self.has_failed and self._task is None and time.monotonic() >= self._failed_at + AGAIN
 
