@@ -10,6 +10,8 @@ import msgspec
 
 PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 """What every record has; anything else was given by `extra` and belongs into the line."""
+ENDS = 20
+"""Frames of a traceback that are kept at either end: one of a recursion without an end has a thousand and more."""
 
 
 class Text(logging.Formatter):
@@ -49,8 +51,14 @@ def extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _raised(record: logging.LogRecord) -> str:
-    """The traceback that a record carries, or ""."""
-    return "".join(traceback.format_exception(*record.exc_info)).rstrip() if record.exc_info else ""
+    """The traceback that a record carries, or ""; what is too long for a log lacks its middle."""
+    if not record.exc_info:
+        return ""
+    frames = traceback.format_exception(*record.exc_info)
+    left_out = len(frames) - 2 * ENDS
+    if left_out > 0:
+        frames[ENDS:-ENDS] = [f"  ... {left_out} more ...\n"]
+    return "".join(frames).rstrip()
 
 
 def formatter(form: str) -> logging.Formatter:

@@ -51,3 +51,23 @@ def test_an_exception_comes_with_its_traceback(logger, capsys):
     err = capsys.readouterr().err
     assert "it failed" in err
     assert "ValueError: three" in err
+
+
+@pytest.mark.parametrize("logger", [Json(), Text()], indirect=True, ids=["json", "text"])
+def test_a_traceback_without_an_end_lacks_its_middle(logger, capsys):
+    def again(back):
+        back(again)  # two functions in turns, which Python does not sum up
+
+    def back(again):
+        again(back)
+
+    try:
+        again(back)
+    except RecursionError:
+        logger.exception("it failed")
+
+    err = capsys.readouterr().err
+    assert "RecursionError" in err
+    assert "test_a_traceback_without_an_end" in err
+    assert " more ..." in err
+    assert len(err) < 20_000
