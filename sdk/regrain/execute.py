@@ -143,7 +143,8 @@ class Executor:
                 with building(name, stage.spec, options), self._loading(stage.spec):
                     self._bodies[name] = self._announced(stage.spec, stage.build())
             except Exception as error:
-                logger.debug("stage not loaded", exc_info=error)
+                if not isinstance(error, RegrainError):  # which says what is wrong, not where
+                    logger.warning("stage %s not loaded", name, exc_info=error)
                 raise LoadError(f"stage {name!r} could not be loaded: {sentence(error)}") from error
             seconds[name] = self._clock() - start
         return seconds

@@ -102,6 +102,16 @@ def test_a_model_file_that_cannot_be_loaded_is_named_with_its_stage(attempt, mod
     assert code == 1
 
 
+def test_a_model_that_breaks_while_it_is_made_is_shown_with_its_line(attempt, module):
+    served = attempt(module(MODEL.replace('self.net = onnx("net.onnx")', 'raise KeyError("weights")')))
+
+    assert served.ended() == 1
+    assert served.output.count("Traceback") == 1
+    assert "app.py" in served.output
+    assert 'raise KeyError("weights")' in served.output
+    assert served.lines[-1] == "regrain: stage 'net' could not be loaded: KeyError: 'weights'"
+
+
 def test_a_replica_that_dies_again_and_again_while_it_loads_ends_the_start(attempt, module):
     served = attempt(module(MODEL.replace('self.net = onnx("net.onnx")', "import os; os._exit(9)")))
 
