@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 MORTAL = Path(__file__).parents[1] / "apps" / "mortal.py"
 
@@ -38,7 +39,11 @@ def test_a_deadline_that_passes_is_504_naming_the_stage(mortal, problem):
 def test_a_stopped_replica_is_replaced_and_its_request_is_504(serve, problem):
     mortal = serve(f"{MORTAL}:app", "--hang-timeout", "8s")
 
-    problem(mortal.call(what="stop"), 504, "has not moved for 8 s", stage="risky")
+    problem(mortal.call(what="stop"), 504, "stage 'risky' has not moved for 8 s", stage="risky")
+    [miss] = requests.get(f"{mortal.admin_url}/slow", timeout=60).json()
+    longest = max(miss["spans"], key=lambda span: span["seconds"])
+    assert (longest["stage"], longest["kind"]) == ("risky", "service")
+    assert longest["seconds"] > 7
 
     assert mortal.call(what="fine").text == "fine"
 

@@ -19,7 +19,7 @@ from regrain_watchdog.front.owner import Owner
 from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import not_run, shutting_down
-from regrain_watchdog.front.spans import placed, ran, totals
+from regrain_watchdog.front.spans import cut, placed, ran, totals
 from regrain_watchdog.policy import batch, restart, retry
 from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
@@ -264,6 +264,7 @@ class Function:
             job.flight.flying -= 1
             if how_far is Progress.RAN:
                 job.deaths += 1
+                job.flight.call.spans.append(cut(dispatch, death.stage, time.monotonic()))
             verdict = retry.verdict(
                 how_far,
                 deaths=job.deaths,

@@ -8,7 +8,7 @@ from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.flight import leaves
-from regrain_watchdog.front.replica import values_of
+from regrain_watchdog.front.replica import Dispatch, values_of
 
 
 def totals(timings: Sequence[frames.Timing]) -> tuple[float, float]:
@@ -27,6 +27,11 @@ def ran(group: str, timings: Sequence[frames.Timing], *, leased: float, hop: flo
         spans.append(Span(group=group, stage="", seconds=leased, batch=units, kind="lease"))
     spans.append(Span(group=group, stage="", seconds=hop, batch=units, kind="hop"))
     return spans
+
+
+def cut(dispatch: Dispatch, stage: str, now: float) -> Span:
+    """Return the span of each unit of a dispatch whose replica has died at a stage."""
+    return Span(group=dispatch.function.name, stage=stage, seconds=now - dispatch.sent, batch=dispatch.size)
 
 
 def placed(done: frames.Done) -> int:

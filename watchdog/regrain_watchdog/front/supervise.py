@@ -244,7 +244,8 @@ class Supervisor:
         sent = min((dispatch.sent for dispatch in replica.holding.values()), default=now)
         if self._hang_timeout and now - max(since, sent) > self._hang_timeout:
             replica.timed_out = True
-            replica.kill(f"it has not moved for {self._hang_timeout:g} s")
+            what = f"stage {stage.name!r}" if stage is not None else "the replica"
+            replica.kill(f"{what} has not moved for {self._hang_timeout:g} s")
 
 
 def _close(sock: socket.socket, board: int) -> None:
