@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 
 import click
 import pytest
@@ -27,6 +28,26 @@ def test_without_a_verb_the_help_is_shown(regrain):
     assert all(f"  {verb} " in outcome.out for verb in VERBS)
 
 
+@pytest.mark.parametrize("verb", ["grain", "gpu", "version", "profile"])
+def test_help_may_be_asked_for_by_one_letter(regrain, verb):
+    assert regrain(verb, "-h") == regrain(verb, "--help")
+
+
+@pytest.mark.parametrize("verb", ["grain", "gpu"])
+def test_a_verb_that_lacks_one_of_its_own_shows_its_help_line_by_line(regrain, verb):
+    outcome = regrain(verb)
+
+    assert outcome.code == 2
+    assert outcome.err == regrain(verb, "--help").out
+
+
+def test_the_version_is_told_as_by_other_programs(regrain):
+    outcome = regrain("--version")
+
+    assert outcome.code == 0
+    assert outcome.out == f"regrain {metadata.version('regrain')}\n"
+
+
 @pytest.mark.process
 def test_help_imports_neither_the_sdk_nor_anything_heavy():
     script = (
@@ -45,6 +66,7 @@ def test_help_imports_neither_the_sdk_nor_anything_heavy():
     ("args", "code", "said"),
     [
         pytest.param(("nope",), 2, "No such command 'nope'", id="unknown verb"),
+        pytest.param(("runn",), 2, "(Did you mean 'run'?)", id="misspelt verb"),
         pytest.param(("new",), 2, "Missing argument 'NAME'", id="missing argument"),
         pytest.param(("graph", "app.py", "--format", "gif"), 2, "'gif' is not one of", id="bad choice"),
         pytest.param(("graph", "app.py", "-o", "a.gif"), 2, "--format must be one of", id="bad ending"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -41,6 +42,8 @@ VERBS = {
 PLAN = ("lightgbm", "numba", "ortools", "scipy")
 """Libraries of the extra `plan`, which some verbs need."""
 
+HELP = ["-h", "--help"]
+
 BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -68,6 +71,14 @@ class Verbs(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb of a command line; one that is none is told with what it looks like."""
+        if args[0] not in VERBS and (near := get_close_matches(args[0], VERBS, 1)):
+            raise click.UsageError(f"No such command {args[0]!r}. (Did you mean {near[0]!r}?)")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing any of them."""
         with formatter.section("Commands"):
@@ -75,8 +86,12 @@ class Verbs(click.Group):
 
 
 @click.group(
-    cls=Verbs, name="regrain", invoke_without_command=True, context_settings={"max_content_width": 100}
+    cls=Verbs,
+    name="regrain",
+    invoke_without_command=True,
+    context_settings={"max_content_width": 100, "help_option_names": HELP},
 )
+@click.version_option(package_name="regrain", message="%(prog)s %(version)s")
 @click.pass_context
 def verbs(ctx: click.Context) -> None:
     """Serve ML pipelines as functions whose granularity changes while they serve.
@@ -100,6 +115,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def _run(args: Sequence[str] | None) -> int:
     try:
         code = verbs.main(args, "regrain", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except click.Abort:

@@ -40,7 +40,7 @@ class Measured(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take `profile app.py` for `profile take app.py`."""
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["take", *args]
         return super().parse_args(ctx, args)
 
