@@ -171,7 +171,16 @@ def _find(module: ModuleType, name: str, where: str) -> App:
         from regrain.handler import handler_app  # noqa: PLC0415 - only handler modules need it
 
         return handler_app(module, _handler_name(module))
-    raise LoadError(f"{where} holds neither an App nor handle(event, context)")
+    raise LoadError(f"{where} holds neither an App nor handle(event, context){_instead(module)}")
+
+
+def _instead(module: ModuleType) -> str:
+    """How a module that holds a Flask application is served; "" for any other."""
+    kinds = {
+        key: type(value) for key, value in vars(module).items()
+    }  # Flask's own values raise if asked here
+    found = next((key for key, kind in kinds.items() if callable(getattr(kind, "wsgi_app", None))), "")
+    return f"; its WSGI application is served by: regrain run wsgi:{module.__name__}:{found}" if found else ""
 
 
 def _handler_name(module: ModuleType) -> str:

@@ -59,6 +59,12 @@ def test_a_wsgi_app_is_ready_once_it_is_loaded_and_is_told_as_an_app(attempt, un
     assert served.post(b"c", path="/a/b").text == "a/bc"
     assert served.get("/_/ready").status_code == 200
     assert (served.app, served.grain, served.status()["state"]) == ("web", "upstream", "ready")
+    served.said(rf"regrain: try it with: curl {served.url}")
+    refused = requests.post(f"{served.admin_url}/grain", json={"grain": "fine"}, timeout=60)
+    assert (refused.status_code, refused.json()["detail"].partition("; ")[2]) == (
+        405,
+        "an upstream has no plan to change",
+    )
     assert served.metric("http_requests_total", code="200", method="POST") == 1
     assert served.metric("regrain_stage_items_total", stage="upstream") == 1
     assert served.stop() == 0
@@ -70,7 +76,15 @@ def test_a_wsgi_app_that_cannot_be_loaded_ends_the_start(attempt, tmp_path):
 
     assert served.ended() == 1
     assert "no such luck" in served.output
-    assert "regrain: the upstream ended before it was ready: " in served.output
+    assert served.lines[-1] == "regrain: the upstream ended before it was ready: exit code 3"
+
+
+@pytest.mark.parametrize("flag", ["--grain=fine", "--gpu-shares=0.5", "--adapt"])
+def test_a_setting_of_stages_is_bad_input(attempt, flag):
+    served = attempt("wsgi:web:app", flag)
+
+    assert served.ended() == 2
+    assert f"{flag.partition('=')[0]} is for apps; an upstream has no stages" in served.output
 
 
 def test_a_program_that_does_not_exist_is_bad_input(attempt):

@@ -113,6 +113,12 @@ def test_a_handler_is_a_one_stage_app():
         pytest.param("raise SystemExit(3)\n", "bad_one.py:1: SystemExit: 3", id="exit"),
         pytest.param("raise ValueError('two\\nlines')\n", "ValueError: two lines", id="several lines"),
         pytest.param("x = 1\n", "holds neither an App nor handle(event, context)", id="no app"),
+        pytest.param(
+            "class Flask:\n    wsgi_app = print\nclass Request:\n    def __getattr__(self, name): 1 / 0\n"
+            "request, web = Request(), Flask()\n",
+            "regrain run wsgi:bad_one:web",
+            id="WSGI",
+        ),
         pytest.param("from regrain import App\nApp('Bad Name')\n", "'Bad Name'", id="bad app"),
     ],
 )

@@ -19,7 +19,7 @@ def an_app(manifest: Manifest, *parameters: Parameter, sample: Sample | None = N
         ("bytes", "curl -H 'Content-Type: image/png' --data-binary @FILE"),
         ("array", "curl -H 'Content-Type: application/x-npy' --data-binary @FILE.npy"),
         ("str", "curl -H 'Content-Type: text/plain' -d TEXT"),
-        ("request", "curl -H 'Content-Type: text/plain' -d TEXT"),
+        ("request", "curl"),
         ("json", """curl -H 'Content-Type: application/json' -d '{"x": "..."}'"""),
     ],
 )

@@ -9,6 +9,7 @@ from regrain.manifest import Manifest, Parameter
 
 SHORT = 160
 """Bytes of a sample that still reads well in a command line."""
+REQUEST = "request"
 PLACEHOLDERS = {
     "bytes": "@FILE",
     "str": "TEXT",
@@ -23,10 +24,17 @@ def example(manifest: Manifest, url: str) -> str:
     if sample and len(sample.body) <= SHORT and sample.content_type == "application/json":
         return _typed(sample.content_type, f"-d {shlex.quote(sample.body.decode())}", url)
     needed = [parameter for parameter in manifest.parameters if parameter.required]
+    if is_raw(manifest):
+        return f"curl {url}"
     if len(needed) != 1:
         fields = ["-F " + shlex.quote(f"{one.name}={PLACEHOLDERS.get(one.kind, '@FILE')}") for one in needed]
         return " ".join(["curl", *fields, *([] if fields else ["-X POST"]), url])
     return _one(needed[0], sample.content_type if sample else "application/octet-stream", url)
+
+
+def is_raw(manifest: Manifest) -> bool:
+    """Whether an app takes requests as they are, as a handler and an upstream do."""
+    return any(parameter.kind == REQUEST for parameter in manifest.parameters)
 
 
 def _one(parameter: Parameter, content_type: str, url: str) -> str:

@@ -39,6 +39,9 @@ REFRESH = 0.25
 TOLD = ("adapt", "grain", "replicas", "slo", "port", "host")
 """Settings that most users want; help shows them first."""
 
+STAGED = ("grain", "resident", "gpus", "gpu_shares", "profile", "decision_log", "remote", "remote_key_file")
+"""Settings that say how stages are served."""
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -92,8 +95,10 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     config = Config.from_env(translated(os.environ) if module == HERE else os.environ, flags)
     logs.configure(config.log_level, config.log_format, config.access_log)
     upstream = find(config, module)
-    if config.adapt and upstream is not None:
-        raise SpecError("--adapt is for apps; an upstream has no stages that could be served otherwise")
+    given = ["adapt"] * config.adapt + [name for name in STAGED if name in flags]
+    if given and upstream is not None:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise SpecError(f"{flag} is for apps; an upstream has no stages that could be served otherwise")
     if reloads and upstream is not None:
         raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
     if reloads:
@@ -191,9 +196,9 @@ class Session:
             )
         with contextlib.suppress(RegrainError):
             manifest = await asyncio.to_thread(admin.get, running.admin, "/manifest", Manifest)
-            if manifest.sample is not None:
-                self._view.say("regrain: try it with: regrain invoke --sample")
-            self._view.say(f"regrain: or with: {example(manifest, running.http)}")
+            ways = ["regrain invoke --sample"] if manifest.sample is not None else []
+            for start, way in zip(("try it", "or"), (*ways, example(manifest, running.http)), strict=False):
+                self._view.say(f"regrain: {start} with: {way}")
 
 
 def _entry(running: Running) -> runfile.Running:

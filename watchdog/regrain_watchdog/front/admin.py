@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 LIMIT = 20
 """Misses told where the caller does not say how many."""
+FIXED = "; an upstream has no plan to change"
 MISSES_SHOWN = 8
 """Misses on the live page."""
 EVENTS = "/events"
@@ -109,7 +110,7 @@ class Admin:
                 proto.response_bytes(200, _JSON, await self._operations.answer(scope, proto))
                 return
             if scope.method not in READING:
-                raise _not_allowed(scope)
+                raise _not_allowed(scope, FIXED if scope.method == "POST" else "")
             if scope.path == EVENTS:
                 await self._events.serve(proto)
                 return
@@ -256,10 +257,10 @@ def _limit(query: str) -> int:
     return int(text)
 
 
-def _not_allowed(scope: Scope) -> RequestError:
+def _not_allowed(scope: Scope, why: str = "") -> RequestError:
     return RequestError(
         HTTPStatus.METHOD_NOT_ALLOWED,
-        f"{scope.path} does not take {scope.method}, allowed are GET, HEAD",
+        f"{scope.path} does not take {scope.method}, allowed are GET, HEAD{why}",
         headers={"allow": "GET, HEAD"},
     )
 

@@ -114,8 +114,8 @@ class Upstream:
             await self.process.start()
         end = time.monotonic() + timeout
         while trouble := await self.unready():
-            if self._ended.is_set():
-                raise LoadError(f"the upstream ended before it was ready: {trouble}")
+            if self._ended.is_set() and self.process is not None:
+                raise LoadError(f"the upstream ended before it was ready: {self.process.ended or trouble}")
             if time.monotonic() >= end:
                 raise LoadError(f"not ready after {timeout:g} s: {trouble}")
             with contextlib.suppress(TimeoutError):
