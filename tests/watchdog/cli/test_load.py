@@ -131,12 +131,13 @@ def test_several_apps_are_loaded_at_once(load, runtime, tmp_path: Path) -> None:
 
 
 def test_a_url_is_enough_and_what_the_app_refuses_does_not_count(load) -> None:
-    report, code, _ = load("--body", '{"nome": "x"}', "--rate", "50", "--duration", "1s", url=True)
+    report, code, said = load("--body", '{"nome": "x"}', "--rate", "50", "--duration", "1s", url=True)
 
     (app,) = report["apps"]
     assert code == 0
     assert app["hit_rate"] is None
     assert app["outcomes"]["malformed"] > 20
+    assert "requests were answered 400: there is no parameter 'nome'; the app takes name (str)" in said
 
 
 def test_an_objective_that_is_not_met_fails_if_asked_to(load) -> None:

@@ -117,10 +117,10 @@ def test_the_verbs_know_the_keys_and_others_are_refused(secured):
     assert invoked.returncode == 0, invoked.stderr
     refused = secured.verb("status", REGRAIN_ADMIN_KEY_FILE=None)
     assert refused.returncode != 0
-    assert "the key is missing or wrong" in refused.stderr
+    assert "the key is missing or wrong: REGRAIN_ADMIN_KEY_FILE names the file" in refused.stderr
     refused = secured.verb("invoke", "--sample", REGRAIN_INVOCATION_KEY_FILE=None)
     assert refused.returncode != 0
-    assert "the key is missing or wrong" in refused.stderr
+    assert "the key is missing or wrong: REGRAIN_INVOCATION_KEY_FILE names the file" in refused.stderr
 
     logged = [json.loads(line) for line in secured.end().splitlines() if line.startswith("{")]
 

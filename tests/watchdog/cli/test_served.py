@@ -220,7 +220,10 @@ def test_an_address_that_is_no_admin_address_is_refused(ask, served):
 
     outcome = ask("status", "--url", url)
 
-    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    said = f"regrain: {url} is no admin address of Regrain; --url or REGRAIN_URL is the admin address"
+    assert outcome.code == 1
+    assert outcome.err.startswith(said)
+    assert outcome.err.count("\n") == 1
 
 
 def test_two_apps_do_not_collide_and_are_told_apart_by_name(ask, served, tmp_path):

@@ -25,6 +25,8 @@ from regrain_watchdog.platforms.unanswered import reason
 TIMEOUT = 10.0
 """Seconds that the admin API may take: it answers from memory, so this only catches a stopped process."""
 
+ELSEWHERE = "--url or REGRAIN_URL is the admin address, which `regrain run` says at its start"
+
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -201,15 +203,15 @@ def get(base: str, path: str, kind: type[T]) -> T:
 
 def fetch(base: str, path: str) -> bytes:
     """Return the body of an admin page as it came; AdminError if there is none."""
-    return _answered(_ask("GET", base, path, TIMEOUT)).content
+    return _answered(base, _ask("GET", base, path, TIMEOUT)).content
 
 
 def post(base: str, path: str, wanted: Mapping[str, object], kind: type[T], timeout: float) -> T:
     """Have the app change something; SpecError for what is none of this app's, AdminError for what did not work out."""
     response = _ask("POST", base, path, timeout, msgspec.json.encode(wanted))
     if response.status_code == HTTPStatus.BAD_REQUEST:
-        raise SpecError(problem(response) or f"{base}{path} refused {wanted}")
-    return _decoded(base, path, _answered(response).content, kind)
+        raise SpecError(problem(response.content) or f"{base}{path} refused {wanted}")
+    return _decoded(base, path, _answered(base, response).content, kind)
 
 
 def _ask(method: str, base: str, path: str, timeout: float, sent: bytes | None = None) -> requests.Response:
@@ -222,18 +224,24 @@ def _ask(method: str, base: str, path: str, timeout: float, sent: bytes | None =
             raise AdminError(f"no app answers at {base}: {reason(error)}") from error
 
 
-def _answered(response: requests.Response) -> requests.Response:
-    if not response.ok:
-        told = problem(response)
-        raise AdminError(told or f"{response.url} answered {response.status_code} {response.reason}")
-    return response
+def _answered(base: str, response: requests.Response) -> requests.Response:
+    if response.ok:
+        return response
+    found = _problem(response.content)
+    if response.status_code == HTTPStatus.NOT_FOUND and (found is None or found.call_id):  # an app says no
+        raise AdminError(f"{base} is no admin address of Regrain; {ELSEWHERE}")
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        raise AdminError(locked("admin_key_file"))
+    raise AdminError(
+        problem(response.content) or f"{response.url} answered {response.status_code} {response.reason}"
+    )
 
 
 def _decoded(base: str, path: str, body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
-        raise AdminError(f"{base}{path} is no admin address of Regrain: {error}") from error
+        raise AdminError(f"{base}{path} is no admin address of Regrain: {error}; {ELSEWHERE}") from error
 
 
 def credentials(setting: str) -> dict[str, str]:
@@ -242,11 +250,15 @@ def credentials(setting: str) -> dict[str, str]:
     return {"X-Regrain-Key": key.secret} if key else {}
 
 
-def problem(response: requests.Response) -> str:
-    """What a problem document (RFC 9457) says; "" for a response that is none."""
-    try:
-        found = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.MsgspecError:
+def locked(setting: str) -> str:
+    """Say that a key is missing or wrong, and which variable names its file."""
+    return f"the key is missing or wrong: {PREFIX}{setting.upper()} names the file that holds it"
+
+
+def problem(body: bytes) -> str:
+    """What a problem document (RFC 9457) says; "" for a body that is none."""
+    found = _problem(body)
+    if found is None:
         return ""
     stage = f"stage {found.stage}: " if found.stage and found.stage not in found.detail else ""
     return stage + (found.detail or found.title)
@@ -256,3 +268,11 @@ class _Problem(Struct, frozen=True):
     title: str = ""
     detail: str = ""
     stage: str = ""
+    call_id: str = ""
+
+
+def _problem(body: bytes) -> _Problem | None:
+    try:
+        return msgspec.json.decode(body, type=_Problem)
+    except msgspec.MsgspecError:
+        return None

@@ -55,6 +55,7 @@ class Course:
         meter: of what it reserves.
         adapts: whether a scenario says that its plan is adapted.
         sent: requests that are over.
+        refused: the first answer of each status that says what is wrong with the request or the app.
         decided: what its controller was seen to decide, by number. is_asked: whether it is asked for that.
     """
 
@@ -67,6 +68,7 @@ class Course:
     meter: Meter
     adapts: bool = False
     sent: list[Sent] = field(default_factory=list)
+    refused: dict[int, bytes] = field(default_factory=dict)
     decided: dict[int, Decision] = field(default_factory=dict)
     is_asked: bool = True
 

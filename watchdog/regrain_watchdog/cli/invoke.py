@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest
 from regrain.media import LINES
 from regrain_watchdog.cli import admin, request
+from regrain_watchdog.cli.curl import is_raw
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.cli.request import Body
 from regrain_watchdog.platforms.unanswered import reason
@@ -110,9 +112,10 @@ def sample_of(base: str) -> Body:
     """Return an app's own sample; SpecError if it has none."""
     manifest = admin.get(base, "/manifest", Manifest)
     if manifest.sample is None:
-        raise SpecError(
-            f'app {manifest.app!r} has no sample; declare one: App("{manifest.app}", sample="page.png")'
-        )
+        how = f'declare one: App("{manifest.app}", sample="page.png")'
+        if is_raw(manifest):
+            how = "what it takes is up to its handler or upstream, so say what to send"
+        raise SpecError(f"app {manifest.app!r} has no sample; {how}")
     return Body(data=manifest.sample.body, content_type=manifest.sample.content_type)
 
 
@@ -133,8 +136,12 @@ def _report(response: requests.Response, seconds: float, *, verbose: bool) -> No
     """Say how it went, or fail with what the app says went wrong."""
     call = response.headers.get("X-Call-Id", "")
     named = f" (call {call})" if call else ""
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        raise InvokeError(f"401 {admin.locked('invocation_key_file')}{named}")
     if not response.ok:
-        raise InvokeError(f"{response.status_code} {admin.problem(response) or response.reason}{named}")
+        raise InvokeError(
+            f"{response.status_code} {admin.problem(response.content) or response.reason}{named}"
+        )
     click.echo(f"{response.status_code} in {duration(seconds)}{named}", err=True)
     if verbose:
         for name, took in timings(response.headers.get("Server-Timing", "")):

@@ -8,12 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Literal
 
 from regrain.errors import RegrainError
 from regrain.plan import Lane
 from regrain_watchdog.cli import admin
-from regrain_watchdog.cli.admin import GroupStatus, Status
+from regrain_watchdog.cli.admin import GroupStatus, Status, problem
 from regrain_watchdog.cli.course import Course
 from regrain_watchdog.cli.loadline import LoadLine
 from regrain_watchdog.cli.why import Why
@@ -26,6 +27,8 @@ LOOK = 1.0
 """Seconds between two looks at what the apps reserve."""
 BEHIND = 0.01
 """Seconds of lateness of this generator, at its 99th percentile, from which the report says so."""
+OVERLOAD = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+"""Answers whose reason is the load itself."""
 LIVE: Literal["live"] = "live"
 
 
@@ -77,10 +80,12 @@ def live(
     )
 
 
-def _done(courses: Sequence[Course], line: LoadLine, sent: Sent, _: bytes) -> None:
+def _done(courses: Sequence[Course], line: LoadLine, sent: Sent, body: bytes) -> None:
     """Keep what came of a request, and show it."""
     course = courses[sent.target]
     course.sent.append(sent)
+    if sent.status >= HTTPStatus.BAD_REQUEST and sent.status not in OVERLOAD:
+        course.refused.setdefault(sent.status, body)
     line.add(judge(sent, course.slo.latency if course.slo is not None else None), sent.latency)
 
 
@@ -140,6 +145,12 @@ def _remarks(courses: Sequence[Course]) -> list[str]:
         "regrain run --adapt"
         for course in courses
         if course.adapts and not course.decided
+    ]
+    remarks += [
+        f"{course.name}: {sum(sent.status == status for sent in course.sent)} requests were answered {status}"
+        + (f": {why}" if (why := problem(body)) else "")
+        for course in courses
+        for status, body in sorted(course.refused.items())
     ]
     late = sorted(sent.late for course in courses for sent in course.sent)
     if late and late[len(late) * 99 // 100] > BEHIND:
