@@ -119,9 +119,11 @@ def test_a_profile_of_other_code_says_of_which_stage(regrain, tmp_path):
 
 @pytest.mark.process
 def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
-    out = tmp_path / "p.json"
+    app = tmp_path / "app.py"
+    app.write_text(HELLO.read_text())
+    out = tmp_path / "profile.json"
 
-    outcome = regrain("profile", str(HELLO), "--out", str(out), "--time", "60s", "--cores", "1,2")
+    outcome = regrain("profile", str(app), "--time", "60s", "--cores", "1,2")
 
     assert outcome.code == 0
     assert outcome.out.splitlines()[1].startswith("greet  1 to 2 cores")
@@ -203,6 +205,10 @@ def test_an_interrupt_keeps_what_was_measured(interruptible, tmp_path):
         ),
         (("--batches", "1,2.5"), "--batches must be whole numbers above 0 and up to 1e+06"),
         (("--cores", "all"), "--cores must be numbers above 0"),
+        (
+            ("--shares", "0.5"),
+            "--shares is of a GPU, and no stage of 'hello' is measured on one: leave it out",
+        ),
     ],
 )
 def test_flags_that_make_no_sense_are_refused_before_anything_is_measured(regrain, flags, said):

@@ -24,15 +24,17 @@ def test_times_that_follow_the_law_between_points_are_foretold():
     assert not found.poor
 
 
-def test_a_poor_fit_is_warned_of_by_name():
+@pytest.mark.parametrize(("is_whole", "advice"), [(False, "give more --time"), (True, "by --fresh")])
+def test_a_poor_fit_is_warned_of_by_name_with_what_would_help(is_whole, advice):
     rng = np.random.default_rng(1)
     wild = stage(lambda batch, share: float(rng.lognormal(-4, 1.0)))
     calm = stage(lambda batch, share: 0.002 * batch / share)
 
-    told = warnings(Profile(app="a", stages={"wild": wild, "calm": calm}))
+    told = warnings(Profile(app="a", stages={"wild": wild, "calm": calm}), is_whole=is_whole)
 
     assert len(told) == 1
     assert told[0].startswith("wild: ")
+    assert advice in told[0]
 
 
 def test_points_that_have_nobody_to_ask_are_no_fit_and_no_poor_one():

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from regrain.errors import SpecError
 from regrain_runtime.emulated.models import model_named
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.front.config import Config
@@ -82,6 +85,8 @@ def measure(tmp_path):
         if scenario:
             (tmp_path / "scenario.toml").write_text(scenario)
             config = Config(gpus="emulated:v100", scenario=str(tmp_path / "scenario.toml"))
+        else:
+            effort = replace(effort, shares=())
         told = []
         taken = asyncio.run(
             take(
@@ -113,6 +118,33 @@ def undisturbed(measure, holds):
 def measured(doing):
     """The stages of which points were measured."""
     return {what.partition(":")[0] for what in doing if " at once on " in what}
+
+
+@pytest.mark.parametrize(
+    ("effort", "scenario", "said"),
+    [
+        pytest.param(Effort(shares=(0.5,)), "", "is measured on one: name one by --gpus", id="shares"),
+        pytest.param(Effort(cores=(1.0,)), SCENARIO, "'cards' has none: leave it out", id="cores"),
+    ],
+)
+def test_what_no_stage_could_be_measured_on_is_refused(tmp_path, effort, scenario, said):
+    (tmp_path / "cards.py").write_text(CARDS)
+    manifest = describe(str(tmp_path / "cards.py"))
+    if scenario:
+        manifest = structs.replace(manifest, stages=tuple(one for one in manifest.stages if one.gpu))
+
+    with pytest.raises(SpecError, match=said):
+        asyncio.run(
+            take(
+                "cards",
+                manifest,
+                out=tmp_path / "profile.json",
+                inputs=(),
+                config=Config(gpus="emulated:v100", scenario=scenario) if scenario else Config(),
+                effort=effort,
+                told=lambda _: None,
+            )
+        )
 
 
 def test_the_least_app_has_a_profile(measure, tmp_path):

@@ -20,6 +20,7 @@ from regrain.units import parse_seconds
 from regrain_watchdog.cli import tables
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.cli.progress import working
+from regrain_watchdog.front.adapting.adaptation import beside
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.upstream.target import HERE
 from regrain_watchdog.picture.svg import png
@@ -62,7 +63,14 @@ def command() -> None:
 @command.command("take")
 @click.argument("module", default=HERE)
 @click.option(
-    "--out", default=OUT, show_default=True, type=click.Path(dir_okay=False, path_type=Path), help="The file."
+    "-o",
+    "--output",
+    "--out",
+    "named",
+    show_default="profile.json beside the app, where `regrain run --adapt` looks for it",
+    default=None,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file.",
 )
 @click.option("--time", "length", default="120s", show_default=True, help="How long to measure.")
 @click.option(
@@ -83,7 +91,7 @@ def command() -> None:
 def measure(
     *,
     module: str,
-    out: Path,
+    named: Path | None,
     length: str,
     inputs: tuple[Path, ...],
     error: float,
@@ -105,6 +113,7 @@ def measure(
     gpu = {name: text for name in ("gpus", "scenario", "gpu_folder") if (text := texts[name])}
     config = Config.from_env(os.environ, gpu)
     manifest = describe(module)
+    out = named or beside(module)
     with _progress(module) as told:
         try:
             taken = uvloop.run(
@@ -124,7 +133,7 @@ def measure(
             click.echo(f"regrain: interrupted; {kept}", err=True)
             return INTERRUPTED
     _show(taken.profile)
-    for note in (*taken.notes, *warnings(taken.profile)):
+    for note in (*taken.notes, *warnings(taken.profile, is_whole=taken.is_whole)):
         click.echo(f"regrain: {note}", err=True)
     click.echo(f"wrote {out}", err=True)
     return 0

@@ -62,12 +62,18 @@ def _errors(stage: str, profile: StageProfile) -> Iterator[float]:
         yield abs(said / point.seconds - 1) if point.seconds > 0 else 0.0
 
 
-def warnings(profile: Profile) -> list[str]:
-    """Return a sentence for each stage whose times are not to be trusted between its points."""
+def warnings(profile: Profile, *, is_whole: bool) -> list[str]:
+    """Return a sentence for each stage whose times are not to be trusted between its points.
+
+    Args:
+        profile: of the stages.
+        is_whole: whether more time would add no point.
+    """
     found = []
+    advice = "measure it anew by --fresh while nothing else runs here" if is_whole else "give more --time"
     for name, stage in profile.stages.items():
         its = fit(name, stage)
         if its.poor:
             off = f"{name}: its times are off by {its.median:.0%} (median) between measured points"
-            found.append(f"{off}; give more --time")
+            found.append(f"{off}; {advice}")
     return found

@@ -60,7 +60,7 @@ class Session:
         bench: where its stages run. seats: the GPU; None where no stage needs one.
         before: an earlier profile; what it knows of the same code on the same device is kept.
         save: takes the profile after each point. told: takes the progress before each.
-        notes: afterwards, what could not be measured and why.
+        notes: afterwards, what could not be measured and why. skipped: points for which the time was up.
     """
 
     manifest: Manifest
@@ -74,6 +74,7 @@ class Session:
     hop: Hop | None = None
     clock: Callable[[], float] = time.monotonic
     notes: list[str] = field(default_factory=list)
+    skipped: int = 0
     _stages: dict[str, StageProfile] = field(default_factory=dict)
     _cores: dict[str, float] = field(default_factory=dict)
     _share: float = 0.0
@@ -105,20 +106,19 @@ class Session:
     async def _points(self, axes: Mapping[str, Axes], until: float) -> None:
         """Measure what has not been until the time is up; both ends of a stage's batches even then."""
         wanted = self._missing(axes)
-        skipped = 0
         for place, setting in enumerate(wanted):
             left = until - self.clock()
             batches = axes[setting.stage].batches
             seen = {point.batch for point in self._stages[setting.stage].points}
             if left <= 0 and setting.batch not in {batches[0], batches[-1]} - seen:
-                skipped += 1
+                self.skipped += 1
                 continue
             doing = f"{setting.stage}: {setting.batch} at once on {self._named(setting)}"
             self.told(Progress(place, len(wanted), doing))
             await self._point(setting, min(LONGEST, max(SHORTEST, left / (len(wanted) - place))))
-        if skipped:
+        if self.skipped:
             self.notes.append(
-                f"the time was up before {skipped} of {len(wanted)} points; run it again to go on"
+                f"the time was up before {self.skipped} of {len(wanted)} points; run it again to go on"
             )
 
     def _check_all(self, walked: measuring.Walked) -> None:

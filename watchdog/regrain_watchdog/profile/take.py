@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from regrain.errors import RegrainError
+from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.policy.profile import Hop, Profile, ProfileError
@@ -22,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A profile, and what could not be measured for it."""
+    """A profile, what could not be measured for it, and whether every point was that was wanted."""
 
     profile: Profile
     notes: tuple[str, ...]
+    is_whole: bool
 
 
 async def take(
@@ -54,6 +55,7 @@ async def take(
     Raises:
         RegrainError: it cannot be measured; says why.
     """
+    _check(manifest, config, effort)
     requests = bodies(manifest, inputs)
     before = _before(manifest, out) if resume and out.exists() else None
     file.check_writable(out)
@@ -71,7 +73,17 @@ async def take(
             hop=await _hop(),
         )
         profile = await session.run()
-    return Taken(profile, tuple(session.notes))
+    return Taken(profile, tuple(session.notes), not session.skipped)
+
+
+def _check(manifest: Manifest, config: Config, effort: Effort) -> None:
+    """Raise SpecError for shares where no stage is measured on a GPU, and for cores where each is."""
+    declare = sum(stage.gpu is not None for stage in manifest.stages)
+    if effort.shares and not (declare and config.gpus):
+        how = "name one by --gpus" if declare else "leave it out"
+        raise SpecError(f"--shares is of a GPU, and no stage of {manifest.app!r} is measured on one: {how}")
+    if effort.cores and config.gpus and declare == len(manifest.stages):
+        raise SpecError(f"--cores is of stages without a GPU, and {manifest.app!r} has none: leave it out")
 
 
 def _before(manifest: Manifest, out: Path) -> Profile:

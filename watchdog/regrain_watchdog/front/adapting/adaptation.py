@@ -189,7 +189,7 @@ def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
         SpecError: the one that is named cannot be read, or lacks stages of the app.
     """
     digests = {stage.name: stage.digest for stage in manifest.stages}
-    named = Path(config.profile or _beside(target))
+    named = Path(config.profile or beside(target))
     try:
         found = named.read_bytes()
         profiles.loads(found).check(digests)
@@ -214,7 +214,7 @@ def check_log(path: str, name: str) -> None:
         raise SpecError(f"{name}: {path} cannot be written: {error.strerror}") from error
 
 
-def _beside(target: str) -> Path:
+def beside(target: str) -> Path:
     """Return where an app's profile would be; a dotted module's is looked for in this folder."""
     module = Path(target)
     if not module.exists():
