@@ -92,6 +92,17 @@ def test_a_change_is_asked_for_and_told_in_one_line(verb, api, args, path, sent)
     assert outcome.out == "in force after 1.25 s: a | b (1), was a+b (1)\n"
 
 
+@pytest.mark.parametrize("args", [("grain", "set", "a | b"), ("scale", "a=3")])
+@pytest.mark.parametrize(("held", "noted"), [(False, 1), (True, 0)])
+def test_what_a_controller_may_change_again_is_noted(verb, api, args, held, noted):
+    api.status |= {"adapting": {"predictor": "verified"}, "held": held}
+
+    outcome = verb(*args)
+
+    assert outcome.code == 0
+    assert outcome.err.count("note: a controller chooses the plan and may change it again") == noted
+
+
 @pytest.mark.parametrize(("status", "code"), [(400, 2), (409, 1), (500, 1)])
 def test_a_refusal_is_one_line(verb, api, status, code):
     api.answer = status, {"title": "No", "status": status, "detail": "there is no stage 'c'"}

@@ -8,6 +8,7 @@ import click
 from msgspec import Struct
 
 from regrain_watchdog.cli import admin
+from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.words import duration
 
@@ -28,3 +29,13 @@ def carry_out(base: str, path: str, wanted: Mapping[str, object], what: str) -> 
     with working(what):
         changed = admin.post(base, path, wanted, Changed, TIMEOUT)
     click.echo(f"in force after {duration(changed.seconds)}: {changed.new}, was {changed.old}")
+
+
+def remark(base: str) -> None:
+    """Say that what was put in force may not last, where a controller chooses the plan."""
+    status = admin.get(base, "/status", Status)
+    if status.adapting is not None and not status.held:
+        click.echo(
+            "note: a controller chooses the plan and may change it again; `regrain grain set GRAIN --hold` keeps one",
+            err=True,
+        )

@@ -66,7 +66,9 @@ def put(*, grain: str, replicas: str, holds: bool, url: str, app: str) -> None:
       regrain grain set fine --hold
     """  # noqa: D301
     wanted = {"grain": grain, "replicas": replicas, "hold": holds}
-    change.carry_out(admin.address(url, app), "/grain", wanted, f"changing to {grain}")
+    base = admin.address(url, app)
+    change.carry_out(base, "/grain", wanted, f"changing to {grain}")
+    change.remark(base)
 
 
 @command.command("auto")

@@ -23,7 +23,9 @@ def command(*, wanted: str, url: str, app: str) -> None:
     """  # noqa: D301
     group, replicas = parse(wanted)
     sent = {"group": group, "replicas": replicas}
-    change.carry_out(admin.address(url, app), "/scale", sent, f"scaling {group} to {replicas}")
+    base = admin.address(url, app)
+    change.carry_out(base, "/scale", sent, f"scaling {group} to {replicas}")
+    change.remark(base)
 
 
 def parse(wanted: str) -> tuple[str, int]:
