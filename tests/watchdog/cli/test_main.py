@@ -88,3 +88,11 @@ def test_a_failure_is_one_line_on_stderr(regrain, args, code, said):
     assert outcome.err.startswith("regrain: ")
     assert outcome.err.count("\n") == 1
     assert said in outcome.err
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("flags", "noted"), [((), True), (("--adapt",), False)])
+def test_a_setting_of_a_controller_that_does_not_run_is_noted(regrain, tmp_path, flags, noted):
+    outcome = regrain("run", str(tmp_path / "none.py"), "--port", "0", "--decision-log", "log", *flags)
+
+    assert ("regrain: --decision-log is for --adapt, which is off\n" in outcome.err) == noted

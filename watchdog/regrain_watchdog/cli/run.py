@@ -41,6 +41,8 @@ TOLD = ("adapt", "grain", "replicas", "slo", "port", "host")
 
 STAGED = ("grain", "resident", "gpus", "gpu_shares", "profile", "decision_log", "remote", "remote_key_file")
 """Settings that say how stages are served."""
+MINDED = ("profile", "predictor", "adapt_period", "decision_log", "cores")
+"""Settings of the controller."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -101,6 +103,8 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
         raise SpecError(f"{flag} is for apps; an upstream has no stages that could be served otherwise")
     if reloads and upstream is not None:
         raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
+    if not config.adapt and (idle := [name for name in MINDED if name in flags]):
+        click.echo(f"regrain: --{idle[0].replace('_', '-')} is for --adapt, which is off", err=True)
     if reloads:
         return reload.serve(module, _again(flags))
     with _view(config) as view:

@@ -196,12 +196,14 @@ def find_profile(config: Config, target: str, manifest: Manifest) -> bytes:
     except OSError as error:
         if config.profile:
             raise SpecError(f"REGRAIN_PROFILE (--profile): {named}: {error.strerror}") from error
+        logger.info("there is no %s: what stages cost is learned while they serve", named)
         return b""
     except ProfileError as error:
         if config.profile:
             raise SpecError(f"REGRAIN_PROFILE (--profile): {named}: {error}") from error
         logger.warning("%s is left alone: %s", named, error)
         return b""
+    logger.info("what stages cost is as %s says", named)
     return found
 
 
