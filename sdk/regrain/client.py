@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import requests
+from requests.auth import AuthBase
 
 from regrain.errors import RequestError, SpecError
 from regrain.lazy_numpy import is_array
@@ -38,21 +39,35 @@ class _Content:
     parts: list[tuple[str, tuple[None, bytes, str]]] | None = None
 
 
+class _Bearer(AuthBase):
+    """Shows a key; as the session's own way, which a .netrc does not replace and no other host is told."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
 class Client:
     """A caller of one app; it keeps its connection. Use one per thread.
 
     Args:
         url: where the app serves.
         timeout: seconds to wait for a connection, and then for each part of the answer.
+        key: the invocation key, where the app asks for one.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8080", *, timeout: float = 10.0) -> None:
+    def __init__(self, url: str = "http://127.0.0.1:8080", *, timeout: float = 10.0, key: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SpecError(f"url must be like http://host:8080, was {url!r}")
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
+        if key:
+            self._session.auth = _Bearer(key)
         self._session.trust_env = parts.hostname not in _LOOPBACK  # no proxy stands before one's own machine
 
     def __enter__(self) -> Self:

@@ -40,7 +40,7 @@ class _Caller:
 
     def __init__(self, address: str, *, timeout: float, key: str, root_certificates: bytes | None) -> None:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or "/" in host or not port.isdecimal():
             raise SpecError(f"address must be like host:9000, was {address!r}")
         self.address = address
         self._timeout = timeout

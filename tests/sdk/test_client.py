@@ -22,6 +22,7 @@ class Received:
     path: str = ""
     content_type: str = ""
     accept: str = ""
+    key: str = ""
     body: bytes = b""
     reply: tuple[int, dict[str, str], bytes] = (200, {}, b"")
 
@@ -45,6 +46,7 @@ def url(received):
         def do_POST(self):
             received.path = self.path
             received.content_type = self.headers.get("Content-Type", "")
+            received.key = self.headers.get("Authorization", "")
             received.accept = self.headers.get("Accept", "")
             received.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.reply()
@@ -246,6 +248,13 @@ def test_ready_asks_the_app(client, received, status, ready):
 
     assert client.ready() is ready
     assert received.path == "/_/ready"
+
+
+def test_a_key_is_shown(url, received):
+    with Client(url, timeout=60.0, key="secret-of-mine") as client:
+        client.invoke(b"x")
+
+    assert received.key == "Bearer secret-of-mine"
 
 
 def test_proxies_of_the_environment_do_not_stand_before_loopback(client, received, monkeypatch):
