@@ -13,7 +13,7 @@ from regrain_watchdog.front.listen import bind
     ("flags", "said"),
     [
         (["--port", "99999"], "99999 is not in the range 0<=x<=65535"),
-        (["--grpc-port", "on"], "'on' is not a valid integer range"),
+        (["--grpc-port", "on"], "was 'on', allowed are 0 (any free port) to 65535, or off"),
         (["--host", "example.org"], "--host: localhost or an IP address, was 'example.org'"),
         (["--host", "0.0.0.0", "--no-auth"], "--no-auth is for loopback alone"),
         (["--payload-secret", "nope"], "--payload-secret: there is no file"),

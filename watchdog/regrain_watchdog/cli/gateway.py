@@ -18,7 +18,13 @@ LIBRARIES = ("flask", "gunicorn")
 
 def _port_or_off(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
     """Return a port; None for the word off."""
-    return None if text == "off" else int(PORT(text, option, ctx))
+    if text == "off":
+        return None
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise click.BadParameter(
+            f"was {text!r}, allowed are 0 (any free port) to {LAST_PORT}, or off", ctx, option
+        )
+    return int(text)
 
 
 @click.command("gateway", context_settings={"auto_envvar_prefix": "REGRAIN_GATEWAY", "show_default": True})
