@@ -255,6 +255,11 @@ def test_an_alert_without_a_function_is_refused(control):
     [
         ({"annotations": {"regrain.slo": "soon"}}, "REGRAIN_SLO (--slo): was 'soon'"),
         ({"labels": {"regrain.adapt": "perhaps"}}, "REGRAIN_ADAPT (--adapt): was 'perhaps'"),
+        ({"annotations": {"regrain.slow": "1s"}}, "annotations.regrain.slow: a function has no such setting"),
+        (
+            {"labels": {"regrain.port": "80"}},
+            "labels.regrain.port: a function has no such setting; there are slo,",
+        ),
         ({"envVars": {"REGRAIN_MAX_BODY": "-1"}}, "REGRAIN_MAX_BODY (--max-body): was '-1'"),
     ],
 )

@@ -32,3 +32,7 @@ def test_a_wrong_value_is_named() -> None:
 @pytest.mark.parametrize(("text", "adapts"), [("", False), ("on", True), ("off", False), ("true", True)])
 def test_a_function_may_choose_its_plan_by_itself(text: str, adapts: bool) -> None:
     assert wishes.adapts(Deployment(annotations={"regrain.adapt": text})) is adapts
+
+
+def test_a_remark_of_a_deployment_is_no_setting() -> None:
+    wishes.check(Deployment(annotations={"regrain.dev/app": "ocr", "regrain.slo": "1s"}))

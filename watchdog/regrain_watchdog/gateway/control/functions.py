@@ -201,9 +201,7 @@ class Functions:
         self._store.scale(name, deployment.namespace, wanted)
 
     def _put(self, deployment: Deployment) -> None:
-        wishes.config(
-            deployment, 1
-        )  # who deploys is told what is wrong, and not who looks why nothing serves
+        wishes.check(deployment)  # who deploys is told what is wrong, and not who looks why nothing serves
         self._store.put(deployment, self._image(deployment))
         self._front.changed()
 

@@ -5,10 +5,12 @@ The annotation (or label) of the setting `slo` is `regrain.slo`, its variable RE
 
 from __future__ import annotations
 
+from regrain.errors import SpecError
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.settings import PREFIX, SWITCH
 from regrain_watchdog.gateway.spec import Deployment
 
+WORD = "regrain."
 SETTINGS = (
     "slo",
     "grain",
@@ -40,8 +42,20 @@ def config(deployment: Deployment, replicas: int) -> Config:
     return Config.from_strings({**found, "replicas": str(replicas)})
 
 
+def check(deployment: Deployment) -> None:
+    """Raise SpecError for a setting that is wrong, or for an annotation or label of one that a function has not."""
+    for kind, given in (("annotations", deployment.annotations), ("labels", deployment.labels)):
+        for word in given:
+            name = word.removeprefix(WORD)
+            if name != word and "/" not in word and name not in SETTINGS:  # `regrain.dev/...` are remarks
+                raise SpecError(
+                    f"{kind}.{word}: a function has no such setting; there are {', '.join(SETTINGS)}"
+                )
+    config(deployment, 1)
+
+
 def _wish(deployment: Deployment, name: str) -> str:
-    word = f"regrain.{name}"
+    word = WORD + name
     return (
         deployment.annotations.get(word, "")
         or deployment.labels.get(word, "")
