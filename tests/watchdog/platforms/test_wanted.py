@@ -90,6 +90,8 @@ def test_resources_that_are_named_win(ocr):
         ({"secrets": ("a/b",)}, "secret: a DNS name, was 'a/b'"),
         ({"least": 3, "most": 2}, "the most replicas are 2, fewer than the least, 3"),
         ({"most": 1001}, "replicas: 0 to 1000, was 1001"),
+        ({"cpu": -1.0}, "cpu: 0 to 4096 cores, was -1"),
+        ({"cpu": float("nan")}, "cpu: 0 to 4096 cores, was nan"),
         ({"target": -1}, "target: 0 or more requests in flight, was -1"),
     ],
 )

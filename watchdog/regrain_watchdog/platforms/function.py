@@ -15,6 +15,8 @@ SECRET = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOST = 1000
 """Replicas that a function may have."""
+MOST_CORES = 4096
+"""Cores that a replica of it may ask for."""
 
 State = Literal["zero", "starting", "ready", "failed", "draining"]
 Protocol = Literal["http", "grpc"]
@@ -67,6 +69,8 @@ class Function:
         for what, number in (("target", self.target), ("concurrency", self.concurrency)):
             if number < 0:
                 raise SpecError(f"{what}: 0 or more requests in flight, was {number}")
+        if not 0 <= self.cpu <= MOST_CORES:
+            raise SpecError(f"cpu: 0 to {MOST_CORES} cores, was {self.cpu:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
