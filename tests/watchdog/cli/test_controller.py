@@ -26,6 +26,8 @@ def key(tmp_path):
         (["--pods", "ftp://a"], "http://HOST:PORT"),
         (["--pods", "http://a:1", "--adapt", "--profile", "/no/profile"], "/no/profile"),
         (["--pods", "http://a:1", "--adapt", "--adapt-period", "soon"], "'soon'"),
+        (["--pods", "http://a:1", "--patience", "nan"], "--patience must be seconds or a duration"),
+        (["--pods", "http://a:1", "--patience", "0"], "--patience must be more than 0 seconds"),
         (
             ["--pods", "http://a:1", "--adapt", "--decision-log", "/no/log"],
             "--decision-log: /no/log cannot be",

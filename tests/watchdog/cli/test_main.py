@@ -78,6 +78,10 @@ def test_help_imports_neither_the_sdk_nor_anything_heavy():
         pytest.param(("status",), 1, "no running app found", id="nothing runs"),
         pytest.param(("invoke", "--sample", "text"), 2, "say what to send", id="two bodies"),
         pytest.param(("invoke",), 2, "say what to send", id="no body"),
+        pytest.param(
+            ("invoke", "--sample", "--timeout", "nan"), 2, "--timeout must be seconds", id="no time"
+        ),
+        pytest.param(("invoke", "--sample", "--timeout", "0s"), 2, "more than 0 seconds", id="no time left"),
     ],
 )
 def test_a_failure_is_one_line_on_stderr(regrain, args, code, said):

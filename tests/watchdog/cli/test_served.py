@@ -143,6 +143,7 @@ def test_a_sample_is_answered_and_the_call_is_named(ask):
     ("args", "answer"),
     [
         pytest.param(("hey",), "HEY\n", id="text"),
+        pytest.param(("hey", "--timeout", "60s"), "HEY\n", id="a time"),
         pytest.param(('{"text": "hey", "times": 2}',), "HEYHEY\n", id="json"),
         pytest.param(("--param", "text=hey", "--param", "times=3"), "HEYHEYHEY\n", id="parameters"),
         pytest.param(("hey", "--accept", "application/json"), '"HEY"\n', id="as json"),

@@ -17,8 +17,8 @@ import click
 import uvloop
 
 from regrain.errors import SpecError
-from regrain.units import parse_seconds
 from regrain_watchdog.cli import logs
+from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.control.assigner import Assigner, Wish
 from regrain_watchdog.control.cluster import Switches
 from regrain_watchdog.front.adapting.adaptation import check_log
@@ -28,7 +28,7 @@ from regrain_watchdog.front.remote.remote import check
 
 logger = logging.getLogger("regrain")
 
-PATIENCE = 120.0
+PATIENCE = "120s"
 
 
 @click.command("controller")
@@ -74,7 +74,7 @@ PATIENCE = 120.0
 @click.option(
     "--decision-log", default="", help="File to which decisions go, as lines of JSON. [default: none]"
 )
-@click.option("--patience", type=float, default=PATIENCE, show_default=True, help="Seconds for a change.")
+@click.option("--patience", default=PATIENCE, show_default=True, help="How long a change may take.")
 @click.option("--log-level", type=click.Choice(("debug", "info", "warning", "error")), default="info")
 def command(
     *,
@@ -89,7 +89,7 @@ def command(
     predictor: str,
     adapt_period: str,
     decision_log: str,
-    patience: float,
+    patience: str,
     log_level: str,
 ) -> int:
     """Assign the groups of an app to its running pods, and assign them anew as pods or the plan change.
@@ -110,15 +110,16 @@ def command(
         raise SpecError("--remote-key-file names no file")
     for url in (*urls, *([pods_of] if pods_of else [])):
         check(url)
+    limit = above_zero(patience, "--patience")
     switches = None
     if adapt:
-        period = parse_seconds(adapt_period, "--adapt-period")
+        period = above_zero(adapt_period, "--adapt-period")
         switches = Switches(profile=profile, predictor=predictor, period=period, log=decision_log)
         switches.read()
         check_log(decision_log, "--decision-log")
     wish = Wishes(file, Wish(grain, replicas) if grain or replicas else None, frees=adapt)
     where = named(pods_of) if pods_of else _listed(urls)
-    uvloop.run(_run(Assigner(key.secret, where, wish, patience=patience, adapt=switches)))
+    uvloop.run(_run(Assigner(key.secret, where, wish, patience=limit, adapt=switches)))
     return 0
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from regrain.cards import Card, card_of
 from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
-from regrain.units import parse_seconds
 from regrain_watchdog.cli import admin, request, runfile
 from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.cli.invoke import addresses, sample_of
 from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.load.body import Content, contents
@@ -101,14 +101,6 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
         slo=slo if slo.latency else None,
         meter=Meter(Prices(), _card(status), None),
     )
-
-
-def above_zero(text: str, option: str) -> float:
-    """Return the seconds that an option says; SpecError where it is no time."""
-    seconds = parse_seconds(text, option)
-    if seconds <= 0:
-        raise SpecError(f"{option} must be more than 0 seconds")
-    return seconds
 
 
 def from_scenario(scenario: Scenario, url: str, admin_url: str) -> list[Course]:

@@ -18,12 +18,13 @@ from regrain.manifest import Manifest
 from regrain.media import LINES
 from regrain_watchdog.cli import admin, request
 from regrain_watchdog.cli.curl import is_raw
+from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.cli.request import Body
 from regrain_watchdog.platforms.unanswered import reason
 from regrain_watchdog.words import duration
 
-TIMEOUT = 300.0
+TIMEOUT = "300s"
 
 
 class InvokeError(RegrainError):
@@ -42,13 +43,7 @@ class InvokeError(RegrainError):
 @click.option("--sample", is_flag=True, help="Send the app's own sample.")
 @click.option("--type", "content_type", default="", help="Content type of BODY; guessed by default.")
 @click.option("--accept", default="*/*", show_default=True, help="Content type of the answer.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=TIMEOUT,
-    show_default=True,
-    help="Seconds.",
-)
+@click.option("--timeout", default=TIMEOUT, show_default=True, help="How long the answer may take.")
 @click.option(
     "-o",
     "--output",
@@ -66,7 +61,7 @@ def command(
     sample: bool,
     content_type: str,
     accept: str,
-    timeout: float,
+    timeout: str,
     file: Path | None,
     verbose: bool,
     url: str,
@@ -85,12 +80,15 @@ def command(
       regrain invoke @page.png --accept application/x-npy -o out.npy
     """  # noqa: D301
     if sample == bool(body is not None or params):
-        raise SpecError("say what to send: BODY, --param name=value, or --sample alone")
+        raise SpecError(
+            "say what to send: BODY (- for standard input), --param name=value, or --sample alone"
+        )
+    limit = above_zero(timeout, "--timeout")
     base, target = addresses(url, app)
     sent = sample_of(base) if sample else request.read(body, params, content_type)
     began = time.monotonic()
     with working(f"waiting for {target}"):
-        response = _post(target, sent, accept, timeout)
+        response = _post(target, sent, accept, limit)
     _report(response, time.monotonic() - began, verbose=verbose)
     _show(response, file)
 

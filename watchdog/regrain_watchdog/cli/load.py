@@ -11,7 +11,8 @@ from click.core import ParameterSource
 from regrain.errors import SpecError
 from regrain.units import parse_seconds
 from regrain_watchdog.cli import admin, reports
-from regrain_watchdog.cli.course import Course, Wanted, above_zero, from_options, from_scenario
+from regrain_watchdog.cli.course import Course, Wanted, from_options, from_scenario
+from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.cli.loading import live
 from regrain_watchdog.load.drive import Limits
 from regrain_watchdog.simulate import scenario as scenarios
