@@ -198,8 +198,15 @@ def test_no_body_is_fine_where_all_parameters_have_defaults():
             (PIXELS, COUNTS),
             {"body": npy.write(np.zeros(2, np.uint8)), "content_type": "application/x-npy"},
             415,
-            "allowed are application/json, multipart/form-data, application/x-npy",
+            "allowed are application/json, multipart/form-data; the app takes pixels (array)",
             id="two that it could be for",
+        ),
+        pytest.param(
+            (TITLE,),
+            {"body": b"x", "content_type": "text/plain", "query": "title=a"},
+            415,
+            "allowed are application/json, multipart/form-data; the app takes title (str)",
+            id="none that is left for it",
         ),
         pytest.param((TITLE,), {"query": "name=x"}, 400, "no parameter 'name'", id="unknown in the query"),
         pytest.param(

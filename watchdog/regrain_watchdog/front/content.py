@@ -86,7 +86,7 @@ class Inputs:
             kind = "str" if media.startswith("text/") else "bytes"
         parameter = self._only(kind, given) or self._only("bytes", given)
         if parameter is None:
-            raise self._unsupported(media)
+            raise self._unsupported(media, given)
         return {parameter.name: from_body(body, parameter, media)}
 
     def _json(self, body: bytes, given: Values) -> Values:
@@ -144,12 +144,11 @@ class Inputs:
         told = (f"{name} ({parameter.kind})" for name, parameter in self._parameters.items())
         return f"the app takes {', '.join(told)}"
 
-    def _unsupported(self, media: str) -> RequestError:
-        kinds = {parameter.kind for parameter in self._parameters.values()}
+    def _unsupported(self, media: str, given: Values) -> RequestError:
         allowed = ["application/json", "multipart/form-data"]
-        allowed += ["application/octet-stream, image/* and others"] if "bytes" in kinds else []
-        allowed += ["text/plain"] if "str" in kinds else []
-        allowed += ["application/x-npy"] if "array" in kinds else []
+        allowed += ["application/octet-stream, image/* and others"] if self._only("bytes", given) else []
+        allowed += ["text/plain"] if self._only("str", given) else []
+        allowed += ["application/x-npy"] if self._only("array", given) else []
         return RequestError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"Content-Type {media!r} says nothing to this app, allowed are {', '.join(allowed)}; "
