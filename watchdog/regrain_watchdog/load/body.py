@@ -26,7 +26,10 @@ def contents(app: AppScenario, name: str, load: Offered) -> list[Content]:
         ]
         return [partial(_same, *files[place]) for place in load.bodies]
     if not app.body:
-        raise SpecError(f"apps.{name} has neither bodies nor a body: there is nothing to send")
+        raise SpecError(
+            f"apps.{name} has neither bodies nor a body: there is nothing to send. Name files in bodies, or say the "
+            "text in body"
+        )
     template = Template(app.body)
     known = {"size", FILLER, *(f"width{place}" for place in range(len(app.widths)))}
     unknown = [key for key in template.get_identifiers() if key not in known]
