@@ -159,6 +159,7 @@ def test_http_is_served_on_the_port_that_knative_names_in_port():
 
     assert made["ports"] == [{"name": "http1", "containerPort": 8080}]
     assert environment["REGRAIN_PORT"] == "8080"
+    assert environment["REGRAIN_HOST"] == "0.0.0.0"
     assert "PORT" not in environment
     assert made["readinessProbe"]["httpGet"] == {"path": "/_/ready", "port": 8080}
     assert made["livenessProbe"]["httpGet"] == {"path": "/_/health", "port": 8080}

@@ -116,6 +116,7 @@ def test_the_whole_of_a_function(gateway, openfaas):
                 "prometheus.io/scrape": "true",
                 "prometheus.io/port": "8081",
                 "prometheus.io/path": "/metrics",
+                "com.openfaas.ready.http.path": "/_/ready",
                 "regrain.slo": "0.8s",
                 "regrain.dev/gpu-share": "0.25",
                 "regrain.dev/gpu-memory": "1073741824",

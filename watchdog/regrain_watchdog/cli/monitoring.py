@@ -19,7 +19,10 @@ from regrain_watchdog.platforms.monitoring.scrape import job
 @click.argument("app", default=".")
 @click.option("--name", default="", help="Of the function, if not the app's.")
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     default="monitoring",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),

@@ -14,6 +14,7 @@ from regrain_watchdog.platforms.gpu import Declared, Way
 VERSION, KIND = "serving.knative.dev/v1", "Service"
 SCALING = "autoscaling.knative.dev/"
 MIN, MAX, TARGET = f"{SCALING}min-scale", f"{SCALING}max-scale", f"{SCALING}target"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a pod, whose address is not known before
 MANAGED = {"app.kubernetes.io/managed-by": "regrain"}
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -92,7 +93,11 @@ def _container(function: Function, gpu: Declared) -> dict[str, object]:
         "REGRAIN_METRICS_PORT": declared.METRICS,
         "REGRAIN_GRPC_PORT": declared.GRPC,
     }
-    environment = {**{name: str(port) for name, port in ports.items()}, **gpu.environment}
+    environment = {
+        "REGRAIN_HOST": EVERYWHERE,
+        **{name: str(port) for name, port in ports.items()},
+        **gpu.environment,
+    }
     container: dict[str, object] = {
         "image": function.image,
         "env": [

@@ -17,6 +17,8 @@ from regrain_watchdog.platforms.rest import Answer, Credentials, Rest, brief
 DONE = (200, 201, 202)
 MISSING, CONFLICT = 404, 409
 FUNCTIONS = "/system/functions"
+READY = {"com.openfaas.ready.http.path": "/_/ready"}
+"""Has OpenFaaS Pro ask whether a pod is ready; others look at its health alone."""
 NAMESPACE = "openfaas-fn"
 """What functions are called under where no namespace is named."""
 T = TypeVar("T")
@@ -70,7 +72,7 @@ class OpenFaas:
             "constraints": [f"{name}={value}" for name, value in function.nodes.items()],
             "secrets": list(function.secrets),
             "labels": {**declared.autoscaling(function), **function.labels},
-            "annotations": {**declared.SCRAPED, **function.annotations, **gpu},
+            "annotations": {**declared.SCRAPED, **READY, **function.annotations, **gpu},
             "requests": declared.resources(function),
             "readOnlyRootFilesystem": True,
         }
