@@ -221,7 +221,7 @@ def test_it_is_said_what_it_would_take_to_change_the_plan(problem, arriving, see
 
     last = made[-1]
     assert last.present.cost > last.candidates[0].cost
-    assert last.needs[0].startswith("another plan for more: ")
+    assert last.needs[0].startswith("for one that bears more: the load would have to exceed ")
     assert isinstance(dear, Plan)
 
 

@@ -103,7 +103,7 @@ def test_a_plan_larger_than_the_node_is_told(scenario, cpu: Manifest) -> None:
         pytest.param(
             'widths = [{kind = "fixed", value = 5}]',
             "",
-            "maps over 1 lists, and there are widths of 0",
+            "maps over: 1, of which there are widths: 0",
             id="width",
         ),
     ],

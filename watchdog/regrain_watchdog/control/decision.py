@@ -107,9 +107,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     @property
     def needs(self) -> tuple[str, ...]:
         """What it would take for other plans to be put in force, in sentences."""
-        more = (
-            [f"another plan for more: {self.bears:.3g} requests a second"] if self.bears is not None else []
-        )
+        more = []
+        if self.bears is not None:
+            more = [
+                f"for one that bears more: the load would have to exceed {self.bears:.3g} requests a second"
+            ]
         return (*more, *(self._takes(told) for told in self.candidates if told.verdict))
 
     def _takes(self, told: Told) -> str:

@@ -163,7 +163,8 @@ class Replay(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
         span = read.span * (self.part[1] - self.part[0]) / self.speed
         if seconds > span * (1 + 1e-9):
             raise SpecError(
-                f"{self.trace.file}: this part of the trace lasts {span:g} seconds, asked for were {seconds:g}"
+                f"{self.trace.file}: this part of the trace lasts {span:g} seconds, asked for were {seconds:g}; "
+                "ask for no more, take a larger part, or a lower speed"
             )
         at = (read.at(rng) - read.span * self.part[0]) / self.speed
         rows = np.arange(len(at))

@@ -66,8 +66,9 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
     arrivals = offered(scenario, name).arrivals
     if arrivals.widths.shape[1] != len(lists(manifest.graph)):
         raise SpecError(
-            f"apps.{name}: the flow maps over {len(lists(manifest.graph))} lists, and there are widths of "
-            f"{arrivals.widths.shape[1]}; say as many in widths, or in every entry of bodies"
+            f"apps.{name}: lists that the flow maps over: {len(lists(manifest.graph))}, of which there are widths: "
+            f'{arrivals.widths.shape[1]}; say as many in widths, each such as {{kind = "fixed", value = 3}}, '
+            "or in every entry of bodies"
         )
     return Static(
         name=name,
