@@ -5,8 +5,11 @@ Handlers and what wraps them (keys, access log) speak these types alone and know
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol, runtime_checkable
+
+from regrain_watchdog.front.http1.limits import Limits
 
 Fields = list[tuple[str, str]]
 """A response's headers: names in lower case, and none that belongs to framing but `connection: close`."""
@@ -66,6 +69,58 @@ class Exchange(Protocol):
 
     def response_stream(self, status: int, headers: Fields) -> Stream:
         """Answer bit by bit, until the handler returns. ValueError as for `response_bytes`."""
+
+
+class Tended(Protocol):
+    """A connection as its port looks after it, whatever it speaks.
+
+    Attributes:
+        deadline: loop time at which the port calls `expire`.
+    """
+
+    transport: asyncio.Transport
+    deadline: float
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it was kept open after an answer, and nothing of another request has come."""
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def stop(self) -> None:
+        """Close after the answer on its way; if there is none, after a moment for a request on its way."""
+
+    def make_room(self) -> None:
+        """Close, since others wait to be accepted and this one idles."""
+
+
+class Keeper(Protocol):
+    """A port, as its connections know it."""
+
+    limits: Limits
+    loop: asyncio.AbstractEventLoop
+
+    def lost(self, connection: Tended) -> None:
+        """A connection has gone."""
+
+
+class Successor(Tended, Protocol):
+    """What speaks another protocol over a connection that was HTTP's: one of asyncio's, for its port to look after."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Take the transport, whose `connection_lost` this is told of."""
+
+
+@runtime_checkable
+class Switching(Exchange, Protocol):
+    """An exchange whose connection may go on in another protocol."""
+
+    def switch(self, protocol: str, headers: Fields, make: Callable[[Keeper], Successor]) -> bool:
+        """Answer 101 and leave the connection to what is made; False, and nothing is done, where it is to close.
+
+        Nothing that came behind the request is handed on: its sender waits for the answer.
+        """
 
 
 class Handler(Protocol):

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 from regrain.errors import RequestError
-from regrain_watchdog.front import problem
-from regrain_watchdog.front.handler import CallerGoneError, Handler, Prompt
+from regrain_watchdog.front import handler, problem
+from regrain_watchdog.front.handler import CallerGoneError, Handler, Prompt, Successor
 from regrain_watchdog.front.http1 import response
 from regrain_watchdog.front.http1.exchange import Exchange
-from regrain_watchdog.front.http1.limits import GRACE, HALF_CLOSED, LINGER, TURNS, Limits, RefusedError
+from regrain_watchdog.front.http1.limits import GRACE, HALF_CLOSED, LINGER, TURNS, RefusedError
 from regrain_watchdog.front.http1.parse import Requests
 from regrain_watchdog.front.http1.response import Heads
 
@@ -29,20 +29,18 @@ FAILED = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its 
 BROKEN_OFF = RefusedError(HTTPStatus.BAD_REQUEST, "the body broke off")
 
 
-class Keeper(Protocol):
+class Keeper(handler.Keeper, Protocol):
     """What a connection needs of its port."""
 
     handler: Handler
     prompt: Prompt | None
     heads: Heads
-    limits: Limits
-    loop: asyncio.AbstractEventLoop
 
     def opened(self, connection: Connection) -> None:
         """A connection is there."""
 
-    def lost(self, connection: Connection) -> None:
-        """A connection has gone."""
+    def succeeded(self, connection: Connection, successor: Successor) -> None:
+        """A connection speaks another protocol from here on."""
 
 
 class Connection(asyncio.Protocol):
@@ -156,6 +154,17 @@ class Connection(asyncio.Protocol):
             await asyncio.shield(self._room)
         if self.transport.is_closing():
             raise CallerGoneError("the connection is closed")
+
+    def leave(self, head: bytes, make: Callable[[handler.Keeper], Successor]) -> None:
+        """Send a head, and leave the connection to what is made."""
+        successor = make(self._port)
+        self._closing = True
+        self.deadline = NEVER
+        self._requests.close()
+        self.transport.write(head)
+        successor.connection_made(self.transport)
+        self.transport.set_protocol(cast("asyncio.BaseProtocol", successor))
+        self._port.succeeded(self, successor)
 
     def stop(self) -> None:
         """Close after the response on its way; if there is none, after a moment for a request on its way."""

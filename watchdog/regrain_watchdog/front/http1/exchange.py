@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Protocol
 
-from regrain_watchdog.front.handler import Fields
+from regrain_watchdog.front.handler import Fields, Keeper, Successor
 from regrain_watchdog.front.http1 import response
 from regrain_watchdog.front.http1.body import Body
 from regrain_watchdog.front.http1.head import Head
@@ -26,6 +27,9 @@ class Line(Protocol):
 
     async def drain(self) -> None:
         """Wait until the caller takes more; CallerGoneError if it never will."""
+
+    def leave(self, head: bytes, make: Callable[[Keeper], Successor]) -> None:
+        """Send a head, and leave the connection to what is made."""
 
 
 class Exchange:
@@ -110,6 +114,16 @@ class Exchange:
             self._line.transport.write(head)
         self._stream = Stream(self._line, chunked=not old, silent=self.head.method == "HEAD")
         return self._stream
+
+    def switch(self, protocol: str, headers: Fields, make: Callable[[Keeper], Successor]) -> bool:
+        """Answer 101 and leave the connection to what is made, as `handler.Switching`."""
+        line = self._line
+        if self.answered or line.stopping or line.transport.is_closing() or not self.body.ended:
+            return False
+        head = line.heads.write(HTTPStatus.SWITCHING_PROTOCOLS.value, headers, response.switching(protocol))
+        self.answered = True
+        line.leave(head, make)
+        return True
 
     def end(self) -> None:
         """The handler has returned: end a stream."""

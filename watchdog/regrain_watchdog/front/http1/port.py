@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 
-from regrain_watchdog.front.handler import Handler, Prompt
+from regrain_watchdog.front.handler import Handler, Prompt, Successor, Tended
 from regrain_watchdog.front.http1.connection import Connection
 from regrain_watchdog.front.http1.limits import LINGER, Limits
 from regrain_watchdog.front.http1.response import Heads
@@ -46,7 +46,7 @@ class Port:
         self.loop = asyncio.get_running_loop()
         self._bound = bound
         self._tls = tls
-        self._connections: set[Connection] = set()
+        self._connections: set[Tended] = set()
         self._greeting: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._stopping = False
@@ -92,7 +92,14 @@ class Port:
         if self._stopping:
             connection.stop()
 
-    def lost(self, connection: Connection) -> None:
+    def succeeded(self, connection: Connection, successor: Successor) -> None:
+        """A connection speaks another protocol from here on."""
+        self._connections.discard(connection)
+        self._connections.add(successor)
+        if self._stopping:
+            successor.stop()
+
+    def lost(self, connection: Tended) -> None:
         """A connection has gone."""
         self._connections.discard(connection)
         self._left()

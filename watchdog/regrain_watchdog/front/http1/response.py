@@ -48,7 +48,7 @@ class Heads:
         """Return a head; ValueError for a header that cannot be sent as what it is.
 
         Args:
-            status: 200 to 599.
+            status: 101, or 200 to 599.
             fields: headers; `connection` is left to the framing.
             framing: the lines that say where the body ends and whether the connection stays.
         """
@@ -75,6 +75,11 @@ def framing(length: int | None, *, keeps: bool, is_old: bool) -> str:
 def bare(*, keeps: bool) -> str:
     """Return the last lines of a head that has no body, not even an empty one."""
     return "\r\n" if keeps else "connection: close\r\n\r\n"
+
+
+def switching(protocol: str) -> str:
+    """Return the last lines of a head behind which another protocol begins."""
+    return f"connection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
 
 
 def closes(fields: Fields) -> bool:

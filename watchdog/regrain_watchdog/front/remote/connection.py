@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import httptools
 
-from regrain_watchdog.front.upstream.client import INFORMATIONAL, MAX_HEAD, UpstreamError
+from regrain_watchdog.front.remote import switch
+from regrain_watchdog.front.upstream.client import INFORMATIONAL, MAX_HEAD, SWITCHING, UpstreamError
+
+NONCE = switch.NONCE.encode()
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,7 +22,7 @@ class Answer:
     """A status, and all of a body."""
 
     status: int
-    body: bytes
+    body: bytes | memoryview
 
 
 class TooLargeError(Exception):
@@ -34,14 +37,16 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         reused: whether it was kept after another request.
+        nonce: which came with its last answer; "" without.
     """
 
     transport: asyncio.Transport
 
     def __init__(self) -> None:
         self.reused = False
+        self.nonce = ""
         self._closed = False
-        self._keeps = False
+        self._keeps = self._switches = False
         self._told: Callable[[Outcome], None] | None = None
         self._limit = 0
         self._seen = self._size = self._status = 0
@@ -50,12 +55,19 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
 
-    def ask(self, request: Sequence[bytes | memoryview], limit: int, told: Callable[[Outcome], None]) -> None:
+    def ask(
+        self,
+        request: Sequence[bytes | memoryview],
+        limit: int,
+        told: Callable[[Outcome], None],
+        *,
+        switches: bool = False,
+    ) -> None:
         """Send a request; `told` is called once, in a later turn of the loop, unless the connection is closed before.
 
-        limit: bytes that the answer's body may have.
+        limit: bytes that the answer's body may have. switches: whether 101 may be the answer.
         """
-        self._told, self._limit, self._keeps = told, limit, False
+        self._told, self._limit, self._keeps, self._switches = told, limit, False, switches
         self._reset()
         if self._closed:
             gone = UpstreamError("the pod closed the connection", unsent=True, stale=True)
@@ -101,7 +113,12 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as error:
+            if not self._whole or error.args[0] != len(data):  # nobody asked for it, or it goes on by itself
+                self._fail("the pod's answer is no HTTP any more")
+                self.close()
+                return
+        except httptools.HttpParserError as error:
             self._fail(f"the pod's answer is no HTTP: {type(error).__name__}")
             self.close()
             return
@@ -125,13 +142,15 @@ class Connection(asyncio.Protocol):
             self._length = int(value)
         elif lower == b"transfer-encoding":
             self._chunked = True
+        elif lower == NONCE:
+            self.nonce = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Take the status, unless it is a provisional one."""
         status = self._parser.get_status_code()
         if self._status:
             return
-        if status < INFORMATIONAL:
+        if status < INFORMATIONAL and not (status == SWITCHING and self._switches):
             self._length, self._chunked = None, False
         else:
             self._status = status

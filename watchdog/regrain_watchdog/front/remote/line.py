@@ -9,15 +9,21 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from regrain_watchdog.front.http1.exchange import COPIED
-from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote import switch, wire
+from regrain_watchdog.front.remote.channel import Channel
 from regrain_watchdog.front.remote.connection import Answer, Connection, Outcome
-from regrain_watchdog.front.upstream.client import Pool, UpstreamError
+from regrain_watchdog.front.upstream.client import Kept, Pool, UpstreamError
 from regrain_watchdog.front.upstream.upstream import Address
 
 REFUSALS = frozenset((HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT))
 """Answers by which a pod says that it runs nothing for us: another secret, another version or epoch."""
 NOT_NOW = frozenset((HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE))
 """Answers of one that starts or stops, or of what stands before it."""
+
+SWITCH = 2.0
+"""Seconds that a pod has to answer whether it goes on in frames."""
+PLAIN = 10.0
+"""Seconds for which one that does not is not asked for it again."""
 
 SAFE = "/+"
 """Characters of a path that are not escaped: a group is named by its stages with + between."""
@@ -43,6 +49,17 @@ class PodError(Exception):
         self.timed_out = timed_out
 
 
+@dataclass(slots=True)
+class Request:
+    """What a pod is asked. is_frame: whether it may go over a channel, which names neither method nor path."""
+
+    method: str
+    path: str
+    body: Sequence[bytes | memoryview]
+    epoch: int
+    is_frame: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Under which a pod is asked.
@@ -56,8 +73,8 @@ class Terms:
     limit: int
 
 
-Told = Callable[["bytes | PodError"], None]
-"""Is called once with what is answered, or with why nothing good is."""
+Told = Callable[["bytes | memoryview | PodError"], None]
+"""Is called once with what is answered, or with why nothing good is; what is no bytes is good until it returns."""
 
 
 class Line:
@@ -65,7 +82,8 @@ class Line:
 
     Attributes:
         limit: bytes that an answer may have.
-        pool: the connections.
+        pool: the connections that speak HTTP.
+        channels: those that speak frames.
     """
 
     def __init__(self, url: str, terms: Terms) -> None:
@@ -73,15 +91,18 @@ class Line:
         self._terms = terms
         self._address = Address.parse(url)
         self.pool = Pool(Connection, self._address.host, self._address.port)
+        self.channels: Kept[Channel] = Kept()
         self._due: dict[Errand, float] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self._starts: dict[tuple[str, str], str] = {}
+        self._plain_until = 0.0
 
     def close(self) -> None:
         """Close the connections that are kept."""
         self._closed = True
         self.pool.close()
+        self.channels.close()
         self._disarm()
 
     def watch(self, errand: Errand, timeout: float) -> None:
@@ -123,16 +144,20 @@ class Line:
                 self._set(loop, min(self._due.values()))
 
     async def ask(
-        self, method: str, path: str, frame: bytes = b"", *, timeout: float, twice: bool = False
+        self, method: str, path: str, body: bytes = b"", *, timeout: float, twice: bool = False
     ) -> bytes:
-        """Return what is answered within so many seconds; PodError if nothing good is. `twice`: as for `send`."""
+        """Return what is answered over HTTP within so many seconds; PodError if nothing good is.
+
+        twice: as for `send`.
+        """
         done: asyncio.Future[bytes | PodError] = asyncio.get_running_loop().create_future()
 
-        def told(outcome: bytes | PodError) -> None:
+        def told(outcome: bytes | memoryview | PodError) -> None:
             if not done.done():
-                done.set_result(outcome)
+                done.set_result(bytes(outcome) if isinstance(outcome, memoryview) else outcome)
 
-        errand = self.send(method, path, [frame], told, timeout=timeout, twice=twice)
+        errand = Errand(self, Request(method, path, [body], self._terms.epoch()), told, twice=twice)
+        errand.start(timeout)
         try:
             outcome = await done
         finally:
@@ -142,36 +167,93 @@ class Line:
         return outcome
 
     def send(
-        self,
-        method: str,
-        path: str,
-        frame: Sequence[bytes | memoryview],
-        told: Told,
-        *,
-        timeout: float,
-        twice: bool,
+        self, path: str, frame: Sequence[bytes | memoryview], told: Told, *, timeout: float, twice: bool
     ) -> Errand:
-        """Send a frame, in pieces that stay as they are until `told` is called, in a later turn of the loop.
+        """Post a frame, in pieces that stay as they are until `told` is called, in a later turn of the loop.
 
         timeout: seconds after which it is not waited for any more.
         twice: whether the same may be asked twice, so that a kept connection which has ended proves nothing.
         """
-        nbytes = sum(map(len, frame))
-        head = self._head(method, path, frame, nbytes)
-        request = (head, *frame) if nbytes > COPIED else (b"".join((head, *frame)),)
+        request = Request("POST", path, frame, self._terms.epoch(), is_frame=True)
         errand = Errand(self, request, told, twice=twice)
         errand.start(timeout)
         return errand
 
-    def _head(self, method: str, path: str, frame: Sequence[bytes | memoryview], nbytes: int) -> bytes:
-        terms, epoch = self._terms, self._terms.epoch()
-        signed = wire.signature(terms.secret, method, path, *frame, version=terms.version, epoch=epoch)
-        opening = ""
+    def kept(self, request: Request) -> Connection | Channel | None:
+        """Return a connection that is kept for such requests; None without any."""
+        if not request.is_frame:
+            return self.pool.kept()
+        channel = self.channels.kept()
+        return channel if channel is not None or self._switches() else self.pool.kept()
+
+    async def connect(self, request: Request) -> Connection | Channel:
+        """Return a new connection for a request; UpstreamError if none can be made."""
+        connection = await self.pool.connect()
+        if not request.is_frame or not self._switches():
+            return connection
+        try:
+            channel = await self._switched(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if channel is not None:
+            return channel
+        self._plain_until = asyncio.get_running_loop().time() + PLAIN
+        if connection.reusable:
+            return connection
+        connection.close()
+        return await self.pool.connect()
+
+    def give(self, connection: Connection | Channel) -> None:
+        """Keep a connection whose answer was taken, if it may be."""
+        if isinstance(connection, Channel):
+            self.channels.give(connection)
+        else:
+            self.pool.give(connection)
+
+    def post(
+        self, request: Request, connection: Connection | Channel, told: Callable[[Outcome], None]
+    ) -> None:
+        """Send a request over a connection."""
+        if isinstance(connection, Channel):
+            connection.ask(request.epoch, request.body, self.limit, told)
+            return
+        nbytes = sum(map(len, request.body))
+        head = self._head(request, nbytes)
+        pieces = (head, *request.body) if nbytes > COPIED else (b"".join((head, *request.body)),)
+        connection.ask(pieces, self.limit, told)
+
+    def _switches(self) -> bool:
+        """Whether the pod may know how to go on in frames: it has not just shown that it does not."""
+        return asyncio.get_running_loop().time() >= self._plain_until
+
+    async def _switched(self, connection: Connection) -> Channel | None:
+        """Return a connection that goes on in frames; None where the pod does not, and it is left as it is."""
+        terms, asked = self._terms, switch.nonce()
+        fields = f"connection: upgrade\r\nupgrade: {switch.PROTOCOL}\r\n{switch.NONCE}: {asked}\r\n"
+        head = self._head(Request("GET", wire.PREFIX, (), terms.epoch()), 0, fields)
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        connection.ask(
+            (head,), wire.UNPROVEN, lambda told: None if done.done() else done.set_result(told), switches=True
+        )
+        try:
+            async with asyncio.timeout(SWITCH):
+                answer = await done
+        except TimeoutError:
+            return None
+        if not isinstance(answer, Answer) or answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            return None
+        return Channel(connection.transport, switch.key(terms.secret, terms.version, asked, connection.nonce))
+
+    def _head(self, request: Request, nbytes: int, fields: str = "") -> bytes:
+        """Return the head of a request with so many bytes of body, and with more fields."""
+        terms, method, path, epoch = self._terms, request.method, request.path, request.epoch
+        signed = wire.signature(terms.secret, method, path, *request.body, version=terms.version, epoch=epoch)
         if nbytes > wire.UNPROVEN:
             made = wire.opening(terms.secret, method, path, nbytes, version=terms.version, epoch=epoch)
-            opening = f"{wire.OPENING}: {made}\r\n"
+            fields += f"{wire.OPENING}: {made}\r\n"
         return (
-            f"{self._start(method, path)}content-length: {nbytes}\r\n{opening}"
+            f"{self._start(method, path)}content-length: {nbytes}\r\n{fields}"
             f"{wire.VERSION}: {terms.version}\r\n{wire.EPOCH}: {epoch}\r\n{wire.SIGNATURE}: {signed}\r\n\r\n"
         ).encode()
 
@@ -192,13 +274,13 @@ class Errand:
 
     __slots__ = ("_connecting", "_connection", "_line", "_ran", "_request", "_timeout", "_told", "_twice")
 
-    def __init__(self, line: Line, request: Sequence[bytes | memoryview], told: Told, *, twice: bool) -> None:
+    def __init__(self, line: Line, request: Request, told: Told, *, twice: bool) -> None:
         self._line = line
         self._request = request
         self._told = told
         self._twice = twice
         self._ran = False
-        self._connection: Connection | None = None
+        self._connection: Connection | Channel | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timeout = 0.0
 
@@ -206,7 +288,7 @@ class Errand:
         """Send it, over a connection that is kept if there is one."""
         self._line.watch(self, timeout)
         self._timeout = timeout
-        kept = self._line.pool.kept()
+        kept = self._line.kept(self._request)
         if kept is not None:
             self._over(kept)
         else:
@@ -230,7 +312,7 @@ class Errand:
 
     async def _over_new(self) -> None:
         try:
-            made = await self._line.pool.connect()
+            made = await self._line.connect(self._request)
         except UpstreamError as error:
             self._connecting = None
             self._end(PodError(str(error), ran=self._ran, gone=True))
@@ -238,16 +320,16 @@ class Errand:
             self._connecting = None
             self._over(made)
 
-    def _over(self, connection: Connection) -> None:
+    def _over(self, connection: Connection | Channel) -> None:
         self._connection = connection
-        connection.ask(self._request, self._line.limit, self._heard)
+        self._line.post(self._request, connection, self._heard)
 
     def _heard(self, outcome: Outcome) -> None:
         """An answer came over the connection, or why none does."""
         connection, self._connection = self._connection, None
         assert connection is not None
         if isinstance(outcome, Answer):
-            self._line.pool.give(connection)
+            self._line.give(connection)
             self._end(_good(outcome))
             return
         connection.close()
@@ -261,16 +343,16 @@ class Errand:
         else:
             self._end(PodError(str(outcome), ran=self._ran, gone=True))
 
-    def _end(self, outcome: bytes | PodError) -> None:
+    def _end(self, outcome: bytes | memoryview | PodError) -> None:
         self.cancel()
         self._told(outcome)
 
 
-def _good(answer: Answer) -> bytes | PodError:
+def _good(answer: Answer) -> bytes | memoryview | PodError:
     """Return what an answer says, unless its status says that it is none."""
     if answer.status < HTTPStatus.BAD_REQUEST:
         return answer.body
     refused = answer.status in REFUSALS
     nothing = refused or answer.status in NOT_NOW
-    detail = f"{answer.status} {answer.body[:300].decode(errors='replace')}"
+    detail = f"{answer.status} {bytes(answer.body[:300]).decode(errors='replace')}"
     return PodError(detail, ran=not nothing, gone=nothing, refused=refused)

@@ -127,7 +127,7 @@ class Peer:
         asyncio.get_running_loop().call_later(LONGEST_WAIT, self.moved)
         self.moved()
 
-    def _heard(self, number: int, dispatch: Dispatch, answer: bytes | PodError) -> None:
+    def _heard(self, number: int, dispatch: Dispatch, answer: bytes | memoryview | PodError) -> None:
         """See a dispatch to its end."""
         del self._forget[number], self.holding[number]
         try:
@@ -153,7 +153,7 @@ class Peer:
             self._refused(error)
         self.function.lost(dispatch, Progress.RAN if error.ran else Progress.WAITED, death)
 
-    def _landed(self, dispatch: Dispatch, answer: bytes) -> Done:
+    def _landed(self, dispatch: Dispatch, answer: bytes | memoryview) -> Done:
         """Return what a pod gave, in shared memory; PodError if it does not fit what it was asked."""
         landing = None
         try:

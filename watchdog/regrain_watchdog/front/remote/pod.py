@@ -76,7 +76,7 @@ class Pod:
     ) -> Callable[[], None]:
         """Have it answer a frame, as `Line.send`; return what gives that up, and is not to be called afterwards."""
         heard = partial(self._heard, told)
-        errand = self._line.send("POST", path, frame, heard, timeout=timeout, twice=twice)
+        errand = self._line.send(path, frame, heard, timeout=timeout, twice=twice)
         self.asked += 1
         return partial(self._forget, errand)
 
@@ -84,7 +84,7 @@ class Pod:
         self.asked -= 1
         errand.cancel()
 
-    def _heard(self, told: Told, outcome: bytes | PodError) -> None:
+    def _heard(self, told: Told, outcome: bytes | memoryview | PodError) -> None:
         self.asked -= 1
         if isinstance(outcome, PodError):
             if not outcome.refused:  # else it is there, and another group may be served

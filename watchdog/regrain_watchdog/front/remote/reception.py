@@ -1,8 +1,6 @@
-"""What a pod does for others: POST /_/groups/GROUP runs units of a group in its own queues and replicas.
+"""What a pod says to others over HTTP: it runs units of a group for them, and does what a controller says.
 
-A pod of any plan serves any group: its own plan's function where the caller's grain is the one in force, or still ends
-its calls; else a plan of the caller's grain over the replicas that live (docs/decisions/0009), which ends once nobody
-has come for a while.
+Whoever means to send many units has the connection go on in frames, by GET /_/groups (`switch`).
 """
 
 from __future__ import annotations
@@ -10,23 +8,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from regrain.errors import GrainError, RequestError
-from regrain.plan import Step
-from regrain.wire import frames
-from regrain.wire.frames import FrameError
+from regrain.errors import RequestError
 from regrain_watchdog.front import body, problem
-from regrain_watchdog.front.call import Call
-from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope
+from regrain_watchdog.front.handler import Exchange, Fields, Handler, Scope, Switching
 from regrain_watchdog.front.problem import internal
-from regrain_watchdog.front.remote import wire
+from regrain_watchdog.front.remote import hosting, switch, wire
 from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, WHY, Assignee
+from regrain_watchdog.front.remote.desk import Desk, Terms
 from regrain_watchdog.front.remote.guests import Guests
-from regrain_watchdog.front.remote.visit import Visit
-from regrain_watchdog.front.service import App
 
 logger = logging.getLogger(__name__)
 
@@ -65,19 +57,20 @@ class Reception:
         if path not in TOLD and path != wire.PREFIX and not path.startswith(OWN):
             await self._inner.__rsgi__(scope, proto)
             return
-        answer: bytes | RequestError
+        answer: bytes | RequestError | None
         try:
             frame = b""
             if not body.is_empty(scope.headers):
                 limit = self._receives(scope)
                 frame = await body.read(proto, scope.headers, limit=limit, timeout=self._timeout)
-            answer = await self._answer(scope, frame)
+            answer = await self._answer(scope, proto, frame)
         except RequestError as error:
             answer = error
         except Exception:
             logger.exception("a request of another pod failed unexpectedly")
             answer = internal("")
-        _say(proto, answer)
+        if answer is not None:
+            _say(proto, answer)
 
     def at_once(self, scope: Scope, proto: Exchange, ended: Callable[[], None]) -> Callable[[], None] | None:
         """Begin with units of a group whose frame is all here; as `handler.Prompt`."""
@@ -122,25 +115,22 @@ class Reception:
         _compare(wanted, scope.headers.get(wire.OPENING, ""))
         return limit
 
-    def _check(self, scope: Scope, frame: bytes) -> str:
-        """Return the version that is asked for.
-
-        RequestError 401 unless the request is signed, 409 if it is of another version, 503 where nobody serves.
-        """
+    def _signed(self, scope: Scope, frame: bytes) -> tuple[str, int]:
+        """Return the version and the epoch that are named; RequestError 401 unless the request is signed."""
         version, epoch = _named(scope.headers)
         wanted = wire.signature(self._secret, scope.method, scope.path, frame, version=version, epoch=epoch)
         _compare(wanted, scope.headers.get(wire.SIGNATURE, ""))
-        if scope.path not in TOLD:
-            self._guests.check(version, epoch)
-        return version
+        return version, epoch
 
-    async def _answer(self, scope: Scope, frame: bytes) -> bytes:
+    async def _answer(self, scope: Scope, proto: Exchange, frame: bytes) -> bytes | None:
+        """Return the answer to a request, None where its connection goes on in frames."""
         if scope.path.startswith(OWN):
             return await self._hosted(scope, frame)
-        self._check(scope, frame)
+        version, epoch = self._signed(scope, frame)
         if scope.path in TOLD:
             return await self._assignee.answer(scope.method, scope.path, frame)
-        return b""
+        self._guests.check(version, epoch)
+        return None if self._switch(scope, proto, version) else b""
 
     async def _hosted(self, scope: Scope, frame: bytes) -> bytes:
         """Return what became of the units of a frame."""
@@ -159,27 +149,30 @@ class Reception:
         self, scope: Scope, frame: bytes, told: Callable[[bytes | RequestError], None]
     ) -> Callable[[], None]:
         """Run the units of a frame, and have `told` called in a later turn; return what gives them up."""
-        answer: bytes | RequestError
         try:
-            version = self._check(scope, frame)
+            version, epoch = self._signed(scope, frame)
             if scope.method != "POST":
-                raise RequestError(
-                    HTTPStatus.METHOD_NOT_ALLOWED, "groups are asked by POST", headers={"allow": "POST"}
-                )
-            ask, tail = wire.opened(frame, wire.Ask)
-            app, place = self._guests.find(version, ask.grain, ask.group)
-            if ask.units:
-                visits = _visits(app, place, ask, tail)
-                return app.host(visits, lambda errors: told(_told(app, place, visits, errors)))
-            answer = wire.Loading(app.crew.pool).sealed(wire.Told([], []))
-        except (FrameError, GrainError) as error:
-            answer = RequestError(HTTPStatus.BAD_REQUEST, str(error))
+                detail = "groups are asked by POST"
+                raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
         except RequestError as error:
-            answer = error
-        except Exception:
-            logger.exception("a request of another pod failed unexpectedly")
-            answer = internal("")
-        return asyncio.get_running_loop().call_soon(told, answer).cancel
+            return asyncio.get_running_loop().call_soon(told, error).cancel
+        return hosting.host(self._guests, version, epoch, frame, told)
+
+    def _switch(self, scope: Scope, proto: Exchange, version: str) -> bool:
+        """Have the connection of a request that was found good go on in frames; whether it asks for that, and can."""
+        asked = scope.headers.get(switch.NONCE, "")
+        wanted = scope.headers.get("upgrade", "").lower() == switch.PROTOCOL
+        if not (wanted and switch.is_nonce(asked) and isinstance(proto, Switching)):
+            return False
+        answered = switch.nonce()
+        terms = Terms(
+            guests=self._guests,
+            version=version,
+            key=switch.key(self._secret, version, asked, answered),
+            limit=self._limit,
+            timeout=self._timeout,
+        )
+        return proto.switch(switch.PROTOCOL, [(switch.NONCE, answered)], lambda port: Desk(port, terms))
 
 
 def _named(headers: Mapping[str, str]) -> tuple[str, int]:
@@ -192,88 +185,6 @@ def _named(headers: Mapping[str, str]) -> tuple[str, int]:
 def _compare(wanted: str, shown: str) -> None:
     if not hmac.compare_digest(wanted.encode(), shown.encode()):
         raise RequestError(HTTPStatus.UNAUTHORIZED, "the signature is missing or wrong")
-
-
-def _visits(app: App, place: int, ask: wire.Ask, tail: memoryview) -> list[Visit]:
-    """Return the units as flights of an app, their values in its memory; RequestError (400) if they are none."""
-    now, step = time.monotonic(), app.route.steps[place]
-    landing = wire.Landing(app.crew.pool, tail)
-    try:
-        given = [_given(guest, step, landing) for guest in ask.units]
-    except FrameError as error:
-        landing.forget()
-        raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
-    landing.commit()
-    return [
-        Visit(app.route, _call(guest, now), place=place, given=values)
-        for guest, values in zip(ask.units, given, strict=True)
-    ]
-
-
-def _given(guest: wire.Guest, step: Step, landing: wire.Landing) -> list[frames.Parts]:
-    if len(guest.values) != len(step.inputs):
-        raise FrameError(f"{len(guest.values)} inputs where {len(step.inputs)} are taken")
-    if not all(parts.split or len(parts.values) == 1 for parts in guest.values):
-        raise FrameError("an input that is not one value")
-    return [landing.parts(parts) for parts in guest.values]
-
-
-def _call(guest: wire.Guest, now: float) -> Call:
-    """Return a unit as a call that arrived when its request did, on this machine's clock."""
-    has_deadline = guest.budget > 0.0
-    return Call(
-        id=guest.call,
-        values={},
-        headers=guest.headers,
-        arrived=now + guest.left - guest.budget if has_deadline else now,
-        deadline=now + guest.left if has_deadline else 0.0,
-        firm=guest.firm,
-        priority=guest.priority,
-    )
-
-
-def _told(app: App, place: int, visits: Sequence[Visit], errors: Sequence[object]) -> bytes | RequestError:
-    """Return the answer to a frame: what its units gave, and what it cost."""
-    try:
-        loading = wire.Loading(app.crew.pool)
-        outcomes = [
-            wire.mapped(visit.outcome(), loading.parts, loading.value) if error is None else _fault(error)
-            for visit, error in zip(visits, errors, strict=True)
-        ]
-        return loading.sealed(wire.Told(outcomes, _timings(app.route.steps[place], visits)))
-    except Exception:
-        logger.exception("a request of another pod failed unexpectedly")
-        return internal("")
-
-
-def _fault(error: object) -> frames.Fault:
-    if isinstance(error, RequestError):
-        return frames.Fault(int(error.status), error.stage, error.detail)
-    return frames.Fault(HTTPStatus.INTERNAL_SERVER_ERROR, "", "it was cut off")
-
-
-def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
-    """Return what stages took; units that ran together have their spans in common."""
-    leased = 0.0
-    known: set[int] = set()
-    sums = dict.fromkeys(step.stages, (0.0, 0, 0))
-    for visit in visits:
-        for span in visit.call.spans:
-            is_new = id(span) not in known
-            known.add(id(span))
-            if span.kind == "lease" and is_new:
-                leased += span.seconds
-            elif span.kind == "service" and (
-                is_new or span.batch == 1
-            ):  # one of a batch of 1 is each unit's own
-                seconds, count, calls = sums[span.stage]
-                sums[span.stage] = seconds + span.seconds, count + span.batch, calls + 1
-    timings = []
-    for stage, (seconds, count, calls) in sums.items():
-        if calls:
-            timings.append(frames.Timing(stage, seconds, count, calls, leased))
-            leased = 0.0
-    return timings
 
 
 def _say(proto: Exchange, answer: bytes | RequestError) -> None:

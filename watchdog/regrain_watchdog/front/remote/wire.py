@@ -154,7 +154,7 @@ class Loading:
         return structs.replace(leaf, segment=TAIL, offset=offset, generation=0)
 
 
-def opened(data: bytes, kind: type[T]) -> tuple[T, memoryview]:
+def opened(data: bytes | memoryview, kind: type[T]) -> tuple[T, memoryview]:
     """Return a frame's head and what lies behind it; FrameError if it is none."""
     if len(data) < _LENGTH.size:
         raise FrameError(f"a frame of {len(data)} bytes")

@@ -220,26 +220,12 @@ class Keepable(Protocol):
 C = TypeVar("C", bound=Keepable)
 
 
-class Pool(Generic[C]):
-    """Connections to one address, kept for as long as they are used.
+class Kept(Generic[C]):
+    """Connections that are kept for as long as they are used."""
 
-    Args:
-        kind: makes a connection's protocol.
-        host: where the upstream listens.
-        port: likewise.
-    """
-
-    def __init__(self, kind: Callable[[], C], host: str, port: int) -> None:
-        self._kind = kind
-        self._host = host
-        self._port = port
+    def __init__(self) -> None:
         self._idle: list[tuple[float, C]] = []
         self._sweeping: asyncio.TimerHandle | None = None
-
-    async def take(self, *, fresh: bool = False) -> C:
-        """Return a connection, the one last used if any is idle; UpstreamError if none can be made."""
-        kept = None if fresh else self.kept()
-        return kept if kept is not None else await self.connect()
 
     def kept(self) -> C | None:
         """Return the connection that was used last of those that idle; None if none does."""
@@ -251,17 +237,6 @@ class Pool(Generic[C]):
                 return connection
             connection.close()
         return None
-
-    async def connect(self) -> C:
-        """Return a new connection; UpstreamError if the upstream does not accept one."""
-        loop = asyncio.get_running_loop()
-        make = cast("Callable[[], asyncio.Protocol]", self._kind)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, made = await loop.create_connection(make, self._host, self._port)
-        except (OSError, TimeoutError, UnicodeError) as error:  # the last for what is no host's name
-            raise UpstreamError("the upstream does not accept connections", unsent=True) from error
-        return cast("C", made)
 
     def give(self, connection: C) -> None:
         """Take a connection back whose answer is complete and was taken."""
@@ -291,6 +266,38 @@ class Pool(Generic[C]):
                 connection.close()
         self._idle = [(since, connection) for since, connection in self._idle if since > oldest]
         self._sweeping = loop.call_later(IDLE, self._sweep) if self._idle else None
+
+
+class Pool(Kept[C]):
+    """Connections to one address.
+
+    Args:
+        kind: makes a connection's protocol.
+        host: where the upstream listens.
+        port: likewise.
+    """
+
+    def __init__(self, kind: Callable[[], C], host: str, port: int) -> None:
+        super().__init__()
+        self._kind = kind
+        self._host = host
+        self._port = port
+
+    async def take(self, *, fresh: bool = False) -> C:
+        """Return a connection, the one last used if any is idle; UpstreamError if none can be made."""
+        kept = None if fresh else self.kept()
+        return kept if kept is not None else await self.connect()
+
+    async def connect(self) -> C:
+        """Return a new connection; UpstreamError if the upstream does not accept one."""
+        loop = asyncio.get_running_loop()
+        make = cast("Callable[[], asyncio.Protocol]", self._kind)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, made = await loop.create_connection(make, self._host, self._port)
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last for what is no host's name
+            raise UpstreamError("the upstream does not accept connections", unsent=True) from error
+        return cast("C", made)
 
 
 async def accepts(pool: Pool[Connection]) -> bool:

@@ -1,0 +1,183 @@
+"""Frames between pods: what goes over the wire between real processes, with and without something in between."""
+
+import contextlib
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from blake3 import blake3
+
+from regrain_watchdog.front.remote import switch, wire
+
+SECRET = "a-secret-of-the-pods"
+PATIENCE = 60.0
+NONE = wire.Loading(None).sealed(wire.Ask("spread | turn | total", "turn", []))
+"""A frame without units."""
+
+
+def sums(count):
+    return [number * 2.0 * 5000 for number in range(count)]
+
+
+class Between:
+    """Stands before a pod and hands on what comes, and keeps it.
+
+    strips: takes the wish to switch out of heads, as a proxy does.
+    """
+
+    def __init__(self, port, *, strips=False):
+        self.port = port
+        self.strips = strips
+        self.asked, self.answered = bytearray(), bytearray()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open = [self._listening]
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._listening.accept()
+                pod = socket.create_connection(("127.0.0.1", self.port))
+                self._open += [caller, pod]
+                for ends in ((caller, pod, self.asked), (pod, caller, self.answered)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source, target, kept):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                kept += data
+                if self.strips:
+                    data = data.replace(b"connection: upgrade\r\n", b"").replace(b"upgrade: ", b"x-was: ")
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def between():
+    """Stand before a pod."""
+    standing = []
+
+    def begin(pod, **how):
+        standing.append(Between(pod.port, **how))
+        return standing[-1]
+
+    yield begin
+    for one in standing:
+        one.close()
+
+
+@pytest.fixture
+def two(serve, key, between):
+    """A pod that has another one run the last two stages, that one, and what is between them."""
+
+    def start(**how):
+        other = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key))
+        line = between(other, **how)
+        remote = f"turn={line.url},total={line.url}"
+        pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key), "--remote", remote)
+        return pod, other, line
+
+    return start
+
+
+def test_frames_go_between_pods_without_heads(two):
+    pod, other, line = two()
+
+    for count in (1, 9, 3):
+        assert pod.call(count=count).json() == {"sums": sums(count), "front": other.zygote()}
+
+    assert line.answered.count(b"HTTP/1.1 101 ") >= 1
+    assert line.asked.count(b"POST ") == 0
+
+
+def test_pods_understand_each_other_where_a_proxy_does_not_switch(two):
+    pod, other, line = two(strips=True)
+
+    for count in (1, 9, 3):
+        assert pod.call(count=count).json() == {"sums": sums(count), "front": other.zygote()}
+
+    assert line.answered.count(b"HTTP/1.1 101 ") == 0
+    assert line.asked.count(b"POST ") >= 6
+
+
+class Channel:
+    """A switched connection to a pod."""
+
+    def __init__(self, pod, key):
+        secret, asked = key.read_text(), switch.nonce()
+        version = requests.get(f"{pod.admin_url}/manifest", timeout=PATIENCE).json()["digest"]
+        fields = {
+            "host": "pod",
+            "connection": "upgrade",
+            "upgrade": switch.PROTOCOL,
+            switch.NONCE: asked,
+            wire.VERSION: version,
+            wire.EPOCH: 0,
+            wire.SIGNATURE: wire.signature(secret, "GET", wire.PREFIX, version=version, epoch=0),
+        }
+        lines = [f"GET {wire.PREFIX} HTTP/1.1", *(f"{name}: {text}" for name, text in fields.items()), "", ""]
+        self.socket = socket.create_connection(("127.0.0.1", pod.port), PATIENCE)
+        self.socket.sendall("\r\n".join(lines).encode())
+        self.file = self.socket.makefile("rb")
+        head = list(iter(self.file.readline, b"\r\n"))
+        assert head[0].startswith(b"HTTP/1.1 101 "), head
+        (answered,) = [line.split()[1] for line in head if line.startswith(switch.NONCE.encode())]
+        self.key = switch.key(secret, version, asked, answered.decode())
+        self.number = 0
+        self.send(b"")
+
+    def send(self, frame):
+        rest = switch.HEAD.pack(self.number, 0, len(frame)) + frame
+        self.number += 1
+        self.socket.sendall(blake3(rest, key=self.key).digest() + rest)
+
+    def ask(self, frame):
+        self.send(frame)
+        nbytes, status, keeps = switch.ANSWER.unpack(self.file.read(switch.ANSWER.size))
+        return status, bool(keeps), self.file.read(nbytes)
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def test_a_pod_with_an_idle_connection_of_another_one_ends_at_once(serve, key):
+    pod = serve("relay.py", "--grain", "fine", "--remote-key-file", str(key), "--drain-timeout", "600s")
+    with contextlib.closing(Channel(pod, key)) as channel:
+        status, keeps, answer = channel.ask(NONE)
+        assert (status, keeps) == (200, True)
+        assert wire.opened(answer, wire.Told)[0] == wire.Told([], [])
+
+        assert pod.stop() == 0, pod.output
+
+        assert channel.file.read() == b""
+
+
+def test_what_a_pod_runs_for_another_one_is_answered_when_it_drains(two, tmp_path, until):
+    pod, other, _ = two()
+    zygote, gate = other.zygote(), Path(tmp_path, "gate")
+    gate.mkdir()
+    (gate / "shut").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(pod.call, count=3, gate=str(gate))
+        until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
+        other.signal()
+        other.said("draining")
+        (gate / "shut").unlink()
+        answer = held.result()
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"sums": sums(3), "front": zygote}
+    assert other.ended() == 0, other.output

@@ -1,0 +1,231 @@
+"""How a line comes to speak frames with a pod, and what it makes of what goes wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from blake3 import blake3
+
+from regrain_watchdog.front.remote import switch, wire
+from regrain_watchdog.front.remote.line import Line, PodError, Terms
+
+SECRET = "a secret of the pods"
+LIMIT = 1 << 20
+TERMS = Terms(secret=SECRET, version="v", epoch=lambda: 3, limit=LIMIT)
+PATIENCE = 60.0
+HTTP = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhttp"
+
+
+def answer(body, status=200, keeps=1):
+    return switch.ANSWER.pack(len(body), status, keeps) + body
+
+
+class Scripted:
+    """A pod that answers each frame with the next pieces it was given; None ends the connection.
+
+    switched: what it answers to who asks to go on in frames; None for 101.
+    """
+
+    def __init__(self, *answers, switched=None):
+        self.answers = list(answers)
+        self.switched = switched
+        self.heads = []
+        self.frames = []
+
+    async def __call__(self, reader, writer):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head.split(b" HTTP", 1)[0])
+            named = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+            await reader.readexactly(int(named.get("content-length", "0")))
+            if "upgrade" not in named:
+                writer.write(HTTP)
+                continue
+            if self.switched is not None:
+                writer.write(self.switched)
+                continue
+            await self.talk(reader, writer, named[switch.NONCE])
+            return
+
+    async def talk(self, reader, writer, asked):
+        answered = switch.nonce()
+        fields = f"connection: upgrade\r\nupgrade: {switch.PROTOCOL}\r\n{switch.NONCE}: {answered}\r\n\r\n"
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n" + fields.encode())
+        key = switch.key(SECRET, "v", asked, answered)
+        assert await self.frame(reader, key, 0) == (0, b"")
+        number = 0
+        while self.answers:
+            number += 1
+            self.frames.append(await self.frame(reader, key, number))
+            for piece in self.answers.pop(0):
+                if piece is None:
+                    writer.close()
+                    return
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    @staticmethod
+    async def frame(reader, key, expected):
+        """The epoch and the bytes of a frame that is proven."""
+        mac = await reader.readexactly(switch.MAC)
+        head = await reader.readexactly(switch.HEAD.size)
+        number, epoch, nbytes = switch.HEAD.unpack(head)
+        frame = await reader.readexactly(nbytes)
+        assert number == expected
+        assert mac == blake3(head + frame, key=key).digest()
+        return epoch, frame
+
+
+async def sent(line, frame, *, twice=False, timeout=PATIENCE):
+    told = asyncio.get_running_loop().create_future()
+
+    def heard(outcome):
+        told.set_result(bytes(outcome) if isinstance(outcome, memoryview) else outcome)
+
+    line.send("/_/groups/a", [frame], heard, timeout=timeout, twice=twice)
+    return await told
+
+
+def asked(loop, pod, *frames, **how):
+    """What a line gets for its frames, one after the other."""
+
+    async def scenario():
+        writers = []
+
+        async def served(reader, writer):
+            writers.append(writer)
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await pod(reader, writer)
+
+        server = await asyncio.start_server(served, "127.0.0.1", 0)
+        line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
+        try:
+            return [await sent(line, frame, **how) for frame in frames]
+        finally:
+            line.close()
+            server.close()
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+    return loop.run(scenario())
+
+
+def is_error(outcome, **said):
+    assert isinstance(outcome, PodError), outcome
+    names = ("ran", "gone", "refused", "timed_out")
+    return {name for name in names if getattr(outcome, name)} == {name for name in names if said.get(name)}
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 1 << 16, (1 << 16) + 1, LIMIT])
+def test_frames_and_answers_of_any_length_go_over_one_connection(loop, nbytes):
+    body = bytes(nbytes)
+    pod = Scripted([answer(body)], [answer(b"two")], [answer(body)])
+
+    assert asked(loop, pod, body, b"short", body) == [body, b"two", body]
+    assert pod.heads == [b"GET " + wire.PREFIX.encode()]
+    assert pod.frames == [(3, body), (3, b"short"), (3, body)]
+
+
+@pytest.mark.parametrize(
+    "switched",
+    [
+        HTTP,
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: frames\r\n\r\nand more",
+        b"no HTTP at all\r\n\r\n",
+    ],
+)
+def test_a_pod_that_does_not_go_on_in_frames_is_asked_over_http(loop, switched):
+    pod = Scripted(switched=switched)
+
+    assert asked(loop, pod, b"one", b"two", b"three") == [b"http"] * 3
+    assert pod.heads == [b"GET /_/groups", *[b"POST /_/groups/a"] * 3]
+
+
+def test_one_that_says_nothing_to_it_is_asked_over_http(loop, monkeypatch):
+    monkeypatch.setattr("regrain_watchdog.front.remote.line.SWITCH", 0.05)
+    pod = Scripted(switched=b"")
+
+    assert asked(loop, pod, b"one", b"two") == [b"http"] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, {"gone", "refused"}),
+        (409, {"gone", "refused"}),
+        (404, {"gone"}),
+        (503, {"gone"}),
+        (400, {"ran"}),
+        (413, {"ran"}),
+        (500, {"ran"}),
+    ],
+)
+def test_what_an_answer_says_of_what_was_run(loop, status, said):
+    (outcome,) = asked(loop, Scripted([answer(b"because", status)]), b"frame")
+
+    assert is_error(outcome, **dict.fromkeys(said, True))
+    assert f"{status} because" in str(outcome)
+
+
+@pytest.mark.parametrize("pieces", [[None], [answer(b"good")[:5], None], [answer(b"good")[:-1], None]])
+def test_a_connection_that_dies_in_the_middle_of_its_first_frame_has_run_it(loop, pieces):
+    (outcome,) = asked(loop, Scripted(pieces), b"frame", twice=True)
+
+    assert is_error(outcome, ran=True, gone=True)
+
+
+def test_a_kept_connection_that_has_ended_is_made_anew_where_that_may_be(loop):
+    class Anew(Scripted):
+        async def talk(self, reader, writer, asked):
+            self.answers = [[answer(b"good")], [None]] if len(self.heads) == 1 else [[answer(b"again")]]
+            await super().talk(reader, writer, asked)
+
+    assert asked(loop, Anew(), b"one", b"two", twice=True) == [b"good", b"again"]
+    one, two = asked(loop, Anew(), b"one", b"two")
+    assert one == b"good"
+    assert is_error(two, ran=True, gone=True)
+
+
+def test_half_an_answer_of_a_kept_connection_is_not_asked_for_again(loop):
+    one, two = asked(loop, Scripted([answer(b"good")], [answer(b"good")[:-1], None]), b"1", b"2", twice=True)
+
+    assert one == b"good"
+    assert is_error(two, ran=True, gone=True)
+
+
+@pytest.mark.parametrize(
+    "first", [[answer(b"good", keeps=0)], [answer(b"good") + b"x"], [answer(b"good") + answer(b"more")]]
+)
+def test_a_connection_that_does_not_stay_is_not_used_again(loop, first):
+    class Fresh(Scripted):
+        async def talk(self, reader, writer, asked):
+            self.answers = [first] if len(self.heads) == 1 else [[answer(b"fresh")]]
+            await super().talk(reader, writer, asked)
+            await reader.read()
+
+    pod = Fresh()
+    assert asked(loop, pod, b"one", b"two") == [b"good", b"fresh"]
+    assert len(pod.heads) == 2
+
+
+def test_an_answer_that_is_too_large_is_not_received(loop):
+    (outcome,) = asked(loop, Scripted([switch.ANSWER.pack(LIMIT + 1, 200, 1)]), b"frame")
+
+    assert is_error(outcome, ran=True)
+    assert f"over {LIMIT} bytes" in str(outcome)
+
+
+def test_a_pod_that_does_not_answer_in_time_is_not_waited_for(loop, with_time):
+    def attempt(seconds):
+        (outcome,) = asked(loop, Scripted([answer(b"good")[:-1]], [b""]), b"frame", timeout=seconds)
+
+        assert is_error(outcome, ran=True, timed_out=True)
+
+    with_time(attempt, 0.1)
