@@ -118,11 +118,11 @@ class Exchange:
     def switch(self, protocol: str, headers: Fields, make: Callable[[Keeper], Successor]) -> bool:
         """Answer 101 and leave the connection to what is made, as `handler.Switching`."""
         line = self._line
-        if self.answered or line.stopping or line.transport.is_closing() or not self.body.ended:
+        if self.answered or line.stopping or line.transport.is_closing() or self.head.length != 0:
             return False
         head = line.heads.write(HTTPStatus.SWITCHING_PROTOCOLS.value, headers, response.switching(protocol))
-        self.answered = True
         line.leave(head, make)
+        self.answered = True
         return True
 
     def end(self) -> None:
