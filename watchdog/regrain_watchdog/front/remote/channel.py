@@ -32,7 +32,8 @@ class Channel(Gathering):
         self._transport = transport
         self._key = key
         self._number = 0
-        self._closed = self._keeps = False
+        self._closed = False
+        self._keeps = True
         self._told: Callable[[Outcome], None] | None = None
         self._limit = 0
         self._send(0, (), 0)

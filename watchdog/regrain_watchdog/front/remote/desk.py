@@ -170,8 +170,8 @@ class Desk(Gathering):
 
     @property
     def is_idle(self) -> bool:
-        """Whether a frame was answered, and nothing of another one has come."""
-        return self._number > 1 and self._is_free
+        """Whether its caller has proven to be a pod, and waits for nothing."""
+        return self._number > 0 and self._is_free
 
     def make_room(self) -> None:
         """Close, if nothing of a frame has come."""

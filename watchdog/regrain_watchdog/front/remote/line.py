@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -84,6 +85,7 @@ class Line:
         limit: bytes that an answer may have.
         pool: the connections that speak HTTP.
         channels: those that speak frames.
+        switching: those that are asked to speak frames from now on, and what ends that when it takes too long.
     """
 
     def __init__(self, url: str, terms: Terms) -> None:
@@ -97,12 +99,17 @@ class Line:
         self._closed = False
         self._starts: dict[tuple[str, str], str] = {}
         self._plain_until = 0.0
+        self.switching: dict[Connection, asyncio.TimerHandle] = {}
 
     def close(self) -> None:
         """Close the connections that are kept."""
         self._closed = True
         self.pool.close()
         self.channels.close()
+        for connection, late in self.switching.items():
+            late.cancel()
+            connection.close()
+        self.switching.clear()
         self._disarm()
 
     def watch(self, errand: Errand, timeout: float) -> None:
@@ -181,33 +188,14 @@ class Line:
 
     def kept(self, request: Request) -> Connection | Channel | None:
         """Return a connection that is kept for such requests; None without any."""
-        if not request.is_frame:
-            return self.pool.kept()
-        channel = self.channels.kept()
-        return channel if channel is not None or self._switches() else self.pool.kept()
+        return (self.channels.kept() if request.is_frame else None) or self.pool.kept()
 
-    async def connect(self, request: Request) -> Connection | Channel:
-        """Return a new connection for a request; UpstreamError if none can be made."""
-        connection = await self.pool.connect()
-        if not request.is_frame or not self._switches():
-            return connection
-        try:
-            channel = await self._switched(connection)
-        except BaseException:
-            connection.close()
-            raise
-        if channel is not None:
-            return channel
-        self._plain_until = asyncio.get_running_loop().time() + PLAIN
-        if connection.reusable:
-            return connection
-        connection.close()
-        return await self.pool.connect()
-
-    def give(self, connection: Connection | Channel) -> None:
-        """Keep a connection whose answer was taken, if it may be."""
+    def give(self, connection: Connection | Channel, request: Request) -> None:
+        """Keep a connection whose answer to a request was taken; after its first frame it is to go on in frames."""
         if isinstance(connection, Channel):
             self.channels.give(connection)
+        elif request.is_frame and connection.reusable and self._switches():
+            self._switch(connection)
         else:
             self.pool.give(connection)
 
@@ -225,25 +213,32 @@ class Line:
 
     def _switches(self) -> bool:
         """Whether the pod may know how to go on in frames: it has not just shown that it does not."""
-        return asyncio.get_running_loop().time() >= self._plain_until
+        return not self._closed and asyncio.get_running_loop().time() >= self._plain_until
 
-    async def _switched(self, connection: Connection) -> Channel | None:
-        """Return a connection that goes on in frames; None where the pod does not, and it is left as it is."""
-        terms, asked = self._terms, switch.nonce()
+    def _switch(self, connection: Connection) -> None:
+        """Ask for a connection that nobody uses to go on in frames."""
+        asked = switch.nonce()
         fields = f"connection: upgrade\r\nupgrade: {switch.PROTOCOL}\r\n{switch.NONCE}: {asked}\r\n"
-        head = self._head(Request("GET", wire.PREFIX, (), terms.epoch()), 0, fields)
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        connection.ask(
-            (head,), wire.UNPROVEN, lambda told: None if done.done() else done.set_result(told), switches=True
-        )
-        try:
-            async with asyncio.timeout(SWITCH):
-                answer = await done
-        except TimeoutError:
-            return None
-        if not isinstance(answer, Answer) or answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            return None
-        return Channel(connection.transport, switch.key(terms.secret, terms.version, asked, connection.nonce))
+        head = self._head(Request("GET", wire.PREFIX, (), self._terms.epoch()), 0, fields)
+        late = asyncio.get_running_loop().call_later(SWITCH, self._stay, connection)
+        self.switching[connection] = late
+        connection.ask((head,), wire.UNPROVEN, partial(self._switched, connection, asked), switches=True)
+
+    def _switched(self, connection: Connection, asked: str, outcome: Outcome) -> None:
+        """The pod has answered whether a connection goes on in frames."""
+        if not isinstance(outcome, Answer) or outcome.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._stay(connection)
+            return
+        self.switching.pop(connection).cancel()
+        terms = self._terms
+        key = switch.key(terms.secret, terms.version, asked, connection.nonce)
+        self.channels.give(Channel(connection.transport, key))
+
+    def _stay(self, connection: Connection) -> None:
+        """A connection does not go on in frames: for a while no other one is to."""
+        self.switching.pop(connection).cancel()
+        self._plain_until = asyncio.get_running_loop().time() + PLAIN
+        self.pool.give(connection)
 
     def _head(self, request: Request, nbytes: int, fields: str = "") -> bytes:
         """Return the head of a request with so many bytes of body, and with more fields."""
@@ -312,7 +307,7 @@ class Errand:
 
     async def _over_new(self) -> None:
         try:
-            made = await self._line.connect(self._request)
+            made = await self._line.pool.connect()
         except UpstreamError as error:
             self._connecting = None
             self._end(PodError(str(error), ran=self._ran, gone=True))
@@ -329,7 +324,7 @@ class Errand:
         connection, self._connection = self._connection, None
         assert connection is not None
         if isinstance(outcome, Answer):
-            self._line.give(connection)
+            self._line.give(connection, self._request)
             self._end(_good(outcome))
             return
         connection.close()
