@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 from blake3 import blake3
 
 from regrain_watchdog.front.remote import switch
+from regrain_watchdog.front.remote.channel import Channel
 from regrain_watchdog.front.remote.line import Line, PodError, Terms
 
 SECRET = "a secret of the pods"
@@ -138,6 +140,25 @@ def test_frames_and_answers_of_any_length_go_over_one_connection(loop, nbytes):
     assert asked(loop, pod, body, b"short", body) == [body, b"two", body]
     assert pod.heads == FIRST
     assert pod.frames == [(3, body), (3, b"short"), (3, body)]
+
+
+def test_a_connection_may_be_used_while_its_first_frame_waits_to_be_sent(loop):
+    """As it does for the rest of the loop's turn, where that sends nothing at once."""
+
+    async def scenario():
+        here, there = socket.socketpair()
+        with there:
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(
+                asyncio.Protocol, sock=here
+            )
+            transport.write(bytes(1 << 24))  # which nobody takes
+            channel = Channel(transport, bytes(switch.MAC))
+            waits = transport.get_write_buffer_size() > switch.MAC + switch.HEAD.size
+            found = waits, channel.reusable
+            channel.close()
+        return found
+
+    assert loop.run(scenario()) == (True, True)
 
 
 @pytest.mark.parametrize(

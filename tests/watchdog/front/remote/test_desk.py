@@ -19,6 +19,8 @@ from regrain_watchdog.front.remote.reception import Reception
 SECRET = "a secret of the pods"
 LIMIT = 1 << 20
 PATIENCE = 60.0
+LONG = 1 << 25
+"""Bytes that no socket takes at once."""
 NONE = wire.Loading(None).sealed(wire.Ask("a grain", "group", []))
 """A frame without units."""
 DONE = wire.Loading(None).sealed(wire.Told([], []))
@@ -37,6 +39,8 @@ class Guests:
 
     def find(self, version, grain, group):
         self.begun.append(group)
+        if group == "long":
+            raise RequestError(HTTPStatus.CONFLICT, "x" * LONG)
         return SimpleNamespace(crew=SimpleNamespace(pool=None)), 0
 
 
@@ -189,6 +193,18 @@ def test_a_frame_proves_nothing_a_second_time(client, guests):
             caller.socket.sendall(data)
             assert caller.answer()[:2] == expected
     assert guests.begun == ["group"]
+
+
+def test_who_does_not_take_its_answer_gets_no_other_one(client, guests):
+    asked = wire.Loading(None).sealed(wire.Ask("a grain", "long", []))
+    with Caller(client) as caller:
+        caller.socket.sendall(caller.sealed(asked))
+        assert caller.socket.recv(1, socket.MSG_PEEK)
+        caller.socket.sendall(caller.sealed(asked))
+        status, _, body = caller.answer()
+        assert (status, len(body) > LONG) == (409, True)
+        assert caller.ended()
+    assert guests.begun == ["long"]
 
 
 def test_a_frame_proves_nothing_on_another_connection(client, guests):

@@ -67,9 +67,7 @@ class Channel(Gathering):
     @property
     def reusable(self) -> bool:
         """Whether another frame may go over it: its last answer says so, and did not come before all was sent."""
-        transport = self._transport
-        is_open = self._keeps and not (self._closed or self.has_begun or transport.is_closing())
-        return is_open and not transport.get_write_buffer_size()
+        return self._keeps and not (self._closed or self.has_begun or self._transport.is_closing())
 
     def rest(self) -> None:
         """Until the next frame whatever comes is out of order."""
@@ -100,7 +98,7 @@ class Channel(Gathering):
     def arrived(self, message: memoryview) -> None:
         """An answer is here; what comes behind it is one which nobody asked for."""
         _, status, keeps = switch.ANSWER.unpack_from(message)
-        self._keeps = keeps > 0
+        self._keeps = keeps > 0 and not self._transport.get_write_buffer_size()
         self._tell(Answer(status, message[switch.ANSWER.size :]))
 
     def _tell(self, outcome: Outcome) -> None:

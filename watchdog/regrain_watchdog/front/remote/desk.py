@@ -99,8 +99,8 @@ class Desk(Gathering):
         """A frame begins: from here on the rest of it has its time."""
         nbytes: int = switch.HEAD.unpack_from(head, switch.MAC)[2]
         limit = self._terms.limit if self._number else 0
-        if self._give_up is not None:
-            self._close()  # another one is being answered
+        if self._give_up is not None or self._unsent:
+            self._close()  # another one is being answered, or its answer has not been taken
         elif nbytes > limit:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if self._number else HTTPStatus.UNAUTHORIZED
             self._refuse(RequestError(status, f"a frame of {nbytes} bytes, over {limit}"))
