@@ -31,6 +31,8 @@ class Span:
     batch: int = 1
     kind: str = "service"
     """ "service", "wait" (in the group's queue), "lease" (for the GPU) or "hop" (there and back, without both)."""
+    lost: bool = False
+    """Whether nothing came of it, since its replica died."""
 
 
 class Items(Protocol):

@@ -31,7 +31,8 @@ def ran(group: str, timings: Sequence[frames.Timing], *, leased: float, hop: flo
 
 def cut(dispatch: Dispatch, stage: str, now: float) -> Span:
     """Return the span of each unit of a dispatch whose replica has died at a stage."""
-    return Span(group=dispatch.function.name, stage=stage, seconds=now - dispatch.sent, batch=dispatch.size)
+    seconds = now - dispatch.sent
+    return Span(group=dispatch.function.name, stage=stage, seconds=seconds, batch=dispatch.size, lost=True)
 
 
 def placed(done: frames.Done) -> int:

@@ -134,9 +134,8 @@ def _timings(step: Step, visits: Sequence[Visit]) -> list[frames.Timing]:
             known.add(id(span))
             if span.kind == "lease" and is_new:
                 leased += span.seconds
-            elif span.kind == "service" and (
-                is_new or span.batch == 1
-            ):  # one of a batch of 1 is each unit's own
+            elif span.kind == "service" and not span.lost and (is_new or span.batch == 1):
+                # one of a batch of 1 is each unit's own
                 seconds, count, calls = sums[span.stage]
                 sums[span.stage] = seconds + span.seconds, count + span.batch, calls + 1
     timings = []

@@ -1,0 +1,72 @@
+"""Units of a group that another pod sends, to the answer that it gets."""
+
+import asyncio
+
+import pytest
+
+from regrain.wire.codec import pack, unpack
+from regrain.wire.frames import Parts
+from regrain_watchdog.front.remote import hosting, wire
+
+pytestmark = pytest.mark.process
+TIMEOUT = 60.0
+APP = """
+import os
+import pathlib
+import signal
+
+from regrain import App
+
+app = App("fragile", sample={"text": "sample"})
+DIED = pathlib.Path(__file__).parent / "died"
+
+
+@app.stage()
+def fragile(text: str) -> str:
+    if text == "more" and not DIED.exists():
+        DIED.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text.upper()
+
+
+@app.flow
+def run(text: str) -> str:
+    return fragile(text)
+"""
+
+
+class Guests:
+    """Has one plan for everybody."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def check(self, version, epoch):
+        pass
+
+    def find(self, version, grain, group):
+        return self.app, 0
+
+
+def asked(*texts):
+    """A frame of a unit for each text."""
+    units = [
+        wire.Guest(text, left=0.0, budget=0.0, firm=False, priority=5, headers=b"", values=[Parts([packed])])
+        for text in texts
+        if (packed := pack(text, None))
+    ]
+    return wire.Loading(None).sealed(wire.Ask("coarse", "fragile", units))
+
+
+def test_what_died_is_no_service_that_a_pod_tells_of(standing):
+    async def scenario():
+        async with standing(APP) as stand:
+            answered = asyncio.get_running_loop().create_future()
+            guests = Guests(stand.live.current)
+            hosting.host(guests, "v", 0, asked("some", "more"), answered.set_result)
+            return wire.opened(await asyncio.wait_for(answered, TIMEOUT), wire.Told)[0]
+
+    told = asyncio.run(scenario())
+
+    assert [unpack(outcome.outputs[0].values[0], None) for outcome in told.outcomes] == ["SOME", "MORE"]
+    assert [(timing.stage, timing.count, timing.calls) for timing in told.timings] == [("fragile", 2, 2)]
