@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from itertools import groupby
 
 import msgspec
 
 PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 """What every record has; anything else was given by `extra` and belongs into the line."""
 ENDS = 20
-"""Frames of a traceback that are kept at either end: one of a recursion without an end has a thousand and more."""
+"""Frames of an exception that are kept at either end: one of a recursion without an end has a thousand and more."""
+CHAIN = 100
+"""Frames and other lines that are kept at either end of exceptions that led to one another."""
+FRAME = ("  File ", "  [Previous line repeated ")
+"""What frames begin with, as `traceback` writes them."""
 
 
 class Text(logging.Formatter):
@@ -51,14 +56,21 @@ def extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _raised(record: logging.LogRecord) -> str:
-    """The traceback that a record carries, or ""; what is too long for a log lacks its middle."""
+    """The traceback that a record carries, or ""; of each exception, what is too long for a log lacks its middle."""
     if not record.exc_info:
         return ""
-    frames = traceback.format_exception(*record.exc_info)
-    left_out = len(frames) - 2 * ENDS
-    if left_out > 0:
-        frames[ENDS:-ENDS] = [f"  ... {left_out} more ...\n"]
-    return "".join(frames).rstrip()
+    told: list[str] = []
+    parts = groupby(traceback.format_exception(*record.exc_info), lambda part: part.startswith(FRAME))
+    for are_frames, run in parts:
+        lines = list(run)
+        told += _shortened(lines, ENDS) if are_frames else lines
+    return "".join(_shortened(told, CHAIN)).rstrip()
+
+
+def _shortened(parts: list[str], ends: int) -> list[str]:
+    """Return parts without those in the middle, of which so many are kept at either end."""
+    left_out = len(parts) - 2 * ends
+    return [*parts[:ends], f"  ... {left_out} more ...\n", *parts[-ends:]] if left_out > 0 else parts
 
 
 def formatter(form: str) -> logging.Formatter:

@@ -71,3 +71,52 @@ def test_a_traceback_without_an_end_lacks_its_middle(logger, capsys):
     assert "test_a_traceback_without_an_end" in err
     assert " more ..." in err
     assert len(err) < 20_000
+
+
+@pytest.mark.parametrize("logger", [Json(), Text()], indirect=True, ids=["json", "text"])
+def test_what_an_exception_came_of_is_told_however_deep_both_were_raised(logger, capsys):
+    def deep(depth, fail):
+        other(depth - 1, fail) if depth else fail()
+
+    def other(depth, fail):
+        deep(depth - 1, fail) if depth else fail()
+
+    def cause():
+        raise ValueError("what it came of")
+
+    def wrap():
+        try:
+            deep(25, cause)
+        except ValueError as error:
+            raise RuntimeError("what came of it") from error
+
+    try:
+        deep(25, wrap)
+    except RuntimeError:
+        logger.exception("it failed")
+
+    err = capsys.readouterr().err
+    assert "ValueError: what it came of" in err
+    assert "direct cause" in err
+    assert "RuntimeError: what came of it" in err
+
+
+@pytest.mark.parametrize("logger", [Json(), Text()], indirect=True, ids=["json", "text"])
+def test_exceptions_that_lead_to_one_another_without_an_end_lack_their_middle(logger, capsys):
+    def again(depth):
+        try:
+            if depth:
+                again(depth - 1)
+            raise ValueError("the first")
+        except ValueError as error:
+            raise ValueError(f"the one at {depth}") from error
+
+    try:
+        again(200)
+    except ValueError:
+        logger.exception("it failed")
+
+    err = capsys.readouterr().err
+    assert "ValueError: the first" in err
+    assert "ValueError: the one at 200" in err
+    assert "ValueError: the one at 100" not in err
