@@ -13,6 +13,7 @@ import msgspec
 import requests
 from requests.auth import AuthBase
 
+from regrain.bearer import bearer
 from regrain.errors import RequestError, SpecError
 from regrain.lazy_numpy import is_array
 from regrain.media import ACCEPT, EVENTS, JSON, decoded, encoded, to_json
@@ -43,10 +44,10 @@ class _Bearer(AuthBase):
     """Shows a key; as the session's own way, which a .netrc does not replace and no other host is told."""
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self._shown = bearer(key)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
+        request.headers["Authorization"] = self._shown
         return request
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 import grpc
 
+from regrain.bearer import bearer
 from regrain.errors import RequestError, SpecError
 from regrain.media import ACCEPT, JSON, decoded, encoded, to_json
 from regrain.wire import invoke_pb2 as pb
@@ -44,7 +45,7 @@ class _Caller:
             raise SpecError(f"address must be like host:9000, was {address!r}")
         self.address = address
         self._timeout = timeout
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata = (("authorization", bearer(key)),) if key else ()
         own = (("grpc.enable_http_proxy", 0),) if host.startswith(LOOPBACK) else ()
         self._options = (*OPTIONS, *own)  # no proxy stands before one's own machine
         self._credentials = (

@@ -257,6 +257,14 @@ def test_a_key_is_shown(url, received):
     assert received.key == "Bearer secret-of-mine"
 
 
+@pytest.mark.parametrize("key", ["secret\n", "sec ret", "schlüssel"])
+def test_what_is_no_key_is_refused_untold(key):
+    with pytest.raises(SpecError, match="key must be") as caught:
+        Client(key=key)
+
+    assert key.strip() not in str(caught.value)
+
+
 def test_proxies_of_the_environment_do_not_stand_before_loopback(client, received, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 

@@ -200,6 +200,14 @@ def test_a_key_is_shown(address, answering, caller):
     assert answering.metadata["authorization"] == "Bearer secret-of-mine"
 
 
+@pytest.mark.parametrize("kind", [GrpcClient, AsyncGrpcClient])
+def test_what_is_no_key_is_refused_untold(kind):
+    with pytest.raises(SpecError, match="key must be") as caught:
+        kind(key="secret\n")
+
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["localhost", "http://localhost:9000", ":9000", "host:"])
 def test_an_address_without_host_and_port_is_refused(address, caller):
     with pytest.raises(SpecError, match="host:9000"):
