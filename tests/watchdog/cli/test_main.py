@@ -4,6 +4,7 @@ from importlib import metadata
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from regrain_watchdog.cli.main import VERBS, verbs
 
@@ -39,6 +40,12 @@ def test_a_verb_that_lacks_one_of_its_own_shows_its_help_line_by_line(regrain, v
 
     assert outcome.code == 2
     assert outcome.err == regrain(verb, "--help").out
+
+
+def test_a_shell_that_completes_behind_a_misspelt_verb_gets_the_verbs():
+    found = ShellComplete(verbs, {}, "regrain", "_REGRAIN_COMPLETE").get_completions(["depoly"], "de")
+
+    assert [item.value for item in found] == [verb for verb in VERBS if verb.startswith("de")]
 
 
 def test_the_version_is_told_as_by_other_programs(regrain):

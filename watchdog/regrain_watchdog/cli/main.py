@@ -75,7 +75,8 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb of a command line; one that is none is told with what it looks like."""
-        if args[0] not in VERBS and (near := get_close_matches(args[0], VERBS, 1)):
+        is_typed_out = not ctx.resilient_parsing  # else a shell asks for what could follow
+        if is_typed_out and args[0] not in VERBS and (near := get_close_matches(args[0], VERBS, 1)):
             raise click.UsageError(f"No such command {args[0]!r}. (Did you mean {near[0]!r}?)")
         return super().resolve_command(ctx, args)
 
