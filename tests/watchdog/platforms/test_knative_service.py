@@ -165,6 +165,13 @@ def test_http_is_served_on_the_port_that_knative_names_in_port():
     assert made["livenessProbe"]["httpGet"] == {"path": "/_/health", "port": 8080}
 
 
+def test_a_function_may_say_where_its_pods_listen():
+    """As in a cluster that has no IPv4."""
+    made = container(service(replace(HELLO, environment={"REGRAIN_HOST": "::"}), Annotations(), ""))
+
+    assert {"name": "REGRAIN_HOST", "value": "::"} in made["env"]
+
+
 def test_grpc_is_served_as_h2c_and_probed_on_its_port():
     made = container(service(replace(OCR, protocol="grpc"), Annotations(), ""))
     environment = {one["name"]: one["value"] for one in made["env"]}

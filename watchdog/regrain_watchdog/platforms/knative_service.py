@@ -15,6 +15,7 @@ VERSION, KIND = "serving.knative.dev/v1", "Service"
 SCALING = "autoscaling.knative.dev/"
 MIN, MAX, TARGET = f"{SCALING}min-scale", f"{SCALING}max-scale", f"{SCALING}target"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a pod, whose address is not known before
+"""Where a pod listens unless its function says so: "::" where a cluster has IPv6 alone."""
 MANAGED = {"app.kubernetes.io/managed-by": "regrain"}
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -95,14 +96,13 @@ def _container(function: Function, gpu: Declared) -> dict[str, object]:
     }
     environment = {
         "REGRAIN_HOST": EVERYWHERE,
+        **function.environment,
         **{name: str(port) for name, port in ports.items()},
         **gpu.environment,
     }
     container: dict[str, object] = {
         "image": function.image,
-        "env": [
-            {"name": name, "value": value} for name, value in {**function.environment, **environment}.items()
-        ],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
         "ports": [{"name": "h2c", "containerPort": declared.GRPC}]
         if grpc
         else [{"name": "http1", "containerPort": declared.HTTP}],
