@@ -252,3 +252,16 @@ def test_a_body_that_breaks_off_is_refused(acts):
 @pytest.mark.parametrize("wanted", ["a b", "x" * 129, "<script>"])
 def test_a_call_id_that_could_do_harm_is_refused(problem, acts, wanted):
     problem(acts.post(b"{}", headers=JSON | {"X-Call-Id": wanted}), 400, "X-Call-Id")
+
+
+def test_a_refusal_of_a_handler_s_own_is_not_told_as_one_of_a_key(serve, run_cli, tmp_path):
+    (tmp_path / "handler.py").write_text(
+        'def handle(event, context):\n    return {"statusCode": 401, "body": "who are you?"}\n'
+    )
+    serve(tmp_path / "handler.py")
+
+    done = run_cli("invoke", "hello")
+
+    assert done.returncode == 1
+    assert "401 Unauthorized" in done.stderr
+    assert "key" not in done.stderr

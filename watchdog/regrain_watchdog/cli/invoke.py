@@ -25,6 +25,8 @@ from regrain_watchdog.platforms.unanswered import reason
 from regrain_watchdog.words import duration
 
 TIMEOUT = "300s"
+OWN = 'realm="regrain"'
+"""By which the 401 of a key that was not shown is told from one that an app answers by itself."""
 
 
 class InvokeError(RegrainError):
@@ -134,7 +136,9 @@ def _report(response: requests.Response, seconds: float, *, verbose: bool) -> No
     """Say how it went, or fail with what the app says went wrong."""
     call = response.headers.get("X-Call-Id", "")
     named = f" (call {call})" if call else ""
-    if response.status_code == HTTPStatus.UNAUTHORIZED:
+    if response.status_code == HTTPStatus.UNAUTHORIZED and OWN in response.headers.get(
+        "WWW-Authenticate", ""
+    ):
         raise InvokeError(f"401 {admin.locked('invocation_key_file')}{named}")
     if not response.ok:
         raise InvokeError(
