@@ -107,3 +107,16 @@ def test_a_setting_of_a_controller_that_does_not_run_is_noted(regrain, tmp_path,
     outcome = regrain("run", str(tmp_path / "none.py"), "--port", "0", "--decision-log", "log", *flags)
 
     assert ("regrain: --decision-log is for --adapt, which is off\n" in outcome.err) == noted
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("is_pod", [False, True])
+def test_cores_are_a_setting_of_the_controller_of_all_pods_too(regrain, tmp_path, is_pod):
+    key = tmp_path / "key"
+    key.write_text("a secret of the pods, long enough")
+    key.chmod(0o600)
+    flags = ("--remote-key-file", str(key)) if is_pod else ()
+
+    outcome = regrain("run", str(tmp_path / "none.py"), "--port", "0", "--cores", "1", *flags)
+
+    assert ("regrain: --cores is for --adapt, which is off\n" in outcome.err) != is_pod

@@ -41,7 +41,8 @@ TOLD = ("adapt", "grain", "replicas", "slo", "port", "host")
 
 STAGED = ("grain", "resident", "gpus", "gpu_shares", "profile", "decision_log", "remote", "remote_key_file")
 """Settings that say how stages are served."""
-MINDED = ("profile", "predictor", "adapt_period", "decision_log", "cores")
+CORES = "cores"
+MINDED = ("profile", "predictor", "adapt_period", "decision_log", CORES)
 """Settings of the controller."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -103,12 +104,18 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
         raise SpecError(f"{flag} is for apps; an upstream has no stages that could be served otherwise")
     if reloads and upstream is not None:
         raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
-    if not config.adapt and (idle := [name for name in MINDED if name in flags]):
-        click.echo(f"regrain: --{idle[0].replace('_', '-')} is for --adapt, which is off", err=True)
+    if not config.adapt and (idle := _idle(config, flags)):
+        click.echo(f"regrain: --{idle.replace('_', '-')} is for --adapt, which is off", err=True)
     if reloads:
         return reload.serve(module, _again(flags))
     with _view(config) as view:
         return uvloop.run(_serve(config, upstream or module, Session(view, runfile.directory(os.environ))))
+
+
+def _idle(config: Config, flags: Mapping[str, str]) -> str:
+    """Return a setting that is given to no controller; "" where there is none. Cores are told to that of all pods."""
+    told = (CORES,) if config.remote_key_file else ()
+    return next((name for name in MINDED if name in flags and name not in told), "")
 
 
 def _again(flags: Mapping[str, str]) -> list[str]:
