@@ -41,7 +41,7 @@ class _Content:
 
 
 class _Bearer(AuthBase):
-    """Shows a key; as the session's own way, which a .netrc does not replace and no other host is told."""
+    """Shows a key; as the session's own way, which no other host is told."""
 
     def __init__(self, key: str) -> None:
         self._shown = bearer(key)

@@ -103,6 +103,14 @@ def test_what_a_controller_may_change_again_is_noted(verb, api, args, held, note
     assert outcome.err.count("note: a controller chooses the plan and may change it again") == noted
 
 
+def test_a_change_that_was_made_is_told_where_nothing_more_is(verb, api):
+    api.status = {"no": "status"}
+
+    outcome = verb("scale", "a=3")
+
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 @pytest.mark.parametrize(("status", "code"), [(400, 2), (409, 1), (500, 1)])
 def test_a_refusal_is_one_line(verb, api, status, code):
     api.answer = status, {"title": "No", "status": status, "detail": "there is no stage 'c'"}

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.policy.epochs import Epochs, StaleError
+from regrain.errors import SpecError
+from regrain_watchdog.policy.epochs import LAST, Epochs, StaleError
 
 
 def test_the_epoch_before_is_held_until_it_is_released():
@@ -22,6 +23,12 @@ def test_an_older_assignment_is_refused_and_the_same_one_changes_nothing():
     assert epochs.assigned(5) == epochs
     with pytest.raises(StaleError, match="5 is in force"):
         epochs.assigned(4)
+
+
+def test_one_that_has_no_place_in_a_request_is_refused():
+    assert Epochs().assigned(LAST).current == LAST
+    with pytest.raises(SpecError, match=f"at most {LAST}"):
+        Epochs().assigned(LAST + 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["assign", "release"]), st.integers(0, 12))))

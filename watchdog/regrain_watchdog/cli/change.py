@@ -8,7 +8,7 @@ import click
 from msgspec import Struct
 
 from regrain_watchdog.cli import admin
-from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.admin import AdminError, Status
 from regrain_watchdog.cli.progress import working
 from regrain_watchdog.words import duration
 
@@ -33,7 +33,10 @@ def carry_out(base: str, path: str, wanted: Mapping[str, object], what: str) -> 
 
 def remark(base: str) -> None:
     """Say that what was put in force may not last, where a controller chooses the plan."""
-    status = admin.get(base, "/status", Status)
+    try:
+        status = admin.get(base, "/status", Status)
+    except AdminError:  # the change itself was made
+        return
     if status.adapting is not None and not status.held:
         click.echo(
             "note: a controller chooses the plan and may change it again; `regrain grain set GRAIN --hold` keeps one",

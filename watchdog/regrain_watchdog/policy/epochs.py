@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from regrain.errors import SpecError
+
+LAST = 10**15 - 1
+"""The last epoch that there may be: it has its place in every head of a request."""
+
 
 class StaleError(Exception):
     """An assignment older than the one in force."""
@@ -29,8 +34,10 @@ class Epochs:
         """Return what is held once another one is in force, whose predecessor's requests still end here.
 
         The same one again changes nothing: whoever assigned it may not have heard of its success. StaleError for an
-        older one.
+        older one, SpecError for one that is none.
         """
+        if epoch > LAST:
+            raise SpecError(f"an epoch is at most {LAST}, was {epoch}")
         if epoch < self.current:
             raise StaleError(f"epoch {epoch} is over, {self.current} is in force")
         return Epochs(epoch, self.oldest if epoch == self.current else self.current)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regrain_watchdog.front.remote.gathering import KEPT, START, Gathering
+from regrain_watchdog.front.remote.gathering import KEPT, PROMISED, START, Gathering
 
 HEAD = struct.Struct("<I")
 NEVER = 2**32 - 1
@@ -63,6 +63,16 @@ def test_any_cut_of_a_stream_gives_the_same_messages(lengths, cuts, rng):
 
     assert gathering.got == messages
     assert not gathering.has_begun
+
+
+def test_memory_is_had_for_what_comes_and_not_for_what_is_promised():
+    message, gathering = bytes(3 * PROMISED), Messages()
+    gathering.feed(HEAD.pack(NEVER - 1))
+    assert len(gathering.get_buffer(-1)) <= PROMISED
+
+    gathering = Messages()
+    gathering.feed(stream([message, b"next"]))
+    assert gathering.got == [message, b"next"]
 
 
 @given(st.lists(st.integers(0, 20), max_size=6))

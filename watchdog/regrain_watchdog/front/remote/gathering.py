@@ -8,6 +8,8 @@ START = 1 << 12
 """Bytes that are kept for messages at first."""
 KEPT = 1 << 18
 """Bytes that are kept at most from one message to the next; a longer one has memory of its own."""
+PROMISED = 1 << 22
+"""Bytes that a message has room for before any of it is here; a longer one gets more as it comes."""
 
 
 class Gathering(asyncio.BufferedProtocol):
@@ -50,15 +52,16 @@ class Gathering(asyncio.BufferedProtocol):
             self._at = 0
 
     def _is_whole(self) -> bool:
-        """Whether a message is all here; once its head is, there is room for it."""
+        """Whether a message is all here; once its head is, there is room for what comes next."""
         if not self._size and self._at >= self._head and not self._deaf:
             follow = self.begun(self._view[: self._head])
             if follow < 0:
                 self.ignore()
             else:
                 self._size = self._head + follow
-                if self._size > len(self._view):
-                    self._make_room()
+        room = len(self._view)
+        if room < self._size and (room < PROMISED or room == self._at):
+            self._make_room()
         return 0 < self._size <= self._at and not self._deaf
 
     def ignore(self) -> None:
@@ -72,8 +75,8 @@ class Gathering(asyncio.BufferedProtocol):
         return self._at > 0
 
     def _make_room(self) -> None:
-        """Have room for the whole message."""
-        size = self._size
+        """Have room for the whole message; of a very large one for as much again as is here, as it may never come."""
+        size = min(self._size, max(PROMISED, 2 * self._at))
         grown = memoryview(bytearray(size if size > KEPT else 1 << (size - 1).bit_length()))
         grown[: self._at] = self._view[: self._at]
         self._view = grown

@@ -19,6 +19,7 @@ from regrain_watchdog.front.remote import hosting, switch, wire
 from regrain_watchdog.front.remote.assignee import ASSIGN, MANIFEST, RELEASE, WATCH, WHY, Assignee
 from regrain_watchdog.front.remote.desk import Desk, Terms
 from regrain_watchdog.front.remote.guests import Guests
+from regrain_watchdog.policy.epochs import LAST
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class Reception:
 def _named(headers: Mapping[str, str]) -> tuple[str, int]:
     """Return the version and the epoch that a request names; -1 for what is no epoch."""
     epoch = headers.get(wire.EPOCH, "")
-    is_number = epoch.isascii() and epoch.isdigit() and len(epoch) < 16
+    is_number = epoch.isascii() and epoch.isdigit() and len(epoch) <= len(str(LAST))
     return headers.get(wire.VERSION, ""), int(epoch) if is_number else -1
 
 
