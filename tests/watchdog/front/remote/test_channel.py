@@ -103,6 +103,16 @@ async def sent(line, frame, *, twice=False, timeout=PATIENCE):
 def asked(loop, pod, *frames, **how):
     """What a line gets for its frames, one after the other, behind a first one that makes its connection."""
 
+    async def one_by_one(line):
+        assert await sent(line, b"first") == b"http"
+        return [await sent(line, frame, **how) for frame in frames]
+
+    return lined(loop, pod, one_by_one)
+
+
+def lined(loop, pod, scenario_of):
+    """What comes of a scenario of a line to a pod."""
+
     async def scenario():
         writers = []
 
@@ -114,8 +124,7 @@ def asked(loop, pod, *frames, **how):
         server = await asyncio.start_server(served, "127.0.0.1", 0)
         line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
         try:
-            assert await sent(line, b"first") == b"http"
-            return [await sent(line, frame, **how) for frame in frames]
+            return await scenario_of(line)
         finally:
             line.close()
             server.close()
@@ -177,6 +186,16 @@ def test_a_pod_that_does_not_go_on_in_frames_is_asked_over_http(loop, switched):
 
     assert asked(loop, pod, b"one", b"two", b"three") == [b"http"] * 3
     assert pod.heads == [*FIRST, *[b"POST /_/groups/a"] * 3]
+
+
+def test_one_connection_of_many_is_tried(loop):
+    pod = Scripted(switched=HTTP)
+
+    async def at_once(line):
+        return await asyncio.gather(*(sent(line, b"one") for _ in range(8)))
+
+    assert lined(loop, pod, at_once) == [b"http"] * 8
+    assert pod.heads.count(b"GET /_/groups") == 1
 
 
 def test_one_that_says_nothing_to_it_is_asked_over_http(loop, monkeypatch):

@@ -99,6 +99,7 @@ class Line:
         self._closed = False
         self._starts: dict[tuple[str, str], str] = {}
         self._plain_until = 0.0
+        self._has_switched = False
         self.switching: dict[Connection, asyncio.TimerHandle] = {}
 
     def close(self) -> None:
@@ -212,8 +213,9 @@ class Line:
         connection.ask(pieces, self.limit, told)
 
     def _switches(self) -> bool:
-        """Whether the pod may know how to go on in frames: it has not just shown that it does not."""
-        return not self._closed and asyncio.get_running_loop().time() >= self._plain_until
+        """Whether a connection may go on in frames: one alone is tried until the pod has shown that it knows how."""
+        is_plain = asyncio.get_running_loop().time() < self._plain_until
+        return not self._closed and not is_plain and (self._has_switched or not self.switching)
 
     def _switch(self, connection: Connection) -> None:
         """Ask for a connection that nobody uses to go on in frames."""
@@ -230,6 +232,7 @@ class Line:
             self._stay(connection)
             return
         self.switching.pop(connection).cancel()
+        self._has_switched = True
         terms = self._terms
         key = switch.key(terms.secret, terms.version, asked, connection.nonce)
         self.channels.give(Channel(connection.transport, key))
@@ -238,6 +241,7 @@ class Line:
         """A connection does not go on in frames: for a while no other one is to."""
         self.switching.pop(connection).cancel()
         self._plain_until = asyncio.get_running_loop().time() + PLAIN
+        self._has_switched = False
         self.pool.give(connection)
 
     def _head(self, request: Request, nbytes: int, fields: str = "") -> bytes:
