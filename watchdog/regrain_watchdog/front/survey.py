@@ -9,7 +9,6 @@ import asyncio
 import json
 import sys
 import tomllib
-from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ from msgspec import Struct
 
 from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import SpecError
+from regrain_watchdog.spawned import PIPE, spawn
 
 REAL = ("lease", "green", "mps", "mig")
 """Ways of sharing this machine's own GPUs."""
@@ -110,16 +110,11 @@ async def survey(backend: str) -> tuple[Found, ...]:
 
     SpecError if a backend does not work here.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "regrain_runtime", "gpu", stdout=PIPE, stderr=PIPE, stdin=DEVNULL
-    )
+    process = await spawn(sys.executable, "-m", "regrain_runtime", "gpu", stdout=PIPE, stderr=PIPE)
     try:
         told, complaint = await asyncio.wait_for(process.communicate(), TIMEOUT)
         found = msgspec.json.decode(told, type=Survey)
     except (TimeoutError, msgspec.MsgspecError) as error:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         why = (
             "no answer in time"
             if isinstance(error, TimeoutError)
@@ -128,6 +123,8 @@ async def survey(backend: str) -> tuple[Found, ...]:
         raise SpecError(
             f"gpus was {backend!r}, and this machine's GPUs cannot be looked at: {why}"
         ) from error
+    finally:
+        await process.end()
     obstacle = next(
         (one.obstacle for one in found.backends if one.capability.name == backend), "it is unknown"
     )

@@ -13,8 +13,9 @@ import logging
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Sequence
+
+from regrain_watchdog.spawned import DEVNULL, PIPE, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class Terminator:
     async def _terminate(self, pid: int) -> str:
         """Return why it could not be done; "" if it was."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-            )
+            process = await spawn(*self._command, str(pid), stdout=DEVNULL, stderr=PIPE)
         except OSError as error:
             return str(error)
         try:
@@ -71,7 +70,5 @@ class Terminator:
         except TimeoutError:
             return f"no answer in {self._timeout:g} s"
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await process.end()
         return said.decode(errors="replace").strip() if process.returncode else ""

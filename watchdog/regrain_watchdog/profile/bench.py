@@ -13,6 +13,7 @@ from typing import TypeVar
 from regrain.errors import RegrainError
 from regrain.wire import measuring
 from regrain_watchdog.front.zygote import QUIET, SINGLE_THREADED
+from regrain_watchdog.spawned import PIPE, Spawned, spawn
 
 A = TypeVar("A", bound=measuring.Answer)
 START = 120.0
@@ -44,18 +45,18 @@ class Bench:
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Spawned | None = None
         self._said: deque[str] = deque(maxlen=LAST_WORDS)
         self._doing = ""
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Bench:
         """Start it; BenchError if it ends at once."""
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await spawn(
             *(sys.executable, "-m", "regrain_runtime", "measure", self._module),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
             env={**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ},
             limit=LINE,
             start_new_session=True,
@@ -123,7 +124,7 @@ class Bench:
         who = f"the process that measures {self._module}"
         return f"stage {self._doing}: {who}" if self._doing else who
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _listen(self, process: Spawned) -> None:
         """Keep the last lines that it and its stages print."""
         while process.stderr is not None and (line := await process.stderr.readline()):
             self._said.append(line.decode(errors="replace").rstrip())
@@ -140,7 +141,7 @@ class Bench:
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await process.end()
         if self._listening is not None:
             self._listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):

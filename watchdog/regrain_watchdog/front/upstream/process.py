@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from regrain.errors import SpecError
 from regrain_watchdog.policy import restart
+from regrain_watchdog.spawned import Spawned, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Process:
         self._output = output
         self._name = name or command[0]
         self._patience = patience
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Spawned | None = None
         self._keeping: asyncio.Task[None] | None = None
 
     @property
@@ -99,7 +99,7 @@ class Process:
         if self._process is not None:
             await self._end(self._process)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end(self, process: Spawned) -> None:
         _signal(process, signal.SIGKILL)  # its children too, which may outlive it
         await process.wait()
         self._process = None
@@ -112,10 +112,9 @@ class Process:
 
     async def _start(self) -> None:
         leash = LEASH if shutil.which(LEASH[0]) else ()
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = await spawn(
             *leash,
             *self._command,
-            stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
             env=self._environment,
@@ -152,7 +151,7 @@ class Process:
         return True
 
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _signal(process: Spawned, number: signal.Signals) -> None:
     """Signal the whole group; nobody is left in it where it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)

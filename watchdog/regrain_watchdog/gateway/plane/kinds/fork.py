@@ -24,6 +24,7 @@ from regrain_watchdog.gateway.plane.instance import Tally
 from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
+from regrain_watchdog.spawned import PIPE, Spawned, spawn
 
 AT_ONCE = 64
 """Processes of a function at once, where `max_inflight` does not say; further requests wait in line."""
@@ -45,7 +46,7 @@ class ForkInstance:
         self._function = function
         self._launcher = launcher
         self._output = output
-        self._running: set[asyncio.subprocess.Process] = set()
+        self._running: set[Spawned] = set()
         self._command: list[str] = []
         self._replicas = 0
 
@@ -112,11 +113,11 @@ class ForkInstance:
         """Run the command on a body; return its exit code and what it wrote. RequestError as for `Instance`."""
         began = time.monotonic()
         self._output.say(f"{_stamp()} Forking fprocess.")
-        process = await asyncio.create_subprocess_exec(
+        process = await spawn(
             *self._launch.prefix,
             *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
             stderr=self._output.descriptor,
             env={**self._launch.environment, **variables(scope)},
             cwd="/",
@@ -132,13 +133,13 @@ class ForkInstance:
             raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
         finally:
             _kill(process)
-            await process.wait()
+            await process.end()
             self._running.discard(process)
         seconds = time.monotonic() - began
         self._output.say(f"{_stamp()} Wrote {len(answer)} Bytes - Duration: {seconds:.6f}s")
         return code, answer
 
-    async def _taken(self, process: asyncio.subprocess.Process) -> bytes:
+    async def _taken(self, process: Spawned) -> bytes:
         """Return what a process writes; RequestError (502) where that is too much."""
         if process.stdout is None:
             raise RuntimeError("a process was started without an output")
@@ -173,7 +174,7 @@ def variables(scope: Scope) -> dict[str, str]:
     return {name: text for name, text in found.items() if "\0" not in text and "=" not in name}
 
 
-async def _given(process: asyncio.subprocess.Process, sent: bytes) -> None:
+async def _given(process: Spawned, sent: bytes) -> None:
     """Write a body to a process, which need not read it."""
     if process.stdin is None:
         return
@@ -185,7 +186,7 @@ async def _given(process: asyncio.subprocess.Process, sent: bytes) -> None:
         await process.stdin.wait_closed()
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+def _kill(process: Spawned) -> None:
     """End a process and what it has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
