@@ -41,6 +41,10 @@ from regrain.wire.codec import pack_inline
 
 F = TypeVar("F", bound=Callable[..., object])
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+", re.ASCII)
+_TAKEN = ("_", "v2", ".", "..")
+"""Words that the path of an app cannot begin with: health, readiness and OpenAPI, and the Open Inference Protocol."""
+_LONGEST_PATH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,7 @@ class App:
         slo: SLO | None = None,
         sample: str | bytes | Mapping[str, object] | None = None,
         grain: str = "coarse",
+        path: str = "/",
     ) -> None:
         """Make an app without stages.
 
@@ -94,6 +99,7 @@ class App:
             sample: a request that it serves: a path (from the app's file), "package:path/in/package", a body,
                 or the values of a JSON body by parameter.
             grain: how the stages are grouped unless a setting says otherwise.
+            path: where the flow is called, such as "/predict", besides "/".
 
         Raises:
             SpecError: an argument is outside of what is allowed.
@@ -106,11 +112,21 @@ class App:
             raise SpecError(f"sample must be a path, bytes or a dict, was {sample!r}")
         if not isinstance(grain, str):
             raise SpecError(f'grain must be "fine", "coarse" or groups such as "a+b | c", was {grain!r}')
+        if not isinstance(path, str) or not _PATH.fullmatch(path) or len(path) > _LONGEST_PATH:
+            raise SpecError(
+                f"path must be such as '/predict': words of letters, digits and ._~-, {_LONGEST_PATH} bytes at "
+                f"most, was {path!r}"
+            )
+        if path.split("/")[1] in _TAKEN:
+            raise SpecError(
+                f"path must not begin with {', '.join(_TAKEN[:2])}, which are served, was {path!r}"
+            )
         self.name = name
         self.slo = slo
         self.stages: dict[str, Stage[..., object]] = {}
         self._sample = sample
         self._grain = grain
+        self._path = path
         self._folder = Path(caller().file).resolve().parent
         self._flow: _Flow | None = None
 
@@ -305,12 +321,17 @@ class App:
         """Return the app as the front knows it.
 
         Raises:
-            SpecError: there is no flow or no such sample, or a type cannot be resolved or carried.
+            SpecError: there is no flow or no such sample, a type cannot be resolved or carried, or a path is given to
+                a flow that gets the request of every path.
         """
         flow = self._declared
         takes = tuple(_with_default(parameter, flow.function) for parameter in parameters(flow.function))
         specs = tuple(self.stages[name].spec for name in flow.graph.stages)
         digest = sha256("".join(spec.digest for spec in specs).encode() + msgspec.json.encode(flow.graph))
+        if self._path != "/" and any(parameter.kind == "request" for parameter in takes):
+            raise SpecError(
+                f"path {self._path!r} is for flows with parameters: this one gets the request of every path"
+            )
         return Manifest(
             app=self.name,
             stages=specs,
@@ -320,6 +341,7 @@ class App:
             slo=SLOSpec(latency=self.slo.latency, attainment=self.slo.attainment) if self.slo else None,
             sample=self._read_sample(takes),
             grain=self._grain,
+            path=self._path,
             digest=digest.hexdigest()[:16],
             doc=first_line(flow.function),
         )

@@ -84,7 +84,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """The app. `grain` is its default grain notation ("coarse" if the app says nothing)."""
+    """The app. `grain` is its default grain notation ("coarse" if the app says nothing). Called at `path`, and at /."""
 
     app: str
     stages: tuple[StageSpec, ...]
@@ -94,6 +94,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     slo: SLOSpec | None = None
     sample: Sample | None = None
     grain: str = "coarse"
+    path: str = "/"
     digest: str = ""
     doc: str = ""
     version: int = VERSION

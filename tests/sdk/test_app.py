@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import pytest
 
-from regrain import SLO, App, GrainError, SpecError, Tensor, TraceError
+from regrain import SLO, App, GrainError, Request, Response, SpecError, Tensor, TraceError
 from regrain.manifest import Parameter, Sample, SLOSpec, TensorSpec, dumps, loads
 from regrain.wire.codec import unpack_inline
 
@@ -157,11 +157,39 @@ def test_a_sample_by_parameter_names_only_parameters_of_the_flow():
         ({"slo": 0.8}, r"slo must be SLO\(latency=\.\.\.\), was 0.8"),
         ({"sample": 3}, "sample must be a path, bytes or a dict, was 3"),
         ({"grain": None}, 'grain must be "fine", "coarse" or groups such as .* was None'),
+        ({"path": "predict"}, "path must be such as '/predict': .* was 'predict'"),
+        ({"path": "/predict?x=1"}, "words of letters"),
+        ({"path": "/a/"}, "was '/a/'"),
+        ({"path": "/" + "a" * 256}, "256 bytes at most"),
+        ({"path": None}, "was None"),
+        ({"path": "/_/health"}, "path must not begin with _, v2, which are served, was '/_/health'"),
+        ({"path": "/v2/models"}, "was '/v2/models'"),
+        ({"path": "/../x"}, r"was '/\.\./x'"),
     ],
 )
 def test_an_app_refuses_nonsense(arguments, says):
     with pytest.raises(SpecError, match=says):
         App(**{"name": "ocr", **arguments})
+
+
+@pytest.mark.parametrize("path", ["/", "/predict", "/api/v1/predict_it.json"])
+def test_an_app_is_called_at_its_path(path):
+    assert pipeline(path=path).manifest().path == path
+
+
+def test_a_path_of_its_own_is_refused_where_the_flow_gets_every_path():
+    app = App("raw", path="/predict")
+
+    @app.stage()
+    def handle(request: Request) -> Response:
+        return Response(200, b"")
+
+    @app.flow
+    def flow(request: Request) -> Response:
+        return handle(request)
+
+    with pytest.raises(SpecError, match="path '/predict' is for flows with parameters"):
+        app.manifest()
 
 
 @pytest.mark.parametrize(

@@ -63,5 +63,7 @@ def test_functions_are_served_without_metrics_where_their_port_is_taken(start_ga
         answer = gateway.invoke("red", allow_redirects=False)
 
         assert answer.status_code == 302
-        said = f"metrics are not served, as port {port} is taken (--metrics-port)"
+        said = (
+            f"metrics are not served: port {port} on 127.0.0.1 is taken; choose another with --metrics-port"
+        )
         until(lambda: said in gateway.output, "it is said", PATIENCE)

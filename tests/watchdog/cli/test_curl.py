@@ -31,6 +31,12 @@ def test_the_command_suits_the_one_parameter(ocr, kind, command):
     assert example(app, URL) == f"{command} {URL}"
 
 
+def test_the_command_asks_the_apps_own_path(ocr):
+    app = msgspec.structs.replace(an_app(ocr, Parameter(name="name", kind="str")), path="/predict")
+
+    assert example(app, URL) == f"curl -H 'Content-Type: text/plain' -d TEXT {URL}/predict"
+
+
 def test_a_short_json_sample_is_shown_as_it_is(ocr):
     sample = Sample(content_type="application/json", body=b'{"name":"it\'s"}')
 

@@ -118,6 +118,18 @@ def test_a_profile_of_other_code_says_of_which_stage(regrain, tmp_path):
 
 
 @pytest.mark.process
+def test_show_looks_beside_the_app_where_no_path_is_given(regrain, tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(HELLO.read_text())
+    assert regrain("profile", str(app), "--time", "0s", "--cores", "1").code == 0
+
+    outcome = regrain("profile", "show", "--app", str(app))
+
+    assert outcome.code == 0
+    assert "greet" in outcome.out
+
+
+@pytest.mark.process
 def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
     app = tmp_path / "app.py"
     app.write_text(HELLO.read_text())

@@ -188,6 +188,15 @@ def test_an_unknown_path_is_answered_404_naming_what_there_is(serve):
     assert answer.json["call_id"] == answer.headers["x-call-id"]
 
 
+def test_an_app_is_called_at_its_own_path_and_at_the_root(serve, app_of):
+    served = serve(msgspec.structs.replace(app_of(), path="/predict"))
+
+    assert [served.post(b"x", path=path).status for path in ("/predict", "/")] == [200, 200]
+    assert served.request("GET", "/predict").json["call"] == "POST /predict"
+    assert served.request("PUT", "/predict").headers["allow"] == "GET, HEAD, POST"
+    assert "there are /, /predict, /_/health" in served.post(b"x", path="/predict/").json["detail"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("PUT", "/", "GET, HEAD, POST"), ("DELETE", "/", "GET, HEAD, POST"), ("POST", "/_/health", "GET, HEAD")],

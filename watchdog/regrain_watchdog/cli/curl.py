@@ -20,6 +20,7 @@ PLACEHOLDERS = {
 
 def example(manifest: Manifest, url: str) -> str:
     """Return a curl command for an app; what the caller must put in is in capitals."""
+    url += manifest.path.rstrip("/")
     sample = manifest.sample
     if sample and len(sample.body) <= SHORT and sample.content_type == "application/json":
         return _typed(sample.content_type, f"-d {shlex.quote(sample.body.decode())}", url)

@@ -140,16 +140,19 @@ def measure(
 
 
 @command.command("show")
-@click.argument("path", default=OUT, type=click.Path(path_type=Path))
+@click.argument("named", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--app", "module", default="", help="Refuse a profile that is not of this app's code as it is now."
+    "--app",
+    "module",
+    default="",
+    help="Refuse a profile that is not of this app's code as it is now; without PATH, the one beside it.",
 )
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Draw it there: .svg or .png."
 )
-def show(*, path: Path, module: str, output: Path | None) -> None:
-    """Show a profile as a table, or draw it."""
-    profile = file.read(path)
+def show(*, named: Path | None, module: str, output: Path | None) -> None:
+    """Show a profile as a table, or draw it: profile.json, if PATH says nothing else."""
+    profile = file.read(named or (beside(module) if module else Path(OUT)))
     if module:
         profile.check({stage.name: stage.digest for stage in describe(module).stages})
     if output is None:

@@ -70,6 +70,7 @@ class Ingress:
         self._service = service
         self._measure = measure
         self._config = config
+        self._paths = frozenset(("/", manifest.path))
         self._pages = Pages(manifest)
         self._inputs = Inputs(manifest.parameters)
         self._streams = manifest.graph.streams
@@ -83,7 +84,7 @@ class Ingress:
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
         path = scope.path
-        if not path.startswith(OWN) and (self._raw or (path == "/" and scope.method == "POST")):
+        if not path.startswith(OWN) and (self._raw or (path in self._paths and scope.method == "POST")):
             await self._serve(scope, proto, self._answer, _refusal)
             return
         tensors = self._oip.owns(path)
@@ -142,7 +143,7 @@ class Ingress:
         traces = self._measure.traces
         if traces is None:
             return
-        route = "" if self._raw else " /" if scope.path == "/" else f" {self._oip.route}"
+        route = "" if self._raw else f" {scope.path if scope.path in self._paths else self._oip.route}"
         traces.begin_http(call, headers, scope.method, scope.path, route)
 
     async def _pour(self, outflow: Outflow, call: Call, proto: Exchange, method: str) -> None:
@@ -183,8 +184,10 @@ class Ingress:
 
     def check(self, *, path: str, accept: str) -> None:
         """Refuse (404, 406) a request that an earlier version let in and this one has no answer for."""
-        if path != "/" and not self._raw:
-            raise RequestError(HTTPStatus.NOT_FOUND, f"there is no {path}; the app is at /")
+        if path not in self._paths and not self._raw:
+            raise RequestError(
+                HTTPStatus.NOT_FOUND, f"there is no {path}; the app is at {self.manifest.path}"
+            )
         if accept:
             self._answers.check(accept)
 

@@ -27,7 +27,7 @@ def document(manifest: Manifest) -> JSONObject:
     """Return the document as JSON values."""
     definitions: JSONObject = {"Problem": _problem()}
     paths: JSONObject = {
-        "/": {"post": _call(manifest, definitions)},
+        manifest.path: {"post": _call(manifest, definitions)},
         "/_/health": {"get": _probe("Whether the app lives", "alive", "stopping")},
         "/_/ready": {"get": _probe("Whether every group has a warm replica", "ready", "not ready")},
     }

@@ -27,6 +27,8 @@ class Pages:
     """
 
     def __init__(self, manifest: Manifest) -> None:
+        self._paths = dict.fromkeys(("/", manifest.path))
+        self._found = ", ".join(self._paths)
         self._index = _encode(_about(manifest))
         self._openapi = _encode(openapi.document(manifest))
 
@@ -36,11 +38,11 @@ class Pages:
         if page is None:
             raise RequestError(
                 HTTPStatus.NOT_FOUND,
-                f"there is nothing at {path}; there are /, /_/health, /_/ready and /_/openapi.json",
+                f"there is nothing at {path}; there are {self._found}, /_/health, /_/ready and /_/openapi.json",
             )
         if method in ("GET", "HEAD"):
             return page
-        allowed = "GET, HEAD, POST" if path == "/" else "GET, HEAD"
+        allowed = "GET, HEAD, POST" if path in self._paths else "GET, HEAD"
         raise RequestError(
             HTTPStatus.METHOD_NOT_ALLOWED,
             f"{path} does not take {method}, allowed are {allowed}",
@@ -48,7 +50,7 @@ class Pages:
         )
 
     def _find(self, path: str, draining: bool, unready: Callable[[], str]) -> Response | None:
-        if path == "/":
+        if path in self._paths:
             return 200, [("content-type", JSON)], self._index
         if path == "/_/health":
             return _told(DRAINING if draining else "")
@@ -69,7 +71,7 @@ def _about(manifest: Manifest) -> dict[str, object]:
     return {
         "app": manifest.app,
         "about": manifest.doc,
-        "call": "POST /",
+        "call": f"POST {manifest.path}",
         "parameters": parameters,
         "answer": manifest.answer.kind,
         "openapi": "/_/openapi.json",

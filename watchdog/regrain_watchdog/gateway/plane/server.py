@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -188,11 +187,12 @@ def _unix(path: Path) -> socket.socket:
 
 
 def _metrics(settings: Settings) -> socket.socket | None:
-    """Return a socket for the metrics; None where their port is taken, as functions are served without them too."""
-    with contextlib.suppress(SpecError):
+    """Return a socket for the metrics; None where their port cannot be had: functions are served without them too."""
+    try:
         return bind(settings.host, settings.metrics_port, name="metrics_port", backlog=BACKLOG)
-    logger.warning("metrics are not served, as port %d is taken (--metrics-port)", settings.metrics_port)
-    return None
+    except SpecError as error:
+        logger.warning("metrics are not served: %s", error)
+        return None
 
 
 def _means(settings: Settings) -> Means:
