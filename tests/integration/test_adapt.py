@@ -117,6 +117,7 @@ def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, 
     ]
     assert taken[0]["reason"] in ("MEETS", "HITS")
     assert served.metric("regrain_adapting") == 1
+    assert {one["by"] for one in served.status()["transitions"]} == {"controller"}
 
 
 @pytest.mark.timeout(300)

@@ -337,7 +337,7 @@ def test_a_plan_that_does_not_become_ready_leaves_the_old_one_serving(serve, unt
     assert served.status()["grain"] == "first | second"
     assert served.call(text="a").text == "agood!"
     (change,) = served.status()["transitions"]
-    assert (change["state"], said in change["detail"]) == ("failed", True)
+    assert (change["state"], change["by"], said in change["detail"]) == ("failed", "operator", True)
     until(lambda: len(served.processes()) == 4, "a front, a zygote and the replicas that there were")
     (tmp_path / "model").write_text("new")
     assert regrain(served, "coarse").status_code == 200

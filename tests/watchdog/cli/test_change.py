@@ -129,6 +129,7 @@ def test_the_grain_is_shown_with_the_last_changes(verb, api):
         "state": "failed",
         "seconds": 0.5,
         "detail": "[no] model",
+        "by": "operator",
     }
     api.status["transitions"] = [change]
     replica = {"pid": 7, "state": "ready", "resident": ["a", "b"], "memory": 3 << 20, "guest": True}
@@ -139,7 +140,9 @@ def test_the_grain_is_shown_with_the_last_changes(verb, api):
 
     assert shown[0] == "a+b, held"
     assert shown[2].split() == ["a+b", "7", "ready,", "stands", "in", "a,", "b", "3", "MiB"]
-    assert " ".join(shown[4].split(" ago ")[1].split()) == "fine (1) a+b (1) failed 500 ms [no] model"
+    assert (
+        " ".join(shown[4].split(" ago ")[1].split()) == "operator fine (1) a+b (1) failed 500 ms [no] model"
+    )
 
 
 def test_the_grain_is_left_to_the_controller_again(verb, api):

@@ -106,7 +106,10 @@ class Objective(Struct, frozen=True, kw_only=True):
 
 
 class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new": "to"}):
-    """A change of plan or version. `at`: its begin in unix seconds; `seconds`: until it was in force or had failed."""
+    """A change of plan or version. `at`: its begin in unix seconds; `seconds`: until it was in force or had failed.
+
+    by: who wanted it.
+    """
 
     at: float
     old: str
@@ -114,6 +117,7 @@ class Transition(Struct, frozen=True, kw_only=True, rename={"old": "from", "new"
     state: str
     seconds: float = 0.0
     detail: str = ""
+    by: str = ""
 
 
 class Adapting(Struct, frozen=True, kw_only=True):

@@ -108,8 +108,10 @@ def loaded(status: Status) -> Table:
 
 def changes(status: Status, now: float) -> Table:
     """Return the last changes as a table, newest first; `now` in unix seconds."""
-    table = tables.table("begun", "from", "to", "state", "took", "why")
+    table = tables.table("begun", "by", "from", "to", "state", "took", "why")
     for one in status.transitions:
         took = duration(one.seconds or None)
-        table.add_row(f"{age(now - one.at)} ago", one.old, one.new, one.state, took, escape(one.detail))
+        table.add_row(
+            f"{age(now - one.at)} ago", one.by or "-", one.old, one.new, one.state, took, escape(one.detail)
+        )
     return table

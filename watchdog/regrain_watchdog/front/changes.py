@@ -24,7 +24,7 @@ from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.keeping import keep, loads, needed
-from regrain_watchdog.front.live import Change, Live
+from regrain_watchdog.front.live import CONTROLLER, POD, Change, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.remote.remote import Homes, Remote
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
@@ -94,7 +94,7 @@ class Changes:
         """
         if self._remote is None:
             raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
-        with self._live.turn():
+        with self._live.turn(POD):
             old, before, self._remote.homes = self._live.current, self._remote.homes, homes
             old.linger(on=True)
             try:
@@ -121,7 +121,7 @@ class Changes:
         """
         if self._live.held:
             raise RequestError(HTTPStatus.CONFLICT, "an operator holds the plan")
-        with self._live.turn():
+        with self._live.turn(CONTROLLER):
             if self._gpus is not None:
                 self._gpus.check(plan)
                 cast = self._live.current.crew.cast(plan.groups)

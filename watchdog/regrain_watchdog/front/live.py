@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 KEPT = 20
 """Changes that the status tells of."""
+OPERATOR, CONTROLLER, POD = "operator", "controller", "another pod"
+"""Who wants a change: whoever asks the admin API, the app's own controller, or the pod that spreads the app."""
 OLD = 0
 """The number under which a transition knows all that only the old plan needs."""
 
@@ -55,6 +57,7 @@ class Change:
 
     state: "loading", "warming", "draining" (in force, the old plan ends its calls), "done" or "failed".
     seconds: from its begin until it was in force or had failed; 0.0 before. detail: why it failed, or "".
+    by: who wanted it, OPERATOR, CONTROLLER or POD.
     """
 
     at: float
@@ -63,6 +66,7 @@ class Change:
     state: str
     seconds: float = 0.0
     detail: str = ""
+    by: str = ""
 
 
 class Live:
@@ -95,6 +99,7 @@ class Live:
         self._apps = [app]
         self._draining = False
         self._turn: asyncio.Task[object] | None = None
+        self._by = ""
         self._tail: asyncio.Future[None] | None = None
         self._show(app)
 
@@ -124,6 +129,7 @@ class Live:
                 "state": change.state,
                 "seconds": change.seconds,
                 "detail": change.detail,
+                "by": change.by,
             }
             for change in self.changes
         ]
@@ -148,8 +154,8 @@ class Live:
         return self._turn is not None or (self._tail is not None and not self._tail.done())
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Let one caller at a time prepare and make a change, in a task that `drain` may cancel.
+    def turn(self, by: str = OPERATOR) -> Iterator[None]:
+        """Let one caller at a time prepare and make a change, in a task that `drain` may cancel; `by`: who wants it.
 
         Raises:
             RequestError: (409) another change is under way, or the old plan still ends its calls; (503) the app stops.
@@ -158,7 +164,7 @@ class Live:
             raise shutting_down()
         if self.is_changing:
             raise RequestError(HTTPStatus.CONFLICT, "another change is under way; wait for it to end")
-        self._turn = asyncio.current_task()
+        self._turn, self._by = asyncio.current_task(), by
         try:
             yield
         finally:
@@ -181,7 +187,7 @@ class Live:
         except BaseException:
             await new.stop()
             raise
-        return await _Change(self, new, sample).run()
+        return await _Change(self, new, sample, self._by).run()
 
     async def drained(self) -> None:
         """Wait until the last change has ended, with the old plan's last call."""
@@ -249,7 +255,7 @@ class Live:
 class _Change:
     """One change under way: carries out what the transition says, and tells it what happened."""
 
-    def __init__(self, live: Live, new: App, sample: dict[str, object] | None) -> None:
+    def __init__(self, live: Live, new: App, sample: dict[str, object] | None, by: str) -> None:
         self._live = live
         self._sample = sample
         self._old = live.current
@@ -262,7 +268,7 @@ class _Change:
             and not any(one.step.streams and one.seat.name in self._cast.guests for one in new.functions),
             surplus=frozenset({OLD}),
         )
-        self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading")
+        self._log = Change(at=time.time(), old=_name(live.current), new=_name(new), state="loading", by=by)
         live.changes.append(self._log)
         live.begin(new)
         new.crew.adopt(new.functions, self._cast)

@@ -224,12 +224,13 @@ function transitions(now) {
       const [from, to] = ends(one);
       return [
         clock(one.at),
+        one.by || "–",
         el("span", { class: one.state === "failed" ? "bad" : "" }, one.state),
         el("span", {}, el("code", {}, from), el("span", { class: "arrow" }, " → "), el("code", {}, to),
           one.detail ? el("div", { class: "parts" }, one.detail) : ""),
       ];
     });
-    return table([{ title: "At" }, { title: "State" }, { title: "From → to", grow: true }], rows);
+    return table([{ title: "At" }, { title: "By" }, { title: "State" }, { title: "From → to", grow: true }], rows);
   });
 }
 
