@@ -184,3 +184,21 @@ def test_what_a_pod_runs_for_another_one_is_answered_when_it_drains(two, tmp_pat
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"sums": sums(3), "front": zygote}
     assert other.ended() == 0, other.output
+
+
+def test_a_pod_whose_caller_is_killed_while_it_runs_a_frame_serves_on(two, tmp_path, until):
+    pod, other, _ = two()
+    zygote, gate = other.zygote(), Path(tmp_path, "gate")
+    gate.mkdir()
+    (gate / "shut").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(pod.call, count=3, gate=str(gate))
+        until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
+        pod.process.kill()
+        with pytest.raises(requests.ConnectionError):
+            held.result()
+    (gate / "shut").unlink()
+
+    assert other.call(count=3).json() == {"sums": sums(3), "front": zygote}
+    assert other.stop() == 0, other.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
 import pytest
@@ -11,7 +10,7 @@ from blake3 import blake3
 
 from regrain_watchdog.front.remote import switch
 from regrain_watchdog.front.remote.channel import Channel
-from regrain_watchdog.front.remote.line import Line, PodError, Terms
+from regrain_watchdog.front.remote.line import PodError, Terms
 
 SECRET = "a secret of the pods"
 LIMIT = 1 << 20
@@ -100,39 +99,18 @@ async def sent(line, frame, *, twice=False, timeout=PATIENCE):
     return await told
 
 
-def asked(loop, pod, *frames, **how):
+@pytest.fixture
+def asked(lined):
     """What a line gets for its frames, one after the other, behind a first one that makes its connection."""
 
-    async def one_by_one(line):
-        assert await sent(line, b"first") == b"http"
-        return [await sent(line, frame, **how) for frame in frames]
+    def run(pod, *frames, **how):
+        async def one_by_one(line):
+            assert await sent(line, b"first") == b"http"
+            return [await sent(line, frame, **how) for frame in frames]
 
-    return lined(loop, pod, one_by_one)
+        return lined(pod, TERMS, one_by_one)
 
-
-def lined(loop, pod, scenario_of):
-    """What comes of a scenario of a line to a pod."""
-
-    async def scenario():
-        writers = []
-
-        async def served(reader, writer):
-            writers.append(writer)
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await pod(reader, writer)
-
-        server = await asyncio.start_server(served, "127.0.0.1", 0)
-        line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
-        try:
-            return await scenario_of(line)
-        finally:
-            line.close()
-            server.close()
-            for writer in writers:
-                writer.transport.abort()
-            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
-
-    return loop.run(scenario())
+    return run
 
 
 def is_error(outcome, **said):
@@ -142,11 +120,11 @@ def is_error(outcome, **said):
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 1 << 16, (1 << 16) + 1, LIMIT])
-def test_frames_and_answers_of_any_length_go_over_one_connection(loop, nbytes):
+def test_frames_and_answers_of_any_length_go_over_one_connection(asked, nbytes):
     body = bytes(nbytes)
     pod = Scripted([answer(body)], [answer(b"two")], [answer(body)])
 
-    assert asked(loop, pod, body, b"short", body) == [body, b"two", body]
+    assert asked(pod, body, b"short", body) == [body, b"two", body]
     assert pod.heads == FIRST
     assert pod.frames == [(3, body), (3, b"short"), (3, body)]
 
@@ -181,28 +159,28 @@ def test_a_connection_may_be_used_while_its_first_frame_waits_to_be_sent(loop):
         b"no HTTP at all\r\n\r\n",
     ],
 )
-def test_a_pod_that_does_not_go_on_in_frames_is_asked_over_http(loop, switched):
+def test_a_pod_that_does_not_go_on_in_frames_is_asked_over_http(asked, switched):
     pod = Scripted(switched=switched)
 
-    assert asked(loop, pod, b"one", b"two", b"three") == [b"http"] * 3
+    assert asked(pod, b"one", b"two", b"three") == [b"http"] * 3
     assert pod.heads == [*FIRST, *[b"POST /_/groups/a"] * 3]
 
 
-def test_one_connection_of_many_is_tried(loop):
+def test_one_connection_of_many_is_tried(lined):
     pod = Scripted(switched=HTTP)
 
     async def at_once(line):
         return await asyncio.gather(*(sent(line, b"one") for _ in range(8)))
 
-    assert lined(loop, pod, at_once) == [b"http"] * 8
+    assert lined(pod, TERMS, at_once) == [b"http"] * 8
     assert pod.heads.count(b"GET /_/groups") == 1
 
 
-def test_one_that_says_nothing_to_it_is_asked_over_http(loop, monkeypatch):
+def test_one_that_says_nothing_to_it_is_asked_over_http(asked, monkeypatch):
     monkeypatch.setattr("regrain_watchdog.front.remote.line.SWITCH", 0.05)
     pod = Scripted(switched=b"")
 
-    assert asked(loop, pod, b"one", b"two") == [b"http"] * 2
+    assert asked(pod, b"one", b"two") == [b"http"] * 2
 
 
 @pytest.mark.parametrize(
@@ -217,26 +195,26 @@ def test_one_that_says_nothing_to_it_is_asked_over_http(loop, monkeypatch):
         (500, {"ran"}),
     ],
 )
-def test_what_an_answer_says_of_what_was_run(loop, status, said):
-    (outcome,) = asked(loop, Scripted([answer(b"because", status)]), b"frame")
+def test_what_an_answer_says_of_what_was_run(asked, status, said):
+    (outcome,) = asked(Scripted([answer(b"because", status)]), b"frame")
 
     assert is_error(outcome, **dict.fromkeys(said, True))
     assert f"{status} because" in str(outcome)
 
 
 @pytest.mark.parametrize("pieces", [[None], [answer(b"good")[:5], None], [answer(b"good")[:-1], None]])
-def test_a_connection_that_dies_in_the_middle_of_a_frame_has_run_it(loop, pieces):
-    (outcome,) = asked(loop, Scripted(pieces), b"frame")
+def test_a_connection_that_dies_in_the_middle_of_a_frame_has_run_it(asked, pieces):
+    (outcome,) = asked(Scripted(pieces), b"frame")
 
     assert is_error(outcome, ran=True, gone=True)
 
 
-def test_a_kept_connection_that_has_ended_is_made_anew_where_that_may_be(loop):
-    assert asked(loop, Scripted([answer(b"good")], [None]), b"one", b"two", twice=True) == [b"good", b"http"]
+def test_a_kept_connection_that_has_ended_is_made_anew_where_that_may_be(asked):
+    assert asked(Scripted([answer(b"good")], [None]), b"one", b"two", twice=True) == [b"good", b"http"]
 
 
-def test_half_an_answer_of_a_kept_connection_is_not_asked_for_again(loop):
-    one, two = asked(loop, Scripted([answer(b"good")], [answer(b"good")[:-1], None]), b"1", b"2", twice=True)
+def test_half_an_answer_of_a_kept_connection_is_not_asked_for_again(asked):
+    one, two = asked(Scripted([answer(b"good")], [answer(b"good")[:-1], None]), b"1", b"2", twice=True)
 
     assert one == b"good"
     assert is_error(two, ran=True, gone=True)
@@ -245,22 +223,22 @@ def test_half_an_answer_of_a_kept_connection_is_not_asked_for_again(loop):
 @pytest.mark.parametrize(
     "first", [[answer(b"good", keeps=0)], [answer(b"good") + b"x"], [answer(b"good") + answer(b"more")]]
 )
-def test_a_connection_that_does_not_stay_is_not_used_again(loop, first):
+def test_a_connection_that_does_not_stay_is_not_used_again(asked, first):
     pod = Scripted(first, stays=True)
-    assert asked(loop, pod, b"one", b"two") == [b"good", b"http"]
+    assert asked(pod, b"one", b"two") == [b"good", b"http"]
     assert pod.heads == [*FIRST, FIRST[0]]
 
 
-def test_an_answer_that_is_too_large_is_not_received(loop):
-    (outcome,) = asked(loop, Scripted([switch.ANSWER.pack(LIMIT + 1, 200, 1)]), b"frame")
+def test_an_answer_that_is_too_large_is_not_received(asked):
+    (outcome,) = asked(Scripted([switch.ANSWER.pack(LIMIT + 1, 200, 1)]), b"frame")
 
     assert is_error(outcome, ran=True)
     assert f"over {LIMIT} bytes" in str(outcome)
 
 
-def test_a_pod_that_does_not_answer_in_time_is_not_waited_for(loop, with_time):
+def test_a_pod_that_does_not_answer_in_time_is_not_waited_for(asked, with_time):
     def attempt(seconds):
-        (outcome,) = asked(loop, Scripted([answer(b"good")[:-1]], [b""]), b"frame", timeout=seconds)
+        (outcome,) = asked(Scripted([answer(b"good")[:-1]], [b""]), b"frame", timeout=seconds)
 
         assert is_error(outcome, ran=True, timed_out=True)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import pytest
 
 from regrain_watchdog.front.remote.connection import Connection
-from regrain_watchdog.front.remote.line import Line, PodError, Terms
+from regrain_watchdog.front.remote.line import PodError, Terms
 
 TERMS = Terms(secret="a secret of the pods", version="v", epoch=lambda: 3, limit=1 << 20)
 PATIENCE = 60.0
@@ -37,34 +34,22 @@ class Scripted:
         writer.close()
 
 
-def asked(loop, pod, *frames, twice=False, before_last=lambda _line: None):
+@pytest.fixture
+def asked(lined):
     """What a line gets for its frames, one after the other."""
 
-    async def scenario():
-        writers = []
-
-        async def served(reader, writer):
-            writers.append(writer)
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await pod(reader, writer)
-
-        server = await asyncio.start_server(served, "127.0.0.1", 0)
-        line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TERMS)
-        got = []
-        try:
+    def run(pod, *frames, twice=False, before_last=lambda _line: None):
+        async def one_by_one(line):
+            got = []
             for turn, frame in enumerate(frames, 1):
                 if turn == len(frames):
                     before_last(line)
                 got.append(await line.ask("POST", "/p", frame, timeout=PATIENCE, twice=twice))
             return got
-        finally:
-            line.close()
-            server.close()
-            for writer in writers:
-                writer.transport.abort()
-            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
-    return loop.run(scenario())
+        return lined(pod, TERMS, one_by_one)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -84,31 +69,31 @@ def asked(loop, pod, *frames, twice=False, before_last=lambda _line: None):
         ),
     ],
 )
-def test_an_answer_is_whole_however_it_comes(loop, pieces):
-    assert asked(loop, Scripted(pieces), b"frame") == [b"good"]
+def test_an_answer_is_whole_however_it_comes(asked, pieces):
+    assert asked(Scripted(pieces), b"frame") == [b"good"]
 
 
 @pytest.mark.parametrize("size", [1, (1 << 16) + 1, 3 << 20])
-def test_a_frame_arrives_whole_however_large(loop, size):
-    assert asked(loop, Scripted([OK + b"good"]), b"x" * size) == [b"good"]
+def test_a_frame_arrives_whole_however_large(asked, size):
+    assert asked(Scripted([OK + b"good"]), b"x" * size) == [b"good"]
 
 
-def test_a_connection_is_kept_for_the_next_request(loop):
+def test_a_connection_is_kept_for_the_next_request(asked):
     pod = Scripted([OK + b"good"], [OK + b"next"])
-    assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
+    assert asked(pod, b"one", b"two") == [b"good", b"next"]
     assert pod.connections == 1
 
 
 @pytest.mark.parametrize(
     "more", [pytest.param(OK + b"evil", id="an answer"), pytest.param(OK[:1], id="the first byte of one")]
 )
-def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(loop, more):
+def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(asked, more):
     pod = Scripted([OK + b"good" + more], [OK + b"next"])
-    assert asked(loop, pod, b"one", b"two") == [b"good", b"next"]
+    assert asked(pod, b"one", b"two") == [b"good", b"next"]
     assert pod.connections == 2
 
 
-def test_a_connection_whose_request_was_answered_before_all_of_it_was_sent_is_not_kept(loop):
+def test_a_connection_whose_request_was_answered_before_all_of_it_was_sent_is_not_kept(asked):
     heads = []
 
     async def hasty(reader, writer):
@@ -116,13 +101,13 @@ def test_a_connection_whose_request_was_answered_before_all_of_it_was_sent_is_no
         writer.write(OK + b"good")
         await writer.drain()
 
-    assert asked(loop, hasty, b"x" * (64 << 20), b"two") == [b"good"] * 2
+    assert asked(hasty, b"x" * (64 << 20), b"two") == [b"good"] * 2
     assert len(heads) == 2
 
 
-def test_what_met_a_kept_connection_that_ended_is_asked_once_more(loop):
+def test_what_met_a_kept_connection_that_ended_is_asked_once_more(asked):
     pod = Scripted([OK + b"good"], [None], [OK + b"next"])
-    assert asked(loop, pod, b"one", b"two", twice=True) == [b"good", b"next"]
+    assert asked(pod, b"one", b"two", twice=True) == [b"good", b"next"]
     assert pod.connections == 2
 
 
@@ -135,7 +120,7 @@ class Ended(Connection):
 
 
 @pytest.mark.parametrize(("twice", "kept"), [(True, False), (False, False), (True, True)])
-def test_what_has_run_where_a_connection_ended_before_anything_was_sent(loop, twice, kept):
+def test_what_has_run_where_a_connection_ended_before_anything_was_sent(asked, twice, kept):
     """Nothing, unless a kept connection had taken the same before."""
 
     def changed(line):
@@ -144,13 +129,13 @@ def test_what_has_run_where_a_connection_ended_before_anything_was_sent(loop, tw
     pod = Scripted([OK + b"good"], [None]) if kept else Scripted()
     frames = [b"first", b"second"] if kept else [b"frame"]
     with pytest.raises(PodError) as caught:
-        asked(loop, pod, *frames, twice=twice, before_last=changed)
+        asked(pod, *frames, twice=twice, before_last=changed)
     assert (caught.value.ran, caught.value.gone) == (kept, True)
 
 
-def test_what_may_not_run_twice_is_not_asked_once_more(loop):
+def test_what_may_not_run_twice_is_not_asked_once_more(asked):
     with pytest.raises(PodError) as caught:
-        asked(loop, Scripted([OK + b"good"], [None], [OK + b"next"]), b"one", b"two")
+        asked(Scripted([OK + b"good"], [None], [OK + b"next"]), b"one", b"two")
     assert (caught.value.ran, caught.value.gone) == (True, True)
 
 
@@ -167,7 +152,7 @@ def test_what_may_not_run_twice_is_not_asked_once_more(loop):
         ),
     ],
 )
-def test_what_is_no_answer_is_told(loop, pieces, said):
+def test_what_is_no_answer_is_told(asked, pieces, said):
     with pytest.raises(PodError, match=said) as caught:
-        asked(loop, Scripted(pieces, []), b"frame")
+        asked(Scripted(pieces, []), b"frame")
     assert caught.value.ran
