@@ -176,7 +176,7 @@ def by_hand() -> Callable[..., ByHand]:
     """Make an arbiter of epoch 7 for a device of 100 SMs and 1000 bytes, with limits that are easy to reckon with."""
 
     def make(*, epoch: int = 7, opens: float = 0.0, **limits: float) -> ByHand:
-        easy = {"longest": 10.0, "grace": 0.5, "reserve_after": 1.0, "patience": 5.0, **limits}
+        easy = {"longest": 10.0, "grace": 0.5, "hang": 2.0, "reserve_after": 1.0, "patience": 5.0, **limits}
         return ByHand(Device(sms=100, memory=1000), epoch=epoch, limits=Limits(**easy), opens=opens)
 
     return make

@@ -16,9 +16,11 @@ from rich.table import Table
 from regrain.errors import SpecError
 from regrain.wire.lease import Share, Status
 from regrain_watchdog.cli import admin, tables
+from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.front.arbiters import servers
 from regrain_watchdog.front.survey import devices
 from regrain_watchdog.gpu import timeline as drawing
+from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.gpu.operate import adjust, look, recall
 from regrain_watchdog.gpu.server import Server
 from regrain_watchdog.picture.svg import png
@@ -102,7 +104,16 @@ def command() -> None:
     help='Such as "emulated:v100x2" or "lease".',
 )
 @folder_option
-def serve(*, gpus: str, folder: Path) -> None:
+@click.option(
+    "--gpu-hang-timeout",
+    "hang",
+    default=f"{HANG:g}s",
+    show_default=True,
+    show_envvar=True,
+    envvar="REGRAIN_GPU_HANG_TIMEOUT",
+    help="Time that a call may go on after its lease of 2 s has ended, while others wait; then its process is ended.",
+)
+def serve(*, gpus: str, folder: Path, hang: str) -> None:
     """Serve an arbiter for each GPU until SIGINT or SIGTERM.
 
     Apps that are told the same folder take their leases here. One that is started again is found by them again, and
@@ -112,7 +123,7 @@ def serve(*, gpus: str, folder: Path) -> None:
     Examples:
       regrain gpu serve --gpus emulated:v100x2 --folder /run/regrain
     """  # noqa: D301
-    asyncio.run(_serve(gpus, folder))
+    asyncio.run(_serve(gpus, folder, above_zero(hang, "--gpu-hang-timeout")))
 
 
 @command.command("status")
@@ -241,7 +252,7 @@ def members(found: Status) -> Table:
     return table
 
 
-async def _serve(gpus: str, folder: Path) -> None:
+async def _serve(gpus: str, folder: Path, hang: float) -> None:
     """Serve until told to end."""
     backend, cards = await devices(gpus)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -251,7 +262,7 @@ async def _serve(gpus: str, folder: Path) -> None:
     paths = [folder / SOCKET.format(number) for number in range(len(cards))]
     begun: list[Server] = []
     try:
-        for server, card in zip(servers(backend, cards, paths), cards, strict=True):
+        for server, card in zip(servers(backend, cards, paths, hang=hang), cards, strict=True):
             server.start()
             begun.append(server)
             click.echo(f"regrain: {server.path}: {card.name}, {card.sms} SMs, {size(card.memory)}")

@@ -11,7 +11,7 @@ from typing import Protocol
 from regrain.wire.lease import LeaseError, Status
 from regrain_watchdog.front.survey import EMULATED, Found
 from regrain_watchdog.gpu.ending import End, Terminator, kill
-from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.nvml import observers
 from regrain_watchdog.gpu.operate import look
 from regrain_watchdog.gpu.server import Server
@@ -80,14 +80,22 @@ def ending(backend: str) -> End:
     return Terminator() if backend == MPS else kill
 
 
-def servers(backend: str, cards: Sequence[Found], paths: Sequence[Path]) -> list[Server]:
-    """Return an arbiter for each device, not yet started.
+def arbiters(
+    backend: str, cards: Sequence[Found], paths: Sequence[Path], *, far: bool, hang: float
+) -> Sequence[Arbiter]:
+    """Return the arbiter of each device: where another process serves it (`far`), or one of our own; as `servers`."""
+    return [Far(path.absolute()) for path in paths] if far else servers(backend, cards, paths, hang=hang)
+
+
+def servers(backend: str, cards: Sequence[Found], paths: Sequence[Path], *, hang: float) -> list[Server]:
+    """Return an arbiter for each device, not yet started; `hang`: as `Limits`.
 
     Real ones are audited where the driver says who holds what; not under MPS (gpu/nvml.py).
     """
     audited = backend not in (EMULATED, MPS)
     seen = observers([card.uuid for card in cards]) if audited else [None for _ in cards]
+    limits, end = Limits(hang=hang), ending(backend)
     return [
-        Server(path, Device(sms=card.sms, memory=card.memory), observer=observer, end=ending(backend))
+        Server(path, Device(sms=card.sms, memory=card.memory), limits=limits, observer=observer, end=end)
         for path, card, observer in zip(paths, cards, seen, strict=True)
     ]

@@ -21,6 +21,7 @@ from regrain.units import parse_seconds
 from regrain_watchdog.front import settings
 from regrain_watchdog.front.listen import is_loopback
 from regrain_watchdog.front.settings import MIB, Option
+from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.policy.resident import PLAN
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -132,6 +133,13 @@ class Config:
         metadata=settings.file(
             "Folder in which `regrain gpu serve` shares the GPUs among several apps.",
             "the app has them for itself",
+        ),
+    )
+    gpu_hang_timeout: float = dataclasses.field(
+        default=HANG,
+        metadata=settings.duration(
+            "Time that a call may go on on a GPU after its lease of 2 s has ended, while others wait for it; then its "
+            "process is ended."
         ),
     )
     remote: str = dataclasses.field(

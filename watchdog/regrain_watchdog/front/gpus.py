@@ -17,10 +17,11 @@ from regrain.manifest import Manifest
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import Member, Share, Status
-from regrain_watchdog.front.arbiters import Arbiter, Far, ending, servers
+from regrain_watchdog.front.arbiters import Far, arbiters, ending
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, named
 from regrain_watchdog.gpu.ending import End
+from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.policy import place
 from regrain_watchdog.policy.place import Room
 from regrain_watchdog.policy.resident import PLAN, kept
@@ -67,6 +68,7 @@ class Gpus:
         scenario: str = "",
         manifest: Manifest | None = None,
         keeps: str = PLAN,
+        hang: float = HANG,
     ) -> None:
         self.cards = tuple(cards)
         self._app = app
@@ -78,9 +80,7 @@ class Gpus:
         self._scenario = str(Path(scenario).absolute()) if scenario else ""
         self._own = tempfile.TemporaryDirectory(prefix="regrain-gpu-") if not folder else None
         paths = [Path(folder or self._own_folder) / f"gpu{number}.sock" for number in range(len(self.cards))]
-        self.arbiters: Sequence[Arbiter] = (
-            [Far(path.absolute()) for path in paths] if folder else servers(backend, self.cards, paths)
-        )
+        self.arbiters = arbiters(backend, self.cards, paths, far=bool(folder), hang=hang)
         self.end: End = ending(backend)
         self._seats: dict[int, tuple[int, GpuShare, str]] = {}
         self._preferred: dict[str, list[int]] = {}
@@ -358,6 +358,7 @@ async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | N
         scenario=config.scenario,
         manifest=manifest,
         keeps=config.resident,
+        hang=config.gpu_hang_timeout,
     )
     try:
         gpus.check(plan)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from regrain.errors import SpecError
 
+HANG = 30.0
+"""Seconds for which a call may go on after its holder was told that its time is over, where others wait."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -43,7 +46,7 @@ class Limits:
 
     longest: float = 2.0
     grace: float = 0.05
-    hang: float = 2.0
+    hang: float = HANG
     reserve_after: float = 0.1
     patience: float = 1.0
     window: float = 1.0

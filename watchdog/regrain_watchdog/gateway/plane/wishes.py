@@ -21,6 +21,8 @@ SETTINGS = (
     "cores",
     "gpus",
     "gpu_folder",
+    "gpu_shares",
+    "gpu_hang_timeout",
     "max_body",
     "body_timeout",
     "max_queue",
