@@ -226,6 +226,8 @@ def test_replicas_are_as_many_as_are_asked_for(gateway, until) -> None:
     until(lambda: gateway.status().get("availableReplicas") == 3, "three replicas")
 
     until(lambda: len(gateway.living()) == 4, "there are a zygote and three replicas")
+    changes = gateway.ask("GET", "/system/regrain/hello/status").json()["transitions"]
+    assert {one["by"] for one in changes} == {"gateway"}
 
 
 def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway, until, load) -> None:
