@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,21 @@ def test_a_start_that_is_given_up_leaves_nothing_and_closes_no_descriptor_that_i
         return children() == before
 
     assert run(work())
+
+
+def test_how_it_ended_is_known_where_whoever_started_us_ignores_the_end_of_processes():
+    text = """
+        import asyncio, signal
+        from regrain_watchdog.spawned import spawn
+
+        async def main():
+            for _ in range(20):
+                assert await (await spawn("false")).wait() == 1
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        asyncio.run(main())
+    """
+    subprocess.run(python(textwrap.dedent(text)), timeout=WAIT, check=True)
 
 
 def test_ended_twice_or_after_its_end_is_no_error(run):
