@@ -42,8 +42,10 @@ from regrain.wire.codec import pack_inline
 F = TypeVar("F", bound=Callable[..., object])
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+", re.ASCII)
-_TAKEN = ("_", "v2", ".", "..")
+_TAKEN = ("_", "v2")
 """Words that the path of an app cannot begin with: health, readiness and OpenAPI, and the Open Inference Protocol."""
+_RESOLVED = {".", ".."}
+"""Words that clients and proxies take out of a path before they ask for it."""
 _LONGEST_PATH = 256
 
 
@@ -117,10 +119,11 @@ class App:
                 f"path must be such as '/predict': words of letters, digits and ._~-, {_LONGEST_PATH} bytes at "
                 f"most, was {path!r}"
             )
-        if path.split("/")[1] in _TAKEN:
-            raise SpecError(
-                f"path must not begin with {', '.join(_TAKEN[:2])}, which are served, was {path!r}"
-            )
+        words = path.split("/")[1:]
+        if words[0] in _TAKEN:
+            raise SpecError(f"path must not begin with {', '.join(_TAKEN)}, which are served, was {path!r}")
+        if not _RESOLVED.isdisjoint(words):
+            raise SpecError(f"path must have no word . or .., which never reach an app, was {path!r}")
         self.name = name
         self.slo = slo
         self.stages: dict[str, Stage[..., object]] = {}

@@ -408,7 +408,7 @@ def test_pods_serve_on_without_their_controller_and_the_next_one_begins_where_th
         until(lambda: epoch_of(three, key, grain) > first, "another epoch is in force", PATIENCE)
 
     assert callers.wrong == []
-    assert {one["by"] for pod in three for one in pod.status()["transitions"]} == {"another pod"}
+    assert {one["by"] for pod in three for one in pod.status()["transitions"]} == {"controller of the pods"}
 
 
 def test_a_pod_that_ends_gives_its_groups_to_those_that_stay(three, control, key, until):

@@ -164,7 +164,9 @@ def test_a_sample_by_parameter_names_only_parameters_of_the_flow():
         ({"path": None}, "was None"),
         ({"path": "/_/health"}, "path must not begin with _, v2, which are served, was '/_/health'"),
         ({"path": "/v2/models"}, "was '/v2/models'"),
-        ({"path": "/../x"}, r"was '/\.\./x'"),
+        ({"path": "/../x"}, r"path must have no word \. or \.\., .* was '/\.\./x'"),
+        ({"path": "/a/./b"}, r"was '/a/\./b'"),
+        ({"path": "/a/.."}, r"was '/a/\.\.'"),
     ],
 )
 def test_an_app_refuses_nonsense(arguments, says):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +48,10 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
 
 def python(text: str) -> tuple[str, ...]:
     return sys.executable, "-c", text
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 def test_nothing_runs_that_libraries_registered_for_a_fork():
@@ -100,6 +107,59 @@ def test_ended_it_is_killed_and_its_pipes_are_closed_though_its_child_holds_them
         return await process.stdout.read(), process.returncode, left
 
     assert run(work()) == (b"", -signal.SIGKILL, -3)
+
+
+def test_ended_its_pipe_is_closed_though_somebody_has_it_open_and_does_not_read_what_was_written(run):
+    async def once() -> int:
+        text = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=2).pid, flush=True)"
+        process = await spawn(*python(text), stdin=PIPE, stdout=PIPE)
+        child = int(await process.stdout.readline())
+        process.stdin.write(bytes(1 << 20))
+        process.stdin.close()
+        await process.end()
+        os.kill(child, signal.SIGKILL)
+        await asyncio.sleep(0)
+        return len(os.listdir("/proc/self/fd"))
+
+    async def work() -> list[int]:
+        return [await once() for _ in range(3)]
+
+    first, *others = run(work())
+    assert others == [first, first]
+
+
+def test_a_start_that_is_given_up_leaves_nothing_and_closes_no_descriptor_that_is_anothers_by_then(run):
+    async def work() -> bool:
+        before = children()
+        start = asyncio.create_task(spawn("sleep", "60", stdin=PIPE, stdout=PIPE, start_new_session=True))
+        await asyncio.sleep(0)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        await asyncio.sleep(0)
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+        del start
+        gc.collect()
+        for one in others:
+            os.close(one)
+        return children() == before
+
+    assert run(work())
+
+
+def test_how_it_ended_is_known_where_whoever_started_us_ignores_the_end_of_processes():
+    text = """
+        import asyncio, signal
+        from regrain_watchdog.spawned import spawn
+
+        async def main():
+            for _ in range(20):
+                assert await (await spawn("false")).wait() == 1
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        asyncio.run(main())
+    """
+    subprocess.run(python(textwrap.dedent(text)), timeout=WAIT, check=True)
 
 
 def test_ended_twice_or_after_its_end_is_no_error(run):

@@ -8,6 +8,7 @@ work that can end the child before its exec or hang it, and then the loop hangs 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
 from collections.abc import Mapping, Sequence
 from subprocess import DEVNULL, PIPE
 from typing import IO
+
+import uvloop
 
 LIMIT = 1 << 16
 """Bytes of a line at most, and half of what is read ahead."""
@@ -35,6 +38,7 @@ class Spawned:
         self.stderr: StreamReader | None = None
         self._process = process
         self._pipes: list[asyncio.BaseTransport] = []
+        self._files = [one for one in (process.stdin, process.stdout, process.stderr) if one is not None]
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(process.pid)
@@ -62,14 +66,19 @@ class Spawned:
         try:
             await self.wait()
         finally:
+            if self.stdin is not None and self.stdin.transport.get_write_buffer_size():
+                self.stdin.transport.abort()  # who has it open need never read it
             for pipe in self._pipes:
                 pipe.close()
+            for file in self._files:
+                file.close()
 
     async def connect(self, limit: int) -> None:
         """Take its pipes to the loop."""
         if self._process.stdin is not None:
             protocol = StreamReaderProtocol(StreamReader())
-            pipe, _ = await self._loop.connect_write_pipe(lambda: protocol, self._process.stdin)
+            end = _End(self._process.stdin)
+            pipe, _ = await self._loop.connect_write_pipe(lambda: protocol, end)
             self._pipes.append(pipe)
             self.stdin = StreamWriter(pipe, protocol, None, self._loop)
         if self._process.stdout is not None:
@@ -79,7 +88,7 @@ class Spawned:
 
     async def _reader(self, file: IO[bytes], limit: int) -> StreamReader:
         reader = StreamReader(limit)
-        pipe, _ = await self._loop.connect_read_pipe(lambda: StreamReaderProtocol(reader), file)
+        pipe, _ = await self._loop.connect_read_pipe(lambda: StreamReaderProtocol(reader), _End(file))
         self._pipes.append(pipe)
         return reader
 
@@ -87,6 +96,26 @@ class Spawned:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._ended.set_result(self._process.wait())
+
+
+class _End:
+    """Our end of a pipe as a transport takes it over from a file, which has it no more.
+
+    A transport of uvloop's closes the number itself, then this. By then the number may be another thread's, as gRPC's
+    do not wait for ours.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._number = os.dup(file.fileno())
+        self._is_closed_for_us = isinstance(asyncio.get_running_loop(), uvloop.Loop)
+        file.close()
+
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        if not self._is_closed_for_us:
+            os.close(self._number)
 
 
 async def spawn(
@@ -104,21 +133,32 @@ async def spawn(
 
     limit: bytes of a line of its output at most.
     """
-    process = Spawned(
-        subprocess.Popen(
-            command,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=cwd,
-            pass_fds=pass_fds,
-            start_new_session=start_new_session,
-        )
+    if (
+        signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+    ):  # as whoever started us left it: exit codes would be lost
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    started = subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        cwd=cwd,
+        pass_fds=pass_fds,
+        start_new_session=start_new_session,
     )
+    try:
+        process = Spawned(started)
+    except OSError:  # there may be no descriptor left to watch it by
+        with started:
+            started.kill()
+        raise
     try:
         await process.connect(limit)
     except BaseException:
+        if start_new_session:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         await process.end()
         raise
     return process

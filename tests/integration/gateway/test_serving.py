@@ -226,6 +226,8 @@ def test_replicas_are_as_many_as_are_asked_for(gateway, until) -> None:
     until(lambda: gateway.status().get("availableReplicas") == 3, "three replicas")
 
     until(lambda: len(gateway.living()) == 4, "there are a zygote and three replicas")
+    changes = gateway.ask("GET", "/system/regrain/hello/status").json()["transitions"]
+    assert {one["by"] for one in changes} == {"gateway"}
 
 
 def test_replicas_follow_the_load_and_go_where_nobody_asks(gateway, until, load) -> None:
@@ -270,3 +272,16 @@ def test_functions_serve_on_without_the_control_plane_and_come_back_with_the_fro
     assert gateway.invoke("cat", data=b"x").text == "x"
     assert gateway.child("plane").pid != before.pid
     assert not psutil.wait_procs(orphans, PATIENCE)[1]
+
+
+def test_an_app_is_asked_at_its_own_path_and_at_the_root(gateway, greeting) -> None:
+    gateway.build(app=greeting("Hello").replace("sample=", 'path="/api/predict", sample='))
+    gateway.deploy()
+    gateway.ready()
+
+    answers = [gateway.invoke("hello", path, json={"name": "you"}) for path in ("/api/predict", "/", "")]
+    lost = gateway.invoke("hello", "/predict", json={"name": "you"})
+
+    assert [greeted(answer) for answer in answers] == ["Hello you"] * 3
+    assert (lost.status_code, "there are /, /api/predict, /_/health" in lost.json()["detail"]) == (404, True)
+    assert "/api/predict" in gateway.invoke("hello", "/_/openapi.json", method="GET").json()["paths"]

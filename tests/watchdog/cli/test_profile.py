@@ -130,6 +130,15 @@ def test_show_looks_beside_the_app_where_no_path_is_given(regrain, tmp_path):
 
 
 @pytest.mark.process
+def test_show_says_that_there_is_no_such_app_rather_than_no_profile_of_it(regrain, tmp_path):
+    outcome = regrain("profile", "show", "--app", str(tmp_path / "nosuch.py"))
+
+    assert outcome.code == 1
+    assert "nosuch.py" in outcome.err
+    assert "no profile" not in outcome.err
+
+
+@pytest.mark.process
 def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
     app = tmp_path / "app.py"
     app.write_text(HELLO.read_text())

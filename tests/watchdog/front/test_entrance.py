@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 
 from regrain.manifest import Parameter
@@ -20,8 +21,8 @@ def parameter(name):
 def version(app_of, echo_service):
     """Make the ingress of a version that takes these parameters."""
 
-    def make(*parameters):
-        service = echo_service(app_of(*parameters))
+    def make(*parameters, path="/"):
+        service = echo_service(msgspec.structs.replace(app_of(*parameters), path=path))
         return Ingress(service, Measure(), Config(port=0))
 
     return make
@@ -75,6 +76,18 @@ def test_what_only_the_old_version_answered_is_refused(entered, version, path, a
     raw = version(Parameter(name="request", kind="request"))
 
     assert entered(raw, version(parameter("text")), path, accept)[0] == status
+
+
+@pytest.mark.parametrize(("new", "status"), [("/first", 200), ("/second", 404)])
+def test_a_request_at_an_apps_own_path_is_answered_where_the_new_version_has_it(
+    entered, version, new, status
+):
+    old = version(parameter("text"), path="/first")
+
+    got, said = entered(old, version(parameter("text"), path=new), "first")
+
+    assert got == status
+    assert status == 200 or said["detail"] == "there is no /first; the app is at /second"
 
 
 def test_an_app_that_is_to_stop_says_so_in_every_later_version(version):

@@ -152,9 +152,10 @@ def measure(
 )
 def show(*, named: Path | None, module: str, output: Path | None) -> None:
     """Show a profile as a table, or draw it: profile.json, if PATH says nothing else."""
+    code = {stage.name: stage.digest for stage in describe(module).stages} if module else None
     profile = file.read(named or (beside(module) if module else Path(OUT)))
-    if module:
-        profile.check({stage.name: stage.digest for stage in describe(module).stages})
+    if code is not None:
+        profile.check(code)
     if output is None:
         _show(profile)
         return

@@ -24,7 +24,7 @@ from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.keeping import keep, loads, needed
-from regrain_watchdog.front.live import CONTROLLER, POD, Change, Live
+from regrain_watchdog.front.live import CONTROLLER, OPERATOR, PODS, Change, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.remote.remote import Homes, Remote
 from regrain_watchdog.front.room import free_memory, memory_of, memory_of_replica, no_room
@@ -80,10 +80,10 @@ class Changes:
         self.previous: Release | None = None
         self._endings: set[asyncio.Future[None]] = set()
 
-    async def regrain(self, grain: str, replicas: str = "") -> Change:
+    async def regrain(self, grain: str, replicas: str = "", *, by: str = OPERATOR) -> Change:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
         plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
-        with self._live.turn():
+        with self._live.turn(by):
             return await self._carry(self.release, plan)
 
     async def assign(self, grain: str, replicas: str, homes: Homes, shapes: Sequence[Group] = ()) -> Change:
@@ -94,7 +94,7 @@ class Changes:
         """
         if self._remote is None:
             raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
-        with self._live.turn(POD):
+        with self._live.turn(PODS):
             old, before, self._remote.homes = self._live.current, self._remote.homes, homes
             old.linger(on=True)
             try:

@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 
 KEPT = 20
 """Changes that the status tells of."""
-OPERATOR, CONTROLLER, POD = "operator", "controller", "another pod"
-"""Who wants a change: whoever asks the admin API, the app's own controller, or the pod that spreads the app."""
+OPERATOR, CONTROLLER, PODS, GATEWAY = "operator", "controller", "controller of the pods", "gateway"
+"""Who wants a change: whoever asks the admin API, the app's own controller, the one that assigns groups to pods, or the
+gateway that the app is a function of."""
 OLD = 0
 """The number under which a transition knows all that only the old plan needs."""
 
@@ -57,7 +58,7 @@ class Change:
 
     state: "loading", "warming", "draining" (in force, the old plan ends its calls), "done" or "failed".
     seconds: from its begin until it was in force or had failed; 0.0 before. detail: why it failed, or "".
-    by: who wanted it, OPERATOR, CONTROLLER or POD.
+    by: who wanted it, OPERATOR, CONTROLLER, PODS or GATEWAY.
     """
 
     at: float

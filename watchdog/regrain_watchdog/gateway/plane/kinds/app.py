@@ -8,6 +8,7 @@ from regrain_watchdog.front.admin import LOOPBACK, Admin
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.hosted import Hosted
+from regrain_watchdog.front.live import GATEWAY
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.operations import Operations
 from regrain_watchdog.front.pooled import leads
@@ -113,7 +114,8 @@ class AppInstance:
         """Give each group so many replicas; where plans are adapted, they are not touched."""
         hosted = self._there
         if hosted.adaptation is None:
-            await hosted.changes.regrain(hosted.live.current.route.plan.grain, str(replicas))
+            grain = hosted.live.current.route.plan.grain
+            await hosted.changes.regrain(grain, str(replicas), by=GATEWAY)
         self._replicas = replicas
 
     async def stop(self) -> None:
