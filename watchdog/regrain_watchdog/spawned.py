@@ -133,9 +133,8 @@ async def spawn(
 
     limit: bytes of a line of its output at most.
     """
-    if (
-        signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
-    ):  # as whoever started us left it: exit codes would be lost
+    # as whoever started us may have left it: exit codes would be lost
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     started = subprocess.Popen(
         command,
