@@ -84,6 +84,7 @@ def test_what_is_asked_for_is_done_and_told(admin, recorder, path, body, asked):
         "state": "draining",
         "seconds": 0.5,
         "detail": "",
+        "by": "",
     }
 
 
