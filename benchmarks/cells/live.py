@@ -22,7 +22,9 @@ PATIENCE = 2400.0
 
 def profile(pipeline: Pipeline, folder: Path, shares: Sequence[float] = SHARES) -> None:
     """Measure an app as its operator does; what was measured stays."""
-    flags = ["--time", PROFILED, "--cores", "1", "--out", str(folder / "profile.json")]
+    flags = ["--time", PROFILED, "--out", str(folder / "profile.json")]
+    if not pipeline.stages or not all(stage.model for stage in pipeline.stages):
+        flags += ["--cores", "1"]
     if pipeline.stages:
         flags += ["--gpus", "emulated:v100", "--scenario", str(folder / "emulated.toml")]
         flags += ["--shares", ",".join(map(str, shares)), "--batches", ",".join(map(str, BATCHES))]
