@@ -10,7 +10,11 @@ from msgspec import structs
 from regrain_watchdog.control import together as together_module
 from regrain_watchdog.control.controller import Habits
 from regrain_watchdog.control.together import Mind, Together
+from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.predict.analytic import Analytic
+from regrain_watchdog.policy.predict.predictor import Prediction
+from regrain_watchdog.policy.search.joint import Joint
+from regrain_watchdog.policy.search.problem import Candidate
 
 
 @pytest.fixture
@@ -100,3 +104,45 @@ def test_plans_are_not_sought_at_each_wake_where_the_one_in_force_cannot_be_judg
 
     assert {one.reason for pair in made[1:] for one in pair} == {"UNKNOWN"}
     assert len(searches) < len(made) / 2
+
+
+class Told:
+    """A predictor that tells of any plan as large as one what it was told, and of others another hit rate."""
+
+    name = "told"
+
+    def __init__(self, problem, plan, *rates):
+        self._large = self._size(make_model(problem.app, plan, problem.times))
+        self._rates = rates
+
+    @staticmethod
+    def _size(model):
+        return sum(pool.servers for pool in model.pools)
+
+    def predict(self, model, load, *, seed=0):
+        rate = self._rates[self._size(model) == self._large]
+        return Prediction(hit_rate=rate, p50=0.1, p95=0.2, p99=0.3, busy=(0.5,) * len(model.pools))
+
+
+@pytest.mark.parametrize(("gain", "goes"), [(0.01, False), (0.05, True)])
+def test_where_none_meets_the_objective_a_guess_of_a_little_more_is_not_gone_after(
+    *, problem, arriving, seeing, planned, monkeypatch, gain, goes
+) -> None:
+    known, better = problem(), planned(40)
+    mind = Mind(problem=known, predictor=Told(known, better, 0.8, 0.8 + gain), habits=Habits(period=10.0))
+    one = Candidate(
+        plan=better,
+        prediction=mind.predictor.predict(make_model(known.app, better, known.times), None),
+        cost=1.0,
+    )
+    joint = Joint(chosen=(one, one), cost=2.0, placement=(), meets=False)
+    monkeypatch.setattr(together_module, "plan_together", lambda *_args, **_kwargs: joint)
+    together = Together([mind] * 2)
+    views = [seeing(arriving((40, 60.0), seed=seed), planned(5)) for seed in (1, 2)]
+
+    made = [pair for seen in zip(*views, strict=True) if (pair := together.observe(seen))]
+
+    known_of = [one for pair in made for one in pair if one.reason != "UNKNOWN"]
+    assert known_of
+    assert {one.reason for one in known_of} == {"HITS" if goes else "MARGIN"}
+    assert all((one.plan == better) == goes for one in known_of)

@@ -192,7 +192,13 @@ class Together:
     def _verdict(self, apps: Sequence[_Outlooked], minds: Sequence[Mind]) -> Verdict:
         """Judge the plans found against those in force, of some apps taken together."""
         habits = self._habits
-        terms = Terms(attainment=1.0, points=habits.points, saving=habits.saving, margin=habits.margin)
+        terms = Terms(
+            attainment=1.0,
+            slack=habits.slack,
+            points=habits.points,
+            saving=habits.saving,
+            margin=habits.margin,
+        )
         now = Standing(_met(apps, minds, found=False), sum(app.present.cost for app in apps))
         other = Standing(_met(apps, minds, found=True), sum(app.found.cost for app in apps))
         verdict = judge(
