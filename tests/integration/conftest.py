@@ -25,6 +25,15 @@ from regrain_watchdog.front.config import options
 
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
+CUDA = """
+from regrain_runtime.gpu.fake import FakeCuda
+
+_driver = FakeCuda()
+
+
+def __getattr__(name):
+    return getattr(_driver, name)
+"""
 MARK = "INTEGRATION_TEST_ID"
 """A variable that all processes of one server inherit, so that those it left behind are found."""
 PATIENCE = 60.0
@@ -235,6 +244,18 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
             return stack.enter_context(serving(_target(target), *flags, folder=tmp_path, **settings))
 
         yield start
+
+
+@pytest.fixture
+def fake_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is started from here on find a stand-in for CUDA's driver."""
+    bindings = tmp_path / "libraries" / "cuda" / "bindings"
+    bindings.mkdir(parents=True)
+    for package in (bindings.parent, bindings):
+        (package / "__init__.py").touch()
+    (bindings / "driver.py").write_text(CUDA)
+    known = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "libraries"), known]))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A call that goes on on a GPU after its lease has ended, while others wait for it."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,29 +27,12 @@ def work(seconds: float, begun: str = "") -> int:
 def flow(seconds: float, begun: str = "") -> int:
     return work(seconds, begun)
 """
-CUDA = """
-from regrain_runtime.gpu.fake import FakeCuda
-
-_driver = FakeCuda()
-
-
-def __getattr__(name):
-    return getattr(_driver, name)
-"""
 LEASE = 2.0
 
 
 @pytest.fixture
-def beside(serve, tmp_path, monkeypatch, until):
+def beside(fake_cuda, serve, tmp_path, until):
     """Serve two replicas that share a GPU, and ask for a long call and for a short one beside it: both answers."""
-    driver = tmp_path / "libraries" / "cuda" / "bindings"
-    driver.mkdir(parents=True)
-    for package in (driver.parent, driver):
-        (package / "__init__.py").touch()
-    (driver / "driver.py").write_text(CUDA)
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(tmp_path / "libraries"), os.environ.get("PYTHONPATH", "")])
-    )
     (tmp_path / "app.py").write_text(APP)
 
     def ask(seconds, *flags):

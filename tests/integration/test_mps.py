@@ -24,15 +24,6 @@ def work(seconds: float) -> str:
 def flow(seconds: float) -> str:
     return work(seconds)
 """
-CUDA = """
-from regrain_runtime.gpu.fake import FakeCuda
-
-_driver = FakeCuda()
-
-
-def __getattr__(name):
-    return getattr(_driver, name)
-"""
 DAEMON = """#!/bin/sh
 read -r command
 if [ -e "/proc/${{command##* }}" ]; then lives=True; else lives=False; fi
@@ -46,17 +37,12 @@ esac
 
 
 @pytest.fixture
-def daemon(tmp_path, monkeypatch):
+def daemon(fake_cuda, tmp_path, monkeypatch):
     """A control daemon's command, whose clients are all processes; what it is asked is in the file beside it."""
-    libraries, binary = tmp_path / "libraries", tmp_path / "bin" / "nvidia-cuda-mps-control"
-    (libraries / "cuda" / "bindings").mkdir(parents=True)
-    for package in ("cuda", "cuda/bindings"):
-        (libraries / package / "__init__.py").touch()
-    (libraries / "cuda" / "bindings" / "driver.py").write_text(CUDA)
+    binary = tmp_path / "bin" / "nvidia-cuda-mps-control"
     binary.parent.mkdir()
     binary.write_text(DAEMON.format(log=binary.parent / "asked"))
     binary.chmod(0o755)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(libraries), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("PATH", os.pathsep.join([str(binary.parent), os.environ["PATH"]]))
     (tmp_path / "app.py").write_text(APP)
     return binary

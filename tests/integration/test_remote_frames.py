@@ -167,38 +167,48 @@ def test_a_pod_with_an_idle_connection_of_another_one_ends_at_once(serve, key):
         assert channel.file.read() == b""
 
 
-def test_what_a_pod_runs_for_another_one_is_answered_when_it_drains(two, tmp_path, until):
-    pod, other, _ = two()
-    zygote, gate = other.zygote(), Path(tmp_path, "gate")
+@pytest.fixture
+def held(tmp_path, until):
+    """Ask a pod for what another one runs, whose last stage stands until it is let go: the call, and how to let go."""
+    gate = Path(tmp_path, "gate")
     gate.mkdir()
-    (gate / "shut").touch()
-
+    shut = gate / "shut"
+    shut.touch()
     with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(pod.call, count=3, gate=str(gate))
-        until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
-        other.signal()
-        other.said("draining")
-        (gate / "shut").unlink()
-        answer = held.result()
+
+        def ask(pod):
+            call = pool.submit(pod.call, count=3, gate=str(gate))
+            until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
+            return call, shut.unlink
+
+        yield ask
+        shut.unlink(missing_ok=True)
+
+
+def test_what_a_pod_runs_for_another_one_is_answered_when_it_drains(two, held):
+    pod, other, _ = two()
+    zygote = other.zygote()
+
+    call, let_go = held(pod)
+    other.signal()
+    other.said("draining")
+    let_go()
+    answer = call.result()
 
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"sums": sums(3), "front": zygote}
     assert other.ended() == 0, other.output
 
 
-def test_a_pod_whose_caller_is_killed_while_it_runs_a_frame_serves_on(two, tmp_path, until):
+def test_a_pod_whose_caller_is_killed_while_it_runs_a_frame_serves_on(two, held):
     pod, other, _ = two()
-    zygote, gate = other.zygote(), Path(tmp_path, "gate")
-    gate.mkdir()
-    (gate / "shut").touch()
+    zygote = other.zygote()
 
-    with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(pod.call, count=3, gate=str(gate))
-        until(lambda: len(list(gate.iterdir())) > 1, "the last stage runs")
-        pod.process.kill()
-        with pytest.raises(requests.ConnectionError):
-            held.result()
-    (gate / "shut").unlink()
+    call, let_go = held(pod)
+    pod.process.kill()
+    with pytest.raises(requests.ConnectionError):
+        call.result()
+    let_go()
 
     assert other.call(count=3).json() == {"sums": sums(3), "front": zygote}
     assert other.stop() == 0, other.output
