@@ -146,3 +146,65 @@ def test_where_none_meets_the_objective_a_guess_of_a_little_more_is_not_gone_aft
     assert known_of
     assert {one.reason for one in known_of} == {"HITS" if goes else "MARGIN"}
     assert all((one.plan == better) == goes for one in known_of)
+
+
+class Sized:
+    """A predictor to whom a plan is as good as it is large."""
+
+    name = "sized"
+
+    def __init__(self, **rates):
+        self._rates = rates
+
+    def predict(self, model, load, *, seed=0):
+        size = sum(pool.servers for pool in model.pools)
+        rate = self._rates["large" if size > self._rates["between"] else "small"]
+        return Prediction(hit_rate=rate, p50=0.1, p95=0.2, p99=0.3, busy=(0.5,) * len(model.pools))
+
+
+def loads_of(arriving, *phases):
+    return [arriving(*one, seed=seed) for seed, one in enumerate(phases)]
+
+
+@pytest.mark.parametrize(
+    ("phases", "goes"),
+    [
+        pytest.param((((5, 200.0), (40, 20.0)), ((5, 220.0),)), False, id="for a burst"),
+        pytest.param((((5, 200.0), (40, 200.0)), ((5, 400.0),)), True, id="for a load that lasts"),
+        pytest.param(
+            (((40, 800.0),), ((5, 200.0), *((90, 10.0), (5, 20.0)) * 20)),
+            False,
+            id="of what bursts beyond it",
+        ),
+    ],
+)
+def test_an_app_does_with_less_for_another_only_where_that_will_not_be_regretted(
+    *, problem, arriving, seeing, planned, monkeypatch, phases, goes
+) -> None:
+    small, large = planned(5), planned(40)
+    few, many = (sum(group.replicas for group in one.groups) for one in (small, large))
+    assert few < many
+    known = replace(problem(), node=structs.replace(problem().node, cards=problem().node.cards[:1]))
+    mind = Mind(
+        problem=known,
+        predictor=Sized(small=0.5, large=0.9, between=(few + many) / 2),
+        habits=Habits(period=10.0),
+    )
+    given = tuple(
+        Candidate(
+            plan=plan, prediction=Prediction(hit_rate=0.9, p50=0.1, p95=0.2, p99=0.3, busy=()), cost=1.0
+        )
+        for plan in (large, small)
+    )
+    joint = Joint(chosen=given, cost=2.0, placement=(), meets=False)
+    monkeypatch.setattr(together_module, "plan_together", lambda *_args, **_kwargs: joint)
+    together = Together([mind] * 2)
+    views = [
+        seeing(load, plan) for load, plan in zip(loads_of(arriving, *phases), (small, large), strict=True)
+    ]
+
+    made = [pair for seen in zip(*views, strict=True) if (pair := together.observe(seen))]
+
+    late = [one for pair in made for one in pair if one.at > (600.0 if len(phases[1]) > 1 else 205.0)]
+    assert any(one.plan is not None for one in late) == goes
+    assert "TAKES" in {one.reason for one in late}

@@ -208,20 +208,35 @@ class Together:
             dwell=min(app.expected.dwell for app in apps),
             terms=terms,
         )
-        if verdict.reason is not Reason.CHEAPER or not verdict.goes:
-            return verdict
-        if not all(app.expected.is_settled for app in apps):
-            return Verdict(False, Reason.EARLY)
-        bears = all(self._bears_peak(app, mind) for app, mind in zip(apps, minds, strict=True))
-        return verdict if bears else Verdict(False, Reason.PEAK)
+        return self._cautious(verdict, apps, minds) if verdict.goes else verdict
 
-    def _bears_peak(self, app: _Outlooked, mind: Mind) -> bool:
-        """Whether the plan found all but meets the objective at the peak, or does no worse than the present one."""
-        load = app.expected.load
-        if app.expected.peak > load.rate:
-            load = load.scaled(app.expected.peak)
-        found, present = (self._predict(mind, one.plan, load).hit_rate for one in (app.found, app.present))
-        return found >= mind.problem.app.slo.attainment - SHORT or found >= present
+    def _cautious(self, verdict: Verdict, apps: Sequence[_Outlooked], minds: Sequence[Mind]) -> Verdict:
+        """Return a verdict to go, unless that may be regretted once the apps have their peaks of late again.
+
+        A cheaper plan must all but meet the objective there, or do no worse than the present one. Where an app is to do
+        with less for the sake of another, as much must be met there in all as now. Neither is done before loads have
+        lasted for a while: most bursts end sooner than what is moved for them pays.
+        """
+        peaks = [self._at_peak(app, mind) for app, mind in zip(apps, minds, strict=True)]
+        has_lasted = all(app.expected.is_settled for app in apps)
+        if verdict.reason is Reason.CHEAPER:
+            if not has_lasted:
+                return Verdict(False, Reason.EARLY)
+            return verdict if all(map(_bears, peaks, minds)) else Verdict(False, Reason.PEAK)
+        gives = any(_hits(one.found) < _hits(one.present) for one in peaks)
+        bears = _met(peaks, minds, found=True) >= _met(peaks, minds, found=False)
+        return Verdict(False, Reason.TAKES) if gives and not (has_lasted and bears) else verdict
+
+    def _at_peak(self, app: _Outlooked, mind: Mind) -> _Outlooked:
+        """Return how an app stands, and would stand, if as many requests came as at the peak of late."""
+        load, rate = app.expected.load, max(app.expected.peak, app.expected.load.rate)
+        if rate > load.rate:
+            load = load.scaled(rate)
+        present, found = (
+            replace(one, hit_rate=self._predict(mind, one.plan, load).hit_rate)
+            for one in (app.present, app.found)
+        )
+        return _Outlooked(replace(app.expected, load=load, rate=rate), present, found)
 
     def _fits(self, apps: Sequence[_Outlooked], goes: Sequence[bool]) -> bool:
         problem = self._minds[0].problem
@@ -270,12 +285,22 @@ class Together:
         return "; ".join(self._woken) or PERIOD
 
 
+def _hits(one: Weighed) -> float:
+    return one.hit_rate or 0.0
+
+
+def _bears(peak: _Outlooked, mind: Mind) -> bool:
+    """Whether the plan found all but meets the objective at the peak, or does no worse than the present one."""
+    enough = mind.problem.app.slo.attainment - SHORT
+    return _hits(peak.found) >= min(enough, _hits(peak.present))
+
+
 def _met(apps: Sequence[_Outlooked], minds: Sequence[Mind], *, found: bool) -> float:
     """Return how much of what is asked for is expected to be met: hits over those that objectives ask for, up to 1."""
     hits = asked = 0.0
     for app, mind in zip(apps, minds, strict=True):
         attainment = mind.problem.app.slo.attainment
-        rate = (app.found if found else app.present).hit_rate or 0.0
+        rate = _hits(app.found if found else app.present)
         hits += app.expected.rate * min(rate, attainment)
         asked += app.expected.rate * attainment
     return 1.0 if hits >= asked - 1e-12 else hits / asked

@@ -30,6 +30,7 @@ class Reason(enum.Enum):
     RATE = "the plan was changed too often lately"
     ROLLBACK = "the plan before it did worse than predicted"
     PEAK = "a cheaper one would not bear the peaks of late"
+    TAKES = "another app would have to do with less for a load that may not last"
     EARLY = "a cheaper one has to wait until it is known how far the load has fallen"
     UNKNOWN = "too little is known yet of the load or of the stages"
     NONE = "no plan could be found"
