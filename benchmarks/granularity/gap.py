@@ -23,9 +23,11 @@ def told(protocol: Protocol, folder: Path) -> list[str]:
     if not quiet:
         return [*head, "Not run.", ""]
     every = len([row for policies in found.values() for row in policies.values() if "disturbed" in row])
+    left = every - len(quiet)
     return [
         *head,
-        f"{len(quiet)} runs of {every} in {len(found)} cells; the others are left out, the generator was late in them.",
+        f"{len(quiet)} runs in {len(found)} cells"
+        + (f"; {left} more are left out, the generator was late in them." if left else "."),
         "",
         "| policy | runs | simulated less live, points | off by, mean of absolutes |",
         "|---|---|---|---|",
