@@ -170,7 +170,7 @@ class Stand:
         return App(plan, self.crew, max_queue=500, measure=Measure(), failed=lambda _: None)
 
     async def change(self, grain, replicas="", *, drained=True):
-        with self.live.turn():
+        async with self.live.turn():
             change = await asyncio.wait_for(self.live.change(self.app(grain, replicas)), START)
         if drained:
             await self.drained()

@@ -181,7 +181,7 @@ def test_a_new_replica_that_dies_after_it_has_loaded_is_loaded_again(standing):
                     killed.append(replica.pid)
 
             new.load = load_and_kill
-            with stand.live.turn():
+            async with stand.live.turn():
                 change = await asyncio.wait_for(stand.live.change(new), TIMEOUT)
 
             assert change.state in {"draining", "done"}

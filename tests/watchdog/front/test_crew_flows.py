@@ -170,8 +170,9 @@ async def disturb(stand, callers, rng, plans, settings=()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rng.choice(stand.pids), signal.SIGKILL)
             if settings and rng.random() < 0.3:
-                with contextlib.suppress(RequestError), stand.live.turn():
-                    await asyncio.wait_for(keep(stand.crew, rng.choice(settings), TIMEOUT), TIMEOUT)
+                with contextlib.suppress(RequestError):
+                    async with stand.live.turn():
+                        await asyncio.wait_for(keep(stand.crew, rng.choice(settings), TIMEOUT), TIMEOUT)
             await callers.more(rng.randrange(20))
     await stand.drained()
     await stand.until(lambda: not any(replica.holding for replica in stand.crew.replicas))

@@ -10,7 +10,7 @@ from regrain.errors import RequestError, SpecError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.crew import Crew
-from regrain_watchdog.front.live import Live
+from regrain_watchdog.front.live import CONTROLLER, OPERATOR, Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
@@ -65,8 +65,8 @@ class Stand:
             failed=lambda _: None,
         )
 
-    async def change(self, grain):
-        with self.live.turn():
+    async def change(self, grain, by=OPERATOR):
+        async with self.live.turn(by):
             return await asyncio.wait_for(self.live.change(self.app(grain)), TIMEOUT)
 
     def swap(self, app):
@@ -165,6 +165,28 @@ def test_one_change_at_a_time_until_the_old_plan_has_ended(tmp_path):
             await early
             await until(lambda: stand.states == ["done"])
             await stand.change("coarse")
+
+    asyncio.run(scenario())
+
+
+def test_an_operator_waits_for_what_a_controller_changes_and_nobody_else_does(tmp_path):
+    async def scenario():
+        async with standing(tmp_path) as stand:
+            early = stand.call(tmp_path / "go")
+            await until((tmp_path / "go.begun").exists)
+            by_controller = asyncio.ensure_future(stand.change("fine", by=CONTROLLER))
+            await asyncio.sleep(0)
+            by_operator = asyncio.ensure_future(stand.change("coarse"))
+            await by_controller
+
+            with pytest.raises(RequestError, match="another change is under way"):
+                await stand.change("coarse", by=CONTROLLER)
+            assert not by_operator.done()
+            (tmp_path / "go").touch()
+            await early
+
+            assert (await by_operator).new.startswith("first+second")
+            assert [change.by for change in stand.live.changes] == [CONTROLLER, OPERATOR]
 
     asyncio.run(scenario())
 

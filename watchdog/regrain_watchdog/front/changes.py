@@ -83,7 +83,7 @@ class Changes:
     async def regrain(self, grain: str, replicas: str = "", *, by: str = OPERATOR) -> Change:
         """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
         plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
-        with self._live.turn(by):
+        async with self._live.turn(by):
             return await self._carry(self.release, plan)
 
     async def assign(self, grain: str, replicas: str, homes: Homes, shapes: Sequence[Group] = ()) -> Change:
@@ -94,7 +94,7 @@ class Changes:
         """
         if self._remote is None:
             raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
-        with self._live.turn(PODS):
+        async with self._live.turn(PODS):
             old, before, self._remote.homes = self._live.current, self._remote.homes, homes
             old.linger(on=True)
             try:
@@ -121,7 +121,7 @@ class Changes:
         """
         if self._live.held:
             raise RequestError(HTTPStatus.CONFLICT, "an operator holds the plan")
-        with self._live.turn(CONTROLLER):
+        async with self._live.turn(CONTROLLER):
             if self._gpus is not None:
                 self._gpus.check(plan)
                 cast = self._live.current.crew.cast(plan.groups)
@@ -148,7 +148,7 @@ class Changes:
 
         RequestError (409) also where main memory or the replicas' GPUs have no room for them.
         """
-        with self._live.turn():
+        async with self._live.turn():
             crew = self._live.current.crew
             more = needed(crew, setting)
             free = await asyncio.to_thread(free_memory) if more else 0
@@ -167,7 +167,7 @@ class Changes:
 
     async def update(self) -> Change:
         """Serve the code as it is on disk now; what does not load leaves the old version in force."""
-        with self._live.turn():
+        async with self._live.turn():
             zygote = self._start_zygote()
             new = None
             try:
@@ -186,7 +186,7 @@ class Changes:
 
     async def roll_back(self) -> Change:
         """Serve the version before this one again."""
-        with self._live.turn():
+        async with self._live.turn():
             old = self.previous
             if old is None:
                 raise SpecError("there is no earlier version to go back to")

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -101,6 +101,7 @@ class Live:
         self._draining = False
         self._turn: asyncio.Task[object] | None = None
         self._by = ""
+        self._made = asyncio.Event()
         self._tail: asyncio.Future[None] | None = None
         self._show(app)
 
@@ -154,22 +155,29 @@ class Live:
         """Whether a change is under way, the end of the old plan's calls included."""
         return self._turn is not None or (self._tail is not None and not self._tail.done())
 
-    @contextlib.contextmanager
-    def turn(self, by: str = OPERATOR) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def turn(self, by: str = OPERATOR) -> AsyncIterator[None]:
         """Let one caller at a time prepare and make a change, in a task that `drain` may cancel; `by`: who wants it.
+
+        An operator waits for the end of a change that none asked for, which takes twice the patience at most.
 
         Raises:
             RequestError: (409) another change is under way, or the old plan still ends its calls; (503) the app stops.
         """
+        while by == OPERATOR != self._by and self.is_changing and not self._draining:
+            await self._made.wait()
+            await self.drained()
         if self._draining:
             raise shutting_down()
         if self.is_changing:
             raise RequestError(HTTPStatus.CONFLICT, "another change is under way; wait for it to end")
         self._turn, self._by = asyncio.current_task(), by
+        self._made.clear()
         try:
             yield
         finally:
             self._turn = None
+            self._made.set()
 
     async def change(self, new: App) -> Change:
         """Put a plan that was not started yet in force, within a `turn`; return how it went once its route has swapped.

@@ -8,7 +8,7 @@
     POST /rollback                                                             the version before
 
 Each answers once the route has swapped (200, the change) or says why the old plan stays: 400 for what is none of this
-app's, 409 while another change is under way or where the new plan did not become ready.
+app's, 409 while another operator's change is under way or where the new plan did not become ready.
 """
 
 from __future__ import annotations
