@@ -96,6 +96,26 @@ def test_a_dry_run_on_this_machine_needs_no_gateway(regrain, app):
 
 @pytest.mark.process
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "other.py",
+            "serves app.py or else handler.py, which is another app here; move other.py to a folder",
+        ),
+        ("handler.py", "which is another app here; move handler.py to a folder of its own"),
+    ],
+)
+def test_a_file_of_whose_folder_another_one_would_be_served_is_refused(regrain, app, tmp_path, name, said):
+    (tmp_path / name).write_text(APP.replace('"words"', '"others"'))
+
+    outcome = regrain("deploy", str(tmp_path / name))
+
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert said in outcome.err
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
         (["--platform", "openfaas"], 2, "--image: openfaas runs containers; name the one that was built of"),

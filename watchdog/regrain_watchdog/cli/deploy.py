@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from regrain.errors import SpecError
+from regrain.manifest import Manifest
 from regrain.units import parse_bytes, parse_seconds
 from regrain_watchdog.cli import where as place
 from regrain_watchdog.cli.describe import describe
@@ -56,8 +57,9 @@ def command(*, app: str, gpu_way: str, timeout: str, dry_run: bool, **given: obj
     """  # noqa: D301
     where = Where(**{name: str(given.pop(name)) for name in Where.__slots__})
     limit = parse_seconds(timeout, "--timeout")
-    wanted = _wanted(app, where, given)
-    folder = None if dry_run or where.platform != "local" else _folder(app)
+    manifest = describe(app)
+    wanted = _wanted(app, manifest, where, given)
+    folder = None if dry_run or where.platform != "local" else _folder(app, manifest)
     with place.opened(where, folder=folder, gpus=gpu_way, told=_tell) as platform:
         if dry_run:
             click.echo("---\n".join(map(_yaml, platform.manifests(wanted))), nl=False)
@@ -67,9 +69,8 @@ def command(*, app: str, gpu_way: str, timeout: str, dry_run: bool, **given: obj
     click.echo(f"{standing.name} {standing.state} {standing.url}".rstrip())
 
 
-def _wanted(app: str, where: Where, given: dict[str, object]) -> Function:
+def _wanted(app: str, manifest: Manifest, where: Where, given: dict[str, object]) -> Function:
     """Return the function that the options mean; SpecError names the one that is wrong."""
-    manifest = describe(app)
     image = given["image"]
     if not image and where.platform != "local":
         raise SpecError(f"--image: {where.platform} runs containers; name the one that was built of {app}")
@@ -101,11 +102,19 @@ def _pairs(option: str, texts: object) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _folder(app: str) -> Path:
+def _folder(app: str, manifest: Manifest) -> Path:
+    """Return what is sent to the gateway; SpecError if there is none, or it would serve another app of it."""
     path = Path(app)
     if not path.exists():
         raise SpecError(f"{app} is no file or folder, which is what is sent to the gateway")
-    return path if path.is_dir() else path.parent
+    if path.is_dir():
+        return path
+    if describe(str(path.parent)).digest != manifest.digest:
+        raise SpecError(
+            f"{app}: of a folder the gateway serves app.py or else handler.py, which is another app here; "
+            f"move {path.name} to a folder of its own"
+        )
+    return path.parent
 
 
 def _progress() -> Callable[[Standing], None]:
