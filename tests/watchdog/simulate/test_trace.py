@@ -42,6 +42,16 @@ def test_dates_are_read_to_the_microsecond_and_a_gap_is_told(write) -> None:
     assert write(many).read().notes == ("nothing came for 201 seconds after second 99",)
 
 
+def test_what_nobody_draws_from_may_hold_anything(write) -> None:
+    read = write("t,user,longitude,size\n0,7,-3.5,2\n1,,x,4\n").read()
+
+    assert read.at(rng()).tolist() == [0.0, 1.0]
+    assert (list(read.columns), len(read.columns)) == (["t", "user", "longitude", "size"], 4)
+    assert read.columns["size"].tolist() == [2, 4]
+    with pytest.raises(SpecError, match="line 3: user must be a number, 0 or more; it is ''"):
+        read.columns["user"]
+
+
 def test_ends_and_durations_make_begins_in_any_order(write) -> None:
     text = "app,func,end_timestamp,duration\na,f,10.0,9.0\na,g,11.0,10.5\n"
 

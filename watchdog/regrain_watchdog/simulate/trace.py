@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -51,7 +52,7 @@ class Read:
     counts: Floats
     exact: bool
     step: float
-    columns: dict[str, Floats]
+    columns: Mapping[str, Floats]
     notes: tuple[str, ...]
 
     def at(self, rng: np.random.Generator) -> Floats:
@@ -123,7 +124,7 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
                 "say sort = true if that is meant"
             )
         at = at[order] - at[order[0]]
-        columns = {other: table.numbers(other)[order] for other in table.header if table.is_numeric(other)}
+        columns = _Columns(table, order)
         return Read(
             span=float(at[-1]),
             known=at,
@@ -133,6 +134,28 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             columns=columns,
             notes=(*table.notes, *_gaps(at)),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Columns(Mapping[str, Floats]):
+    """The columns whose first cell is a number, in the order of requests.
+
+    The other cells are read where a column is asked for: what nobody draws from may hold anything.
+    """
+
+    table: _Table
+    order: NDArray[np.intp]
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in set(self):
+            raise KeyError(name)
+        return self.table.numbers(name)[self.order]
+
+    def __iter__(self) -> Iterator[str]:
+        return filter(self.table.is_numeric, self.table.header)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 @dataclass(frozen=True, slots=True)
