@@ -67,6 +67,8 @@ def test_a_wsgi_app_is_ready_once_it_is_loaded_and_is_told_as_an_app(attempt, un
     )
     assert served.metric("http_requests_total", code="200", method="POST") == 1
     assert served.metric("regrain_stage_items_total", stage="upstream") == 1
+    told = served.status()
+    assert (told["load"]["requests"], told["slo"], told["scheme"]) == (2, None, "http")
     assert served.stop() == 0
 
 

@@ -141,6 +141,7 @@ class Status(Struct, frozen=True, kw_only=True):
     pid: int = 0
     uptime: float = 0.0
     ports: dict[str, int | None] = {}
+    scheme: str = "http"
     groups: list[GroupStatus] = []
     gpus: list[GpuStatus] = []
     load: LoadStatus = LoadStatus()

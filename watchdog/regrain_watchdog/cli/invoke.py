@@ -101,11 +101,12 @@ def addresses(url: str, app: str) -> tuple[str, str]:
         running = admin.running(app)
         return running.admin, running.url
     base = admin.address(url, app)
-    port = admin.get(base, "/status", admin.Status).ports.get("http")
+    status = admin.get(base, "/status", admin.Status)
+    port = status.ports.get("http")
     if not port:
         raise InvokeError(f"the app at {base} does not listen for requests yet")
     host = urlsplit(base).hostname or "127.0.0.1"
-    return base, f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return base, f"{status.scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def sample_of(base: str) -> Body:
@@ -161,15 +162,23 @@ def timings(header: str) -> list[tuple[str, str]]:
     return found
 
 
+def formatted(body: bytes) -> str:
+    """Return JSON on lines of its own; what is none, such as one with NaN, as it came."""
+    try:
+        return msgspec.json.format(body, indent=2).decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return body.decode(errors="replace")
+
+
 def _show(response: requests.Response, file: Path | None) -> None:
     content_type = response.headers.get("Content-Type", "").partition(";")[0]
     if file is not None:
         file.write_bytes(response.content)
         click.echo(f"wrote {len(response.content)} bytes to {file}", err=True)
     elif content_type == request.JSON:
-        terminal = sys.stdout.isatty()
-        body = msgspec.json.format(response.content, indent=2) if terminal else response.content
-        click.echo(body.decode())
+        click.echo(
+            formatted(response.content) if sys.stdout.isatty() else response.content.decode(errors="replace")
+        )
     elif content_type.startswith("text/") or content_type == LINES:
         click.echo(response.content.decode("utf-8", "replace"), nl=content_type != LINES)
     elif sys.stdout.isatty():

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
@@ -129,16 +128,13 @@ class Admin:
             return self._files.picture(self.manifest, str(self._status().get("grain", self.manifest.grain)))
         return self._files.find(path)
 
-    def _standing(self) -> dict[str, object]:
-        return standing(self.manifest, self._measure, time.monotonic()) | self._status()
-
     def _snapshot(self) -> bytes:
         latest = [self._told(miss) for miss in list(self._measure.misses)[-MISSES_SHOWN:][::-1]]
-        return snapshot(self._standing(), self._measure, latest, now=time.monotonic(), wall=time.time())
+        return snapshot(self._status(), self._measure, latest, now=time.monotonic(), wall=time.time())
 
     def _page(self, path: str, query: str) -> bytes:
         if path == "/status":
-            return _encode(self._standing())
+            return _encode(self._status())
         if path == "/manifest":
             return dumps(self.manifest)
         if path == "/why":
@@ -178,15 +174,6 @@ class Admin:
             slo=self._measure.latency,
             spans=miss.spans,
         )
-
-
-def standing(manifest: Manifest, measure: Measure, now: float) -> dict[str, object]:
-    """How the app does against its objective: "load", and "slo" if it has one, as JSON values."""
-    told: dict[str, object] = {"load": asdict(measure.summary(now))}
-    if measure.latency is not None:
-        attainment = ATTAINMENT if manifest.slo is None else manifest.slo.attainment
-        told["slo"] = {"latency": measure.latency, "attainment": attainment}
-    return told
 
 
 class MetricsPage:

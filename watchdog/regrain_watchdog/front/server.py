@@ -194,6 +194,7 @@ class Server:
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
+            "scheme": "https" if self._config.tls_cert else "http",
         }
 
 

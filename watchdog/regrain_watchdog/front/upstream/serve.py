@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from regrain_watchdog.front.admin import open_admin, open_metrics
 from regrain_watchdog.front.listen import Listener
 from regrain_watchdog.front.measure import Gauges, Measure
 from regrain_watchdog.front.server import Running
 from regrain_watchdog.front.signals import KILLED, Signals
+from regrain_watchdog.front.standing import objective
 from regrain_watchdog.front.tracing.asked import open_export
 from regrain_watchdog.front.upstream.edge import Edge
 from regrain_watchdog.front.upstream.passage import GROUP
@@ -164,11 +167,14 @@ class UpstreamServer:
                     "queue": self._proxy.gate.waiting,
                 }
             ],
+            "load": msgspec.to_builtins(self._measure.summary(time.monotonic())),
+            "slo": objective(self._manifest, self._measure.latency),
             "warnings": [down] if down else [],
             "version": self._version,
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
+            "scheme": "https" if self._config.tls_cert else "http",
         }
 
 
