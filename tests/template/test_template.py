@@ -77,6 +77,54 @@ def test_its_container_needs_no_root_and_no_writable_one(template: Path) -> None
     assert any(re.fullmatch(base, line) for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "extras", "both", "installed"),
+    [
+        ("regrain", "", False, ["regrain -r requirements.txt"]),
+        ("regrain==0.1.0", "", False, ["regrain==0.1.0 -r requirements.txt"]),
+        ("regrain==0.1.0", "gpu,plan", False, ["regrain[gpu,plan]==0.1.0 -r requirements.txt"]),
+        ("regrain >=0.1", "plan", False, ["regrain[plan] >=0.1 -r requirements.txt"]),
+        (
+            "./regrain-0.1.0-py3-none-any.whl",
+            "plan",
+            False,
+            ["./regrain-0.1.0-py3-none-any.whl[plan] -r requirements.txt"],
+        ),
+        ("regrain", "gpu", True, ["regrain[gpu] -r requirements.txt", "--no-deps onnxruntime-gpu==1.2.3"]),
+    ],
+)
+def test_the_container_installs_what_its_arguments_say(
+    *,
+    template: Path,
+    tmp_path: Path,
+    wanted: str,
+    extras: str,
+    both: bool,
+    installed: list[str],
+) -> None:
+    text = (template / "Dockerfile").read_text()
+    (command,) = re.findall(r"^RUN (touch (?:.*\\\n)*.*)", text, flags=re.MULTILINE)
+    for name, body in {
+        "pip": f'echo "$@" >> {tmp_path}/said; echo "Version: 1.2.3"; [ "$1" != show ] || {str(both).lower()}',
+        "python": "true",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+
+    subprocess.run(
+        ["sh", "-ec", command.replace("/opt/venv/bin", str(tmp_path))],
+        cwd=tmp_path,
+        env={"REGRAIN": wanted, "EXTRAS": extras, "PATH": os.environ["PATH"]},
+        check=True,
+        timeout=60,
+    )
+
+    said = (tmp_path / "said").read_text().splitlines()
+    quiet = "install --no-cache-dir --disable-pip-version-check "
+    assert [line.removeprefix(quiet) for line in said if line.startswith(quiet)] == installed
+    assert ("uninstall -q -y onnxruntime onnxruntime-gpu" in said) == both
+
+
 def test_the_stack_deploys_the_examples() -> None:
     functions = yaml.safe_load((ROOT / "stack.yml").read_text())["functions"]
 
