@@ -166,7 +166,7 @@ class Replica:
         ]
         try:
             self._send(frames.Done(run.id, results, timings))
-        except frames.FrameError as error:
+        except (frames.FrameError, UnicodeError) as error:
             stage = step.stages[-1]
             fault = frames.Fault(500, stage, f"what stage {stage!r} returned cannot travel: {error}")
             self._send(frames.Done(run.id, [fault] * len(works), timings))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,8 +198,13 @@ def _default_device(*, present: bool) -> str:
 
 def _to_cpu(value: Tensor) -> Tensor:
     """Move tensors to the CPU, whatever tuple, list or dict a module put them in."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_to_cpu, value))
     if isinstance(value, tuple | list):
         return type(value)(_to_cpu(item) for item in value)
     if isinstance(value, dict):
-        return {key: _to_cpu(item) for key, item in value.items()}
+        moved = copy(value)  # of a class whose keys may be attributes, too, as transformers' outputs
+        for key, item in value.items():
+            moved[key] = _to_cpu(item)
+        return moved
     return value.cpu() if hasattr(value, "cpu") else value

@@ -45,7 +45,10 @@ class Failure:
 
 def sentence(error: BaseException) -> str:
     """Return an exception as one line: its type, unless it is Regrain's own, and its message."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).encode(errors="replace").decode().split())
+    except Exception:  # a message that cannot be told
+        text = ""
     if isinstance(error, RegrainError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -172,9 +172,12 @@ def _as_torch(value: object, array: ArrayType, at: str) -> object:
         _check_shape(tuple(value.shape), array, at)
         return value
     found = np.array(as_array(value, array._replace(torch=False), at))
-    return torch.from_numpy(
-        found.astype(np.float32) if isinstance(value, list) and array.dtype is None else found
-    )
+    if isinstance(value, list) and array.dtype is None:
+        found = found.astype(np.float32)
+    try:
+        return torch.from_numpy(found)
+    except TypeError as error:
+        raise ValueError(f"{at}: no tensor holds {_shown(found.dtype)}") from error
 
 
 def _check_shape(shape: tuple[int, ...], array: ArrayType, at: str) -> None:

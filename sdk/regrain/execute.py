@@ -202,7 +202,8 @@ class Executor:
             return body(*args, **kwargs)
 
         def lease_and_call(*args: object, **kwargs: object) -> object:
-            with self._running(spec, len(args[0]) if spec.batched and isinstance(args[0], Sized) else 1):
+            given = next(iter((*args, *kwargs.values())), None)
+            with self._running(spec, len(given) if spec.batched and isinstance(given, Sized) else 1):
                 return call(*args, **kwargs)
 
         return call if spec.gpu is None or spec.streams else lease_and_call
@@ -215,8 +216,9 @@ class Executor:
                 annotation = self._annotations.get(name)
                 try:
                     value = convert(value, item_of(annotation) if entry.each else annotation)  # noqa: PLW2901
-                except ValueError as error:
-                    detail = f"parameter {name!r}: {error}"
+                except Exception as error:
+                    said = error if isinstance(error, ValueError) else sentence(error)
+                    detail = f"parameter {name!r}: {said}"
                     state.ended = Failed(HTTPStatus.BAD_REQUEST, "", detail[:DETAIL_LIMIT])
                     return state
             state.inputs[entry.ref, entry.each] = value

@@ -56,8 +56,9 @@ def _schema(annotation: object, definitions: dict[str, Schema]) -> Schema:
     annotation = stripped(annotation)
     if isinstance(annotation, type) and is_dataclass(annotation):
         return _reference(annotation, definitions)
-    if get_origin(annotation) in (Union, UnionType, list, tuple, dict):
-        return _composed(get_origin(annotation), get_args(annotation), definitions)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType, list, tuple, dict) and arguments:
+        return _composed(origin, arguments, definitions)
     return _plain(annotation, definitions)
 
 

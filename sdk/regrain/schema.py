@@ -15,6 +15,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from regrain.answers import sentence
 from regrain.arrays import Tensor, array_type, as_array, tensor_spec, type_name
 from regrain.errors import SpecError
 from regrain.json_schema import ANYTHING, Schema, default_of, is_required, json_schema, stripped
@@ -66,7 +67,7 @@ def types_of(function: Callable[..., object]) -> dict[str, object]:
 def item_of(annotation: object) -> object:
     """Return the type of the items of list[X] or tuple[X, ...]; None where a type says nothing of them."""
     arguments = get_args(stripped(annotation))
-    if get_origin(stripped(annotation)) is list:
+    if get_origin(stripped(annotation)) is list and arguments:
         return arguments[0]
     is_run = get_origin(stripped(annotation)) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
     return arguments[0] if is_run else None
@@ -188,8 +189,9 @@ def _as_dataclass(value: object, annotation: type, at: str) -> object:
     given = {name: convert(item, hints[name], at=f"{at}.{name}") for name, item in value.items()}
     try:
         made: object = annotation(**given)
-    except (TypeError, ValueError) as error:  # the dataclass's own checks
-        raise ValueError(f"{at}: {error}") from error
+    except Exception as error:  # the dataclass's own checks, of whatever kind
+        said = error if isinstance(error, TypeError | ValueError) else sentence(error)
+        raise ValueError(f"{at}: {said}") from error
     return made
 
 

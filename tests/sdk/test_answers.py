@@ -36,11 +36,24 @@ def test_headers_that_are_no_text_are_refused(headers):
         answer(None, headers=headers)
 
 
+class SpeechlessError(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class WordlessError(Exception):
+    def __str__(self):
+        return 7  # noqa: PLE0307  # as is the point
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
         pytest.param(ValueError("bad\n  crop"), "ValueError: bad crop", id="on one line, with its type"),
         pytest.param(KeyError(), "KeyError", id="without a message"),
+        pytest.param(SpeechlessError(), "SpeechlessError", id="whose message cannot be told"),
+        pytest.param(WordlessError(), "WordlessError", id="whose message is none"),
+        pytest.param(ValueError("half \ud83d"), "ValueError: half ?", id="with half a character"),
         pytest.param(UnsupportedValueError("set at .boxes"), "set at .boxes", id="one of ours needs no type"),
     ],
 )

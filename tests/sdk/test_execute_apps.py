@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from regrain import GPU, App, testing
@@ -17,6 +19,14 @@ from regrain.execute import Executor, follow
 class Pair:
     left: int
     right: list[int]
+
+
+@dataclass
+class Share:
+    part: float
+
+    def __post_init__(self):
+        assert self.part <= 1
 
 
 def test_a_stage_after_the_last_living_unit_does_not_run():
@@ -74,6 +84,46 @@ def test_a_parameter_of_the_wrong_type_is_the_callers_fault():
             session.run({"left": "x", "right": []})
 
     assert caught.value.status is HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent"),
+    [
+        pytest.param(npt.NDArray[np.int64], [10**30], id="a number that the dtype does not hold"),
+        pytest.param(npt.NDArray[np.float64], [[[[]], 1]], id="lists of unlike depth"),
+        pytest.param(Share, {"part": 7}, id="an assertion of the dataclass"),
+    ],
+)
+def test_whatever_is_wrong_with_a_parameter_is_the_callers_fault(annotation, sent):
+    app = App("typed")
+
+    @app.stage()
+    def use(value: annotation) -> int:
+        return 1
+
+    @app.flow
+    def run(value: annotation) -> int:
+        return use(value)
+
+    with testing.Session(app) as session, pytest.raises(RequestError, match="parameter 'value'") as caught:
+        session.run(sent)
+
+    assert caught.value.status is HTTPStatus.BAD_REQUEST
+
+
+def test_a_batched_stage_on_a_gpu_may_be_called_by_keyword():
+    app = App("named")
+
+    @app.batched(max_size=4, gpu=GPU(memory=1000))
+    def twice(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
+
+    @app.flow
+    def run(item: int) -> int:
+        return twice(items=item)
+
+    with testing.Session(app) as session:
+        assert session.run(3) == 6
 
 
 @pytest.mark.parametrize("grain", ["coarse", "fine"])

@@ -1,11 +1,12 @@
 import os
 import types
 
+import flask
 import pytest
 
 from regrain import testing
 from regrain.errors import LoadError, RegrainError, RequestError, SpecError
-from regrain.handler import HandlerReturnError, as_response, from_handler, handler_app
+from regrain.handler import HandlerReturnError, Query, as_response, from_handler, handler_app
 from regrain.request import Request
 
 HTML = "text/html; charset=utf-8"
@@ -57,6 +58,7 @@ def test_what_openfaas_and_flask_allow_becomes_a_response(returned, status, body
         (("a", 99), "the status 99; allowed are 200 to 599"),
         (("a", "fine"), "the status 'fine'"),
         (("a", 200, 7), "headers of type int; allowed are dict and pairs"),
+        (("a", 200, [("Set-Cookie", "a=1"), ("set-cookie", "b=2")]), "a header more than once"),
     ],
 )
 def test_what_is_no_response_is_refused_by_its_type(returned, message):
@@ -109,6 +111,42 @@ def test_a_module_with_a_handler_is_an_app_of_one_stage_that_is_not_repeated():
     assert testing.run(app, Request(body=b"abc")).body == b"cba"
 
 
+@pytest.mark.parametrize(
+    ("raw", "seen"), [(None, "caf\ufffd"), ("false", "caf\ufffd"), ("true", b"caf\xe9"), ("1", b"caf\xe9")]
+)
+def test_a_handler_of_one_gets_what_was_sent_as_text_unless_it_wants_bytes(monkeypatch, raw, seen):
+    got = []
+
+    def handle(req):
+        got.append(req)
+        return "taken", 202
+
+    if raw is not None:
+        monkeypatch.setenv("RAW_BODY", raw)
+    answered = testing.run(handler_app(module_with(handle), "legacy"), Request(body=b"caf\xe9"))
+
+    assert (answered.body, answered.status, got) == (b"taken", 202, [seen])
+
+
+def test_what_is_asked_is_found_as_in_flasks_args():
+    query = Query(q="1", word="x")
+
+    assert (query.get("q"), query.get("q", type=int), query["word"]) == ("1", 1, "x")
+    assert (query.get("none"), query.get("none", "d"), query.get("word", 7, int)) == (None, "d", 7)
+    assert query.get("q", 0, int) == 1
+    assert (query.getlist("q"), query.getlist("none"), query.getlist("q", type=int)) == (["1"], [], [1])
+    assert query.getlist("word", type=int) == []
+
+
+def test_a_response_of_flasks_goes_out_as_it_is():
+    made = flask.Response("{}", status=201, mimetype="application/json", headers={"X-One": "1"})
+
+    response = as_response(made)
+
+    assert (response.body, response.status) == (b"{}", 201)
+    assert response.headers == {"X-One": "1", "Content-Type": "application/json"}
+
+
 def test_two_handlers_have_two_digests():
     def first(event, context):
         return "first"
@@ -131,8 +169,8 @@ def test_a_handler_that_raises_fails_its_request():
     assert caught.value.status == 500
 
 
-@pytest.mark.parametrize("handle", [None, "text", lambda event: event, lambda: None])
-def test_a_module_without_handle_of_two_is_no_app(handle):
+@pytest.mark.parametrize("handle", [None, "text", lambda event, context, more: event, lambda: None])
+def test_a_module_without_handle_of_one_or_two_is_no_app(handle):
     with pytest.raises(LoadError, match=r"served holds no function handle\(event, context\)"):
         handler_app(module_with(handle), "legacy")
 

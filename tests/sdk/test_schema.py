@@ -1,6 +1,6 @@
 import inspect
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, List, Literal, Tuple  # noqa: UP035  # as users write them
 
 import jsonschema
 import msgspec
@@ -36,6 +36,9 @@ class Share:
     def __post_init__(self):
         if self.value > 1:
             raise ValueError(f"a share is at most 1, was {self.value}")
+        assert self.value > -1, "a share is above -1"
+        if self.value == 0.25:
+            raise KeyError(self.value)
 
 
 @dataclass
@@ -175,6 +178,8 @@ def test_an_annotation_that_cannot_be_resolved_is_named():
         (Annotated[list[Image], "pages"], Image),
         (tuple[int, str], None),
         (list, None),
+        (List, None),  # noqa: UP006
+        (Tuple, None),  # noqa: UP006
         (None, None),
     ],
     ids=str,
@@ -262,6 +267,8 @@ def test_what_came_as_json_becomes_the_type(value, annotation, expected):
         ({"boxes": [], "tags": {"a": [3]}}, Page, "$.tags[...][0]: expected `str`, got `int`"),
         ([], Page, "$: expected an object (Page), got a list"),
         ({"value": 2.0}, Share, "$: a share is at most 1, was 2.0"),
+        ({"value": -2.0}, Share, "$: AssertionError: a share is above -1"),
+        ({"value": 0.25}, Share, "$: KeyError: 0.25"),
         ([[1]], list[tuple[int, Image]], "$[0]: expected 2 items, got 1"),
         ([], dict[str, Image], "$: expected an object, got a list"),
         ({"a": 1}, dict[str, Image], "$.a: expected shape [-1, -1, 3], got []"),
@@ -291,6 +298,8 @@ def test_torch_tensors_are_made_from_lists_and_arrays():
     array.flags.writeable = False
 
     assert convert([1, 2], torch.Tensor).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"\$: no tensor holds datetime64\[s\]"):
+        convert(np.array(["2020"], "M8[s]"), torch.Tensor)
     assert convert(array, torch.Tensor).tolist() == [0, 1, 2]
     assert describe(torch.Tensor)[0] == "array"
     with pytest.raises(ValueError, match=r"expected shape \[2\], got \[3\]"):

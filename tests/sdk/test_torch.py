@@ -1,4 +1,6 @@
 import sys
+from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -71,6 +73,36 @@ def test_tensors_come_back_in_the_containers_of_the_module():
 
     assert given["scaled"].item() == 3
     assert (given["both"][0].item(), given["both"][1][0].item()) == (1, 2)
+
+
+class Named(OrderedDict):
+    """As the outputs of transformers' models."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+
+class Pair(NamedTuple):
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+class Gives(torch.nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, given):
+        return self.kind(left=given, right=given + 1)
+
+
+@pytest.mark.parametrize("kind", [Named, Pair])
+def test_what_a_module_gives_keeps_its_type_and_its_attributes(kind):
+    given = served(Gives(kind))(np.float32([1]))
+
+    assert type(given) is kind
+    assert (given.left.item(), given.right.item()) == (1, 2)
 
 
 def test_it_runs_on_the_cores_of_its_stage_whatever_others_set():
