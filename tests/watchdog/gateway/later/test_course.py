@@ -153,6 +153,7 @@ def test_who_asks_to_be_left_alone_is(asked, seed):
         ("²", 0.0),
         ("9" * 5000, 999999999.0),
         ("Thu, 99 Jan 1970 00:17:40 GMT", 0.0),
+        ("Fri, 31 Dec 99999999999 23:59:59 GMT", 0.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text, seconds):

@@ -18,6 +18,7 @@ import pytest
 
 from regrain.errors import RegrainError, RequestError
 from regrain_watchdog.gateway.later.call import Result
+from regrain_watchdog.gateway.later.course import LONGEST, TELLS
 from regrain_watchdog.gateway.later.later import Later, Limits
 from regrain_watchdog.gateway.later.table import Bounds, Table
 
@@ -201,6 +202,31 @@ def test_a_result_is_told_until_somebody_takes_it(table, make):
     assert len(asked) == 1
     assert [(one.status, one.headers, one.body) for one in tried] == [(200, [("a", "b")], b"hello")] * 3
     assert tried[0].seconds > 0.0
+
+
+def test_a_fault_of_ours_in_what_a_call_needs_leaves_none_under_way(table, make):
+    async def odd(call) -> Result:
+        return Result(status=200, headers=[("retry-after",)])  # no pair
+
+    tried = []
+
+    async def tell(call, result) -> int:
+        tried.append(result)
+        raise KeyError("a")
+
+    async def run():
+        async with Gateway(table, odd, tell).running() as gateway:
+            await gateway.later.accept(make(retries=0, callback="http://example.org/"))
+            for number in range(1, TELLS + 1):
+                await gateway.until(lambda number=number: len(tried) == number)
+                if number < TELLS:
+                    await gateway.reach("owed")
+                    gateway.pass_time(LONGEST)
+            return await gateway.reach("dead")
+
+    (record,) = asyncio.run(run())
+    assert (record.status, record.attempts) == (0, 1)
+    assert record.detail == "the callback failed: the gateway failed at this: KeyError"
 
 
 def test_a_result_that_is_too_large_is_told_as_such(table, make):

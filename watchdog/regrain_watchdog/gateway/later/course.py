@@ -128,7 +128,7 @@ def retry_after(text: str, now: float) -> float:
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of eleven digits is more than a date's fields hold
         return 0.0
     zoned = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
     return max(0.0, (zoned - datetime.fromtimestamp(now, UTC)).total_seconds())

@@ -189,17 +189,27 @@ class Later:
         taken = await self._kept(lambda db: self._table.take(db, number, self._clock()))
         if taken is None:
             return None
+        if taken.course.state not in ("running", "telling"):  # it was lost too often
+            return taken.place
         result = None
-        match taken.course.state:
-            case "running":
+        try:
+            if taken.course.state == "running":
                 after, result = await self._run(taken.call, taken.course)
-            case "telling":
+            else:
                 after = await self._told(taken)
-            case _:  # it was lost too often
-                return taken.place
+        except Exception as error:  # a fault of ours, which a call must not stay under way for
+            logger.exception("call %s of %s", taken.call.id, taken.call.function)
+            after = self._failed(taken, f"the gateway failed at this: {type(error).__name__}")
         if after.state == "dead":
             logger.warning("call %s of %s is dead: %s", taken.call.id, taken.call.function, after.detail)
         return await self._kept(lambda db: self._table.advance(db, number, taken.course, after, result))
+
+    def _failed(self, taken: Taken, detail: str) -> Course:
+        """Return how far a call is that gave no answer, or whose result could not be told."""
+        now = self._clock()
+        if taken.course.state == "telling":
+            return taken.course.told(0, now, self._rng, detail=detail)
+        return taken.course.answered(0, now, self._rng, owes=bool(taken.call.callback), detail=detail)
 
     async def _run(self, call: Call, course: Course) -> tuple[Course, Result | None]:
         """Have the function answer; return how far the call is then, and what its caller is to be told."""
@@ -233,9 +243,6 @@ class Later:
             return NONE, f"there was no answer within {self._limits.seconds:g} s"
         except (OSError, RegrainError) as error:
             return NONE, str(error) or type(error).__name__
-        except Exception as error:
-            logger.exception("call %s of %s", call.id, call.function)
-            return NONE, f"the gateway failed at this: {type(error).__name__}"
         return result, f"it answered {result.status}" if result.status in AGAIN else ""
 
     async def _told(self, taken: Taken) -> Course:
