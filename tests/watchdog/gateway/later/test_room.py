@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from regrain.errors import RequestError
+from regrain_watchdog.gateway.later.call import Result
 from regrain_watchdog.gateway.later.room import RESERVE, Room
 from regrain_watchdog.gateway.later.table import Table
 
@@ -81,4 +83,25 @@ def test_a_call_that_is_refused_is_not_in_the_table_and_those_before_are(path, m
         table.add(db, make("refused"), 2.0)
 
     assert [record.id for record in table.records(3.0)] == ["kept"]
+    table.close()
+
+
+def test_a_result_that_the_disk_has_no_room_for_is_told_as_such_and_those_that_fit_are_kept(
+    path, make
+) -> None:
+    left = [GIB]
+    table = Table(path, room=Room(path.parent, lambda _: Usage(GIB, 0, left[0])))
+    with table.database.writing() as db:
+        places = [table.add(db, make(callback="http://example.org/"), 1.0) for _ in range(2)]
+    left[0] = RESERVE * 3 // 4
+    found = []
+
+    for place, size in zip(places, (RESERVE // 2, RESERVE // 8), strict=True):
+        with table.database.writing() as db:
+            taken = table.take(db, place.number, 2.0)
+            after = taken.course.answered(200, 3.0, random.Random(0), owes=True)
+            table.advance(db, place.number, taken.course, after, Result(status=200, body=bytes(size)))
+            found.append(table.take(db, place.number, 4.0).result)
+
+    assert [(result.status, len(result.body)) for result in found] == [(507, 0), (200, RESERVE // 8)]
     table.close()

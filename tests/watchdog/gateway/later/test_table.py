@@ -153,6 +153,46 @@ def test_what_is_too_much_is_refused_until_there_is_room(path, make, bounds):
     table.close()
 
 
+def held(table):
+    with table.database.reading() as db:
+        return db.execute("SELECT state, size, length(call) + length(result) FROM calls").fetchall()
+
+
+def test_the_bytes_of_results_count_and_one_that_is_too_much_is_told_as_such(path, make):
+    table = Table(path, Bounds(nbytes=1000, results=1000))
+    places = [add(table, make(f"{number}", callback="http://example.org/")) for number in range(3)]
+
+    kept = answer(table, places[0], 200, body=b"a" * 800)
+    refused = answer(table, places[1], 200, body=b"a" * 800)
+
+    with pytest.raises(RequestError) as caught:
+        add(table, make())
+    assert caught.value.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert [size for _, size, _ in held(table)] == [length for _, _, length in held(table)]
+    assert take(table, kept.number).result.body == b"a" * 800
+    told = take(table, refused.number)
+    assert told.result == Result(status=507)
+    assert told.course.status == 200
+    assert "the answer was not kept: it has 8" in told.course.detail
+    with table.database.writing() as db:
+        table.cancel(db, "0", 13.0)
+    assert take(table, answer(table, places[2], 200, body=b"a" * 800).number).result.body == b"a" * 800
+    table.close()
+
+
+def test_of_the_dead_only_the_call_counts_and_is_sent_again(path, make):
+    table = Table(path)
+    owed = answer(table, add(table, make(retries=0, callback="http://example.org/")), 500, body=b"a" * 800)
+    taken = take(table, owed.number)
+
+    with table.database.writing() as db:
+        table.advance(db, owed.number, taken.course, taken.course.told(200, 13.0, RNG))
+
+    ((state, size, length),) = held(table)
+    assert (state, size) == ("dead", length)
+    table.close()
+
+
 def test_what_has_ended_is_kept_for_a_while_and_not_all_of_it(table, make):
     old = add(table, make("old", retries=0))
     answer(table, old, 500, now=10.0)

@@ -48,13 +48,26 @@ class Room:
     def require(self) -> None:
         """Raise RequestError 507 where less than the reserve is left, whatever the call's size."""
         disk = self._look(self._folder)
-        reserve = min(RESERVE, disk.total // PART)
-        was_short, self._is_short = self._is_short, disk.free < reserve
+        reserve = _reserve(disk)
+        left = f"{disk.free / MIB:.1f} MiB of the disk of {self._folder} are left"
+        self._tell(disk.free < reserve, left)
         if self._is_short:
-            left = f"{disk.free / MIB:.1f} MiB of the disk of {self._folder} are left"
-            if not was_short:
-                logger.error("calls to be run later are refused until there is room again: %s", left)
             detail = f"this could not be kept: {left}, and {reserve / MIB:.1f} MiB stay free"
             raise RequestError(HTTPStatus.INSUFFICIENT_STORAGE, detail)
-        if was_short:
+
+    def takes(self, nbytes: int) -> bool:
+        """Whether half of the reserve is left after so many bytes of a call that was accepted."""
+        disk = self._look(self._folder)
+        return disk.free - nbytes >= _reserve(disk) // 2
+
+    def _tell(self, is_short: bool, left: str) -> None:
+        was_short, self._is_short = self._is_short, is_short
+        if is_short and not was_short:
+            logger.error("calls to be run later are refused until there is room again: %s", left)
+        elif was_short and not is_short:
             logger.info("calls to be run later are accepted again")
+
+
+def _reserve(disk: Disk) -> int:
+    """Return the bytes that further calls leave free."""
+    return min(RESERVE, disk.total // PART)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -52,6 +52,7 @@ SAME = """
 SELECT number, at, retries, state, attempts, tells, outcome, status, detail FROM calls
 WHERE id = ?1 AND ?2 IN (namespace, '') AND ?3 IN (function, '')
 """
+KEEP = "UPDATE calls SET result = ?, size = size + ? WHERE number = ?"
 PLACES = """
 SELECT number, at, state, namespace, function, callback FROM calls WHERE state IN ('waiting', 'owed')
 """
@@ -76,6 +77,8 @@ COURSE = tuple(field.name for field in fields(Course))
 ENDED: tuple[State, ...] = ("done", "dead", "cancelled")
 NONE = Result(status=0)
 """Stands for the answer of a function that gave none."""
+UNKEPT = Result(status=HTTPStatus.INSUFFICIENT_STORAGE)
+"""Stands for an answer that there was no room for."""
 _pack = msgspec.msgpack.Encoder().encode
 _call = msgspec.msgpack.Decoder(Call).decode
 _result = msgspec.msgpack.Decoder(Result).decode
@@ -83,10 +86,14 @@ _result = msgspec.msgpack.Decoder(Result).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How many calls may be open, and how many bytes they may have together."""
+    """How many calls may be open, and how many bytes they may have together.
+
+    results: bytes that their results may have beyond that, so that a call's is kept where no further call is.
+    """
 
     calls: int = 10_000
     nbytes: int = 1 << 30
+    results: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ class Table:
         """Keep a call; RequestError 503 where there are as many as may be, 507 where the disk has no room for it."""
         packed = _pack(call)
         if not self._fits(len(packed)):
-            self._calls, self._nbytes = db.execute(HELD).fetchone()
+            self._count(db)
         if not self._fits(len(packed)):
             most = f"{self._bounds.calls} calls of {self._bounds.nbytes} bytes"
             detail = f"{self._calls} calls wait already, and no more than {most} may"
@@ -165,14 +172,19 @@ class Table:
     ) -> Place | None:
         """Keep how far a call is; None where nothing more is to be done, or where it is elsewhere by now.
 
-        result: what its caller is to be told, where it has come just now.
+        result: what its caller is to be told, where it has come just now; that it is not kept, where it has no room.
         """
+        packed = b"" if result is None else _pack(result)
+        refused = self._refused(db, len(packed)) if packed else ""
+        if refused:
+            after, packed = replace(after, detail=refused), _pack(UNKEPT)
         where = (number, before.state, before.attempts, before.tells)
         row = db.execute(ADVANCE, (*astuple(after), *where)).fetchone()
         if row is None:
             return None
-        if result is not None:
-            db.execute("UPDATE calls SET result = ? WHERE number = ?", (_pack(result), number))
+        if packed:
+            self._nbytes += len(packed)
+            db.execute(KEEP, (packed, len(packed), number))
         if after.state in ENDED:
             self._free(db, number, after.state)
         waits = after.state in ("waiting", "owed")
@@ -226,6 +238,20 @@ class Table:
     def _fits(self, nbytes: int) -> bool:
         return self._calls < self._bounds.calls and self._nbytes + nbytes <= self._bounds.nbytes
 
+    def _refused(self, db: sqlite3.Connection, nbytes: int) -> str:
+        """Return why a result of so many bytes is not kept, "" where it is."""
+        most = self._bounds.nbytes + self._bounds.results
+        if self._nbytes + nbytes > most:
+            self._count(db)
+        if self._nbytes + nbytes > most:
+            return f"the answer was not kept: it has {nbytes} bytes, and calls have up to {most} together"
+        if not self._room.takes(nbytes):
+            return f"the answer was not kept: the disk has no room for its {nbytes} bytes"
+        return ""
+
+    def _count(self, db: sqlite3.Connection) -> None:
+        self._calls, self._nbytes = db.execute(HELD).fetchone()
+
     def _change(
         self,
         db: sqlite3.Connection,
@@ -245,7 +271,7 @@ class Table:
 
     def _free(self, db: sqlite3.Connection, number: int, state: State) -> None:
         """Let go of what nobody needs any more; one that is dead may be wanted again."""
-        db.execute("UPDATE calls SET result = x'' WHERE number = ?", (number,))
+        db.execute("UPDATE calls SET result = x'', size = length(call) WHERE number = ?", (number,))
         if state != "dead":
             db.execute("UPDATE calls SET call = x'', size = 0 WHERE number = ?", (number,))
 
