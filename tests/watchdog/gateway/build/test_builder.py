@@ -269,10 +269,29 @@ def test_two_builds_of_the_same_requirements_install_once(builder: Builder, sent
         rest = [line for lines in first for line in lines]
         then = [line for lines in second for line in lines]
 
-    assert waiting == ["requirements: another build installs the same ones; waiting for it"]
+    assert waiting == ["requirements: another build is at the same ones; waiting for it"]
     assert rest[-1].startswith("image one")
     assert then[0].startswith("requirements: as installed before")
     assert then[-1].startswith("image two")
+
+
+def test_a_build_that_ends_leaves_what_another_one_has_installed(
+    builder: Builder, sent: Sent, built: Built, context: Callable[..., dict[str, str]]
+) -> None:
+    app = context()["function/app.py"]
+    said = "import sys\nprint('imported', file=sys.stderr, flush=True)\n"
+    with builder.draft() as draft:
+        (draft / "sent.tar").write_bytes(sent(said + app, "numpy\n", image="one"))
+        steps = builder.build(draft, draft / "sent.tar")
+        while "imported" not in next(steps):
+            pass
+        built(builder, sent(image="two"))
+        last = [line for lines in steps for line in lines][-1]
+    lines, image = built(builder, sent(app, "numpy\n", image="three"))
+
+    assert last.startswith("image one")
+    assert lines[1].startswith("requirements: as installed before")
+    assert (Path(image.environment) / environment.COMPLETE).exists()
 
 
 def test_so_many_builds_at_once(make_builder: Callable[..., Builder]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,18 @@ def test_environments_that_no_image_needs_are_removed(tmp_path: Path) -> None:
 
     with environments.locked("under-way") as take:
         assert take()
-        environments.prune({str(tmp_path / "kept")})
+        environments.prune(lambda: {str(tmp_path / "kept")})
 
     assert {path.name for path in tmp_path.glob("*/")} == {"kept", "under-way"}
+
+
+def test_an_environment_stays_that_an_image_has_come_to_need(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    known = iter([set(), {str(tmp_path / "new")}])
+
+    Environments(tmp_path, 1.0).prune(lambda: next(known))
+
+    assert (tmp_path / "new").is_dir()
 
 
 def test_an_installation_that_fills_the_disk_ends(tmp_path: Path) -> None:
@@ -67,8 +77,8 @@ def test_an_installation_that_fills_the_disk_ends(tmp_path: Path) -> None:
     def step(arguments: object, writes: object, folder: str) -> Command:
         return Command(["sh", "-c", "echo; sleep 100"], environment={}, folder=Path(folder), seconds=30.0)
 
-    with pytest.raises(BuildError, match="leaves less than 1048576 TiB of the disk"):
-        list(environments.prepare(tmp_path / "app", "", step))
+    with ExitStack() as until, pytest.raises(BuildError, match="leaves less than 1048576 TiB of the disk"):
+        list(environments.prepare(tmp_path / "app", "", step, until))
 
     assert list((tmp_path / "environments").glob("*/")) == []
 
@@ -88,8 +98,8 @@ def test_a_link_that_a_package_leaves_leads_nowhere(tmp_path: Path, *, exists: b
         script = packages if "venv" in arguments else link
         return Command(["sh", "-c", script], environment=os.environ, folder=Path(folder), seconds=30.0)
 
-    with pytest.raises(FileExistsError):
-        list(environments.prepare(tmp_path / "app", "", step))
+    with ExitStack() as until, pytest.raises(FileExistsError):
+        list(environments.prepare(tmp_path / "app", "", step, until))
 
     assert outside.exists() == exists
     assert list((tmp_path / "environments").glob("*/")) == []

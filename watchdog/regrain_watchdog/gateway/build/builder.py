@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -134,23 +134,24 @@ class Builder:
         files = digest(handler.folder)
         kept = shared(draft / "image")
         app = handler.folder.rename(kept / HANDLER)
-        environment = yield from self._environments.prepare(app, files, self._step(draft))
-        if handler.application:
-            yield from self._import(draft, app, environment, handler.application)
-        else:
-            read = yield from self._describe(draft, app, environment)
-            yield [_told(read)]
-            (kept / MANIFEST).write_bytes(manifest.dumps(read))
-        image = Image(
-            name=name,
-            kind="wsgi" if handler.application else "app",
-            environment=environment,
-            digest=combined(name, files, environment),
-            built=time.time(),
-        )
-        settle(kept)
-        image = self._images.place(kept, image)
-        self._store.put_image(image)
+        with ExitStack() as until:
+            environment = yield from self._environments.prepare(app, files, self._step(draft), until)
+            if handler.application:
+                yield from self._import(draft, app, environment, handler.application)
+            else:
+                read = yield from self._describe(draft, app, environment)
+                yield [_told(read)]
+                (kept / MANIFEST).write_bytes(manifest.dumps(read))
+            image = Image(
+                name=name,
+                kind="wsgi" if handler.application else "app",
+                environment=environment,
+                digest=combined(name, files, environment),
+                built=time.time(),
+            )
+            settle(kept)
+            image = self._images.place(kept, image)
+            self._store.put_image(image)
         self._prune()
         return image
 
@@ -249,8 +250,8 @@ class Builder:
 
     def _prune(self) -> None:
         """Remove what no function needs any more."""
-        images = self._images.prune({function.image.folder for function in self._store.functions()})
-        self._environments.prune({image.environment for image in images})
+        self._images.prune({function.image.folder for function in self._store.functions()})
+        self._environments.prune(lambda: {image.environment for image in self._images.all()})
 
     def _sweep(self) -> None:
         """Remove what builds that were killed have left."""

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from regrain_watchdog.gateway import sandbox
@@ -90,30 +90,36 @@ class Environments:
         finally:
             os.close(descriptor)
 
-    def prepare(self, app: Path, files: str, step: Step) -> Generator[list[str], None, str]:
-        """Yield lines until the environment of a handler is there; return its folder, "" for the gateway's own."""
+    def prepare(self, app: Path, files: str, step: Step, until: ExitStack) -> Generator[list[str], None, str]:
+        """Yield lines until the environment of a handler is there; return its folder, "" for the gateway's own.
+
+        It stays until the stack is closed; an image that is placed by then keeps it.
+        """
         path = app / REQUIREMENTS
         lines = needed(path.read_text(errors="replace")) if path.is_file() else []
         if not lines:
             yield ["requirements: none beyond Regrain's own"]
             return ""
         name = key(lines, files)
-        with self.locked(name) as take:
-            yield from self._wait(take)
-            folder = self._folder / name
-            if (folder / COMPLETE).exists():
-                yield [f"requirements: as installed before ({name})"]
-            else:
-                yield [f"requirements: installing {', '.join(lines)}"]
-                yield from self._install(folder, app, step)
-            return str(folder)
+        yield from self._wait(until.enter_context(self.locked(name)))
+        folder = self._folder / name
+        if (folder / COMPLETE).exists():
+            yield [f"requirements: as installed before ({name})"]
+        else:
+            yield [f"requirements: installing {', '.join(lines)}"]
+            yield from self._install(folder, app, step)
+        return str(folder)
 
-    def prune(self, kept: set[str]) -> None:
-        """Remove the environments that are not among those kept and that no build is at work on."""
+    def prune(self, kept: Callable[[], set[str]]) -> None:
+        """Remove the environments that are not among those kept and that no build is at work on.
+
+        kept: asked again of one that is free, as a build that has just ended may have placed its image.
+        """
+        before = kept()
         for folder in self._folder.glob("*/"):
-            if str(folder) not in kept:
+            if str(folder) not in before:
                 with self.locked(folder.name) as take:
-                    if take():
+                    if take() and str(folder) not in kept():
                         shutil.rmtree(folder, ignore_errors=True)
 
     def _wait(self, take: Callable[[], bool]) -> Iterator[list[str]]:
@@ -122,7 +128,7 @@ class Environments:
         while not take():
             if time.monotonic() > deadline:
                 raise BuildError(f"another build has been at the same requirements for {self._seconds:g} s")
-            yield [] if told else ["requirements: another build installs the same ones; waiting for it"]
+            yield [] if told else ["requirements: another build is at the same ones; waiting for it"]
             told = True
             time.sleep(WAIT)
 

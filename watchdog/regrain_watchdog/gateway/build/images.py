@@ -61,19 +61,16 @@ class Images:
             _write(folder / RECORD, placed)
         return placed
 
-    def prune(self, used: Collection[str]) -> list[Image]:
-        """Remove images that are neither used (by their folders) nor the last ones of their name; return the rest."""
-        kept = []
-        for images in _by_name(self._all()):
+    def prune(self, used: Collection[str]) -> None:
+        """Remove images that are neither used (by their folders) nor the last ones of their name."""
+        for images in _by_name(self.all()):
             last = sorted(images, key=lambda image: image.built)[-KEPT:]
             for image in images:
-                if image in last or image.folder in used:
-                    kept.append(image)
-                else:
+                if image not in last and image.folder not in used:
                     shutil.rmtree(Path(image.folder).parent, ignore_errors=True)
-        return kept
 
-    def _all(self) -> Iterable[Image]:
+    def all(self) -> Iterable[Image]:
+        """Yield the images that are there."""
         for path in self._folder.glob(f"*/{RECORD}"):
             yield msgspec.json.decode(path.read_bytes(), type=Image)
 
