@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,16 @@ def test_the_last_two_of_a_name_and_what_is_used_stay(kept: Images, tmp_path: Pa
     assert {image.digest for image in kept.all()} == {"1", "3", "4", "9"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"1", "3", "4", "9"}
     assert Path(other.folder).is_dir()
+
+
+def test_an_image_that_a_process_runs_stays_as_long(kept: Images, tmp_path: Path) -> None:
+    made = [place(kept, tmp_path, str(number), float(number)) for number in range(3)]
+    users = [images.use(made[0].folder) for _ in range(2)]
+
+    for user in users:
+        kept.prune(set())
+        assert Path(made[0].folder).is_dir()
+        os.close(user)
+    kept.prune(set())
+
+    assert not Path(made[0].folder).parent.exists()

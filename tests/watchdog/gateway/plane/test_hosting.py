@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from regrain.errors import LoadError, RequestError
 from regrain_watchdog.front.zygote import DiedError
+from regrain_watchdog.gateway.build.images import HANDLER, Images
 from regrain_watchdog.gateway.journal import Journal
 from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.hosting import Hosting
@@ -168,6 +169,35 @@ def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_wh
         assert "no such module" in standing.detail
         assert world.hosting.have.version == (1.0, 2)
         assert b"no such module" in (tmp_path / "a.log").read_bytes()
+
+    run(scenario, tmp_path)
+
+
+def test_the_image_of_the_version_that_serves_stays_while_further_ones_are_built(tmp_path: Path) -> None:
+    images = Images(tmp_path / "images")
+
+    def built(number: int) -> Image:
+        draft = tmp_path / f"{number}"
+        (draft / HANDLER).mkdir(parents=True)
+        return images.place(draft, Image(name="a", kind="app", digest=f"{number}", built=float(number)))
+
+    async def scenario(world: World) -> None:
+        world.function = replace(world.function, image=built(1))
+        await world.started()
+        world.fails = {1: LoadError("no such module")}
+        broken = replace(world.function, generation=2, image=built(2))
+        world.hosting.update(broken)
+        await world.settled(2)
+        built(3), built(4)
+        images.prune({broken.image.folder})
+        assert {image.digest for image in images.all()} == {"1", "2", "3", "4"}
+
+        world.hosting.update(replace(world.function, generation=3, image=built(5)))
+        await world.settled(3)
+        await until(lambda: world.versions[0].stopped)
+        await until(lambda: not world.hosting.is_retiring)
+        images.prune(set())
+        assert {image.digest for image in images.all()} == {"4", "5"}
 
     run(scenario, tmp_path)
 

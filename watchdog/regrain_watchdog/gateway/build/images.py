@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,8 +19,10 @@ from regrain_watchdog.gateway.spec import Image
 HANDLER = "function"
 """The folder of an image that holds the handler."""
 RECORD = "image.json"
+IN_USE = "in-use"
+"""The file of an image that is locked by who runs it: a lock ends with its process, however that ends."""
 KEPT = 2
-"""Images of a name that stay: the one in use, and the one before, which may still be draining."""
+"""Images of a name that stay beside those in use."""
 
 
 def digest(folder: Path) -> str:
@@ -41,6 +45,11 @@ def combined(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def use(folder: str) -> int:
+    """Have the image of a folder stay until the descriptor that is returned is closed; OSError where it is gone."""
+    return _locked(Path(folder).parent, fcntl.LOCK_SH)
+
+
 class Images:
     """The images in a folder."""
 
@@ -61,18 +70,19 @@ class Images:
             _write(folder / RECORD, placed)
         return placed
 
-    def prune(self, used: Collection[str]) -> None:
-        """Remove images that are neither used (by their folders) nor the last ones of their name."""
+    def prune(self, wanted: Collection[str]) -> None:
+        """Remove images that nobody runs, wants (by their folders) or has built last of their name."""
         for images in _by_name(self.all()):
             last = sorted(images, key=lambda image: image.built)[-KEPT:]
             for image in images:
-                if image not in last and image.folder not in used:
-                    shutil.rmtree(Path(image.folder).parent, ignore_errors=True)
+                if image not in last and image.folder not in wanted:
+                    _remove(Path(image.folder).parent)
 
     def all(self) -> Iterable[Image]:
         """Yield the images that are there."""
         for path in self._folder.glob(f"*/{RECORD}"):
-            yield msgspec.json.decode(path.read_bytes(), type=Image)
+            with contextlib.suppress(FileNotFoundError):  # another build has removed it just now
+                yield msgspec.json.decode(path.read_bytes(), type=Image)
 
 
 def _by_name(images: Iterable[Image]) -> Iterable[list[Image]]:
@@ -80,6 +90,24 @@ def _by_name(images: Iterable[Image]) -> Iterable[list[Image]]:
     for image in images:
         found.setdefault(image.name, []).append(image)
     return found.values()
+
+
+def _remove(folder: Path) -> None:
+    """Remove an image, unless somebody runs it."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        lock = _locked(folder, fcntl.LOCK_EX)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(folder: Path, kind: int) -> int:
+    descriptor = os.open(folder / IN_USE, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _write(path: Path, image: Image) -> None:

@@ -20,6 +20,7 @@ from regrain_watchdog.gateway.plane.instance import Instance, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.plane.reconcile import Have
 from regrain_watchdog.gateway.plane.route import Key
+from regrain_watchdog.gateway.plane.version import Version
 from regrain_watchdog.gateway.spec import Function, Standing, State
 
 logger = logging.getLogger(__name__)
@@ -34,40 +35,6 @@ WAITING = 1024
 """Requests of a function that may wait for its start."""
 
 Make = Callable[[Function, Output], Instance]
-
-
-class Version:
-    """A version of a function that runs.
-
-    Attributes:
-        generation: of the function.
-        calls: requests under way in it.
-    """
-
-    def __init__(self, instance: Instance, output: Output, generation: int) -> None:
-        self.instance = instance
-        self.generation = generation
-        self.output = output
-        self.calls = 0
-        self.idle = asyncio.Event()
-
-    async def drain(self, timeout: float) -> bool:
-        """Wait until no request is under way; whether that was so within `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                while self.calls:
-                    self.idle.clear()
-                    await self.idle.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def end(self) -> None:
-        """End its processes."""
-        try:
-            await self.instance.stop()
-        finally:
-            self.output.close()
 
 
 class Hosting:
@@ -314,6 +281,7 @@ class Hosting:
         made = Version(self._make(self.function, output), output, self.function.generation)
         try:
             async with self._starting:
+                made.hold(self.function.image)
                 if made.instance.replaces:
                     await self._clear()
                 await made.instance.start(self._replicas)

@@ -22,9 +22,10 @@ from regrain_watchdog.front.grpc.server import Listening
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.functions import Functions
-from regrain_watchdog.gateway.plane.hosting import Hosting, Version
+from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.kinds.app import AppInstance
 from regrain_watchdog.gateway.plane.route import named
+from regrain_watchdog.gateway.plane.version import Version
 
 FUNCTION = "function"
 """Metadata that names a function, as NAME or NAME.NAMESPACE."""

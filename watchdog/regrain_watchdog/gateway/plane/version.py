@@ -1,0 +1,53 @@
+"""A version of a function that runs: what answers, where it writes, and what stays for it until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import ExitStack
+
+from regrain_watchdog.gateway.build import images
+from regrain_watchdog.gateway.plane.instance import Instance
+from regrain_watchdog.gateway.plane.output import Output
+from regrain_watchdog.gateway.spec import Image
+
+
+class Version:
+    """A version of a function that runs.
+
+    Attributes:
+        generation: of the function.
+        calls: requests under way in it.
+    """
+
+    def __init__(self, instance: Instance, output: Output, generation: int) -> None:
+        self.instance = instance
+        self.generation = generation
+        self.output = output
+        self.calls = 0
+        self.idle = asyncio.Event()
+        self._holds = ExitStack()
+
+    def hold(self, image: Image) -> None:
+        """Have an image stay until the version has ended; OSError where it is gone."""
+        if image.folder:
+            self._holds.callback(os.close, images.use(image.folder))
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait until no request is under way; whether that was so within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self.calls:
+                    self.idle.clear()
+                    await self.idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def end(self) -> None:
+        """End its processes."""
+        try:
+            await self.instance.stop()
+        finally:
+            self._holds.close()
+            self.output.close()
