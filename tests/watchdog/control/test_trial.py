@@ -53,3 +53,13 @@ def test_a_trial_that_misses_as_was_predicted_has_misled_nobody():
 
     assert told == [True, False, True]
     assert not Trial(None).misled(0.95, 0.93)
+
+
+def test_a_trial_that_has_failed_is_not_forgiven_for_being_misled():
+    trial = Trial(None)
+    trial.expect(0.97)
+    for _ in range(LONG):
+        trial.follow(BLOCK, 8, 2)
+
+    assert trial.failed
+    assert not trial.misled(0.95, 0.93)

@@ -107,9 +107,10 @@ class Trial:
     def misled(self, attainment: float, enough: float) -> bool:
         """Whether it misses the objective for certain, and was not expected to: of `enough` it was predicted.
 
-        One that was taken for less than comes now does as predicted where it misses; others are sought for that.
+        One that was taken for less than comes now does as predicted where it misses; others are sought for that. One
+        that has failed is yet to be held to what was measured, which may not be forgiven before.
         """
-        return self.bounds()[1] < attainment and not self.predicted < enough
+        return not self.failed and self.bounds()[1] < attainment and not self.predicted < enough
 
     def _counts(self) -> tuple[int, int]:
         hits = sum(in_time for in_time, _ in self._blocks)
