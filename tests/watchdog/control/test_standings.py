@@ -1,11 +1,13 @@
 """What the controller makes plans of, as it learns how long the stages take."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from msgspec import structs
 
+from regrain.plan import Plan
 from regrain_watchdog.control.outlook import Expected
 from regrain_watchdog.control.standings import PRESSED, Standings, Weighed
 from regrain_watchdog.policy.model import make_model
@@ -270,3 +272,15 @@ def test_a_plan_that_was_not_looked_at_is_judged_where_there_is_room_for_it(
     assert standings(asked).judged(plan, [], load, ()).plan == plan
     full = replace(asked, beside=((planned(30.0), asked.app.profile),) * 3)
     assert standings(full).judged(plan, [], load, ()) is None
+
+
+def test_nothing_is_said_of_a_plan_that_was_never_measured_alike(problem, standings, arriving, planned):
+    plan, load = planned(20.0), arriving((20.0, 60.0))
+    odd = Plan(
+        tuple(structs.replace(group, gpu=structs.replace(group.gpu, fraction=0.05)) for group in plan.groups)
+    )
+    made = standings(problem())
+
+    assert math.isnan(made.hits(odd, load))
+    assert made.bears(Weighed(plan=odd, cost=1.0, hit_rate=0.99), load) is None
+    assert made.bears(Weighed(plan=plan, cost=1.0, hit_rate=0.99), load) >= load.rate

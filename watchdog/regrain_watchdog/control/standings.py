@@ -219,22 +219,28 @@ class Standings:
         return hits >= self._terms.attainment - SHORT or hits >= self.hits(present.plan, peak)
 
     def hits(self, plan: Plan, load: Arrivals) -> float:
-        """Return the hit rate that a plan is expected to have under some load."""
-        return self._predict(plan, load).hit_rate
+        """Return the hit rate that a plan is expected to have under some load; NaN where that cannot be told."""
+        try:
+            return self._predict(plan, load).hit_rate
+        except OutOfRangeError:  # an operator's, with a share or a batch that was not measured
+            return math.nan
 
     def bears(self, present: Weighed, load: Arrivals) -> float | None:
         """Return up to what rate the plan in force is expected to meet the objective; None where it does not now.
 
-        It is sought anew with each search of plans. MOST_TIMES the rate stands for anything above it.
+        None, too, where all that is known of it was measured. It is sought anew with each search of plans. MOST_TIMES
+        the rate stands for anything above it.
         """
         if present.hit_rate is None or present.hit_rate < self._terms.attainment:
             return None
         if self._most is None or self._most[0] != present.plan:
-            low, high = 1.0, MOST_TIMES
+            low, high, told = 1.0, MOST_TIMES, math.nan
             for _ in range(HALVINGS):
                 middle = math.sqrt(low * high)
-                told = self._predict(present.plan, load.scaled(load.rate * middle))
-                low, high = (middle, high) if told.hit_rate >= self._terms.attainment else (low, middle)
+                told = self.hits(present.plan, load.scaled(load.rate * middle))
+                low, high = (middle, high) if told >= self._terms.attainment else (low, middle)
+            if math.isnan(told):
+                return None
             self._most = present.plan, load.rate * low
         return self._most[1]
 
