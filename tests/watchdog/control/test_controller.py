@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from regrain.plan import Plan
-from regrain_watchdog.control.controller import AGAIN, PERIOD, YOUNG, Controller, Habits
+from regrain_watchdog.control.controller import AGAIN, PERIOD, SHORTFALL, YOUNG, Controller, Habits
 from regrain_watchdog.control.observation import living_of
 from regrain_watchdog.control.outlook import SETTLING
 from regrain_watchdog.policy.model import make_model
@@ -175,7 +175,37 @@ def test_a_plan_that_does_worse_than_predicted_is_taken_back_and_not_taken_again
 
     assert [one.reason for one in made[:2]] == [Reason.CHEAPER.name, Reason.ROLLBACK.name]
     assert made[1].plan == start
+    assert made[1].measured == pytest.approx(0.5, abs=0.05)
+    assert all(one.candidates[0].plan == one.plan for one in made)
     assert not [one for one in made[2:] if one.plan == made[0].plan and one.at < made[1].at + 300.0]
+
+
+def test_a_plan_that_falls_short_and_misses_for_certain_is_held_to_what_was_measured_of_it(
+    problem, arriving, seeing, planned
+):
+    plan = planned(20.0)
+    sights = seeing(arriving((20.0, 120.0)), plan, missing=0.15)
+
+    made = run(Controller(problem(), Linear(), habits=Habits(period=120.0)), sights)
+
+    short = next(one for one in made if SHORTFALL in one.woken)
+    assert short.present.hit_rate == pytest.approx(short.measured)
+    assert short.measured < 0.9
+    assert short.reason == Reason.MEETS.name
+
+
+def test_a_plan_that_was_never_measured_alike_is_held_to_what_came_of_it(problem, arriving, seeing, slow):
+    """An operator's, with a share that is in no profile."""
+    odd = structs.replace(slow.groups[0], gpu=structs.replace(slow.groups[0].gpu, fraction=0.05))
+    plan = Plan((odd, *slow.groups[1:]))
+
+    good, bad = (
+        run(Controller(problem(), Linear()), seeing(arriving((4.0, 200.0)), plan, missing=missing))
+        for missing in (0.0, 0.3)
+    )
+
+    assert Reason.UNKNOWN.name not in {one.reason for one in (*good, *bad) if one.at > 60.0}
+    assert changes(bad)
 
 
 def test_a_plan_that_does_not_come_into_force_is_not_asked_for_again_soon(problem, arriving, seeing, slow):

@@ -155,10 +155,11 @@ class Controller:
         if (not self._woken or is_busy) and seen.now < self._next:
             return None
         self._looked = seen.now
+        measured = self._trial.measured if self._trial is not None else math.nan  # deciding may forget it
         outcome = self._outcome(seen)
         waits = outcome.reason is Reason.EARLY and self._outlook.young is not None
         self._next = seen.now + (AGAIN if waits else self._habits.period)
-        decision = self._decision(outcome, seen)
+        decision = self._decision(outcome, seen, measured)
         if outcome.reason is not Reason.BUSY:
             self._woken = []
         return decision
@@ -357,13 +358,9 @@ class Controller:
         return self._standings.hits(plan, expected.load.scaled(expected.least)) >= self._attainment
 
     def _go(
-        self,
-        reason: Reason,
-        to: Weighed,
-        seen: Observation,
-        weighed: Sequence[Weighed],
-        expected: Expected,
+        self, reason: Reason, to: Weighed, seen: Observation, weighed: Sequence[Weighed], expected: Expected
     ) -> Outcome:
+        """Ask for a plan; it is told of first, whatever was ranked before it."""
         (self._calm if reason is Reason.CHEAPER else self._urgent).take(seen.now)
         if reason is not Reason.CHEAPER:
             self._outlook.regret(self._saved)
@@ -376,9 +373,9 @@ class Controller:
             self._distrust.add(seen.plan, seen.now)  # left for what was measured: it would look as good again
         before = None if reason is Reason.ROLLBACK else seen.plan
         self._asked = _Asked(to.plan, seen.now, expected.rate, before, to.hit_rate)
-        return Outcome(reason, to.plan, weighed, expected)
+        return Outcome(reason, to.plan, (to, *weighed), expected)
 
-    def _decision(self, outcome: Outcome, seen: Observation) -> Decision:
+    def _decision(self, outcome: Outcome, seen: Observation, measured: float) -> Decision:
         self._number += 1
         present = outcome.present or Weighed(plan=seen.plan, cost=self._standings.problem.cost(seen.plan))
         return outcome.told(
@@ -387,7 +384,7 @@ class Controller:
             woken="; ".join(self._woken) or PERIOD,
             present=present.told(outcome.rate),
             candidates=self._standings.best(outcome.weighed, present.plan),
-            measured=self._trial.measured if self._trial is not None else math.nan,
+            measured=measured,
             failures=self.failures,
         )
 

@@ -78,11 +78,11 @@ class Decision(Struct, frozen=True, kw_only=True):
         reason: by name, such as "CHEAPER". sentence: the same in words.
         plan: to be put in force; None where the one in force stays.
         present: the one in force.
-        candidates: the best of each grain, the best first.
+        candidates: the best of each grain, the best first; before them `plan`, for its grain.
         rate, planned, peak: requests a second that are expected, that are planned for, and at the peak of late.
         dwell: seconds that the load is expected to last. shape: what its requests are like.
         bears: requests a second up to which the one in force is expected to meet the objective.
-        measured: hit rate of the plan in force since the load or the plan changed.
+        measured: hit rate of the plan in force until this was decided, since the load or the plan changed.
         failures: how often planning has failed so far. detail: why it failed, or what is lacking.
     """
 

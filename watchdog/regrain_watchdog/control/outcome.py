@@ -18,7 +18,8 @@ class Outcome:
 
     Attributes:
         reason: why. plan: to be put in force; None where the present one stays.
-        weighed: what was looked at, the best first. present: the plan in force. expected: the load. detail: what else.
+        weighed: what was looked at, the best first; before all of it `plan`.
+        present: the plan in force. expected: the load. detail: what else.
         bears: requests a second up to which the plan in force is expected to meet the objective.
     """
 
