@@ -219,3 +219,16 @@ def test_plans_of_a_flow_with_too_many_grains_to_count_are_not_looked_through(ma
 
     assert choice.prediction.hit_rate >= app.slo.attainment
     assert not choice.proven
+
+
+def test_a_plan_in_force_of_another_grain_than_is_kept_bars_no_other_from_being_found(
+    make, machine, arriving, rough
+):
+    app = make([[], [0], [1]], [0.01, 0.02, 0.01], [0.4, 0.8, 0.4], slo=0.4)
+    coarse = Planner(Problem.of(app, machine(), limits=Limits(grain="coarse"))).plan(arriving(2), rough).plan
+    fine = Planner(Problem.of(app, machine(), limits=Limits(grain="fine")))
+
+    choice = fine.plan(arriving(20), rough, present=coarse)
+
+    assert choice.considered[0].plan == coarse
+    assert choice.plan.grain == "s0 | s1 | s2"

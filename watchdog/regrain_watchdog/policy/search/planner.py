@@ -121,7 +121,7 @@ class Planner:
         """
         descent = Descent(proposer, judge)
         for recut in (False, True)[: 1 if self.problem.limits.grain else 2]:
-            for sketch in self._starts(judge):
+            for sketch in self._starts(judge, proposer):
                 if judge.nodes < DESCENT_PART * judge.most:
                     descent.walk(sketch, recut=recut)
         if self.problem.limits.fluid:
@@ -181,8 +181,11 @@ class Planner:
                 return
             low, high = (middle, high) if judge.meets(found) else (low, middle)
 
-    def _starts(self, judge: Judge) -> Iterator[Sketch]:
-        """Return the best plans that were judged, each of another grain."""
+    def _starts(self, judge: Judge, proposer: Proposer) -> Iterator[Sketch]:
+        """Return the best plans that were judged, each of another grain, of the groups that P1 knows.
+
+        It need not know those of the plan in force: where a grain is kept, or there are too many for all of them.
+        """
         seen: set[str] = set()
         ranked = sorted(
             judge.considered,
@@ -195,8 +198,11 @@ class Planner:
             plan = candidate.plan
             if plan.grain in seen or not self.space.holds(plan):
                 continue
+            sketch = tuple(self.space.option(group) for group in plan.groups)
+            if not all(mask in proposer.surrogate.number for mask, _ in sketch):
+                continue
             seen.add(plan.grain)
-            yield tuple(self.space.option(group) for group in plan.groups)
+            yield sketch
             if len(seen) >= STARTS:
                 return
 
