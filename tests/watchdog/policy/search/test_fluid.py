@@ -1,5 +1,9 @@
 """Fluid groups: offered where allowed, chosen where they are cheaper."""
 
+from dataclasses import replace
+
+from msgspec import structs
+
 from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.policy.search.fluid import descend
 from regrain_watchdog.policy.search.judge import Judge
@@ -66,6 +70,22 @@ def test_a_stage_without_a_gpu_leases_nothing(make, machine, arriving, rough):
     ]
     assert lanes
     assert all((lane.fraction == 0.0) == (lane.stage == "s0") for lane in lanes)
+
+
+def test_a_stage_that_streams_is_in_no_pool(make, machine, arriving, rough):
+    app = make([[], [0], [1]], [0.01, 0.02, 0.01], [0.1, 0.6, 0.2], slo=0.2, gpu=[True, True, False])
+    specs = tuple(structs.replace(one, streams=one.name == "s2") for one in app.manifest.stages)
+    app = replace(app, manifest=structs.replace(app.manifest, stages=specs))
+
+    choice, _ = planned(app, machine, arriving(12), rough, fluid=True)
+
+    pools = [
+        group.stages
+        for candidate in choice.considered
+        for group in candidate.plan.groups
+        if group.fluid is not None
+    ]
+    assert set(pools) == {("s0", "s1")}
 
 
 def test_a_pool_of_the_stages_on_gpus_is_judged_where_no_plan_cuts_there(make, machine, arriving, rough):

@@ -77,7 +77,7 @@ def _best(tried: Sequence[Candidate], judge: Judge) -> Candidate | None:
 
 
 def _pools(space: Space) -> Iterator[int]:
-    """Return the stages that may share a pool: all, or all that need a GPU."""
+    """Return the stages that may share a pool: all, or all that need a GPU; none of which streams."""
     on_gpu = sum(1 << stage for stage in bits(space.dag.all) if space.on_gpu(stage))
     for mask in dict.fromkeys((space.dag.all, on_gpu)):
         if (
@@ -85,6 +85,7 @@ def _pools(space: Space) -> Iterator[int]:
             and mask.bit_count() > 1
             and space.dag.is_convex(mask)
             and space.kind(mask) is not None
+            and not any(space.spec(stage).streams for stage in bits(mask))
         ):
             yield mask
 
