@@ -163,3 +163,23 @@ def test_a_saving_that_was_undone_makes_it_hold_on_for_longer(arriving, seeing, 
 
     assert all(one <= other for one, other in least)
     assert least[-1][0] < least[-1][1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_forecast_of_the_bursts_does_not_outlast_them(told, seed):
+    swings = [(20.0, 40.0), (80.0, 20.0)] * 8
+
+    outlook, found = told(*swings, (20.0, 40.0), (1.0, 90.0), seed=seed)
+
+    assert [at for at, what in found if at > 520.0 and what == "rate"]
+    assert outlook.expected().rate < 2.0
+
+
+def test_after_a_silence_that_ended_the_bursts_a_step_is_found_at_once(told):
+    """It is held against what came since, not against the bursts."""
+    swings = [(4.0, 40.0), (40.0, 20.0)] * 8
+
+    _, found = told(*swings, (4.0, 40.0), (0.5, 200.0), (8.0, 20.0))
+
+    assert [at for at, what in found if at > 720.0 and what == "rate"][:1] <= [728.0]
+    assert [at for at, _ in found if at > 720.0]

@@ -135,7 +135,7 @@ class Outlook:
                 rate = None
             self._turns.append(seen.now)
         if self.is_bursty and rate is None:
-            rate = self._leap(seconds, len(seen.at)) or self._beyond()
+            rate = self._left(seconds, len(seen.at))
             changes += () if rate is None else (rate,)
         if changes:
             self._begin_anew(rate)
@@ -227,6 +227,14 @@ class Outlook:
             return change.after <= ALIKE * _busiest(past, PEAK)
         return change.after >= _quietest(past, PEAK) / FAR
 
+    def _left(self, seconds: float, count: int) -> Change | None:
+        """Return the change of a bursty load to another one; what was learned of the rate says nothing of it."""
+        change = self._leap(seconds, count) or self._beyond()
+        if change is not None:
+            self._forecaster = Forecaster()
+            self._detector.leave()
+        return change
+
     def _leap(self, seconds: float, count: int) -> Change | None:
         """Return the change of a bursty load to more than its bursts ever brought."""
         if self._now - self._learned >= PEAK:
@@ -239,8 +247,6 @@ class Outlook:
         past = self._recent.arrivals(now=self._now - change.seconds, seconds=LONGEST)
         if change.after <= _busiest(past, change.seconds):
             return None
-        self._forecaster = Forecaster()
-        self._detector.leave()
         return change
 
     def _beyond(self) -> Change | None:
