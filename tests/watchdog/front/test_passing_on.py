@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -29,26 +30,46 @@ def owners(app: App) -> set[int]:
     return found
 
 
-def test_what_is_handed_on_as_it_came_is_not_written_again():
+def play(replicas: str, sample: dict[str, object] | None, proof: Callable[[App], Awaitable[None]]) -> None:
+    """Have something proved of the app, each stage in replicas of its own."""
+
     async def scenario() -> None:
         zygote = Zygote(str(PASSES), died=lambda _: None, exited=lambda _, __: None)
         manifest = await zygote.hello(TIMEOUT)
-        plan = make_plan(manifest, "fine", "")
+        plan = make_plan(manifest, "fine", replicas)
         crew = Crew(manifest, zygote, memory=1 << 28)
         app = App(plan, crew, max_queue=9, measure=Measure(), failed=lambda _: None)
         try:
-            await asyncio.wait_for(app.start(None), TIMEOUT)
-            for _ in range(3):
-                call = Call(id="test", values={"size": SIZE}, headers=b"", arrived=time.monotonic())
-                reply = await asyncio.wait_for(app.submit(call), TIMEOUT)
-
-                assert reply.value == float(sum(range(SIZE // 2, SIZE)))
-                assert app.crew.pool.in_use == 0
-            maker, keeper, _ = (function.replicas[0].number for function in app.functions)
-            assert maker in owners(app)
-            assert keeper not in owners(app)
+            await asyncio.wait_for(app.start(sample), TIMEOUT)
+            await proof(app)
         finally:
             await asyncio.wait_for(app.stop(), TIMEOUT)
             await zygote.stop()
 
     asyncio.run(scenario())
+
+
+def test_what_is_handed_on_as_it_came_is_not_written_again():
+    async def proof(app: App) -> None:
+        for _ in range(3):
+            call = Call(id="test", values={"size": SIZE}, headers=b"", arrived=time.monotonic())
+            reply = await asyncio.wait_for(app.submit(call), TIMEOUT)
+
+            assert reply.value == float(sum(range(SIZE // 2, SIZE)))
+            assert app.crew.pool.in_use == 0
+        maker, keeper, _ = (function.replicas[0].number for function in app.functions)
+        assert maker in owners(app)
+        assert keeper not in owners(app)
+
+    play("", None, proof)
+
+
+def test_a_replica_may_hand_on_what_the_sample_that_warms_it_up_brings():
+    """The first replica gets warm by the sample's own request, and every later one by what was kept of it."""
+
+    async def proof(app: App) -> None:
+        _, keep, _ = app.functions
+        assert len(keep.replicas) == 2
+        assert keep.deaths == 0
+
+    play("keep=2", {"size": SIZE}, proof)

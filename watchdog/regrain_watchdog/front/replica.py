@@ -68,9 +68,10 @@ class Dispatch:
             self.legs.lost(why)
 
     def given(self) -> Iterator[frames.Leaf]:
-        """Every leaf in a segment that its jobs bring."""
-        for job in self.jobs:
-            for parts in job.values:
+        """Every leaf in a segment that its jobs bring, or the sample that a warm-up runs."""
+        units = [job.values for job in self.jobs] or self.function.learned.sample
+        for values in units:
+            for parts in values:
                 yield from leaves(parts.values)
 
 
