@@ -48,7 +48,9 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def front_before(serve: Served, *, upstream_port: int = 0, **settings: object) -> AsyncIterator[Front]:
+async def front_before(
+    serve: Served, *, upstream_port: int = 0, write_timeout: float = PATIENCE, **settings: object
+) -> AsyncIterator[Front]:
     heads: list[bytes] = []
     writers: list[Writer] = []
 
@@ -68,7 +70,7 @@ async def front_before(serve: Served, *, upstream_port: int = 0, **settings: obj
     )
     measure = Measure()
     proxy = Proxy(upstream, measure, config)
-    edge = Edge(proxy, config)
+    edge = Edge(proxy, config, write_timeout=write_timeout)
     await edge.start()
     try:
         yield Front(edge, proxy, measure, upstream, heads)

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import itertools
 import json
 from types import SimpleNamespace
@@ -202,6 +203,88 @@ def test_a_connection_too_many_is_closed(before, answers):
     assert uvloop.run(main()) == (b"", b"")
 
 
+LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 32768\r\n\r\n" + bytes(32768)
+
+
+async def served_by(front):
+    """The edge's side of the connections that were made, once there are any."""
+    while not front.edge._connections:
+        await asyncio.sleep(0)
+    return front.edge._connections
+
+
+async def until_somebody_gets_in(front):
+    """Ask over further connections until one is let in; the one before it is gone then."""
+    async with asyncio.timeout(30):
+        head = b""
+        while not head:
+            with contextlib.suppress(ConnectionError):
+                head, _ = await front.ask(LAST)
+
+
+def test_a_caller_that_asks_on_and_reads_nothing_is_answered_only_as_far_as_it_takes_then_cut_off(
+    before, answers, with_time
+):
+    async def main(seconds):
+        async with before(answers(LARGE), max_connections=1, write_timeout=seconds) as front:
+            _, writer = await front.connect()
+            writer.transport.pause_reading()
+            writer.write(GET * 4000)
+            await until_somebody_gets_in(front)
+            writer.transport.abort()
+            return len(front.heads)
+
+    answered = with_time(lambda seconds: uvloop.run(main(seconds)), 0.3)
+
+    assert answered < 1000
+
+
+def test_a_caller_that_asks_on_gets_every_answer_once_it_reads(before, answers):
+    async def main():
+        async with before(answers(LARGE)) as front:
+            reader, writer = await front.connect()
+            writer.transport.pause_reading()
+            writer.write(GET * 999 + LAST)
+            [connection] = await served_by(front)
+            while not connection.out.is_full:
+                await asyncio.sleep(0)
+            writer.transport.resume_reading()
+            async with asyncio.timeout(60):
+                read = 0
+                while data := await reader.read(1 << 20):
+                    read += len(data)
+            writer.close()
+            return read, len(front.heads)
+
+    read, answered = uvloop.run(main())
+
+    assert read > 1000 * len(LARGE)
+    assert answered == 1000
+
+
+@pytest.mark.parametrize(
+    "last", [pytest.param(b"", id="it idles"), pytest.param(LAST, id="it asks to be closed")]
+)
+def test_a_caller_that_leaves_the_end_of_an_answer_is_cut_off(before, answers, with_time, last):
+    async def main(seconds):
+        times = {"header_timeout": seconds, "write_timeout": seconds}
+        async with before(answers(LARGE), max_connections=1, **times) as front:
+            _, writer = await front.connect()
+            writer.transport.pause_reading()
+            [connection] = await served_by(front)
+            for asked in itertools.count(1):
+                writer.write(GET)
+                while len(front.heads) < asked or connection._task is not None:
+                    await asyncio.sleep(0)
+                if connection.transport.get_write_buffer_size():
+                    break
+            writer.write(last)
+            await until_somebody_gets_in(front)
+            writer.transport.abort()
+
+    with_time(lambda seconds: uvloop.run(main(seconds)), 0.3)
+
+
 class Wire:
     """A transport that knows whether it is read."""
 
@@ -238,7 +321,7 @@ def test_a_body_that_nobody_takes_is_not_read_on_once_its_request_s_turn_comes()
             await answered.acquire()
             exchange.respond(200, [], b"")
 
-        edge = SimpleNamespace(handler=handler, header_timeout=60.0, opened=id, lost=id)
+        edge = SimpleNamespace(handler=handler, header_timeout=60.0, write_timeout=60.0, opened=id, lost=id)
         connection = Connection(edge)
         connection.connection_made(wire)
         connection.data_received(post % len(large) + large + post % (2 * len(large)))

@@ -14,7 +14,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.trace_context import TRACEPARENT
-from regrain_watchdog.front.upstream.edge import Exchange, Request
+from regrain_watchdog.front.upstream.exchange import Exchange, Request
 
 logger = logging.getLogger("regrain.access")
 

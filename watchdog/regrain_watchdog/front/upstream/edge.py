@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import httptools
@@ -18,101 +17,17 @@ import httptools
 from regrain.errors import RequestError, SpecError
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.upstream.client import Fields
+from regrain_watchdog.front.upstream.exchange import Exchange, Request
 from regrain_watchdog.front.upstream.flow import Inflow, Outflow
 
 MAX_HEAD = 1 << 16
 """Bytes that a request's head may have."""
 LINGER = 0.5
 """Seconds that a stopping edge gives an idle connection for a request that is on its way."""
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-Handler = Callable[["Exchange"], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Request:
-    """A request's head, and its body as it comes. `length` is None for a chunked body."""
-
-    method: str
-    target: bytes
-    fields: Fields
-    body: Inflow
-    length: int | None
-    is_old: bool
-    """Whether it is HTTP/1.0: its sender knows no chunks."""
-    expects: bool
-    """Whether its sender waits to be told to send the body."""
-
-    def field(self, name: bytes) -> str:
-        """A field's value by its lower-case name, "" without one."""
-        return next((value.decode("latin-1") for key, value in self.fields if key.lower() == name), "")
-
-
-class Exchange:
-    """One request and its answer.
-
-    Attributes:
-        begun: whether some of the answer was sent.
-        keeps: whether the connection may stay open after it.
-        sent: bytes of the answer's body.
-    """
-
-    def __init__(self, request: Request, connection: _Connection, *, keeps: bool) -> None:
-        self.request = request
-        self.begun = False
-        self.sent = 0
-        self.keeps = keeps
-        self._connection = connection
-
-    async def read(self) -> bytes:
-        """Return the next piece of the body; b"" at its end."""
-        if self.request.expects:
-            self.request.expects = False
-            if not self.begun:
-                self._connection.transport.write(CONTINUE)
-        return await self.request.body.read()
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of the answer, head and framing included."""
-        self.begun = True
-        self._connection.transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the caller takes more."""
-        await self._connection.out.drain()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the caller takes less than it is sent."""
-        return self._connection.out.is_full
-
-    def abort(self) -> None:
-        """Break the answer off, so that nobody takes it for complete."""
-        self.keeps = False
-        self._connection.transport.abort()
-
-    @property
-    def stays(self) -> bool:
-        """Whether the connection stays open after this answer, as its head must say."""
-        return self.keeps and not self._connection.stopping
-
-    def respond(self, status: int, fields: list[tuple[str, str]], content: bytes) -> None:
-        """Send a whole answer of our own."""
-        lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            *(f"{name}: {text}" for name, text in fields),
-        ]
-        if not self.request.body.taken:
-            self.keeps = False  # the rest of the body would be read as the next request
-        if not self.stays:
-            lines.append("connection: close")
-        elif self.request.is_old:
-            lines.append("connection: keep-alive")
-        lines.append(f"content-length: {len(content)}")
-        self.sent = len(content)
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        self.write(head if self.request.method == "HEAD" else head + content)
+Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class _Connection(asyncio.Protocol):
@@ -133,12 +48,13 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
         self._quiet_since = 0.0
+        self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of streams only
         self.transport = transport
         self._quiet_since = self._loop.time()
-        self._timer = self._loop.call_later(self._edge.header_timeout, self._look)
+        self._look_again(self._edge.header_timeout)
         self._edge.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -156,28 +72,53 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.out.resume()
+        if self._task is None and not self.transport.is_closing():
+            self._quiet_since = self._loop.time()
+            self._next()
 
     def stop(self) -> None:
         """Close after the answer on its way; if there is none, after a moment for a request on its way."""
         self.stopping = True
-        if self._task is None:
+        if not self._is_busy:
             self._loop.call_later(LINGER, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self._task is None:
+        if not self._is_busy:
+            self._close()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether it answers, or will once its caller takes what it was sent."""
+        return self._task is not None or bool(self._waiting)
+
+    def _close(self) -> None:
+        """Close once the caller has taken what it was sent, or takes nothing of it for too long."""
+        if not self.transport.is_closing():
             self.transport.close()
+            self._quiet_since = self._loop.time()
+            self._look_again(self._edge.write_timeout)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(min(seconds, self._edge.write_timeout), self._look)
 
     def _look(self) -> None:
-        """Close a connection that has sent no whole head for too long."""
-        limit = self._edge.header_timeout
-        now = self._loop.time()
-        if self._task is None and now - self._quiet_since >= limit:
+        """Close a connection that has sent no whole head for too long; cut off one that takes nothing for too long."""
+        now, unsent = self._loop.time(), self.transport.get_write_buffer_size()
+        if self._task is not None or unsent < self._unsent:
+            self._quiet_since = now
+        self._unsent = unsent
+        takes = bool(unsent) or self.transport.is_closing()
+        limit = self._edge.write_timeout if takes else self._edge.header_timeout
+        if now - self._quiet_since < limit:
+            self._look_again(self._quiet_since + limit - now)
+        elif takes:
+            self.transport.abort()
+        else:
             if self._head:
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's head took more than {limit:g} s")
-            self.transport.close()
-            return
-        since = now if self._task is not None else self._quiet_since
-        self._timer = self._loop.call_later(since + limit - now, self._look)
+            self._close()
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -224,7 +165,7 @@ class _Connection(asyncio.Protocol):
         )
         exchange = Exchange(request, self, keeps=self._parser.should_keep_alive())
         self._received = exchange
-        if self._task is None:
+        if not self._is_busy and not self.out.is_full:
             self._begin(exchange)
         else:
             self._waiting.append(exchange)
@@ -256,8 +197,13 @@ class _Connection(asyncio.Protocol):
         if not exchange.request.body.taken:
             self._end(exchange.request.body)
         elif not exchange.stays:
-            self.transport.close()
-        elif self._waiting:
+            self._close()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Begin with the next request, if one waits and the caller takes what it was sent."""
+        if self._waiting and not self.out.is_full:
             following = self._waiting.popleft()
             if not self._waiting and not following.request.body.is_full:
                 self.transport.resume_reading()
@@ -269,7 +215,7 @@ class _Connection(asyncio.Protocol):
         body.drop()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._loop.call_later(LINGER, self.transport.close)
+        self._loop.call_later(LINGER, self._close)
 
     def _broken(self, why: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         """What came is no request; if it broke off in a body, whoever reads it answers."""
@@ -278,11 +224,10 @@ class _Connection(asyncio.Protocol):
             self._received.request.body.fail(RequestError(status, detail))
             self._received.keeps = False
             return
-        if self._task is None:
-            self._refuse(status, detail)
         self.stopping = True
-        if self._task is None:
-            self.transport.close()
+        if not self._is_busy:
+            self._refuse(status, detail)
+            self._close()
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer what never became a request."""
@@ -298,11 +243,15 @@ class Edge:
     Args:
         handler: answers an exchange, or raises ConnectionError where its caller has gone; cancelled likewise.
         config: address, TLS, limits and times.
+        write_timeout: seconds in which a caller must take something of what it was sent.
     """
 
-    def __init__(self, handler: Handler, config: Config) -> None:
+    def __init__(
+        self, handler: Handler, config: Config, *, write_timeout: float = Limits().write_timeout
+    ) -> None:
         self.handler = handler
         self.header_timeout = config.header_timeout
+        self.write_timeout = write_timeout
         self._config = config
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None

@@ -9,7 +9,7 @@ import httptools
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.upstream.client import Answer, Fields
-from regrain_watchdog.front.upstream.edge import Exchange, Request
+from regrain_watchdog.front.upstream.exchange import Exchange, Request
 
 HOP_BY_HOP = frozenset(
     {

@@ -14,7 +14,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Answer, Connection, Pool
-from regrain_watchdog.front.upstream.edge import Exchange
+from regrain_watchdog.front.upstream.exchange import Exchange
 
 T = TypeVar("T")
 GROUP = "upstream"

@@ -30,7 +30,7 @@ from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_v
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.checks import Checks
 from regrain_watchdog.front.upstream.client import Connection, UpstreamError
-from regrain_watchdog.front.upstream.edge import Exchange, Request
+from regrain_watchdog.front.upstream.exchange import Exchange, Request
 from regrain_watchdog.front.upstream.gate import RETRY_AFTER, Gate
 from regrain_watchdog.front.upstream.passage import GROUP, Outgoing, Passage, too_large, too_slow
 from regrain_watchdog.front.upstream.upstream import Upstream
