@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from regrain.errors import RegrainError
 from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.keeper import PASSED
 from regrain_watchdog.gateway.sandbox import Cell, Limits, Means
 
 ROOT = os.geteuid() == 0
@@ -25,7 +28,8 @@ ROOT = os.geteuid() == 0
 def cell(tmp_path: Path) -> Cell:
     state = tmp_path / "the \\ state"
     (state / "image").mkdir(parents=True)
-    state.chmod(0o700)
+    state.chmod(PASSED if ROOT else 0o700)
+    (state / "image").chmod(0o755)
     (state / "image" / "app.py").write_text("app = 1\n")
     for name in ("key", "other"):
         (state / name).write_text(f"{name} is secret")
@@ -53,15 +57,14 @@ def mounts(means: Means) -> Means:
 
 @pytest.fixture
 def users(cell: Cell) -> Iterator[Means]:
-    """Own users without mounts, as in a container; the state can be reached there."""
+    """Own users without mounts, as in a container; the way to the state is open there."""
     if not ROOT:
         pytest.skip("only root can give users to processes")
-    folder = Path(cell.hidden)
-    opened = [folder, *(parent for parent in folder.parents if not parent.stat().st_mode & 1)]
+    opened = [parent for parent in Path(cell.hidden).parents if not parent.stat().st_mode & 1]
     modes = [path.stat().st_mode for path in opened]
     for path in opened:
         path.chmod(0o755)
-    yield Means(users=True)
+    yield Means(drops=True, users=True)
     for path, mode in zip(opened, modes, strict=True):
         path.chmod(mode)
 
@@ -93,8 +96,36 @@ def test_no_process_gains_privileges(cell: Cell, means: Means) -> None:
     found = status(cell, means)
 
     assert found["NoNewPrivs"] == "1"
-    if means.users or means.mounts:
+    if ROOT:
         assert {found[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+
+
+def test_without_mounts_root_drops_its_capabilities_and_gives_users_where_they_reach_python(
+    cell: Cell, users: Means
+) -> None:
+    contained = ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin", "--"]
+    probing = (
+        "import dataclasses, json, sys\n"
+        "from regrain_watchdog.gateway.sandbox import Cell, probe\n"
+        "print(json.dumps(dataclasses.asdict(probe(Cell(**json.loads(sys.argv[1]))))))\n"
+    )
+    asked = {"user": cell.user, "home": cell.home, "hidden": cell.hidden, "reads": cell.reads}
+    importing = [sys.executable, "-c", "import regrain_runtime"]
+    reach = ["setpriv", "--reuid", str(cell.user), "--regid", str(cell.user), "--clear-groups", *importing]
+
+    done = subprocess.run(
+        [*contained, sys.executable, "-c", probing, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    reached = subprocess.run(reach, capture_output=True, timeout=60, cwd="/", check=False).returncode == 0
+
+    means = Means(**json.loads(done.stdout))
+    assert (means.tools, means.drops, means.users, means.mounts) == (True, True, reached, False)
+    assert "unshare" in means.lacking
+    assert {status(cell, means)[name] for name in ("CapPrm", "CapEff", "CapBnd")} == {"0" * 16}
 
 
 def test_a_function_can_see_its_own_files_and_secrets_as_the_gateways_user(cell: Cell, mounts: Means) -> None:
@@ -199,11 +230,49 @@ def test_secrets_are_files_of_its_own_without_mounts(
 def test_another_function_cannot_read_them(cell: Cell, users: Means) -> None:
     run(cell, users, "true")
     other = dataclasses.replace(cell, user=cell.user + 1, home=f"{cell.hidden}/elsewhere")
+    key = sandbox.confine(cell, users).literal("/var/openfaas/secrets/key")
 
-    done = run(other, users, f"cat '{cell.home}/secrets/key' '{cell.hidden}/key'")
+    done = run(other, users, f"cat '{key}' '{cell.hidden}/key'; ls '{cell.hidden}' '{cell.home}/scratch'")
 
     assert done.stdout == ""
-    assert done.stderr.count("Permission denied") == 2
+    assert done.stderr.count("Permission denied") == 4
+
+
+@pytest.mark.parametrize("given", ["users", "tools", "nothing"])
+def test_processes_that_start_at_once_all_have_their_secrets(
+    cell: Cell, given: str, request: pytest.FixtureRequest
+) -> None:
+    means = request.getfixturevalue("users") if given == "users" else Means(tools=given != "nothing")
+    key = sandbox.confine(cell, means).literal("/var/openfaas/secrets/key")
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: run(cell, means, f"cat '{key}'"), range(64)))
+
+    assert {(one.stdout, one.stderr) for one in done} == {("key is secret", "")}
+    assert os.listdir(Path(key).parent) == ["key"]
+
+
+def test_versions_have_their_own_secrets_and_share_what_they_keep(cell: Cell, users: Means) -> None:
+    run(cell, users, 'echo kept > "$TMPDIR/made"')
+    later = dataclasses.replace(cell, version="1", secrets={})
+
+    done = run(later, users, f"ls '{sandbox.confine(later, users).secrets}'; cat \"$TMPDIR/made\"")
+
+    assert (done.stdout, done.stderr) == ("kept\n", "")
+
+
+def test_no_function_has_root_write_through_a_link_of_its_own(cell: Cell, users: Means) -> None:
+    target = Path(cell.hidden) / "target"
+    target.mkdir(mode=0o700)
+    secrets = Path(sandbox.confine(cell, users).secrets)
+
+    for path in (secrets / "key", secrets, secrets.parent, Path(cell.home) / "scratch", Path(cell.home)):
+        done = run(cell, users, f"mv '{path}' '{path}.old' || ln -sfT '{target}' '{path}'")
+        assert "Permission denied" in done.stderr
+    last = run(cell, users, f"cat '{secrets}/key'")
+
+    assert last.stdout == "key is secret"
+    assert (target.stat().st_uid, oct(target.stat().st_mode)[-3:]) == (0, "700")
 
 
 def test_what_it_may_take_is_limited(cell: Cell, means: Means) -> None:

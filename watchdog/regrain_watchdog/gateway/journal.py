@@ -17,6 +17,8 @@ from types import TracebackType
 import msgspec
 from msgspec import Struct
 
+from regrain_watchdog.gateway import private
+
 logger = logging.getLogger(__name__)
 
 FILE_SIZE = 4 << 20
@@ -88,7 +90,7 @@ class Journal:
     def _room(self, size: int) -> io.FileIO:
         """Return the file, another one if so many bytes are too many for this one."""
         if self._file is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.folder(self._path.parent)
             self._file = self._opened()
         if self._file.tell() and self._file.tell() + size > self._file_size:
             self.close()

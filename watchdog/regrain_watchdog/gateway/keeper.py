@@ -25,6 +25,9 @@ from regrain_watchdog.gateway.credentials import PASSWORD, Credentials
 from regrain_watchdog.gateway.settings import Settings
 
 PACKAGE = "regrain_watchdog.gateway"
+PASSED = 0o711
+"""The mode of root's state folder: functions have users of their own, and reach what is theirs in it. Whatever else is
+there has a mode of its own."""
 DRAIN = 60.0
 """Seconds that the front has to finish what it accepted; it bounds that itself, by less."""
 
@@ -88,14 +91,16 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
 def prepared(settings: Settings) -> Iterator[None]:
     """Make the state folder, the password and the key of builds where there are none; hold the folder for the block."""
     folder = settings.folder
+    mode = PASSED if os.geteuid() == 0 else 0o700
     try:
-        private.folder(folder)
+        private.folder(folder, mode)
     except OSError as error:
         raise SpecError(f"--state: {folder} cannot be made: {error.strerror}") from error
     if folder.stat().st_uid != os.geteuid():
         raise SpecError(f"--state: {folder} belongs to another user")
-    folder.chmod(0o700)
+    folder.chmod(mode)
     with (folder / "lock").open("wb") as lock:
+        os.fchmod(lock.fileno(), 0o600)  # who may open it could lock it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

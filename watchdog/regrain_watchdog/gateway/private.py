@@ -30,8 +30,8 @@ def made(path: Path, make: Callable[[], bytes]) -> bytes:
     return path.read_bytes()
 
 
-def folder(path: Path) -> None:
-    """Make a folder (0700), and those above it, where there is none."""
+def folder(path: Path, mode: int = 0o700) -> None:
+    """Make a folder, and those above it, where there is none."""
     if not path.is_dir():
-        folder(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        folder(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import join, quote
 
@@ -50,11 +50,13 @@ PROBE_TIMEOUT = 20.0
 class Means:
     """What the machine allows.
 
-    tools: util-linux's setpriv and prlimit work. users: processes may be given a user of their own.
-    mounts: and see a file system of their own; both without the other are possible. lacking: why not, in a sentence.
+    tools: util-linux's setpriv and prlimit work. drops: root's capabilities can be taken from processes.
+    users: they may be given a user of their own. mounts: and see a file system of their own; both without the other are
+    possible, and neither without `drops`. lacking: why not, in a sentence.
     """
 
     tools: bool = True
+    drops: bool = False
     users: bool = False
     mounts: bool = False
     lacking: str = ""
@@ -81,6 +83,7 @@ class Cell:
 
     user: whom it runs as where users can be had.
     home: a folder of its own in the gateway's state, for its secrets and temporary files without mounts.
+    version: tells its secrets there from those of others with the same home.
     hidden: the gateway's state; nothing of it is seen but reads and writes.
     alone: its processes end with the first of them, and that with the thread that started it.
     """
@@ -88,6 +91,7 @@ class Cell:
     user: int
     home: str
     hidden: str
+    version: str = "0"
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -120,10 +124,10 @@ def user(namespace: str, name: str, taken: Collection[int]) -> int:
 
 def confine(cell: Cell, means: Means) -> Sandbox:
     """Return what to start a cell's processes under, with the means at hand."""
-    secrets = SECRETS if means.mounts else f"{cell.home}/secrets"
+    secrets = SECRETS if means.mounts else f"{cell.home}/secrets/{cell.version}"
     scratch = SCRATCH[0] if means.mounts else f"{cell.home}/scratch"
     variables = {"HOME": scratch, "TMPDIR": scratch}
-    prepared = _mounted(cell, means) if means.mounts else _unmounted(cell, means)
+    prepared = _mounted(cell, means) if means.mounts else _unmounted(cell, means, secrets, scratch)
     script = "\n".join(["set -e", "umask 022", *prepared, join(["exec", *_limited(cell, means)]) + ' "$@"'])
     prefix = ("setpriv", *TIED) if cell.alone and means.tools else ()
     if means.mounts:
@@ -163,16 +167,18 @@ def probe(cell: Cell) -> Means:
     With it comes why it is not better.
     """
     tried = [Means(), Means(tools=False)]
+    lacking = ["only root can give functions users and file systems of their own"]
     if os.geteuid() == 0:
-        tried = [Means(users=True, mounts=True), Means(users=True), *tried]
-    lacking = "" if os.geteuid() == 0 else "only root can give functions users and file systems of their own"
+        least = Means(drops=True)
+        tried = [replace(least, users=True, mounts=True), replace(least, users=True), least, *tried]
+        lacking = []
     for means in tried:
         failure = _failure(confine(cell, means), cell.reads)
         if not failure:
             break
-        lacking = lacking or failure
+        lacking.append(failure)
         logger.debug("no sandbox with %s: %s", means, failure)
-    return Means(tools=means.tools, users=means.users, mounts=means.mounts, lacking=lacking)
+    return replace(means, lacking="; ".join(dict.fromkeys(lacking)))
 
 
 def _failure(sandbox: Sandbox, reads: Iterable[str]) -> str:
@@ -200,7 +206,8 @@ def _mounted(cell: Cell, means: Means) -> Iterable[str]:
     yield join(["mkdir", "-p", OPENFAAS, *HOMES])
     yield join(["mount", "-t", "tmpfs", "-o", f"{PLAIN},mode=0755,size=16m", "regrain", OPENFAAS])
     yield join(["mkdir", SECRETS])
-    yield from _secrets(cell, SECRETS, owned=means.users)
+    for name, path in sorted(cell.secrets.items()):
+        yield f"{_secret(cell, means, path)} {quote(f'{SECRETS}/{name}')}"
     table = "\n".join(" ".join([*map(_escaped, row), "0 0"]) for row in _table(cell))
     yield f"printf %s\\\\n {quote(table)} > {TABLE}"
     yield join(["mount", "--all", "--fstab", TABLE])
@@ -231,20 +238,34 @@ def _needed(cell: Cell) -> list[str]:
     return [path for path in below if not any(path.startswith(f"{other}/") for other in below)]
 
 
-def _unmounted(cell: Cell, means: Means) -> Iterable[str]:
-    """Make folders for the secrets and the temporary files."""
-    folders = (cell.home, f"{cell.home}/scratch", f"{cell.home}/secrets")
-    yield join(["install", "-d", "-m", "0700", *_owner(cell, owned=means.users), *folders])
-    yield from _secrets(cell, f"{cell.home}/secrets", owned=means.users)
+def _unmounted(cell: Cell, means: Means, secrets: str, scratch: str) -> Iterable[str]:
+    """Make folders for the secrets and the temporary files, and put the secrets there.
 
-
-def _secrets(cell: Cell, folder: str, *, owned: bool) -> Iterable[str]:
+    This is done with the gateway's rights, again for each process and for many at once: what is around the folders is
+    ours, so that no function puts a link in their place, and a secret replaces the one before as a whole.
+    """
+    user = _owner(means, cell.user, cell.user)
+    passed = "0711" if user else "0700"
+    yield join(["install", "-d", "-m", passed, *_owner(means, 0, 0), cell.home, f"{cell.home}/secrets"])
+    yield join(["install", "-d", "-m", "0750", *_owner(means, 0, cell.user), secrets])
+    yield join(["install", "-d", "-m", "0700", *user, scratch])
     for name, path in sorted(cell.secrets.items()):
-        yield join(["install", "-m", "0400", *_owner(cell, owned=owned), path, f"{folder}/{name}"])
+        draft = quote(f"{secrets}/.{name}.") + "$$"
+        yield f"{_secret(cell, means, path)} {draft}"
+        yield f"mv -fT {draft} {quote(f'{secrets}/{name}')}"
 
 
-def _owner(cell: Cell, *, owned: bool) -> Sequence[str]:
-    return ["-o", str(cell.user), "-g", str(cell.user)] if owned else []
+def _secret(cell: Cell, means: Means, path: str) -> str:
+    """Return what copies a secret to the path that follows, for the cell alone."""
+    return join(["install", "-m", "0400", *_owner(means, cell.user, cell.user), path])
+
+
+def _owner(means: Means, user: int, group: int) -> Sequence[str]:
+    """Return whom `install` gives something to: root where there are no users; who is not root gives nothing."""
+    if not means.users and not means.drops:
+        return []
+    owner = (user, group) if means.users else (0, 0)
+    return ["-o", str(owner[0]), "-g", str(owner[1])]
 
 
 def _limited(cell: Cell, means: Means) -> Sequence[str]:
@@ -269,5 +290,5 @@ def _limited(cell: Cell, means: Means) -> Sequence[str]:
         prefix.append("setpriv")
     if cell.alone:
         prefix += TIED  # a change of user has undone the first one
-    dropped = ["--inh-caps=-all", "--bounding-set=-all"] if means.users or means.mounts else []
+    dropped = ["--inh-caps=-all", "--bounding-set=-all"] if means.drops or means.users or means.mounts else []
     return [*prefix, "--no-new-privs", *dropped, "--"]

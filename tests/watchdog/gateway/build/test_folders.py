@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,31 @@ def test_what_a_build_has_made_is_settled(tmp_path: Path) -> None:
     assert modes == {"plain": "644", "program": "755", "open": "644"}
     assert {path.lstat().st_uid for path in tmp_path.rglob("*")} == {os.geteuid()}
     assert Path("/etc/passwd").stat().st_uid == 0
+
+
+def test_nobody_is_given_what_is_outside_by_a_link_that_comes_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "sub", outside):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+        (folder / "file").chmod(0o600)
+    walk = os.fwalk
+
+    def raced(*arguments: object) -> Iterator[object]:
+        """Another process puts a link in the place of the folder that is open."""
+        for found in walk(*arguments):  # type: ignore[call-overload]
+            if str(found[0]).endswith("sub"):
+                (inside / "sub").rename(inside / "moved")
+                (inside / "sub").symlink_to(outside)
+            yield found
+
+    monkeypatch.setattr("os.fwalk", raced)
+    folders.settle(inside)
+
+    assert oct((inside / "moved" / "file").stat().st_mode)[-3:] == "644"
+    assert oct((outside / "file").stat().st_mode)[-3:] == "600"
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ async def settled(functions: Functions) -> dict[tuple[str, str], tuple[str, int]
 def test_what_is_deployed_serves_what_is_scaled_follows_and_what_is_removed_goes(tmp_path: Path) -> None:
     async def scenario(store: Store, functions: Functions) -> None:
         removed: list[tuple[str, str]] = []
+        kept: list[set[tuple[str, str]]] = []
         functions.removed = removed.append
+        functions.kept = kept.append
         assert await settled(functions) == {}
         store.put(deployed(), REDIRECT)
         assert await settled(functions) == {KEY: ("ready", 1)}
@@ -59,6 +61,9 @@ def test_what_is_deployed_serves_what_is_scaled_follows_and_what_is_removed_goes
         assert await settled(functions) == {}
         assert functions.find(KEY) is None
         assert removed == [KEY]
+        while kept[-1]:
+            assert await settled(functions) == {}
+        assert kept == [set(), {KEY}, set()]
 
     run(tmp_path, scenario)
 

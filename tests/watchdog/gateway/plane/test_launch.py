@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from regrain_watchdog.gateway import private
+from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.launch import HELD, Launch, Launcher
 from regrain_watchdog.gateway.sandbox import FIRST_USER, Means
 from regrain_watchdog.gateway.settings import Settings
@@ -20,6 +24,10 @@ def function(name: str = "a", **fields: object) -> Function:
     return Function(
         deployment=deployment, image=Image(name="i", kind="app", folder="/s/images/1/function"), created=0
     )
+
+
+def launcher(state: Path, means: Means) -> Launcher:
+    return Launcher(Settings(state=str(state)), means, Homes(state / "homes"))
 
 
 def printed(launch: Launch, *command: str) -> str:
@@ -52,7 +60,7 @@ def start(tmp_path: Path, built: Path) -> Callable[..., Launch]:
         image = Image(name="i", kind="app", folder=str(built))
         deployment = Deployment(service="a", image="i", namespace="dev", env_vars=variables)
         wanted = Function(deployment=deployment, image=image, created=0)
-        return Launcher(Settings(state=str(tmp_path / "state")), Means(tools=False)).launch(wanted)
+        return launcher(tmp_path / "state", Means(tools=False)).launch(wanted)
 
     return launch
 
@@ -104,10 +112,10 @@ def test_names_that_a_shell_has_no_variable_for_are_left_out(start: Callable[...
 
 
 def test_functions_have_users_of_their_own_and_keep_them(tmp_path: Path) -> None:
-    launcher = Launcher(Settings(state=str(tmp_path)), Means(users=True))
+    starter = launcher(tmp_path, Means(users=True))
 
     def users(name: str) -> str:
-        script = launcher.launch(function(name)).prefix[2]
+        script = starter.launch(function(name)).prefix[2]
         return script.partition("--reuid ")[2].split()[0]
 
     first, second = users("a"), users("b")
@@ -118,13 +126,30 @@ def test_functions_have_users_of_their_own_and_keep_them(tmp_path: Path) -> None
 
 
 def test_a_function_that_shares_gpus_runs_as_the_gateways_user(tmp_path: Path) -> None:
-    launcher = Launcher(Settings(state=str(tmp_path)), Means(users=True, mounts=True))
+    starter = launcher(tmp_path, Means(users=True, mounts=True))
 
-    assert "--reuid" in " ".join(launcher.launch(function()).prefix)
-    assert "--reuid" not in " ".join(launcher.launch(function(), shares_gpus=True).prefix)
+    assert "--reuid" in " ".join(starter.launch(function()).prefix)
+    assert "--reuid" not in " ".join(starter.launch(function(), shares_gpus=True).prefix)
 
 
 def test_a_limit_of_memory_is_that_of_each_process(tmp_path: Path) -> None:
-    launcher = Launcher(Settings(state=str(tmp_path)), Means())
+    starter = launcher(tmp_path, Means())
 
-    assert "--data=134217728" in " ".join(launcher.launch(function(limits=Resources(memory="128Mi"))).prefix)
+    assert "--data=134217728" in " ".join(starter.launch(function(limits=Resources(memory="128Mi"))).prefix)
+
+
+def test_the_secrets_of_a_version_end_with_it_and_those_of_another_stay(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        private.write(tmp_path / "secrets" / "dev" / name, name.encode())
+    starter = launcher(tmp_path, Means(tools=False))
+    first, second = (
+        starter.launch(replace(function(secrets=[name]), image=Image(name="i", kind="app")))
+        for name in ("old", "new")
+    )
+
+    assert printed(first, "cat", f"{first.secrets}/old") == "old"
+    assert printed(second, "cat", f"{second.secrets}/new") == "new"
+    asyncio.run(first.end())
+
+    assert not Path(first.secrets).exists()
+    assert [path.name for path in Path(second.secrets).iterdir()] == ["new"]

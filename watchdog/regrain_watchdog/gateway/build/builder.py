@@ -20,7 +20,7 @@ import msgspec
 from regrain import manifest
 from regrain.errors import SpecError
 from regrain.manifest import Manifest
-from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway import private, sandbox
 from regrain_watchdog.gateway.build import archive, template
 from regrain_watchdog.gateway.build.archive import Bounds, Config
 from regrain_watchdog.gateway.build.command import Command
@@ -195,7 +195,8 @@ class Builder:
 
     def _step(self, draft: Path) -> Step:
         """Return how a command of an installation is made."""
-        cache = shared(self._state / "pip")
+        cache = self._state / "pip"
+        private.folder(cache)
 
         def step(arguments: Sequence[str], writes: Sequence[str], folder: str) -> Command:
             return self._command(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,18 +18,34 @@ def shared(folder: Path) -> Path:
 
 
 def own(folder: Path, user: int) -> None:
-    """Give a folder and all in it to a user, where it is not its own already."""
-    for path in (folder, *folder.rglob("*")):
-        if path.lstat().st_uid != user:
-            os.chown(path, user, user, follow_symlinks=False)
+    """Give a folder and all in it to a user, where it is not its own already.
+
+    Others may write there meanwhile: no link is followed, on the way neither.
+    """
+    for _ in _owned(folder, user):
+        pass
 
 
 def settle(folder: Path) -> None:
     """Make a folder and all in it our own, for all to read."""
-    own(folder, os.geteuid())
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    for descriptor, files in _owned(folder, os.geteuid()):
+        os.fchmod(descriptor, 0o755)  # from here on nobody else puts a link in the place of a file
+        for name in files:
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode):
+                os.chmod(name, 0o755 if mode & 0o100 else 0o644, dir_fd=descriptor)
+
+
+def _owned(folder: Path, user: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield each folder, open, and the names of its files, once all of it is a user's."""
+    for _, folders, files, descriptor in os.fwalk(folder):
+        if os.fstat(descriptor).st_uid != user:
+            os.fchown(descriptor, user, user)
+        for name in (*folders, *files):
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of another build
+                if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != user:
+                    os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
+        yield descriptor, files
 
 
 def hold(folder: Path) -> int:

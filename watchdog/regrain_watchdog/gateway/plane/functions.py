@@ -46,6 +46,7 @@ class Functions:
 
     Attributes:
         removed: told of a function that is no more.
+        kept: told of all that are there, or have still to end, when that has changed; in a thread.
     """
 
     def __init__(self, store: Store, make: Make, log: Callable[[str, str], Path]) -> None:
@@ -54,6 +55,8 @@ class Functions:
         self._log = log
         self._hostings: dict[Key, Hosting] = {}
         self.removed: Callable[[Key], None] = lambda _: None
+        self.kept: Callable[[set[Key]], None] = lambda _: None
+        self._kept: set[Key] | None = None
         self._removed: set[Hosting] = set()
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -99,8 +102,13 @@ class Functions:
                 logger.error("what is wanted cannot be read: %s", error)
                 return
             self._follow(found)
+            there = {one.key for one in (*self._hostings.values(), *self._removed)}
+            if there != self._kept:
+                await asyncio.to_thread(self.kept, there)
+                self._kept = there
 
     def _follow(self, found: list[Function]) -> None:
+        self._removed = {one for one in self._removed if one.is_retiring}
         self._wanted = {(one.deployment.namespace, one.deployment.service): one for one in found}
         wanted = {key: Want(version=version(one), replicas=one.replicas) for key, one in self._wanted.items()}
         there = {key: hosting.have for key, hosting in self._hostings.items()}
@@ -129,7 +137,7 @@ class Functions:
             case Remove(key):
                 hosting = self._hostings.pop(key)
                 hosting.remove()
-                self._removed = {one for one in (*self._removed, hosting) if one.is_retiring}
+                self._removed.add(hosting)
                 self.removed(key)
 
     def _hosting(self, function: Function) -> Hosting:

@@ -226,7 +226,7 @@ class Hosting:
     def _end(self, timeout: float = DRAIN) -> None:
         self._state, self._detail = "draining", "it is being removed"
         if self._task is not None:
-            self._retiring.add(self._task)
+            self._await(self._task)
             self._task.cancel()
         self._settled.set()
         self._swap(None, timeout)
@@ -335,7 +335,9 @@ class Hosting:
             self._retire(before, timeout)
 
     def _retire(self, old: Version, timeout: float) -> None:
-        task = asyncio.ensure_future(self._retired(old, timeout))
+        self._await(asyncio.ensure_future(self._retired(old, timeout)))
+
+    def _await(self, task: asyncio.Task[None]) -> None:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 

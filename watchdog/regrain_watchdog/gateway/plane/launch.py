@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from regrain_watchdog.front.zygote import SINGLE_THREADED
 from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.route import Key
 from regrain_watchdog.gateway.sandbox import Cell, Limits, Means
 from regrain_watchdog.gateway.settings import Settings
@@ -26,15 +31,24 @@ SHELLS = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "OPTIND", "PPID", "SHEL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What comes before a function's commands, and their variables. `secrets` is where they find them."""
+    """What comes before the commands of a function's version, and their variables.
+
+    secrets: where they find them. ours: what is removed at the end, as nobody else's; None for nothing.
+    """
 
     prefix: tuple[str, ...]
     environment: Mapping[str, str]
     secrets: str
+    ours: Path | None = None
 
     def literal(self, text: str) -> str:
         """Return a command with the path of the secrets as it is here."""
         return text.replace(sandbox.SECRETS, self.secrets)
+
+    async def end(self) -> None:
+        """Remove what was there for the version, none of whose processes runs any more."""
+        if self.ours is not None:
+            await asyncio.to_thread(shutil.rmtree, self.ours, ignore_errors=True)
 
 
 class Launcher:
@@ -43,15 +57,18 @@ class Launcher:
     Args:
         settings: of the gateway.
         means: what the machine allows.
+        homes: where functions have their own files.
     """
 
-    def __init__(self, settings: Settings, means: Means) -> None:
+    def __init__(self, settings: Settings, means: Means, homes: Homes) -> None:
         self._settings = settings
+        self._homes = homes
+        self._versions = itertools.count(1)
         self._means = means
         self._users: dict[Key, int] = {}
 
     def launch(self, function: Function, *, alone: bool = False, shares_gpus: bool = False) -> Launch:
-        """Return how to start a function's processes.
+        """Return how to start the processes of one version of a function.
 
         alone: they end with the first of them. shares_gpus: they run as our user, as those who share a GPU must.
         """
@@ -73,7 +90,12 @@ class Launcher:
             **{f"{HELD}{number}": text for number, text in enumerate(own.values())},
         }
         begin = ("sh", "-c", _begin(own), image.folder or "/") if own or image.folder else ()
-        return Launch(prefix=(*confined.prefix, *begin), environment=environment, secrets=confined.secrets)
+        return Launch(
+            prefix=(*confined.prefix, *begin),
+            environment=environment,
+            secrets=confined.secrets,
+            ours=None if means.mounts else Path(confined.secrets),
+        )
 
     def _cell(self, function: Function, *, alone: bool) -> Cell:
         wanted, image = function.deployment, function.image
@@ -83,7 +105,8 @@ class Launcher:
         secrets = self._settings.secrets / wanted.namespace
         return Cell(
             user=self._users[key],
-            home=str(self._settings.folder / "homes" / wanted.namespace / wanted.service),
+            home=str(self._homes.of(key)),
+            version=str(next(self._versions)),
             hidden=self._settings.state,
             reads=tuple(path for path in (image.folder, image.environment) if path),
             secrets={name: str(secrets / name) for name in wanted.secrets},

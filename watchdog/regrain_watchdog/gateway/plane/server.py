@@ -32,6 +32,7 @@ from regrain_watchdog.gateway.plane.autoscale import Autoscaler
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.deferred import Deferred
 from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.make import Maker
 from regrain_watchdog.gateway.plane.metrics import MetricsPage
@@ -71,6 +72,8 @@ class Plane:
     async def serve(self) -> int:
         """Serve until signalled; return the exit code."""
         self._signals.listen()
+        homes = Homes(self._settings.folder / "homes")
+        await asyncio.to_thread(homes.clear)
         means = await asyncio.to_thread(_means, self._settings)
         store = Store(self._settings.database)
         table = Table(self._settings.database)
@@ -79,10 +82,11 @@ class Plane:
             Key(credentials.password, (BASIC, BEARER)) if credentials is not None else None
         )  # of the apps' pages
         export = open_export(os.environ)
-        maker = Maker(Launcher(self._settings, means), key, export)
+        maker = Maker(Launcher(self._settings, means, homes), key, export)
         functions = Functions(store, maker, self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
+        functions.kept = homes.keep
         public = Public(functions, counts, Relay(self._settings.control_socket, credentials), key)
         rng = random.Random()  # noqa: S311 - spreads tries in time
         later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)

@@ -17,7 +17,7 @@ from regrain_watchdog.front.zygote import Birth
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.plane.instance import Tally
-from regrain_watchdog.gateway.plane.launch import Launcher
+from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
 
@@ -57,13 +57,14 @@ class AppInstance:
         self._output = output
         self._export = export
         self._hosted: Hosted | None = None
+        self._launch: Launch | None = None
         self._replicas = 0
 
     async def start(self, replicas: int) -> None:
         """Import the app, start its replicas, warm them up."""
         config = wishes.config(self._function.deployment, replicas)
         shares = bool(config.gpus or config.gpu_folder)
-        launch = self._launcher.launch(self._function, shares_gpus=shares)
+        launch = self._launch = self._launcher.launch(self._function, shares_gpus=shares)
         image = self._function.image
         birth = Birth(
             interpreter=sandbox.python(image.environment),
@@ -130,6 +131,8 @@ class AppInstance:
                 await hosted.drain()
                 await hosted.live.stop()
             await hosted.close()
+        if self._launch is not None:
+            await self._launch.end()
 
     def kill(self) -> None:
         """End its processes at once."""

@@ -48,6 +48,7 @@ class ForkInstance:
         self._output = output
         self._running: set[Spawned] = set()
         self._command: list[str] = []
+        self._launch: Launch | None = None
         self._replicas = 0
 
     async def start(self, replicas: int) -> None:
@@ -59,9 +60,9 @@ class ForkInstance:
         if not places.isdecimal():
             raise SpecError(f"envVars.max_inflight: a whole number, was {places!r}")
         self._gate = Gate(int(places) or self._config.max_inflight or AT_ONCE, self._config.max_queue)
-        self._launch: Launch = self._launcher.launch(self._function, alone=True)
+        launch = self._launch = self._launcher.launch(self._function, alone=True)
         named = next((text for name in COMMANDS if (text := wanted.env_vars.get(name, ""))), "")
-        self._command = self._launch.literal(wanted.env_process or named).split()
+        self._command = launch.literal(wanted.env_process or named).split()
         if not self._command:
             raise SpecError("envProcess: the command that answers a request is missing")
         self._replicas = replicas
@@ -95,6 +96,8 @@ class ForkInstance:
         self.kill()
         for process in running:
             await process.wait()
+        if self._launch is not None:
+            await self._launch.end()
 
     def kill(self) -> None:
         """End what runs at once."""
@@ -111,15 +114,18 @@ class ForkInstance:
 
     async def _run(self, scope: Scope, sent: bytes) -> tuple[int, bytes]:
         """Run the command on a body; return its exit code and what it wrote. RequestError as for `Instance`."""
+        launch = self._launch
+        if launch is None:
+            raise RuntimeError("a command is started before it is asked")
         began = time.monotonic()
         self._output.say(f"{_stamp()} Forking fprocess.")
         process = await spawn(
-            *self._launch.prefix,
+            *launch.prefix,
             *self._command,
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._output.descriptor,
-            env={**self._launch.environment, **variables(scope)},
+            env={**launch.environment, **variables(scope)},
             cwd="/",
             start_new_session=True,
         )

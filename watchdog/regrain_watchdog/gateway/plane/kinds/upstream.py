@@ -28,7 +28,7 @@ from regrain_watchdog.gateway.forward import Bounds
 from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.plane.dressing import CALL_ID
 from regrain_watchdog.gateway.plane.instance import Tally
-from regrain_watchdog.gateway.plane.launch import Launcher
+from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
 
@@ -53,6 +53,7 @@ class UpstreamInstance:
         self._launcher = launcher
         self._output = output
         self._upstream: Upstream | None = None
+        self._launch: Launch | None = None
         self._replicas = 0
         self._traces = export.traces(function.deployment.service) if export is not None else None
 
@@ -121,6 +122,8 @@ class UpstreamInstance:
         """End its process."""
         if self._upstream is not None:
             await self._upstream.stop()
+        if self._launch is not None:
+            await self._launch.end()
 
     def kill(self) -> None:
         """End its process at once."""
@@ -159,7 +162,7 @@ class UpstreamInstance:
         config = wishes.config(replace(wanted, env_vars=variables), replicas)
         if not config.upstream_url:
             raise SpecError("envVars.upstream_url: where the function listens is missing")
-        launch = self._launcher.launch(self._function, alone=True)
+        launch = self._launch = self._launcher.launch(self._function, alone=True)
         command = launch.literal(variables.get("REGRAIN_FPROCESS", "")).split()
         if not command:
             raise SpecError("envProcess: the command that starts the function's server is missing")
@@ -179,7 +182,7 @@ class UpstreamInstance:
         found = target.find(config, command)
         if found is None:
             raise SpecError(f"envProcess: {WSGI}MODULE:CALLABLE, was {command!r}")
-        launch = self._launcher.launch(self._function, alone=True)
+        launch = self._launch = self._launcher.launch(self._function, alone=True)
         python = sandbox.python(self._function.image.environment)
         listening = socket.create_server(("127.0.0.1", 0))
         upstream = Upstream(
