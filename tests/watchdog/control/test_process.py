@@ -247,3 +247,12 @@ def test_plans_of_pods_tell_how_many_of_them_each_group_takes(brief, reports, pl
     assert min(wanted.pods.values()) > 0
     assert sum(wanted.pods.values()) <= 3
     assert not any(word.pods for word in told(Adviser(brief()), reports(40.0, first, 20)))
+
+
+def test_a_report_with_a_list_that_is_no_more_is_taken(brief, reports, planned):
+    """An update that removed the list: requests that came before it end after it."""
+    adviser = Adviser(brief())
+    widened = np.array([[0, 0, 3]], np.int64).tobytes()
+
+    for report in reports(4.0, planned(4.0), 20):
+        adviser.advise(structs.replace(report, widened=widened))

@@ -294,7 +294,7 @@ class Outlook:
             self._offset, self._regime = offset, seen.first
         self._recent.extend(seen.at, seen.size)
         for number, place, width in seen.widened.tolist():
-            if number >= self._regime:
+            if number >= self._regime and place < self._lists:  # an update may have removed it
                 self._recent.widen(number - offset, place, width)
 
     def _shape(self) -> Arrivals:
