@@ -284,3 +284,36 @@ def test_nothing_is_said_of_a_plan_that_was_never_measured_alike(problem, standi
     assert math.isnan(made.hits(odd, load))
     assert made.bears(Weighed(plan=odd, cost=1.0, hit_rate=0.99), load) is None
     assert made.bears(Weighed(plan=plan, cost=1.0, hit_rate=0.99), load) >= load.rate
+
+
+def test_an_app_that_was_never_profiled_is_planned_with_the_shares_that_become_known(problem, standings):
+    """The rule that stands in for measurements reaches one step beyond what was seen."""
+    asked = problem(shares=(0.2, 0.4, 0.8))
+    stages = asked.app.profile.stages
+    bare = structs.replace(
+        asked.app.profile, stages={name: structs.replace(one, points=()) for name, one in stages.items()}
+    )
+    learned = Refined(bare, dict.fromkeys(stages, 4))
+
+    def serve(share):
+        for name in stages:
+            learned.take(Seen(stage=name, share=share, units=40, calls=40, seconds=0.4))
+
+    serve(0.4)
+    made = standings(replace(asked, app=replace(asked.app, profile=learned.profile())))
+    made.learn(learned)
+    before = made.problem.limits.shares
+
+    serve(0.2)
+    made.learn(learned)
+
+    assert before == (0.2, 0.4, 0.8)
+    assert made.problem.limits.shares == (0.1, 0.2, 0.4, 0.8)
+
+
+def test_what_is_measured_of_stages_leaves_the_shares_as_they_were_limited(problem, standings, refined):
+    made = standings(problem(shares=(0.3, 1.0)))
+
+    made.learn(refined(2.0))
+
+    assert made.problem.limits.shares == (0.3, 1.0)

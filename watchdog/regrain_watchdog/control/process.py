@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import socket
 import traceback
 from collections import deque
@@ -48,7 +47,7 @@ from regrain_watchdog.policy.profile import Profile, StageProfile
 from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.search.fastest import fastest
 from regrain_watchdog.policy.search.packing import pack, pods_of
-from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem
+from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem, measured_shares
 from regrain_watchdog.policy.switch import Reason
 
 logger = logging.getLogger(__name__)
@@ -161,7 +160,8 @@ class Adviser:
                 return None
             is_spread = self._node.pods > 1
             app = Application(manifest=self._manifest, profile=known, slo=self._brief.slo, spread=is_spread)
-            limits = Limits(shares=_shares(known), fluid=bool(self._node.cards) and not is_spread)
+            shares = measured_shares(known.stages.values()) or (1.0,)
+            limits = Limits(shares=shares, fluid=bool(self._node.cards) and not is_spread)
             self._problem = replace(Problem.of(app, self._node, limits=limits), beside=self._beside)
             first = self._before[0] if self._before else seen
             self._controller = Controller(
@@ -316,9 +316,3 @@ def _floored(group: Group, floor: float) -> Group:
     if group.gpu is None:
         return group
     return structs.replace(group, gpu=structs.replace(group.gpu, floor=floor))
-
-
-def _shares(profile: Profile) -> tuple[float, ...]:
-    """Return the shares of a GPU that plans may give: those that any stage was measured with."""
-    shares = {point.share for stage in profile.stages.values() if stage.on_gpu for point in stage.points}
-    return tuple(sorted(share for share in shares if 0 < share <= 1 and math.isfinite(share))) or (1.0,)

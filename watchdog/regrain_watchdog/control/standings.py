@@ -22,7 +22,7 @@ from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.resident import Living
 from regrain_watchdog.policy.search.packing import pack_together
 from regrain_watchdog.policy.search.planner import Planner
-from regrain_watchdog.policy.search.problem import Candidate, Problem
+from regrain_watchdog.policy.search.problem import Candidate, Problem, measured_shares
 from regrain_watchdog.policy.search.switching import switch
 from regrain_watchdog.policy.service import ServiceTime
 from regrain_watchdog.policy.switch import Standing, Terms, Verdict, judge
@@ -112,7 +112,10 @@ class Standings:
         self.in_vain = math.inf
 
     def learn(self, refined: Refined) -> None:
-        """Make plans of what was learned since, where that is something."""
+        """Make plans of what was learned since, where that is something.
+
+        They may have the shares, too, that are known by now of stages that nobody had measured.
+        """
         factors, profile = refined.known(), None
         moved = len(factors) != len(self._factors) or any(
             abs(new / old - 1) > max(LEARNED, SURE * error)
@@ -123,7 +126,10 @@ class Standings:
             app = self.problem.app
             known = replace(app, profile=profile)
             times = {name: ServiceTime.of(name, profile.stages[name]) for name in known.graph.stages}
-            self.problem = replace(self.problem, app=known, times=times)
+            found = measured_shares(profile.stages[name] for name in refined.unmeasured)
+            shares = tuple(sorted({*self.problem.limits.shares, *found}))
+            limits = replace(self.problem.limits, shares=shares)
+            self.problem = replace(self.problem, app=known, times=times, limits=limits)
             self._maker = Maker(known, self.problem.times)
             self._factors, self._planner = factors, None
             self._sought, self.in_vain = _NEVER, math.inf

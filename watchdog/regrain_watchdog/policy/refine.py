@@ -104,6 +104,11 @@ class Refined:
             name: ServiceTime.of(name, stage) for name, stage in profile.stages.items() if stage.points
         }
 
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The stages that nobody had measured: all that is known of them was seen while they served."""
+        return tuple(name for name in self._live if name not in self._times)
+
     def take(self, seen: Seen) -> None:
         """Learn from some calls; those of a stage that the profile does not name are left alone."""
         live = self._live.get(seen.stage)

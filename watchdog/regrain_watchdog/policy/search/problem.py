@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -14,7 +14,7 @@ from regrain.plan import Plan
 from regrain_watchdog.policy.cost import Node, Prices, rate
 from regrain_watchdog.policy.model import Application
 from regrain_watchdog.policy.predict.predictor import Prediction
-from regrain_watchdog.policy.profile import Profile
+from regrain_watchdog.policy.profile import Profile, StageProfile
 from regrain_watchdog.policy.service import ServiceTime
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -69,6 +69,12 @@ def _check(name: str, values: tuple[float, ...], above: float, most: float) -> N
         raise SpecError(
             f"{name} must ascend, be more than {max(above, 0):g}{bound}, and not be empty; were {values}"
         )
+
+
+def measured_shares(stages: Iterable[StageProfile]) -> tuple[float, ...]:
+    """Return the shares of a GPU that any of some stages was measured with, ascending: those that plans may give."""
+    shares = {point.share for stage in stages if stage.on_gpu for point in stage.points}
+    return tuple(sorted(share for share in shares if 0 < share <= 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
