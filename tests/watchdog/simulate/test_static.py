@@ -128,3 +128,12 @@ def test_a_profile_of_other_code_is_refused(scenario, cpu: Manifest) -> None:
 
     with pytest.raises(ProfileError, match="knows other code of decode"):
         prepare(scenario(), "ocr", msgspec.structs.replace(cpu, stages=(changed, *cpu.stages[1:])))
+
+
+@pytest.mark.parametrize(("gpus", "has_pools"), [('gpus = "emulated:v100x1", ', True), ("", False)])
+def test_plans_may_have_pools_where_there_is_a_gpu_as_live(
+    scenario, cpu: Manifest, gpus: str, has_pools: bool
+) -> None:
+    made = prepare(scenario(SCENARIO.replace("cores = 2", f"{gpus}cores = 2")), "ocr", cpu)
+
+    assert made.problem.limits.fluid is has_pools

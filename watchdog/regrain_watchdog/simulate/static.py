@@ -15,10 +15,11 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain_watchdog.policy import cost, resident
 from regrain_watchdog.policy import profile as profiles
+from regrain_watchdog.policy.cost import Node
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import Application, Model, lists, make_model
 from regrain_watchdog.policy.profile import Profile
-from regrain_watchdog.policy.search.problem import Limits, Problem
+from regrain_watchdog.policy.search.problem import Limits, Problem, measured_shares
 from regrain_watchdog.simulate.scenario import AppScenario, Scenario, offered
 
 
@@ -57,7 +58,8 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
     app = scenario.apps[name]
     application = _application(app, f"apps.{name}", manifest)
     plan = _plan(app, f"apps.{name}", manifest)
-    problem = Problem.of(application, scenario.node_of(name), scenario.prices, limits(app, application))
+    node = scenario.node_of(name)
+    problem = Problem.of(application, node, scenario.prices, limits(app, application, node))
     if problem.card is None and any(group.gpu is not None for group in plan.groups):
         raise SpecError(
             f'apps.{name} needs a GPU, and the node has none; name them: gpus = "emulated:v100x1"'
@@ -92,13 +94,15 @@ def profile_of(app: AppScenario, manifest: Manifest | None = None) -> Profile:
     return profile
 
 
-def limits(app: AppScenario, application: Application) -> Limits:
-    """Return the limits on an app's plans: its own, or a live controller's: shares as measured, cores as declared."""
+def limits(app: AppScenario, application: Application, node: Node) -> Limits:
+    """Return the limits on an app's plans: its own, or a live controller's.
+
+    That one gives shares as measured, cores as declared, and pools where there is a GPU.
+    """
     if app.limits is not None:
         return app.limits
-    stages = application.profile.stages.values()
-    shares = {point.share for stage in stages if stage.on_gpu for point in stage.points}
-    return Limits(shares=tuple(sorted(share for share in shares if 0 < share <= 1)) or (1.0,))
+    shares = measured_shares(application.profile.stages.values()) or (1.0,)
+    return Limits(shares=shares, fluid=bool(node.cards))
 
 
 def overcommitted(scenario: Scenario, apps: Sequence[Static]) -> list[str]:
