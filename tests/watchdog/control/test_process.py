@@ -2,20 +2,26 @@
 
 import json
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from regrain import manifest as manifests
 from regrain.manifest import SLOSpec
+from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.control.log import Log
 from regrain_watchdog.control.observation import living_of
 from regrain_watchdog.control.process import Adviser, incoming, outgoing, serve
 from regrain_watchdog.front.adapting.words import Brief, Device, Pieces, Report, Taken, decode_word, encode
 from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.cost import GIB
+from regrain_watchdog.policy.predict.analytic import Analytic
 from regrain_watchdog.policy.refine import Seen
+from regrain_watchdog.policy.search.planner import Planner
 
 
 @pytest.fixture
@@ -247,6 +253,26 @@ def test_plans_of_pods_tell_how_many_of_them_each_group_takes(brief, reports, pl
     assert min(wanted.pods.values()) > 0
     assert sum(wanted.pods.values()) <= 3
     assert not any(word.pods for word in told(Adviser(brief()), reports(40.0, first, 20)))
+
+
+@given(rate=st.floats(2.0, 40.0), slo=st.floats(0.2, 2.0))
+@settings(max_examples=8, deadline=None)
+def test_a_plan_with_a_pool_is_known_again_once_it_is_in_force(problem, arriving, rate, slo):
+    asked = problem(fluid=True, sizes=(1, 4))
+    asked = replace(asked, app=replace(asked.app, slo=SLOSpec(latency=slo, attainment=0.95)))
+
+    plans = [one.plan for one in Planner(asked).plan(arriving((rate, 60.0)), Analytic()).considered]
+
+    assert any(group.fluid is not None for plan in plans for group in plan.groups)
+    assert [incoming(outgoing(plan)) for plan in plans] == plans
+
+
+def test_a_pool_without_replicas_has_a_floor_too():
+    lanes = (Lane(stage="read", fraction=0.5), Lane(stage="look", fraction=0.2))
+    gpu = GpuShare(fraction=0.5)
+    group = Group(stages=("read", "look"), replicas=0, gpu=gpu, fluid=Fluid(share=0.5, lanes=lanes))
+
+    assert incoming(Plan((group,))).groups[0].gpu.floor == 0.5
 
 
 def test_a_report_with_a_list_that_is_no_more_is_taken(brief, reports, planned):

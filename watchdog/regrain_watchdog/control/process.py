@@ -46,6 +46,7 @@ from regrain_watchdog.policy.predict.predictor import Predictor
 from regrain_watchdog.policy.profile import Profile, StageProfile
 from regrain_watchdog.policy.refine import Refined
 from regrain_watchdog.policy.search.fastest import fastest
+from regrain_watchdog.policy.search.fluid import floor
 from regrain_watchdog.policy.search.packing import pack, pods_of
 from regrain_watchdog.policy.search.problem import Limits, NoPlanError, Problem, measured_shares
 from regrain_watchdog.policy.switch import Reason
@@ -278,9 +279,7 @@ def outgoing(plan: Plan) -> Plan:
 
 def incoming(plan: Plan) -> Plan:
     """Return a plan in force as the planner writes it, each replica's share reserved; the counterpart of `outgoing`."""
-    return Plan(
-        tuple(_floored(group, group.gpu.fraction if group.gpu is not None else 0.0) for group in plan.groups)
-    )
+    return Plan(tuple(_floored(group, _reserved(group)) for group in plan.groups))
 
 
 def unmeasured(manifest: Manifest, devices: tuple[Device, ...]) -> Profile:
@@ -312,7 +311,14 @@ def _unmeasured(stage: StageSpec, has_gpus: bool) -> StageProfile:
     return StageProfile(digest=stage.digest, on_gpu=on_gpu, points=(), load=LOADS, weights=weights)
 
 
-def _floored(group: Group, floor: float) -> Group:
+def _reserved(group: Group) -> float:
+    """Return what each replica of a group has reserved, of a GPU."""
+    if group.fluid is not None:
+        return floor(group.fluid, group.replicas)
+    return group.gpu.fraction if group.gpu is not None else 0.0
+
+
+def _floored(group: Group, part: float) -> Group:
     if group.gpu is None:
         return group
-    return structs.replace(group, gpu=structs.replace(group.gpu, floor=floor))
+    return structs.replace(group, gpu=structs.replace(group.gpu, floor=part))

@@ -155,9 +155,14 @@ def _entitled(space: Space, group: Group, fluid: Fluid) -> Group:
     share = GpuShare(
         fraction=max(lane.fraction for lane in fluid.lanes),
         memory=gpu_memory(made, profile) + gpu_weights(made, profile),
-        floor=min(1.0, fluid.share / made.replicas),
+        floor=floor(fluid, made.replicas),
     )
     return structs.replace(made, gpu=share)
+
+
+def floor(fluid: Fluid, replicas: int) -> float:
+    """Return what each of some replicas of a fluid group is entitled to, of a GPU: its part of what is reserved."""
+    return min(1.0, fluid.share / max(1, replicas))
 
 
 def descend(space: Space, candidate: Candidate, judge: Judge) -> None:
