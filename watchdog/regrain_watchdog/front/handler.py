@@ -83,7 +83,7 @@ class Tended(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it was kept open after an answer, and nothing of another request has come."""
+        """Whether it was kept open after an answer that was taken, and nothing of another request has come."""
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""

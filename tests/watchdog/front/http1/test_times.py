@@ -4,12 +4,18 @@ import asyncio
 import socket
 import struct
 import threading
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from regrain_watchdog.front.http1 import connection as connections
+from regrain_watchdog.front.http1.limits import GRACE
+from regrain_watchdog.front.listen import Listener
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = 1 << 25
+"""Bytes that no socket takes at once."""
 
 
 def test_a_head_that_trickles_is_cut_off_in_bounded_time(listen, echo, raw, with_time):
@@ -169,3 +175,47 @@ def test_connections_over_the_limit_wait_to_be_accepted(listen, echo, raw):
 
     third.connection.settimeout(60)
     assert third.connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_no_room_is_made_by_a_caller_that_has_not_taken_its_answers(answering, raw):
+    """It would hold its socket until it has, beyond the limit, and what it asked since would never be answered."""
+
+    async def answer(scope, proto):
+        proto.response_bytes(200, [], bytes(LONG if scope.path == "/long" else 1))
+
+    client = answering(answer, connections=2)
+    slow = raw(client)
+    slow.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+    assert slow.connection.recv(1, socket.MSG_PEEK)
+    other = raw(client)
+    other.send(GET)
+    assert other.response()[0] == 200
+
+    answers = [len(slow.response()[2]) for _ in range(2)]
+
+    assert answers == [LONG, 1]
+
+
+def test_requests_that_wait_for_their_caller_to_read_are_answered_though_the_port_stops(loop, raw):
+    """What was asked before the port was told to stop is on its way, too."""
+
+    class Answering:
+        async def __rsgi__(self, scope, proto):
+            proto.response_bytes(200, [], bytes(LONG))
+
+    async def start():
+        listener = Listener(Answering(), "127.0.0.1", 0)
+        await listener.start()
+        return listener
+
+    listener = loop.run(start())
+    here = partial(socket.create_connection, ("127.0.0.1", listener.port), 60)
+    slow = raw(SimpleNamespace(connect=here))
+    slow.send(GET * 2)
+    assert slow.connection.recv(1, socket.MSG_PEEK)
+    assert not loop.run(listener.stop(2 * GRACE))
+
+    answers = [len(slow.response()[2]) for _ in range(2)]
+
+    assert answers == [LONG, LONG]
+    assert loop.run(listener.stop(60))

@@ -207,6 +207,17 @@ def test_who_does_not_take_its_answer_gets_no_other_one(client, guests):
     assert guests.begun == ["long"]
 
 
+def test_no_room_is_made_by_who_has_not_taken_its_answer(listen, guests):
+    reception = Reception(None, guests, None, secret=SECRET, limit=LIMIT, timeout=PATIENCE)
+    client = listen(reception, connections=2)
+    with Caller(client) as caller:
+        caller.socket.sendall(caller.sealed(wire.Loading(None).sealed(wire.Ask("a grain", "long", []))))
+        assert caller.socket.recv(1, socket.MSG_PEEK)
+        assert client.request("GET", wire.PREFIX).status == 401
+        assert len(caller.answer()[2]) > LONG
+        assert caller.ask() == (200, True, DONE)
+
+
 def test_a_frame_proves_nothing_on_another_connection(client, guests):
     with Caller(client) as one, Caller(client) as other:
         other.socket.sendall(one.sealed(NONE))

@@ -329,16 +329,21 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it was kept open after an answer, and nothing of another request has come."""
-        return self._answered and self._serving is None and not self._closing and not self._requests.in_head
+        """Whether it was kept open after an answer that was taken, and nothing of another request has come."""
+        return self._answered and self._is_free and not self.transport.get_write_buffer_size()
 
     def make_room(self) -> None:
         """Close, since others wait to be accepted and this one idles."""
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if self._serving is None and not self._closing and not self._requests.in_head:
+        if self._is_free:
             self._close()
+
+    @property
+    def _is_free(self) -> bool:
+        requests = self._requests
+        return not (self._serving or self._closing or requests.ahead or requests.in_head)
 
     def _give_up(self, turns: int) -> None:
         """The caller sends no more and has no answer, nor will have within so many turns of the loop: it has gone."""

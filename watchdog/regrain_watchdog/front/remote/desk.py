@@ -170,8 +170,8 @@ class Desk(Gathering):
 
     @property
     def is_idle(self) -> bool:
-        """Whether its caller has proven to be a pod, and waits for nothing."""
-        return self._number > 0 and self._is_free
+        """Whether its caller has proven to be a pod, has taken what it was sent, and waits for nothing."""
+        return self._number > 0 and self._is_free and not self.transport.get_write_buffer_size()
 
     def make_room(self) -> None:
         """Close, if nothing of a frame has come."""
