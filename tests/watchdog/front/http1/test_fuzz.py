@@ -13,6 +13,8 @@ SEEDS = (
     b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
     b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + GOOD,
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://a:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
 )
 PIECES = (
     b"\r\n",

@@ -181,6 +181,8 @@ def test_headers_are_told_in_lower_case_joined_and_trimmed(answering, raw):
         pytest.param(b"GET /\r\n\r\n", 505, id="version 0.9"),
         pytest.param(b"GET / HTTP/1.1\nHost: x\n\n", 400, id="bare line feeds"),
         pytest.param(b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="odd target"),
+        pytest.param(b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="to be a proxy"),
+        pytest.param(b"GET http://a:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, id="no port"),
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, id="no host"),
         pytest.param(GET + b"Host: y\r\n\r\n", 400, id="two hosts"),
         pytest.param(GET + b"A : 1\r\n\r\n", 400, id="space after a name"),

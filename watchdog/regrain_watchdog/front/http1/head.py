@@ -96,7 +96,12 @@ def _split(target: bytes) -> tuple[str, str]:
     """A target's path, decoded, and query; the path of one that names a host begins after it."""
     text = target.decode("latin-1")
     if not text.startswith(("/", "*")):
-        url = httptools.parse_url(target)
+        try:
+            url = httptools.parse_url(target)
+        except httptools.HttpParserInvalidURLError as error:
+            raise RefusedError(
+                HTTPStatus.BAD_REQUEST, "the request's target is no path and no URL"
+            ) from error
         path, query = (url.path or b"/").decode("latin-1"), (url.query or b"").decode("latin-1")
     else:
         path, _, query = text.partition("?")
