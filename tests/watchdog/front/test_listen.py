@@ -92,6 +92,29 @@ def test_a_kept_alive_connection_that_idles_does_not_hold_up_stopping(loop):
         assert loop.run(listener.stop(60.0)) is True
 
 
+@pytest.mark.parametrize(
+    "connections",
+    [pytest.param(1024, id="more than one turn takes"), pytest.param(1, id="more than may be open")],
+)
+def test_whoever_was_let_in_by_the_kernel_before_a_stop_is_answered(loop, connections):
+    gate = Gate()
+    gate.open.set()
+    callers = []
+
+    async def stopped():
+        listener = await _started(gate, connections=connections)
+        for _ in range(100):  # all before the loop's next turn
+            callers.append(_connected(listener.port))
+            callers[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return await listener.stop(60.0)
+
+    assert loop.run(stopped())
+
+    for caller in callers:
+        with caller:
+            assert caller.recv(1000).endswith(b"done")
+
+
 def test_a_listener_that_never_started_stops_at_once(loop):
     assert loop.run(Listener(Gate(), "127.0.0.1", 0).stop(0.0)) is True
 

@@ -15,14 +15,10 @@ from pathlib import Path
 
 from regrain.errors import SpecError
 from regrain_watchdog.front.handler import Handler
-from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.http1.limits import BACKLOG, Limits
 from regrain_watchdog.front.http1.port import Port
 
 logger = logging.getLogger(__name__)
-
-BACKLOG = 1024
-"""Connections that wait to be accepted. In a full backlog a connection attempt is dropped, and tried again by the
-caller's kernel a second later."""
 
 
 @dataclass(frozen=True, slots=True)

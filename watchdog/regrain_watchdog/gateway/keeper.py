@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.listen import BACKLOG
+from regrain_watchdog.front.http1.limits import BACKLOG
 from regrain_watchdog.front.upstream.process import Process
 from regrain_watchdog.gateway import private
 from regrain_watchdog.gateway.credentials import PASSWORD, Credentials

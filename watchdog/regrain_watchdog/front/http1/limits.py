@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
+BACKLOG = 1024
+"""Connections that wait to be accepted. In a full backlog a connection attempt is dropped, and tried again by the
+caller's kernel a second later."""
 MAX_HEAD = 1 << 16
 """Bytes of a request's head."""
 MAX_TARGET = 1 << 14

@@ -7,13 +7,14 @@ backlog. One timer looks after the deadlines of all of them, while there are any
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 
 from regrain_watchdog.front.handler import Handler, Prompt, Successor, Tended
 from regrain_watchdog.front.http1.connection import Connection
-from regrain_watchdog.front.http1.limits import LINGER, Limits
+from regrain_watchdog.front.http1.limits import BACKLOG, LINGER, Limits
 from regrain_watchdog.front.http1.response import Heads
 
 logger = logging.getLogger(__name__)
@@ -105,14 +106,16 @@ class Port:
         self._left()
 
     def _stop_accepting(self) -> None:
-        if self._accepting:
-            self._accept()  # whom the kernel has let in already
         self._stopping = True
         if self._retry is not None:
             self._retry.cancel()
-        if self._accepting:
-            self._accepting = False
-            self.loop.remove_reader(self._bound.fileno())
+        self._look_no_more()
+        with contextlib.suppress(
+            OSError
+        ):  # whom the kernel has let in already, as far as there are descriptors
+            for _ in range(BACKLOG):
+                if not self._take_in():
+                    break
         self._bound.close()
         for connection in list(self._connections):
             connection.stop()
@@ -138,18 +141,27 @@ class Port:
                 self._look_no_more()
                 return
             try:
-                accepted, _ = self._bound.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                if not self._take_in():
+                    return
             except OSError as error:
                 logger.warning("no connection can be accepted: %s", error.strerror)
                 self._look_no_more()
                 self._retry = self.loop.call_later(RETRY, self._look_for_more)
                 return
-            accepted.setblocking(False)
-            task = self.loop.create_task(self._greet(accepted))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeted)
+
+    def _take_in(self) -> bool:
+        """Accept a connection, if one waits; whether it did. OSError where there are no descriptors."""
+        try:
+            accepted, _ = self._bound.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True  # it waited, and has gone
+        accepted.setblocking(False)
+        task = self.loop.create_task(self._greet(accepted))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeted)
+        return True
 
     def _make_room(self) -> bool:
         """Close the connection that has idled longest, if one does, in favour of one that waits."""

@@ -16,9 +16,9 @@ from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import BASIC, BEARER, Key
 from regrain_watchdog.front.garbage import collect_less, keep_freed
 from regrain_watchdog.front.handler import Handler
-from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.http1.limits import BACKLOG, Limits
 from regrain_watchdog.front.http1.port import Port
-from regrain_watchdog.front.listen import BACKLOG, bind
+from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.front.tracing.asked import open_export
 from regrain_watchdog.gateway import sandbox
