@@ -75,9 +75,9 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def standing(folder, grain="fine", **settings):
+async def standing(folder, grain="fine", code=APP, **settings):
     path = folder / "pair_app.py"
-    path.write_text(APP)
+    path.write_text(code)
     stand = Stand(path, Config(**settings))
     try:
         await stand.start(grain)
@@ -222,5 +222,22 @@ def test_where_both_plans_do_not_fit_none_is_started(tmp_path):
 
             assert refused.value.status == HTTPStatus.CONFLICT
             assert stand.live.status()["transitions"] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_version_that_cannot_be_served_after_all_gives_the_old_plan_its_replicas_back(tmp_path):
+    """Where memory is tight the old plan gives up replicas before the new version is tried."""
+    tight = APP.replace("@app.stage()", '@app.stage(memory="100Ti")', 1)
+
+    async def scenario():
+        async with standing(tmp_path, "coarse", tight, replicas="2") as stand:
+            await stand.changes.keep("second")
+            stand.path.write_text(tight.replace("second", "last"))
+
+            with pytest.raises(SpecError, match="resident was 'second'"):
+                await stand.changes.update()
+
+            assert stand.plan == {"first+second": 2}
 
     asyncio.run(scenario())

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from msgspec import structs
 
-from regrain.errors import GrainError, RequestError, SpecError
+from regrain.errors import GrainError, RegrainError, RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Group, Plan
@@ -268,7 +268,7 @@ class Changes:
                 change = await self._live.change(
                     self._app(self._crew(release) if leg.is_new else old.crew, leg.plan)
                 )
-        except RequestError:
+        except RegrainError:
             shrunk = self._live.current
             if shrunk is not old and shrunk.crew is old.crew and len(legs) > 1:
                 await self._live.change(self._app(old.crew, old.route.plan))
