@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from regrain_watchdog.gateway.plane import autoscale
 from regrain_watchdog.gateway.plane.autoscale import Autoscaler
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
@@ -82,3 +85,36 @@ def test_a_version_that_serves_in_place_of_a_broken_one_does_not_go_to_sleep(tmp
         return wanted
 
     assert asyncio.run(asyncio.wait_for(scenario(), 60)) == [0, 1, 0]
+
+
+def test_a_look_that_fails_is_told_and_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(autoscale, "PERIOD", 0.0)
+    looks: list[int] = []
+
+    class Odd(RedirectInstance):
+        """Its processes cannot be told."""
+
+        def pids(self) -> list[int]:
+            looks.append(1)
+            raise ValueError("odd")
+
+    async def scenario() -> None:
+        store = Store(tmp_path / "gateway.db")
+        functions = Functions(store, lambda function, _: Odd(function), lambda *key: tmp_path / ".".join(key))
+        deployment = Deployment(service="red", image=REDIRECT.name, env_vars={"destination": "http://x"})
+        store.put(deployment.validated(), REDIRECT)
+        await functions.reconcile()
+        scaling = asyncio.create_task(Autoscaler(functions, store).keep())
+        while len(looks) < 2 and not scaling.done():
+            await asyncio.sleep(0)
+        scaling.cancel()
+        await asyncio.wait([scaling])
+        assert scaling.cancelled()
+        await functions.stop(0.0)
+        store.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+    assert "ValueError: odd" in caplog.text

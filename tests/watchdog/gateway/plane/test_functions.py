@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
 from regrain_watchdog.gateway.spec import BUILT_IN, Deployment
@@ -77,6 +79,22 @@ def test_a_version_that_cannot_be_is_told_until_another_one_is_deployed(tmp_path
         store.put(deployed(), REDIRECT)
         assert await settled(functions) == {KEY: ("ready", 1)}
         assert functions.standings()[0].detail == ""
+
+    run(tmp_path, scenario)
+
+
+def test_a_function_that_cannot_be_followed_ends_nothing_but_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(store: Store, functions: Functions) -> None:
+        store.put(deployed(name="odd"), REDIRECT)
+        await settled(functions)
+        (tmp_path / "openfaas-fn.odd").mkdir()  # a log that cannot be removed
+        store.remove("odd", "openfaas-fn")
+        store.put(deployed(), REDIRECT)
+
+        assert await settled(functions) == {KEY: ("ready", 1)}
+        assert "odd.openfaas-fn" in caplog.text
 
     run(tmp_path, scenario)
 

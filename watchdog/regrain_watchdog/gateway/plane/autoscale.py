@@ -80,6 +80,8 @@ class Autoscaler:
                 await self.look()
             except StoreError as error:
                 logger.error("a function could not be scaled: %s", error)
+            except Exception:  # what is odd about one function must not end the front
+                logger.exception("functions could not be scaled")
 
     async def look(self) -> None:
         """Look once."""

@@ -91,7 +91,10 @@ class Functions:
                 async with asyncio.timeout(LOOK):
                     await self._changed.wait()
             self._changed.clear()
-            await self.reconcile()
+            try:
+                await self.reconcile()
+            except Exception:
+                logger.exception("functions could not be followed")
 
     async def reconcile(self) -> None:
         """Look at the store, and begin what is to be done; afterwards each function is known that was wanted before."""
@@ -113,7 +116,10 @@ class Functions:
         wanted = {key: Want(version=version(one), replicas=one.replicas) for key, one in self._wanted.items()}
         there = {key: hosting.have for key, hosting in self._hostings.items()}
         for instruction in instructions(wanted, there):
-            self._begin(instruction)
+            try:
+                self._begin(instruction)
+            except Exception:  # what is odd about one function must not end the front
+                logger.exception("%s could not be followed", ".".join(instruction.key[::-1]))
 
     async def stop(self, timeout: float) -> None:
         """End all functions; requests have so many seconds to end."""

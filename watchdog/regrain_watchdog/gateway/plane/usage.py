@@ -38,7 +38,7 @@ def _use(pids: Iterable[int]) -> Use:
     memory = 0
     for pid in pids:
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             continue
         seconds[pid] = (int(fields[USER_TIME]) + int(fields[SYSTEM_TIME])) * TICK
