@@ -47,6 +47,8 @@ async def ask(
 ) -> Answer:
     """Send a request, its path behind a prefix, and return its answer as soon as that begins.
 
+    What has not been sent of the body by then is not sent any more, and the connection is of no use to another request.
+
     Raises:
         UpstreamError: there is none.
         RequestError: the caller was too slow (408) or sent too much (413), or the server was too slow (504).
@@ -73,7 +75,8 @@ async def ask(
         raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, headers=CLOSE) from error
     finally:
         if sending is not None:
-            sending.cancel()
+            sending.cancel()  # nothing, where it is done
+            connection.broken = not sending.done() or sending.exception() is not None
 
 
 async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) -> None:

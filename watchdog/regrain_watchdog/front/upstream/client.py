@@ -58,11 +58,16 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """One connection to the upstream."""
+    """One connection to the upstream.
+
+    Attributes:
+        broken: a request was sent in part, and what follows on it would be taken for the rest.
+    """
 
     def __init__(self) -> None:
         self.reused = False
         self.closed = False
+        self.broken = False
         self.out = Outflow()
         self._reusable = False
         self._headless = False
@@ -97,7 +102,7 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may go over it."""
-        return self._reusable and not self.closed and not self.transport.is_closing()
+        return self._reusable and not (self.broken or self.closed) and not self.transport.is_closing()
 
     def rest(self) -> None:
         """Its answer was taken: until the next request whatever comes is out of order."""
