@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from regrain.errors import LoadError
 from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.instance import Instance
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
-from regrain_watchdog.gateway.spec import BUILT_IN, Deployment
+from regrain_watchdog.gateway.spec import BUILT_IN, Deployment, Function
 from regrain_watchdog.gateway.store import Store
 
 PATIENCE = 60.0
@@ -24,12 +26,14 @@ def deployed(destination: str = "http://x", name: str = "red", **labels: str) ->
     return Deployment(service=name, image=REDIRECT.name, env_vars=variables, labels=named).validated()
 
 
-def run(folder: Path, scenario: Callable[[Store, Functions], Awaitable[None]]) -> None:
+def run(
+    folder: Path,
+    scenario: Callable[[Store, Functions], Awaitable[None]],
+    kind: Callable[[Function], Instance] = RedirectInstance,
+) -> None:
     async def whole() -> None:
         store = Store(folder / "gateway.db")
-        functions = Functions(
-            store, lambda function, _: RedirectInstance(function), lambda *key: folder / ".".join(key)
-        )
+        functions = Functions(store, lambda function, _: kind(function), lambda *key: folder / ".".join(key))
         async with asyncio.timeout(PATIENCE):
             await scenario(store, functions)
             await functions.stop(0.0)
@@ -97,6 +101,51 @@ def test_a_function_that_cannot_be_followed_ends_nothing_but_itself(
         assert "odd.openfaas-fn" in caplog.text
 
     run(tmp_path, scenario)
+
+
+def test_a_server_starts_once_the_removed_one_of_its_name_has_let_go_of_their_port(tmp_path: Path) -> None:
+    async def scenario(store: Store, functions: Functions) -> None:
+        store.put(deployed(), REDIRECT)
+        assert await settled(functions) == {KEY: ("ready", 1)}
+        for _ in range(2):
+            store.remove("red", "openfaas-fn")
+            await functions.reconcile()
+            store.put(deployed(), REDIRECT)
+            await functions.reconcile()
+            await asyncio.sleep(0)
+        Server.may_end.set()
+
+        assert await settled(functions) == {KEY: ("ready", 1)}
+
+    Server.listening, Server.may_end = 0, asyncio.Event()
+    run(tmp_path, scenario, Server)
+
+
+class Server(RedirectInstance):
+    """Wants a port that one at a time can have, and takes its time to end."""
+
+    listening: int
+    may_end: asyncio.Event
+
+    def __init__(self, function: Function) -> None:
+        super().__init__(function)
+        self.replaces = True
+        self._listens = False
+
+    async def start(self, replicas: int) -> None:
+        """Take the port."""
+        if Server.listening:
+            raise LoadError("something listens there already")
+        Server.listening += 1
+        self._listens = True
+        await super().start(replicas)
+
+    async def stop(self) -> None:
+        """Let go of the port."""
+        if self._listens:
+            await Server.may_end.wait()
+            Server.listening -= 1
+            self._listens = False
 
 
 def test_a_request_wakes_a_function_and_the_store_knows_of_it(tmp_path: Path) -> None:

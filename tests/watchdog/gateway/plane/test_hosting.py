@@ -29,9 +29,10 @@ class Version:
     measure = None
     replaces = False
 
-    def __init__(self, number: int, fails: LoadError | None) -> None:
+    def __init__(self, number: int, fails: LoadError | None, before: list[Version]) -> None:
         self.number = number
         self.fails = fails
+        self.before = before
         self.may_start = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.replicas = 0
@@ -42,6 +43,8 @@ class Version:
         await self.may_start.wait()
         if self.fails:
             raise self.fails
+        if self.replaces and not all(one.stopped for one in self.before):
+            raise LoadError("something listens there already")
         self.replicas = replicas
 
     async def __rsgi__(self, scope, proto) -> None:
@@ -87,7 +90,7 @@ class World:
 
     def _made(self, function: Function, output: Output) -> Version:
         number = len(self.versions)
-        self.versions.append(Version(number, self.fails.get(number)))
+        self.versions.append(Version(number, self.fails.get(number), self.versions[:]))
         return self.versions[-1]
 
     def _again(self) -> None:
@@ -276,6 +279,49 @@ def test_a_version_that_wants_the_port_of_the_one_before_starts_once_that_has_en
         await late
 
         assert (old.served, new.served) == (1, 1)
+
+    run(scenario, tmp_path)
+
+
+def test_a_version_that_wants_the_port_of_one_that_was_scaled_away_starts_once_that_has_ended(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async def scenario(world: World) -> None:
+        monkeypatch.setattr(Version, "replaces", True)
+        old = await world.started()
+        early = world.ask()
+        await until(lambda: world.hosting.in_flight == 1)
+        for replicas in (0, 1):
+            world.hosting.scale(replicas)
+            await until(lambda: len(world.versions) == 2 or not world.hosting.have.busy)
+        world.versions[1].may_start.set()
+        old.may_answer.set()
+        await early
+        await until(lambda: not world.hosting.have.busy)
+
+        assert (world.hosting.standing().state, world.hosting.standing().detail) == ("ready", "")
+        assert (old.served, old.stopped) == (1, True)
+
+    run(scenario, tmp_path)
+
+
+def test_a_version_that_the_next_one_waits_for_ends_though_the_function_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async def scenario(world: World) -> None:
+        monkeypatch.setattr(Version, "replaces", True)
+        old = await world.started()
+        early = world.ask()
+        await until(lambda: world.hosting.in_flight == 1)
+        world.hosting.update(replace(world.function, generation=2))
+        await until(lambda: world.hosting.in_flight == 0)  # the old version is asked no more
+        world.hosting.remove()
+        assert not old.stopped
+        old.may_answer.set()
+        await early
+        await until(lambda: not world.hosting.is_retiring)
+
+        assert [one.stopped for one in world.versions] == [True, True]
 
     run(scenario, tmp_path)
 

@@ -142,19 +142,21 @@ class Functions:
                 self._hostings[key].scale(replicas)
             case Remove(key):
                 hosting = self._hostings.pop(key)
-                hosting.remove()
                 self._removed.add(hosting)
                 self.removed(key)
+                hosting.remove()
 
     def _hosting(self, function: Function) -> Hosting:
-        namespace, name = function.deployment.namespace, function.deployment.service
+        key = namespace, name = function.deployment.namespace, function.deployment.service
+        ending = next((one.ending for one in self._removed if one.key == key and one.is_retiring), None)
         return Hosting(
             function,
             self._make,
-            Log((namespace, name), Journal(self._log(namespace, name))),
+            Log(key, Journal(self._log(namespace, name))),
             again=self.changed,
             awaken=self._awaken,
             starting=self._starting,
+            ending=ending,
         )
 
     def _awaken(self, hosting: Hosting) -> None:

@@ -20,7 +20,7 @@ from regrain_watchdog.gateway.plane.instance import Instance, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.plane.reconcile import Have
 from regrain_watchdog.gateway.plane.route import Key
-from regrain_watchdog.gateway.plane.version import Version
+from regrain_watchdog.gateway.plane.version import Ending, Version
 from regrain_watchdog.gateway.spec import Function, Standing, State
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,11 @@ class Hosting:
         again: told when something that was begun has ended.
         awaken: told when a request finds no replica.
         starting: lets so many start at once.
+        ending: of a removed function of its name; None where there is none.
 
     Attributes:
         function: as it was wanted when it was last tried.
+        ending: its versions that are not asked any more.
         asked: when the last request ended, CLOCK_MONOTONIC; or when it started.
         cpu, memory: what its processes use, thousandths of a core and bytes.
     """
@@ -63,12 +65,14 @@ class Hosting:
         again: Callable[[], None],
         awaken: Callable[[Hosting], None],
         starting: asyncio.Semaphore,
+        ending: Ending | None = None,
     ) -> None:
         self.function = function
         self.key: Key = (function.deployment.namespace, function.deployment.service)
         self.invocations = 0
         self.waiting = 0
         self.asked = time.monotonic()
+        self.ending = ending or Ending()
         self.cpu = 0.0
         self.memory = 0
         self._make = make
@@ -86,7 +90,6 @@ class Hosting:
         self._settled = asyncio.Event()
         self._settled.set()
         self._task: asyncio.Task[None] | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def have(self) -> Have:
@@ -101,8 +104,8 @@ class Hosting:
 
     @property
     def is_retiring(self) -> bool:
-        """Whether a version of it has still to end."""
-        return bool(self._retiring)
+        """Whether a version of it, or of a removed function of its name, has still to end."""
+        return not self.ending.is_over
 
     @property
     def instance(self) -> Instance | None:
@@ -215,7 +218,7 @@ class Hosting:
     async def stop(self, timeout: float) -> None:
         """End it with the gateway: requests have so many seconds to end."""
         self._end(timeout)
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self.ending.over()
         self._log.close()
 
     def kill(self) -> None:
@@ -226,7 +229,7 @@ class Hosting:
     def _end(self, timeout: float = DRAIN) -> None:
         self._state, self._detail = "draining", "it is being removed"
         if self._task is not None:
-            self._await(self._task)
+            self.ending.add(self._task)
             self._task.cancel()
         self._settled.set()
         self._swap(None, timeout)
@@ -293,11 +296,11 @@ class Hosting:
         return made
 
     async def _clear(self) -> None:
-        """End the version that serves, as the next one cannot start beside it; requests wait for that one."""
-        old, self._version = self._version, None
-        if old is not None:
+        """End what serves or has still to end, as the next one cannot start beside it; requests wait for that one."""
+        if self._version is not None:
             self._state = "starting"
-            await self._retired(old, DRAIN)
+        self._swap(None)
+        await self.ending.over()
 
     def _abandon(self, made: Version) -> None:
         """Let go of a version that does not start."""
@@ -335,11 +338,7 @@ class Hosting:
             self._retire(before, timeout)
 
     def _retire(self, old: Version, timeout: float) -> None:
-        self._await(asyncio.ensure_future(self._retired(old, timeout)))
-
-    def _await(self, task: asyncio.Task[None]) -> None:
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self.ending.add(asyncio.ensure_future(self._retired(old, timeout)))
 
     async def _retired(self, old: Version, timeout: float) -> None:
         if not await old.drain(timeout):

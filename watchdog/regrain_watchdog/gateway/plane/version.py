@@ -51,3 +51,25 @@ class Version:
         finally:
             self._holds.close()
             self.output.close()
+
+
+class Ending:
+    """What has still to end of the functions of one name: a removed one may hold the port that the next one wants."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing has to end."""
+        return not self._tasks
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Know of a task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def over(self) -> None:
+        """Wait until all has ended; it does whether or not it is waited for."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
