@@ -52,6 +52,13 @@ def test_what_was_written_is_read(path: Path, journal: Journal) -> None:
     assert modes == [0o600, 0o700, 0o700]
 
 
+def test_lines_that_are_written_together_are_read_one_by_one(path: Path, journal: Journal) -> None:
+    journal.write(*(line(number) for number in range(15)))
+
+    assert texts(lines(path, Choice())) == [f"line {number}" for number in range(15)]
+    assert max(path.stat().st_size, before(path).stat().st_size) <= 1000
+
+
 def test_the_fields_are_openfaas_own(path: Path, journal: Journal) -> None:
     journal.write(line(0, "a"))
 

@@ -62,13 +62,11 @@ class Journal:
         self._file: io.FileIO | None = None
         self._failed = False
 
-    def write(self, line: Line) -> None:
-        """Append a line."""
-        if len(line.text) > LONGEST:
-            line = msgspec.structs.replace(line, text=line.text[: LONGEST - len(CUT)] + CUT)
-        data = _encode(line) + b"\n"
+    def write(self, *lines: Line) -> None:
+        """Append lines, as many of them at once as a file holds."""
         try:
-            self._room(len(data)).write(data)
+            for data in self._together(lines):
+                self._room(len(data)).write(data)
             self._failed = False
         except OSError as error:
             if not self._failed:
@@ -86,6 +84,17 @@ class Journal:
         self.close()
         self._path.unlink(missing_ok=True)
         before(self._path).unlink(missing_ok=True)
+
+    def _together(self, lines: tuple[Line, ...]) -> Iterator[bytes]:
+        """Yield lines as they are in the file, no more than that may have at a time."""
+        found = bytearray()
+        for line in lines:
+            data = _encoded(line)
+            if found and len(found) + len(data) > self._file_size:
+                yield bytes(found)
+                found.clear()
+            found += data
+        yield bytes(found)
 
     def _room(self, size: int) -> io.FileIO:
         """Return the file, another one if so many bytes are too many for this one."""
@@ -105,6 +114,12 @@ class Journal:
         if end and os.pread(handle, 1, end - 1) != b"\n":  # who wrote it was killed at it
             file.write(b"\n")
         return file
+
+
+def _encoded(line: Line) -> bytes:
+    if len(line.text) > LONGEST:
+        line = msgspec.structs.replace(line, text=line.text[: LONGEST - len(CUT)] + CUT)
+    return _encode(line) + b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,9 @@
 import asyncio
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -50,6 +53,44 @@ def test_all_that_was_written_is_kept_at_the_end(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
     assert len(written(path)) == 4001
+
+
+def test_who_writes_without_end_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    flood = "import os, signal\nsignal.alarm(30)\nwhile True: os.write(1, b'\\n' * 65536)"
+
+    async def scenario() -> None:
+        log = Log(("dev", "a"), Journal(path))
+        output = Output(log, "a-1")
+        with subprocess.Popen(
+            [sys.executable, "-c", flood], stdout=output.descriptor, stderr=subprocess.DEVNULL
+        ) as writer:
+            while not path.exists():
+                await asyncio.sleep(0)
+            output.close()
+            ended = writer.wait(60)
+        log.close()
+        assert ended != -signal.SIGALRM  # it ended as nobody reads any more
+
+    asyncio.run(scenario())
+
+
+def test_many_lines_are_taken_in_many_turns_of_the_loop(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+
+    async def scenario() -> int:
+        log = Log(("dev", "a"), Journal(path))
+        output = Output(log, "a-1")
+        os.write(output.descriptor, b"\n" * (1 << 16))
+        while not path.exists():
+            await asyncio.sleep(0)
+        at_first = len(written(path))
+        output.close()
+        log.close()
+        return at_first
+
+    assert 0 < asyncio.run(scenario()) <= 1 << 13
+    assert len(written(path)) == 1 << 16
 
 
 def test_what_still_comes_after_a_function_was_removed_goes_nowhere(tmp_path: Path) -> None:

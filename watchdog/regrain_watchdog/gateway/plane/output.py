@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from datetime import UTC, datetime
 
 from regrain_watchdog.gateway.journal import LONGEST, Journal, Line
 from regrain_watchdog.gateway.plane.route import Key
 
-READ = 1 << 16
+READ = 1 << 12
+"""Bytes that are taken in a turn of the loop: that many lines at most, which are a few milliseconds' work."""
 
 
 class Log:
@@ -21,17 +23,15 @@ class Log:
         self._journal = journal
         self._removed = False
 
-    def write(self, instance: str, text: str) -> None:
-        """Append a line."""
-        if self._removed:
+    def write(self, instance: str, *texts: str) -> None:
+        """Append lines."""
+        if self._removed or not texts:
             return
+        now = datetime.now(UTC)
         self._journal.write(
-            Line(
-                name=self._name,
-                namespace=self._namespace,
-                instance=instance,
-                timestamp=datetime.now(UTC),
-                text=text,
+            *(
+                Line(name=self._name, namespace=self._namespace, instance=instance, timestamp=now, text=text)
+                for text in texts
             )
         )
 
@@ -69,30 +69,31 @@ class Output:
         self._log.write(self._instance, text)
 
     def close(self) -> None:
-        """Take what is left, and let go of both ends."""
+        """Take what is left, and let go of both ends; somebody who still writes is not waited for."""
         if self._reading < 0:
             return
         os.close(self.descriptor)
-        while self._read():
-            pass
+        left = fcntl.fcntl(self._reading, fcntl.F_GETPIPE_SZ)
+        while left > 0 and (taken := self._read()):
+            left -= taken
         self._end()
 
-    def _read(self) -> bool:
-        """Take some of what was written; whether there may be more."""
+    def _read(self) -> int:
+        """Take some of what was written; return how many bytes, 0 where nothing is there."""
         try:
             data = os.read(self._reading, READ)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             self._end()
-            return False
+            return 0
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST:
             lines.append(self._rest)
             self._rest = b""
-        for line in lines:
-            self._log.write(self._instance, line.decode(errors="replace").rstrip("\r"))
-        return True
+        texts = (line.decode(errors="replace").rstrip("\r") for line in lines)
+        self._log.write(self._instance, *texts)
+        return len(data)
 
     def _end(self) -> None:
         if self._reading < 0:
