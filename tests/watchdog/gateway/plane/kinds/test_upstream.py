@@ -12,6 +12,7 @@ from pathlib import Path
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.gateway.journal import Journal
+from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.kinds.upstream import UpstreamInstance
 from regrain_watchdog.gateway.plane.launch import Launcher
 from regrain_watchdog.gateway.plane.output import Log, Output
@@ -61,7 +62,7 @@ async def served(folder: Path, source: str) -> AsyncIterator[tuple[str, int]]:
     )
     log = Log(("dev", "a"), Journal(folder / "a.log"))
     output = Output(log, "a-1")
-    launcher = Launcher(Settings(state=str(folder)), Means(tools=False))
+    launcher = Launcher(Settings(state=str(folder)), Means(tools=False), Homes(folder / "homes"))
     instance = UpstreamInstance(function, launcher, output)
     await instance.start(1)
     bound = socket.create_server(("127.0.0.1", 0))
