@@ -79,6 +79,14 @@ def test_an_image_is_read_by_all_and_written_by_nobody_else(
         assert path.stat().st_mode & 0o004
 
 
+def test_an_environment_is_written_by_no_other_build(builder: Builder, built: Built, sent: Sent) -> None:
+    _, image = built(builder, sent(requirements="numpy>=2\n"))
+
+    folder = Path(image.environment)
+    assert {path.lstat().st_uid for path in (folder, *folder.rglob("*"))} == {os.geteuid()}
+    assert not [path for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]
+
+
 def test_the_same_files_are_the_same_image(builder: Builder, built: Built, sent: Sent) -> None:
     _, first = built(builder, sent())
     _, again = built(builder, sent())
