@@ -92,6 +92,30 @@ def test_a_request_at_a_guest_that_was_let_go_and_dies_is_answered_by_another(st
     run(scenario)
 
 
+def test_a_guest_of_a_plan_that_has_left_ends_once_it_is_let_go(standing, tmp_path):
+    async def scenario():
+        async with standing(PAIR, "coarse", "3") as stand:
+            late = stand.call("gate1")
+            await stand.until((tmp_path / "waits").exists)
+            (tmp_path / "hangs").touch()
+            await stand.change("fine", drained=False)
+            first, second = stand.live.current.functions
+            (own,) = second.replicas
+            (surplus,) = set(stand.crew.replicas) - {own, *first.replicas}
+            os.kill(own.pid, signal.SIGKILL)
+            await stand.until(lambda: surplus in second.replicas)
+            (tmp_path / "open").touch()
+            await asyncio.wait_for(late, TIMEOUT)
+            await stand.until(lambda: surplus.functions == [second])
+
+            (tmp_path / "hangs").unlink()
+
+            await stand.until(lambda: stand.ready(2))
+            assert surplus not in stand.crew.replicas
+
+    run(scenario)
+
+
 def test_a_guest_that_dropped_a_stage_counts_it_as_cold(standing, tmp_path):
     """What ran there before it was dropped tells nothing of it when it is loaded again."""
 

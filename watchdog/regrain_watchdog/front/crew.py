@@ -371,13 +371,14 @@ class Crew:
         pump(replica.functions)
 
     def relieve(self, function: Function) -> None:
-        """Let guests go once a function has all replicas of its own."""
+        """Let guests go once a function has all replicas of its own; those end that serve nothing else."""
         own = [replica for replica in function.own if replica.state is State.READY]
         guests = [replica for replica in function.replicas if replica.home is not function]
         if not guests or len(own) < function.seat.replicas:
             return
         for replica in guests:
             function.part(replica)
+        self._supervisor.dismiss([replica for replica in guests if not replica.functions])
         self.tidy()
 
     def _give_up(self, function: Function, detail: str) -> None:

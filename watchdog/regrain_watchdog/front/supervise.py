@@ -90,6 +90,7 @@ class Supervisor:
         self.replicas: dict[int, Replica] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._buried = asyncio.Event()
+        self._endings: set[asyncio.Task[None]] = set()
         cancels = create(BOARD)
         self._readable_cancels = reopen_readonly(cancels)
         self.cancels = mmap.mmap(cancels, BOARD)
@@ -147,6 +148,13 @@ class Supervisor:
             for number in numbers & self.replicas.keys():
                 self.replicas[number].kill("it did not stop when told to")
             await asyncio.wait_for(self._until_buried(numbers), KILL_TIMEOUT)
+
+    def dismiss(self, replicas: Collection[Replica]) -> None:
+        """Have replicas end as `end` does, which nobody waits for."""
+        if replicas:
+            ending = asyncio.create_task(self.end(replicas))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
 
     def close(self) -> None:
         """Let go of what is left, once all replicas have ended and there are no calls any more."""
