@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec import structs
 
 from regrain.errors import SpecError
 from regrain_watchdog.gateway.spec import DEFAULT_NAMESPACE, Deployment, Image, Namespace, Secret
@@ -79,6 +80,17 @@ class AgainstDictionaries(RuleBasedStateMachine):
         assert self.store.scale(name, namespace, replicas) == (kept is not None)
         if kept is not None:
             self.functions[namespace, name] = (*kept[:3], replicas)
+
+    @rule(name=NAMES, namespace=NAMESPACES, replicas=st.integers(0, 5), before=st.integers(0, 5))
+    def rescale(self, name: str, namespace: str, replicas: int, before: int) -> None:
+        seen = self.store.function(name, namespace)
+        if seen is not None:
+            kept = self.functions[namespace, name]
+            same = kept[3] == before
+            assert self.store.rescale(structs.replace(seen, replicas=before), replicas) == same
+            assert not self.store.rescale(structs.replace(seen, generation=seen.generation + 1), replicas)
+            if same:
+                self.functions[namespace, name] = (*kept[:3], replicas)
 
     @rule(name=NAMES, namespace=NAMESPACES, content=st.binary(max_size=5), replace=st.booleans())
     def put_secret(self, name: str, namespace: str, content: bytes, replace: bool) -> None:

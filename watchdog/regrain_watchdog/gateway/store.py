@@ -111,12 +111,17 @@ class Store:
         """Want so many replicas of a function; whether there is one."""
         with self._database.writing() as db:
             function = _read(db, name, namespace)
-            if function is not None and function.replicas != replicas:
-                body = _encode(replace(function, replicas=replicas))
-                db.execute(
-                    "UPDATE functions SET body = ? WHERE namespace = ? AND name = ?", (body, namespace, name)
-                )
+            if function is not None:
+                _scale(db, function, replicas)
         return function is not None
+
+    def rescale(self, seen: Function, replicas: int) -> bool:
+        """Want so many replicas of a function that is still wanted as it was seen; whether it is."""
+        with self._database.writing() as db:
+            same = _read(db, seen.deployment.service, seen.deployment.namespace) == seen
+            if same:
+                _scale(db, seen, replicas)
+        return same
 
     def secrets(self, namespace: str = "") -> list[Secret]:
         """Return the secrets of a namespace, or all, with what they hold, by namespace and name."""
@@ -222,6 +227,16 @@ def _read(db: sqlite3.Connection, name: str, namespace: str) -> Function | None:
         "SELECT body FROM functions WHERE namespace = ? AND name = ?", (namespace, name)
     ).fetchone()
     return _function(row[0]) if row else None
+
+
+def _scale(db: sqlite3.Connection, function: Function, replicas: int) -> None:
+    if function.replicas != replicas:
+        wanted = function.deployment
+        body = _encode(replace(function, replicas=replicas))
+        db.execute(
+            "UPDATE functions SET body = ? WHERE namespace = ? AND name = ?",
+            (body, wanted.namespace, wanted.service),
+        )
 
 
 def _require(db: sqlite3.Connection, deployment: Deployment) -> None:

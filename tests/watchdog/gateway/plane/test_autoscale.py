@@ -52,6 +52,35 @@ def test_many_requests_add_replicas_within_the_bounds(tmp_path: Path) -> None:
     assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 3
 
 
+def test_replicas_that_somebody_asked_for_meanwhile_stay(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        store = Store(tmp_path / "gateway.db")
+        functions = Functions(
+            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
+        )
+        labels = {f"{SCALE}zero": "true", f"{SCALE}zero-duration": "1s"}
+        deployment = Deployment(
+            service="red", image=REDIRECT.name, env_vars={"destination": "http://x"}, labels=labels
+        )
+        store.put(deployment.validated(), REDIRECT)
+        await functions.reconcile()
+        [hosting] = functions.all()
+        while hosting.have.busy:
+            await asyncio.sleep(0)
+        hosting.asked -= 3600.0
+        store.scale("red", "openfaas-fn", 5)
+
+        await Autoscaler(functions, store).look()
+
+        function = store.function("red", "openfaas-fn")
+        await functions.stop(0.0)
+        store.close()
+        assert function is not None
+        return function.replicas
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 5
+
+
 def test_a_version_that_serves_in_place_of_a_broken_one_does_not_go_to_sleep(tmp_path: Path) -> None:
     async def scenario() -> list[int]:
         store = Store(tmp_path / "gateway.db")

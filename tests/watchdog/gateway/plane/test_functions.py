@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from regrain.errors import LoadError
+from regrain.errors import LoadError, RequestError
+from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.instance import Instance
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
@@ -153,16 +154,75 @@ def test_a_request_wakes_a_function_and_the_store_knows_of_it(tmp_path: Path) ->
         store.put(deployed(min="2"), REDIRECT)
         store.scale("red", "openfaas-fn", 0)
         assert await settled(functions) == {KEY: ("zero", 0)}
-        hosting = functions.find(KEY)
-        assert hosting is not None
+        found = functions.find(KEY)
+        assert found is not None
         answered = Answered()
-        await hosting.serve(None, answered)  # type: ignore[arg-type]
+        await found.serve(None, answered)  # type: ignore[arg-type]
         assert await settled(functions) == {KEY: ("ready", 2)}
         function = store.function("red", "openfaas-fn")
         assert function is not None
         assert (answered.status, function.replicas) == (302, 2)
 
     run(tmp_path, scenario)
+
+
+def test_a_function_that_wakes_has_the_replicas_that_somebody_asks_for_meanwhile(tmp_path: Path) -> None:
+    async def scenario(store: Store, functions: Functions) -> None:
+        Slow.may_start, Slow.starts = asyncio.Event(), asyncio.Event()
+        store.put(deployed(), REDIRECT)
+        store.scale("red", "openfaas-fn", 0)
+        await settled(functions)
+        found = functions.find(KEY)
+        assert found is not None
+        asked = asyncio.create_task(found.serve(None, Answered()))  # type: ignore[arg-type]
+        await Slow.starts.wait()
+        store.scale("red", "openfaas-fn", 5)
+        Slow.may_start.set()
+        await asked
+        while found.have.busy:
+            await asyncio.sleep(0)
+        function = store.function("red", "openfaas-fn")
+
+        assert function is not None
+        assert function.replicas == 5
+        assert await settled(functions) == {KEY: ("ready", 5)}
+
+    run(tmp_path, scenario, Slow)
+
+
+def test_a_function_that_did_not_start_is_tried_again_with_the_replicas_that_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosting, "AGAIN", 0.0)
+
+    async def scenario(store: Store, functions: Functions) -> None:
+        store.put(deployed(""), REDIRECT)
+        store.scale("red", "openfaas-fn", 3)
+        assert await settled(functions) == {KEY: ("failed", 0)}
+        found = functions.find(KEY)
+        assert found is not None
+        with pytest.raises(RequestError):
+            await found.serve(None, Answered())  # type: ignore[arg-type]
+        await settled(functions)
+        function = store.function("red", "openfaas-fn")
+
+        assert function is not None
+        assert function.replicas == 3
+
+    run(tmp_path, scenario)
+
+
+class Slow(RedirectInstance):
+    """Starts when it may."""
+
+    starts: asyncio.Event
+    may_start: asyncio.Event
+
+    async def start(self, replicas: int) -> None:
+        """Wait."""
+        Slow.starts.set()
+        await Slow.may_start.wait()
+        await super().start(replicas)
 
 
 class Answered:

@@ -15,6 +15,7 @@ from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.route import Key
 from regrain_watchdog.gateway.plane.usage import Use
+from regrain_watchdog.gateway.spec import Function
 from regrain_watchdog.gateway.store import Store
 from regrain_watchdog.policy.scale import Scaler, Scaling, Seen
 
@@ -89,17 +90,17 @@ class Autoscaler:
         pids = {key: one.instance.pids() for key, one in hostings.items() if one.instance is not None}
         used = await asyncio.to_thread(usage.read, pids)
         wanted = self._decided(hostings, used, time.monotonic())
-        for (namespace, name), replicas in wanted.items():
-            await asyncio.to_thread(self._store.scale, name, namespace, replicas)
+        for seen, replicas in wanted:
+            await asyncio.to_thread(self._store.rescale, seen, replicas)
         if wanted:
             self._functions.changed()
 
     def _decided(
         self, hostings: Mapping[Key, Hosting], used: Mapping[Key, Use], now: float
-    ) -> dict[Key, int]:
-        """Return what is to change."""
+    ) -> list[tuple[Function, int]]:
+        """Return what is to change: functions as they are, and their replicas to be."""
         self._watched = {key: one for key, one in self._watched.items() if key in hostings}
-        found: dict[Key, int] = {}
+        found: list[tuple[Function, int]] = []
         for key, hosting in hostings.items():
             have = hosting.have
             if have.busy or hosting.has_failed:
@@ -116,5 +117,5 @@ class Autoscaler:
             if not replicas and hosting.stands_in:
                 continue  # nothing that starts would answer the next request
             if replicas != have.replicas:
-                found[key] = replicas
+                found.append((hosting.function, replicas))
         return found

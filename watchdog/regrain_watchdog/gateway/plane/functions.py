@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
 from regrain_watchdog.gateway.database import StoreError
@@ -160,12 +159,14 @@ class Functions:
         )
 
     def _awaken(self, hosting: Hosting) -> None:
-        """Start a function that is at zero, as a request has come; the store follows."""
-        replicas = Scaling.of(hosting.function.deployment.labels).least
-        namespace, name = hosting.key
+        """Start a function that is at zero, as a request has come; the store follows, unless it has changed by then.
+
+        One that did not start is tried again with the replicas that are wanted.
+        """
+        seen = hosting.function
+        replicas = seen.replicas or Scaling.of(seen.deployment.labels).least
 
         async def kept() -> None:
-            await asyncio.to_thread(self._store.scale, name, namespace, replicas)
+            await asyncio.to_thread(self._store.rescale, seen, replicas)
 
-        hosting.function = replace(hosting.function, replicas=replicas)
         hosting.scale(replicas, kept)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from msgspec.structs import replace
+
 from regrain.errors import RegrainError, RequestError
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.reply import RETRY_AFTER
@@ -80,7 +82,6 @@ class Hosting:
         self._again = again
         self._awaken = awaken
         self._starting = starting
-        self._replicas = function.replicas
         self._state: State = "zero"
         self._detail = ""
         self._version: Version | None = None
@@ -95,7 +96,7 @@ class Hosting:
     def have(self) -> Have:
         """What is there of it."""
         busy = self._task is not None
-        return Have(version=version(self.function), replicas=self._replicas, busy=busy)
+        return Have(version=version(self.function), replicas=self.function.replicas, busy=busy)
 
     @property
     def in_flight(self) -> int:
@@ -141,7 +142,7 @@ class Hosting:
             name=name,
             namespace=namespace,
             state=state,
-            replicas=max(tally.replicas, self._replicas if state == "starting" else 0),
+            replicas=max(tally.replicas, self.function.replicas if state == "starting" else 0),
             available=tally.available,
             invocations=self.invocations,
             cpu=self.cpu if tally.replicas else 0.0,
@@ -197,16 +198,15 @@ class Hosting:
     def update(self, function: Function) -> None:
         """Put a version in the place of the one that serves."""
         self.function = function
-        self._replicas = function.replicas
         self._begin(self._renew())
 
     def scale(self, replicas: int, kept: Callable[[], Awaitable[None]] | None = None) -> None:
         """Have another number of replicas; `kept` is awaited before something else is done about the function."""
-        before, self._replicas = self._replicas, replicas
+        before, self.function = self.function, replace(self.function, replicas=replicas)
         if self._version is None:
             self._begin(self._renew(), kept)
         elif replicas:
-            self._begin(self._resize(self._version, replicas, before))
+            self._begin(self._resize(self._version, before))
         else:
             self._begin(self._sleep())
 
@@ -236,7 +236,7 @@ class Hosting:
 
     def _begin(self, work: Awaitable[None], kept: Callable[[], Awaitable[None]] | None = None) -> None:
         self._settled.clear()
-        if self._version is None and self._replicas:
+        if self._version is None and self.function.replicas:
             self._state = "starting"
         self._task = asyncio.ensure_future(self._do(work, kept))
 
@@ -254,7 +254,7 @@ class Hosting:
 
     async def _renew(self) -> None:
         """Start a version of the function as it is wanted, and have it serve."""
-        if not self._replicas:
+        if not self.function.replicas:
             await self._sleep()
             return
         try:
@@ -287,7 +287,7 @@ class Hosting:
                 made.hold(self.function.image)
                 if made.instance.replaces:
                     await self._clear()
-                await made.instance.start(self._replicas)
+                await made.instance.start(self.function.replicas)
         except BaseException as error:
             if isinstance(error, RegrainError | OSError):
                 output.say(f"did not start: {error}")
@@ -307,11 +307,11 @@ class Hosting:
         made.instance.kill()
         self._retire(made, 0.0)
 
-    async def _resize(self, found: Version, replicas: int, before: int) -> None:
+    async def _resize(self, found: Version, before: Function) -> None:
         try:
-            await found.instance.scale(replicas)
+            await found.instance.scale(self.function.replicas)
         except RegrainError:
-            self._replicas = before
+            self.function = before
             raise
 
     async def _sleep(self) -> None:
