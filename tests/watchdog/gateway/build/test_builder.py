@@ -53,7 +53,17 @@ def test_a_handler_becomes_an_image(
     assert drafts(state) == []
 
 
-@pytest.mark.parametrize("means", [Means(), Means(tools=False)], ids=["as a user", "without util-linux"])
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to drop")
+
+
+@pytest.mark.parametrize(
+    "means",
+    [
+        pytest.param(Means(), id="as a user"),
+        pytest.param(Means(drops=True), id="as root without capabilities", marks=ROOT),
+        pytest.param(Means(tools=False), id="without util-linux"),
+    ],
+)
 def test_a_build_needs_no_root(means: Means, state: Path, store: Store, built: Built, sent: Sent) -> None:
     builder = Builder(state, store, means, os.environ, Limits(spare=0))
 
