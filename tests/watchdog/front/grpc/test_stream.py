@@ -99,3 +99,17 @@ def test_calls_that_run_for_a_caller_that_takes_nothing_are_cancelled():
             call.cancel()
 
     asyncio.run(scenario())
+
+
+def test_a_stream_that_comes_while_its_server_drains_ends_at_once():
+    async def scenario():
+        async def run(data):
+            return data
+
+        streams = Streams(stall=60.0)
+        streams.drain()
+        async with serving(streams, run) as method:
+            call = method(iter([b"late"]))
+            assert await asyncio.wait_for(call.read(), 60) is grpc.aio.EOF
+
+    asyncio.run(scenario())

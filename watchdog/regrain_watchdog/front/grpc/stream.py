@@ -42,6 +42,8 @@ class Streams:
         running: asyncio.Queue[asyncio.Task[Answer] | None] = asyncio.Queue()
         slots = asyncio.Semaphore(IN_FLIGHT)
         reader = asyncio.create_task(self._read(requests, run, running, slots))
+        # not by the reader itself, which may be cancelled before its first step
+        reader.add_done_callback(lambda _: running.put_nowait(None))
         self._readers.add(reader)
         if self._draining:
             reader.cancel()
@@ -67,13 +69,10 @@ class Streams:
         running: asyncio.Queue[asyncio.Task[Answer] | None],
         slots: asyncio.Semaphore,
     ) -> None:
-        try:
+        await slots.acquire()
+        async for data in requests:
+            running.put_nowait(asyncio.create_task(run(data)))
             await slots.acquire()
-            async for data in requests:
-                running.put_nowait(asyncio.create_task(run(data)))
-                await slots.acquire()
-        finally:
-            running.put_nowait(None)
 
     async def _write(
         self,
