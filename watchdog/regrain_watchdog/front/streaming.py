@@ -107,6 +107,7 @@ class Collected:
     def __init__(self) -> None:
         self._items: list[object] = []
         self._nbytes = 0
+        self._error: RequestError | None = None
         self._grant: Callable[[int], None] | None = None
 
     @property
@@ -120,18 +121,26 @@ class Collected:
         grant(AHEAD)
 
     def put(self, value: Value) -> None:
-        """Take the next item."""
+        """Take the next item; behind one that cannot be part of the answer no further one is wanted."""
         self._nbytes += size_of(value)
-        if self._nbytes <= WHOLE_LIMIT:
-            self._items.append(_plain(value))
+        if self._error is None:
+            try:
+                self._items.append(self._readable(value))
+            except RequestError as error:  # told by `whole`: here it would be the replica's fault
+                self._error = error
         if self._grant is not None:
-            self._grant(1 if self._nbytes <= WHOLE_LIMIT else 0)
+            self._grant(1 if self._error is None else 0)
 
-    def whole(self) -> object:
-        """Return the list; RequestError if it would be too large."""
+    def _readable(self, value: Value) -> object:
         if self._nbytes > WHOLE_LIMIT:
             detail = f"the answer has over {WHOLE_LIMIT} bytes, which is sent as a stream alone: ask for one by Accept"
             raise RequestError(HTTPStatus.NOT_ACCEPTABLE, detail)
+        return _plain(value)
+
+    def whole(self) -> object:
+        """Return the list; RequestError if it would be too large (406), or an item cannot be read (500)."""
+        if self._error is not None:
+            raise self._error
         return self._items
 
 
