@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -100,6 +102,22 @@ def test_a_function_that_cannot_be_followed_ends_nothing_but_itself(
 
         assert await settled(functions) == {KEY: ("ready", 1)}
         assert "odd.openfaas-fn" in caplog.text
+
+    run(tmp_path, scenario)
+
+
+def test_functions_are_served_though_what_is_kept_of_one_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(store: Store, functions: Functions) -> None:
+        store.put(deployed(), REDIRECT)
+        assert await settled(functions) == {KEY: ("ready", 1)}
+        store.put(deployed(name="odd"), REDIRECT)
+        with contextlib.closing(sqlite3.connect(tmp_path / "gateway.db")) as db, db:
+            db.execute("UPDATE functions SET body = x'00' WHERE name = 'odd'")
+
+        assert await settled(functions) == {KEY: ("ready", 1)}
+        assert "what is wanted cannot be read" in caplog.text
 
     run(tmp_path, scenario)
 

@@ -90,10 +90,7 @@ class Functions:
                 async with asyncio.timeout(LOOK):
                     await self._changed.wait()
             self._changed.clear()
-            try:
-                await self.reconcile()
-            except Exception:
-                logger.exception("functions could not be followed")
+            await self.reconcile()
 
     async def reconcile(self) -> None:
         """Look at the store, and begin what is to be done; afterwards each function is known that was wanted before."""
@@ -102,6 +99,9 @@ class Functions:
                 found = await asyncio.to_thread(self._store.functions)
             except StoreError as error:
                 logger.error("what is wanted cannot be read: %s", error)
+                return
+            except Exception:  # what is odd about one function must not end the front
+                logger.exception("what is wanted cannot be read")
                 return
             self._follow(found)
             there = {one.key for one in (*self._hostings.values(), *self._removed)}
@@ -117,7 +117,7 @@ class Functions:
         for instruction in instructions(wanted, there):
             try:
                 self._begin(instruction)
-            except Exception:  # what is odd about one function must not end the front
+            except Exception:  # likewise
                 logger.exception("%s could not be followed", ".".join(instruction.key[::-1]))
 
     async def stop(self, timeout: float) -> None:
