@@ -159,6 +159,28 @@ def test_a_server_is_a_function_too(
     assert woken.status_code == 201
 
 
+def test_a_server_is_back_at_its_port_at_once(
+    gateway, until, tarred: Callable[..., bytes], free_ports: list[int]
+) -> None:
+    files = {"context/template.yml": SITE_TEMPLATE, "context/function/main.py": SITE}
+    gateway.send(tarred({**files, "com.openfaas.docker.config": json.dumps({"image": "site"})}))
+    command = f"{sys.executable} main.py {free_ports[0]}"
+    variables = {"A": "b", "upstream_url": f"http://127.0.0.1:{free_ports[0]}"}
+    gateway.deploy("site", "site", envProcess=command, envVars=variables)
+    gateway.ready("site")
+
+    gateway.ask("POST", "/system/scale-function/site", json={"serviceName": "site", "replicas": 0})
+    until(lambda: not gateway.status("site").get("replicas"), "it is at zero")
+    woken = gateway.invoke("site")
+    gateway.ask("DELETE", "/system/functions", json={"functionName": "site"})
+    until(lambda: gateway.invoke("site").status_code == 404, "it is removed")
+    gateway.deploy("site", "site", envProcess=command, envVars=variables)
+    until(lambda: gateway.invoke("site").status_code != 404, "it is there again")
+    anew = gateway.invoke("site")
+
+    assert (woken.status_code, anew.status_code) == (201, 201)
+
+
 def test_an_update_under_load_fails_no_request_and_one_that_does_not_start_changes_nothing(
     gateway, until, load
 ) -> None:
