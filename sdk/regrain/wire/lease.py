@@ -202,6 +202,8 @@ class Ended(Struct, frozen=True, tag=25, array_like=True):
 class Usage(Struct, frozen=True, array_like=True, kw_only=True):
     """What a function has had of the device since the arbiter started, with what runs and waits now.
 
+    Of functions without clients only the latest are remembered.
+
     sm_seconds: SMs x seconds of lease. reserved_sm_seconds: its floors x SMs x seconds, used or not.
     lease_wait: seconds that its asks have waited. overuse: seconds that leases were held longer than granted.
     declared, seen, quarantined: bytes by its word, by observation, and of processes of its that are gone.

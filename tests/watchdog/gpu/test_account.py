@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from regrain.wire.lease import LeaseError, Share
+from regrain.wire.lease import MAX_FRAME, MAX_NAME, LeaseError, Share, encode
+from regrain_watchdog.gpu.account import ACCOUNTS
 
 
 def test_memory_over_the_device_is_refused_naming_who_holds_what(arbiter):
@@ -52,6 +53,21 @@ def test_what_was_used_waited_for_and_reserved_is_counted_as_it_goes_by(arbiter)
     assert (other.sm_seconds, other.lease_wait, other.grants) == (0.0, 2.0, 0)
     assert (after.sm_seconds, after.reserved_sm_seconds, after.grants) == (100.0, 60.0, 1)
     assert (ended.sm_seconds, ended.overuse, ended.lease_wait, ended.grants) == (150.0, 1.0, 2.0, 1)
+
+
+def test_of_functions_that_come_and_go_the_latest_are_told_of_and_all_that_still_have_clients(arbiter):
+    names = [f"{number:0{MAX_NAME}}" for number in range(1000)]
+    arbiter.join("stays")
+    for now, name in enumerate(names):
+        arbiter.gone(arbiter.join(name), float(now))
+    arbiter.gone(arbiter.join(names[-ACCOUNTS + 1]), 1000.0)  # so it has gone last
+    arbiter.gone(arbiter.join("new"), 1000.0)
+
+    status = arbiter.status(1000.0)
+
+    told = sorted(["stays", "new", names[-ACCOUNTS + 1], *names[-ACCOUNTS + 3 :]])
+    assert [one.name for one in status.usage] == told
+    assert len(encode(status)) <= MAX_FRAME
 
 
 def test_leases_are_remembered_and_recalled_page_by_page(by_hand):

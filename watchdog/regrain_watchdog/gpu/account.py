@@ -9,6 +9,9 @@ from regrain.wire.lease import Usage
 from regrain_watchdog.gpu.ledger import Ledger
 from regrain_watchdog.gpu.members import Client, Lease, Waiting
 
+ACCOUNTS = 200
+"""Functions whose sums are kept: with names of MAX_NAME characters they and 100 clients fit into a frame."""
+
 
 @dataclass(slots=True)
 class Account:
@@ -58,6 +61,14 @@ class Accounts:
         """Count a client's floor until now; from here on it may be another."""
         self._of(client).add_reserved(client, self._sms, now)
         client.reserved_since = now
+
+    def left(self, client: Client, clients: Iterable[Client]) -> None:
+        """A client has gone, `clients` stay. Functions without any are forgotten beyond ACCOUNTS, the oldest first."""
+        self._accounts[client.name] = self._accounts.pop(client.name, Account())  # the last one to go
+        present = {one.name for one in clients}
+        gone = [name for name in self._accounts if name not in present]
+        for name in gone[: max(0, len(gone) + len(present) - ACCOUNTS)]:
+            del self._accounts[name]
 
     def usage(self, clients: Iterable[Client], ledger: Ledger, now: float) -> tuple[Usage, ...]:
         """Return each function's sums with what runs and waits now, by name."""

@@ -111,6 +111,7 @@ class Arbiter:
         self._end_all(member, now)
         self.ledger.strike_out(client)
         del self._clients[client]
+        self._accounts.left(member, self._clients.values())
 
     def adjust(self, client: int, share: Share, now: float) -> None:
         """Change a client's share from now on; LeaseError as `register` raises, and the old share stays."""
@@ -179,6 +180,7 @@ class Arbiter:
         self._end_all(member, now)
         self.ledger.give_up(client)
         del self._clients[client]
+        self._accounts.left(member, self._clients.values())
 
     def memory_seen(self, used: Mapping[int, int]) -> None:
         """Take an observation of the device: bytes by process, made after all that was told before."""
