@@ -352,6 +352,17 @@ def floor_that_hides_a_debt() -> list[Worker]:
     ]
 
 
+def width_that_the_holes_of_others_hide() -> list[Worker]:
+    """The widest one, and the heaviest of its priority, of which two fit into what a more urgent wide one leaves."""
+    return [
+        *(Worker(0.1, 0.01, Share(weight=0.5), pause=pause) for pause in (0.0, 0.0, 0.0, 0.1)),
+        Worker(0.8, 0.01, Share(weight=0.5)),
+        Worker(0.25, 0.01, Share(weight=0.5, priority=2, floor=0.0375)),
+        Worker(0.4, 0.01, Share(weight=0.5, priority=2)),
+        Worker(0.8, 0.01, Share(weight=3.0, priority=2)),
+    ]
+
+
 sure_of_little = shares(floor=st.sampled_from([0.0, 0.0, 0.0125, 0.0375]))
 crowds = workers(sure_of_little, most=8, overrun=st.sampled_from([0.0, 0.1]))
 IMPATIENT = Limits(patience=0.2, reserve_after=0.05)
@@ -361,6 +372,7 @@ TURN = IMPATIENT.patience + IMPATIENT.reserve_after + 0.15
 
 @given(crowds, seeds)
 @example(floor_that_hides_a_debt(), 0)
+@example(width_that_the_holes_of_others_hide(), 0)
 @settings(max_examples=25, deadline=None)
 def test_nobody_waits_for_ever(them, seed):
     """Each waits at most for a lease or two of each other, per lease that its weight and width are behind."""
@@ -381,6 +393,7 @@ def test_nobody_waits_for_ever(them, seed):
 
 @given(crowds, seeds)
 @example(floor_that_hides_a_debt(), 0)
+@example(width_that_the_holes_of_others_hide(), 0)
 @settings(max_examples=25, deadline=None)
 def test_while_one_waits_no_other_gets_more_than_the_lease_it_is_behind(them, seed):
     """Nor more than its floor, if that is more; and what fits while one that goes next does not."""

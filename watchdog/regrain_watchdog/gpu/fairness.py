@@ -45,7 +45,8 @@ class Fairness:
 
         Those that have all they wait for, or go by their floor, are behind by the leases they hold at most; those that
         it goes before, as they do not fit, by `window` seconds of what they wait for. As that is less for a heavier
-        one, these are taken along together: else it would fall behind lighter ones for good.
+        one, all of the priority are taken along together: else it would fall behind lighter ones for good, also behind
+        such as are served just then.
         """
         if going.entitlement.under_floor:
             return
@@ -62,9 +63,8 @@ class Fairness:
         )
         for each in others:
             standing = each.entitlement
-            if each.contends:
-                standing.vtime = max(standing.vtime, min(start, standing.vtime + along))
-            else:
+            standing.vtime = max(standing.vtime, min(start, standing.vtime + along))
+            if not each.contends:
                 lag = window * each.widest if passed else each.charged
                 standing.vtime = max(standing.vtime, start - lag / standing.weight)
 
