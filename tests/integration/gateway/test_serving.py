@@ -178,7 +178,7 @@ def test_a_server_is_back_at_its_port_at_once(
     until(lambda: gateway.invoke("site").status_code != 404, "it is there again")
     anew = gateway.invoke("site")
 
-    assert (woken.status_code, anew.status_code) == (201, 201)
+    assert (woken.status_code, anew.status_code) == (201, 201), (woken.text, anew.text)
 
 
 def test_an_update_under_load_fails_no_request_and_one_that_does_not_start_changes_nothing(

@@ -18,7 +18,7 @@ from regrain_watchdog.front.measure import CANCELLED
 from regrain_watchdog.front.reply import RETRY_AFTER
 from regrain_watchdog.front.trace_context import keep_valid
 from regrain_watchdog.front.upstream import target
-from regrain_watchdog.front.upstream.client import UpstreamError, accepts
+from regrain_watchdog.front.upstream.client import Connection, Pool, UpstreamError, accepts
 from regrain_watchdog.front.upstream.gate import Gate
 from regrain_watchdog.front.upstream.openfaas import translated
 from regrain_watchdog.front.upstream.target import WSGI
@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds that a server has to end, once no request is under way. The first process of a sandbox hears SIGTERM only if
 it asks to."""
+GONE, LOOK = 2.0, 0.02
+"""Seconds for which a port may still be held by what has to end of the server before, and between two looks."""
+
+
+async def _until_free(pool: Pool[Connection], url: str) -> None:
+    """Wait until nothing listens at a URL, as children of a server end a moment after it; LoadError if it never is."""
+    end = time.monotonic() + GONE
+    while await accepts(pool):
+        if time.monotonic() >= end:
+            raise LoadError(f"{url}: something listens there already")
+        await asyncio.sleep(LOOK)
 
 
 class UpstreamInstance:
@@ -64,8 +75,7 @@ class UpstreamInstance:
             upstream, config = self._wsgi(command, replicas)
         else:
             upstream, config = self._http(replicas)
-            if await accepts(upstream.pool):
-                raise LoadError(f"{config.upstream_url}: something listens there already")
+            await _until_free(upstream.pool, config.upstream_url)
         self._upstream = upstream
         self._gate = Gate(config.max_inflight, config.max_queue)
         self._timeout = config.exec_timeout
