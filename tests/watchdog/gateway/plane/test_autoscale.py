@@ -10,6 +10,7 @@ import pytest
 from regrain_watchdog.gateway.plane import autoscale
 from regrain_watchdog.gateway.plane.autoscale import Autoscaler
 from regrain_watchdog.gateway.plane.functions import Functions
+from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
 from regrain_watchdog.gateway.spec import BUILT_IN, Deployment
 from regrain_watchdog.gateway.store import Store
@@ -25,19 +26,24 @@ class Answered:
         pass
 
 
+async def redirecting(folder: Path, labels: dict[str, str]) -> tuple[Store, Functions, Hosting]:
+    """A function that redirects, with these labels, as the store and the front have it."""
+    store = Store(folder / "gateway.db")
+    functions = Functions(
+        store, lambda function, _: RedirectInstance(function), lambda *key: folder / ".".join(key)
+    )
+    deployment = Deployment(
+        service="red", image=REDIRECT.name, env_vars={"destination": "http://x"}, labels=labels
+    )
+    store.put(deployment.validated(), REDIRECT)
+    await functions.reconcile()
+    [hosting] = functions.all()
+    return store, functions, hosting
+
+
 def test_many_requests_add_replicas_within_the_bounds(tmp_path: Path) -> None:
     async def scenario() -> int:
-        store = Store(tmp_path / "gateway.db")
-        functions = Functions(
-            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
-        )
-        labels = {f"{SCALE}max": "3", f"{SCALE}target": "1"}
-        deployment = Deployment(
-            service="red", image=REDIRECT.name, env_vars={"destination": "http://x"}, labels=labels
-        )
-        store.put(deployment.validated(), REDIRECT)
-        await functions.reconcile()
-        [hosting] = functions.all()
+        store, functions, hosting = await redirecting(tmp_path, {f"{SCALE}max": "3", f"{SCALE}target": "1"})
         scaler = Autoscaler(functions, store)
         await scaler.look()
         for _ in range(100):
@@ -54,17 +60,9 @@ def test_many_requests_add_replicas_within_the_bounds(tmp_path: Path) -> None:
 
 def test_replicas_that_somebody_asked_for_meanwhile_stay(tmp_path: Path) -> None:
     async def scenario() -> int:
-        store = Store(tmp_path / "gateway.db")
-        functions = Functions(
-            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
+        store, functions, hosting = await redirecting(
+            tmp_path, {f"{SCALE}zero": "true", f"{SCALE}zero-duration": "1s"}
         )
-        labels = {f"{SCALE}zero": "true", f"{SCALE}zero-duration": "1s"}
-        deployment = Deployment(
-            service="red", image=REDIRECT.name, env_vars={"destination": "http://x"}, labels=labels
-        )
-        store.put(deployment.validated(), REDIRECT)
-        await functions.reconcile()
-        [hosting] = functions.all()
         while hosting.have.busy:
             await asyncio.sleep(0)
         hosting.asked -= 3600.0
