@@ -18,7 +18,7 @@ from regrain_watchdog.platforms import faas_login, gpu_way
 from regrain_watchdog.platforms.local import Local, Source
 from regrain_watchdog.platforms.openfaas import OpenFaas
 from regrain_watchdog.platforms.platform import Platform
-from regrain_watchdog.platforms.rest import Credentials, address, is_open
+from regrain_watchdog.platforms.rest import Credentials, address, is_loopback, is_open
 
 PLATFORMS = ("local", "openfaas", "knative")
 GATEWAY = "http://127.0.0.1:8080"
@@ -108,7 +108,7 @@ def _driver(
         return OpenFaas(url, _credentials(where, url, environ), namespace=where.namespace)
     settings = Settings(state=environ.get("REGRAIN_GATEWAY_STATE") or default_state(environ))
     source = None if folder is None else Source(folder=folder, key=_key(settings, environ), told=told)
-    credentials = _credentials(where, url, environ) or _own(settings)
+    credentials = _credentials(where, url, environ, settings)
     return Local(url, credentials, source, namespace=where.namespace)
 
 
@@ -129,8 +129,14 @@ def _knative(where: Where, gpus: str) -> Platform:
     return Knative(namespace=where.namespace, way=gpu_way.parse(gpus))
 
 
-def _credentials(where: Where, url: str, environ: Mapping[str, str]) -> Credentials | None:
-    found = _named(where) or faas_login.load(url, environ)
+def _credentials(
+    where: Where, url: str, environ: Mapping[str, str], settings: Settings | None = None
+) -> Credentials | None:
+    """Return what a gateway is shown: what is named, else its own, else the login of faas-cli.
+
+    settings: of this machine's gateway, whose password leaves it for nobody; None where another one is asked.
+    """
+    found = _named(where) or _own(settings, url) or faas_login.load(url, environ)
     if found is not None and is_open(url):
         click.echo(f"regrain: {url} is no https: the password can be read on its way", err=True)
     return found
@@ -149,9 +155,9 @@ def _named(where: Where) -> Credentials | None:
         raise SpecError(f"--password-file: {where.password_file} is no text") from error
 
 
-def _own(settings: Settings) -> Credentials | None:
-    """Return what this user's own gateway keeps; None where it has not been started."""
-    if not (settings.folder / files.PASSWORD).is_file():
+def _own(settings: Settings | None, url: str) -> Credentials | None:
+    """Return what this user's own gateway keeps; None where it was never started, or another machine may be asked."""
+    if settings is None or not is_loopback(url) or not (settings.folder / files.PASSWORD).is_file():
         return None
     kept = files.Credentials.load(settings.folder)
     return Credentials(kept.user, kept.password)

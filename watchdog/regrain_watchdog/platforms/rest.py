@@ -63,7 +63,7 @@ class Rest:
         self.url = url
         self._patience = patience
         self._session = requests.Session()
-        self._session.trust_env = not _is_loopback(url)  # a proxy has no part in what goes over loopback
+        self._session.trust_env = not is_loopback(url)  # a proxy has no part in what goes over loopback
         self._session.headers.update({"User-Agent": "regrain", "Accept-Encoding": "identity"})
         self._session.auth = _NoAuth() if credentials is None else _basic(credentials)
 
@@ -187,7 +187,11 @@ def brief(text: str) -> str:
 
 def address(url: str) -> str:
     """Return a platform's URL as requests use it; SpecError if it can be none."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        _ = parts.port
+    except ValueError as error:  # it is not repeated: a password may be in it
+        raise SpecError("--gateway: http:// or https:// and a host, with a port that is a number") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SpecError(f"--gateway: http:// or https:// and a host, was {url!r}")
     if parts.username is not None or parts.password is not None:
@@ -197,16 +201,17 @@ def address(url: str) -> str:
 
 def is_open(url: str) -> bool:
     """Whether what goes to an address can be read on its way."""
-    return urlsplit(url).scheme == "http" and not _is_loopback(url)
+    return urlsplit(url).scheme == "http" and not is_loopback(url)
 
 
-def _basic(credentials: Credentials) -> HTTPBasicAuth:
-    return HTTPBasicAuth(credentials.user.encode(), credentials.password.encode())
-
-
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether what goes to an address stays on this machine, as far as its text says so: names may mean anything."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name
         return False
+
+
+def _basic(credentials: Credentials) -> HTTPBasicAuth:
+    return HTTPBasicAuth(credentials.user.encode(), credentials.password.encode())
