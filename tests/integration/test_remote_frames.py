@@ -114,6 +114,26 @@ def test_pods_understand_each_other_where_a_proxy_does_not_switch(two):
     assert line.asked.count(b"POST ") >= 6
 
 
+@pytest.mark.parametrize(("remote", "status"), [("turn", 200), ("turn+total", 500)])
+def test_units_that_fill_more_than_a_frame_go_one_by_one(serve, key, tmp_path, remote, status):
+    """A frame has 4 MiB here, an item 40 kB; the last stage takes all of them as one unit."""
+    app = tmp_path / "relay.py"
+    text = (Path(__file__).parent / "apps" / "relay.py").read_text()
+    app.write_text(text.replace("max_size=4", "max_size=128"))
+    flags = ["--grain", "fine", "--remote-key-file", str(key)]
+    other = serve(app, *flags)
+    pod = serve(app, *flags, "--remote", f"{remote}={other.url}", "--memory", "16Mi")
+
+    told = pod.call(count=110)
+
+    assert told.status_code == status, told.text
+    if status == 200:
+        assert told.json() == {"sums": sums(110), "front": pod.zygote()}
+    else:
+        assert "what total takes is 44" in told.json()["detail"]
+    assert pod.call(count=20).json()["sums"] == sums(20)
+
+
 class Channel:
     """A switched connection to a pod."""
 

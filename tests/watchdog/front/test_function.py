@@ -13,7 +13,7 @@ from regrain.errors import RequestError
 from regrain.graph import Graph, Node, Ref
 from regrain.plan import Group, Plan
 from regrain.wire.codec import pack
-from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Value
+from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Unit, Value
 from regrain_watchdog.front import function
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.flight import Flight, Job
@@ -231,6 +231,50 @@ def test_a_batch_goes_without_room_when_none_is_free_beforehand():
     [dispatch] = stand.function.replicas[0].holding.values()
     assert (dispatch.jobs, dispatch.extents, stand.given_back) == ([job], [], [])
     assert job.flight.flying == 1
+
+
+class Pod:
+    """Another pod that takes so many units in a frame; the test answers for it."""
+
+    is_open = is_hopeful = has_room = True
+
+    def __init__(self, stand: Stand, most: int) -> None:
+        self.pool = stand.pool
+        self.holding: dict[int, Dispatch] = {}
+        self._most = most
+        stand.function.peers.append(self)
+
+    def run(self, units: list[Unit], dispatch: Dispatch, _nbytes: int) -> None:
+        if len(units) > self._most:
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "what a takes is too large for a frame")
+        self.holding[len(self.holding)] = dispatch
+
+
+def test_what_is_too_large_for_a_frame_together_goes_one_by_one():
+    stand = Stand(max_size=4, replicas=0)
+    pod = Pod(stand, most=1)
+    jobs = [stand.job(name=str(number)) for number in range(4)]
+
+    for job in jobs:
+        stand.function.push(job)
+    stand.function.pump()
+
+    assert [dispatch.jobs for dispatch in pod.holding.values()] == [[job] for job in jobs]
+    assert [(job.flight.flying, job.flight.waiting) for job in jobs] == [(1, 0)] * 4
+    assert (len(stand.function), stand.given_back) == (0, [])
+
+
+def test_what_is_too_large_for_a_frame_by_itself_is_refused():
+    stand = Stand(max_size=4, replicas=0)
+    Pod(stand, most=0)
+    jobs = [stand.job(name=str(number)) for number in range(4)]
+
+    for job in jobs:
+        stand.function.push(job)
+    stand.function.pump()
+
+    assert [(job, error.status) for job, error in stand.given_back] == [(job, 500) for job in jobs]
+    assert [(job.flight.flying, job.flight.waiting) for job in jobs] == [(0, 0)] * 4
 
 
 def test_the_sample_is_kept_to_warm_further_replicas_up():

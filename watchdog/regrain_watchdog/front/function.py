@@ -95,9 +95,8 @@ class Function:
     @property
     def is_serving(self) -> bool:
         """Whether it has a replica that is warm, or another pod answers for it."""
-        return any(one.state is State.READY for one in self.replicas) or any(
-            peer.is_open for peer in self.peers
-        )
+        is_warm = any(one.state is State.READY for one in self.replicas)
+        return is_warm or any(peer.is_open for peer in self.peers)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -259,18 +258,14 @@ class Function:
     def lost(self, dispatch: Dispatch, how_far: Progress, death: Death) -> None:
         """A replica died with a dispatch: let its jobs try again, or refuse them."""
         dispatch.lost(death.detail)
-        shared = len(dispatch.jobs) > 1
+        shared, idempotent = len(dispatch.jobs) > 1, not death.rerun_bars
         for job in reversed(dispatch.jobs):  # what goes back in line last is next
             job.flight.flying -= 1
             if how_far is Progress.RAN:
                 job.deaths += 1
                 job.flight.call.spans.append(cut(dispatch, death.stage, time.monotonic()))
             verdict = retry.verdict(
-                how_far,
-                deaths=job.deaths,
-                idempotent=not death.rerun_bars,
-                shared=shared,
-                timed_out=death.timed_out,
+                how_far, deaths=job.deaths, idempotent=idempotent, shared=shared, timed_out=death.timed_out
             )
             items = job.flight.call.items
             if job.flight.ended:
@@ -354,11 +349,15 @@ class Function:
             job.flight.flying += 1
         try:
             runner.run(units, dispatch, self.room(len(jobs)))
-        except RequestError as error:
+        except RequestError as error:  # it is too large for a frame
             dispatch.lost(error.detail)
-            for job in jobs:
+            for job in reversed(jobs):  # as in `lost`
                 job.flight.flying -= 1
-                self.owner.refused(job, error)
+                if len(jobs) == 1:
+                    self.owner.refused(job, error)
+                else:  # each may fit by itself
+                    job.alone = True
+                    self.push(job, first=True)
             return
         for flight, waited in waits.items():
             flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
