@@ -147,6 +147,7 @@ def test_each_pod_tells_why_the_plan_of_all_of_them_rules(three, control, run_cl
             assert told.returncode == 0, told.stderr
             assert "in force" in told.stdout
             assert pod.status()["adapting"]["number"] > 0
+            assert pod.metric("regrain_adapting") == 1.0
 
 
 def test_the_next_controller_goes_on_from_what_was_decided_last(three, control, until):

@@ -31,7 +31,7 @@ def test_every_metric_that_is_served_is_told():
         epoch=1, sms=80, free_sms=80, memory=1, free_memory=1, members=(), usage=(Usage(name="app/a"),)
     )
     measure = Measure(gauges=lambda: Gauges(gpus=(books,)))
-    measure.adapting = Counts(predicted=0.9)
+    measure.adapting = lambda: Counts(predicted=0.9)
     served = {family.name for family in text_string_to_metric_families(measure.page()[1].decode())}
 
     assert {name for name in served if not name.startswith("process_")} == {named.name for named in METRICS}

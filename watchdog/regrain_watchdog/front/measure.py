@@ -169,7 +169,7 @@ class Measure(Collector):
         traces: what records requests; None where nobody asks for that.
 
     Attributes:
-        tally: what the controller is told of; None where nobody adapts the plan. adapting: what became of that.
+        tally: what the controller is told of; None where nobody adapts the plan. adapting: gives what became of that.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Measure(Collector):
         self.gauges = gauges
         self.in_flight = 0
         self.tally: Tally | None = None
-        self.adapting: Counts | None = None
+        self.adapting: Callable[[], Counts] | None = None
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self._window = Window()
         self._requests: dict[tuple[int, str], _Histogram] = {}
@@ -331,7 +331,7 @@ class Measure(Collector):
         yield _family(MEMORY, _labelled(memory))
         yield from _collect_gpus(held.gpus)
         if self.adapting is not None:
-            yield from _collect_adapting(self.adapting)
+            yield from _collect_adapting(self.adapting())
 
 
 def _collect_adapting(counts: Counts) -> Iterator[Metric]:

@@ -105,7 +105,8 @@ class Adaptation:
     def start(self) -> None:
         """Begin to note what arrives, and start the controller."""
         self._watch.start()
-        self._measure.adapting = self.counts
+        counts = self.counts
+        self._measure.adapting = lambda: counts
         self._mind.start()
 
     def follow(self) -> None:

@@ -89,6 +89,11 @@ class Course:
             )
         )
 
+    @property
+    def predicted(self) -> float | None:
+        """The hit rate that is predicted of the plan that rules; None where nothing is known of it."""
+        return self._points[-1].predicted if self._points else None
+
     def why(self) -> bytes:
         """Return the last decision, what it would take to decide otherwise, and the course of all, as JSON."""
         if not self.number:

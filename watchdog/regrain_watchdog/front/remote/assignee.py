@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from regrain import manifest
-from regrain.errors import RequestError, SpecError
+from regrain.errors import RegrainError, RequestError, SpecError
 from regrain.grain import JOIN
 from regrain_watchdog.front.adapting.course import Course
 from regrain_watchdog.front.live import Live
@@ -81,6 +81,7 @@ class Assignee:
             elif path == WHY:
                 self._course = self._course or Course()
                 self._course.add(body, time.time())
+                self._watcher.counts.predicted = self._course.predicted
             else:
                 await self._assign(msgspec.json.decode(body, type=Assign))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -110,10 +111,17 @@ class Assignee:
         replicas = ",".join(f"{group}={wanted.replicas.get(group, 1)}" for group in own)
         self._end_old()
         await self._live.drained()
-        await self._changes.assign(wanted.grain, replicas, homes, wanted.groups)
+        counts = self._watcher.counts
+        try:
+            await self._changes.assign(wanted.grain, replicas, homes, wanted.groups)
+        except RegrainError:
+            counts.refused += 1
+            raise
+        counts.adopted += 1
         guests.epochs, self._assignment = epochs, wanted
         if not wanted.groups:
             self._course = None  # what was decided before is over
+            self._watcher.forget()
         logger.info("epoch %d is in force: %s runs here", wanted.epoch, ", ".join(own) or "no group")
 
     def _release(self, epoch: int) -> None:

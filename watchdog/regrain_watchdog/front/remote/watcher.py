@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from http import HTTPStatus
 
 import msgspec
 
 from regrain.errors import RequestError
 from regrain.manifest import SLOSpec
+from regrain_watchdog.front.adapting.tally import Counts
 from regrain_watchdog.front.adapting.watch import Watch, cores, devices, memory
 from regrain_watchdog.front.adapting.words import Watched
 from regrain_watchdog.front.config import Config
@@ -16,13 +19,18 @@ from regrain_watchdog.front.live import Live
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.standing import ATTAINMENT
 
+SILENCE = 10.0
+"""Seconds after which a controller is away that asked once a second; a look of it may wait 2 s for a pod."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Watcher:
     """Notes the load from the first time on that it is asked for.
 
-    live, measure: of the app. gpus: of the node; None without any.
+    live, measure: of the app, which from then on tells whether somebody asks. gpus: of the node; None without any.
+
+    Attributes:
+        counts: what the metrics tell of the controller, but whether it can be reached.
     """
 
     def __init__(self, live: Live, measure: Measure, config: Config, gpus: Gpus | None) -> None:
@@ -31,6 +39,8 @@ class Watcher:
         self._config = config
         self._gpus = gpus
         self._watch: Watch | None = None
+        self._asked = 0.0
+        self.counts = Counts()
 
     def watched(self) -> bytes:
         """Return what happened since the last time; RequestError (409) where the pod adapts its plan itself."""
@@ -41,6 +51,9 @@ class Watcher:
             self._watch = Watch(self._live, self._measure, self._gpus)
             self._watch.start()
         latency = config.latency(manifest)
+        if latency is not None:  # else nobody adapts to it
+            self._asked = time.monotonic()
+            self._measure.adapting = self.told
         attainment = manifest.slo.attainment if manifest.slo is not None else ATTAINMENT
         return _encode(
             Watched(
@@ -51,3 +64,13 @@ class Watcher:
                 memory=memory(),
             )
         )
+
+    def told(self) -> Counts:
+        """Return what the metrics tell of the controller: it can be reached as long as it asks."""
+        return replace(self.counts, lives=time.monotonic() - self._asked < SILENCE)
+
+    def forget(self) -> None:
+        """Nobody adapts the plan, as far as is known: what was decided is over."""
+        self.counts.predicted = None
+        if self._watch is not None:  # else the pod may adapt itself
+            self._measure.adapting = None
