@@ -92,3 +92,42 @@ def test_a_link_out_of_the_folder_is_not_sent(gateway, local, source):
     with pytest.raises(SpecError, match="host is a link out of"):
         local().deploy(HELLO)
     assert not gateway.asked
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("/etc", id="a folder elsewhere"),
+        pytest.param("parts", id="a folder of its own"),
+        pytest.param(".", id="what it is in"),
+        pytest.param("nowhere", id="nothing"),
+        pytest.param("link", id="itself"),
+    ],
+)
+def test_a_link_to_no_file_is_named_and_not_left_out(gateway, local, source, target):
+    (source.folder / "parts").mkdir()
+    os.symlink(target, source.folder / "link")
+
+    with pytest.raises(SpecError, match="link is a link to no file, which is not followed"):
+        local().deploy(HELLO)
+    assert not gateway.asked
+
+
+def test_a_link_to_a_file_of_the_folder_is_sent_as_that_file(gateway, local, source):
+    os.symlink("app.py", source.folder / "other.py")
+
+    local().deploy(HELLO)
+
+    assert gateway.built[0]["context/function/other.py"] == b"app = 1\n"
+
+
+def test_hidden_links_stay_out(gateway, local, source):
+    os.symlink("/etc", source.folder / ".venv")
+
+    local().deploy(HELLO)
+
+    assert set(gateway.built[0]) == {
+        "com.openfaas.docker.config",
+        "context/template.yml",
+        "context/function/app.py",
+    }

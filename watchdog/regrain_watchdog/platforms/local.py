@@ -108,7 +108,7 @@ class Local(OpenFaas):
 def pack(folder: Path, image: str, into: IO[bytes]) -> None:
     """Write an app's files as the archive that a build takes; hidden files and bytecode stay out.
 
-    SpecError for files that are too many, too large, or links out of the folder.
+    SpecError for files that are too many or too large, for links out of the folder, and for links to no file.
     """
     size = 0
     with tarfile.open(fileobj=into, mode="w") as archive:
@@ -130,7 +130,13 @@ def _files(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if any(part.startswith(".") or part == "__pycache__" for part in parts) or not path.is_file():
+        if any(part.startswith(".") or part == "__pycache__" for part in parts):
+            continue
+        if not path.is_file():
+            if path.is_symlink():
+                raise SpecError(
+                    f"{path} is a link to no file, which is not followed: put there what it names"
+                )
             continue
         if not path.resolve().is_relative_to(root):
             raise SpecError(f"{path} is a link out of {folder}, which is all that is sent")
