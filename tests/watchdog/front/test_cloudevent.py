@@ -2,6 +2,7 @@
 
 import base64
 import json
+from urllib.parse import quote, unquote
 
 import msgspec
 import pytest
@@ -17,8 +18,11 @@ STRUCTURED = "application/cloudevents+json"
 EVENT = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "com.example.page", "subject": "page 3"}
 BINARY = {"Ce_Specversion": "1.0", "Ce_Id": "7", "Ce_Source": "/shop", "Ce_Type": "com.example.page"}
 TEXT = Parameter(name="text", kind="str", schema={"type": "string"})
-texts = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=50).filter(
-    str.isprintable
+NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)] + [
+    chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
+]
+texts = st.text(
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters=NONCHARACTERS), min_size=1, max_size=50
 )
 
 
@@ -126,7 +130,11 @@ def test_what_is_no_event_is_answered_as_before(serve):
         ({"type": ""}, "type is missing"),
         ({"Trace": "a"}, "named by a-z and 0-9, not 'Trace'"),
         ({"a": {"b": 1}}, "'a' of an event must be text"),
-        ({"subject": "a\r\nX: b"}, "subject must have up to 4096 characters that can be printed"),
+        ({"subject": "a\r\nX: b"}, "subject must have up to 4096 characters, none for control"),
+        ({"subject": "a\x7f"}, "none for control"),
+        ({"subject": "a\x85"}, "none for control"),
+        ({"subject": "a\ufdd0"}, "none for control"),
+        ({"subject": "a\U0010ffff"}, "none for control"),
         ({"subject": "a" * 4097}, "subject must have up to 4096 characters"),
         ({f"a{n}": "x" for n in range(70)}, "up to 64 attributes"),
         ({"data": "x", "data_base64": "eA=="}, "data or data_base64, not both"),
@@ -163,7 +171,14 @@ def test_a_body_that_holds_no_event_is_refused(serve, body, media, status, said)
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("Ce_Specversion", "2"), ("Ce_Id", ""), ("Ce_Subject", "a%0d%0ab")]
+    ("name", "text"),
+    [
+        ("Ce_Specversion", "2"),
+        ("Ce_Id", ""),
+        ("Ce_Subject", "a%0d%0ab"),
+        ("Ce_Subject", "a%00"),
+        ("Ce_Subject", "a%EF%BF%BE"),
+    ],
 )
 def test_a_binary_event_that_is_none_is_refused(serve, name, text):
     assert serve().post(b"x", "image/png", **{**BINARY, name: text}).status == 400
@@ -179,6 +194,31 @@ def test_handlers_of_raw_requests_get_events_as_they_come(serve, app_of):
     told = serve(app, behave=behave).post(body, STRUCTURED)
 
     assert (told.status, told.body) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "page\u00a03",
+        "頁\u30003",
+        "👩\u200d👧",
+        "a\u2028b",
+        "\u202ea",
+        "a\ue000",
+        "\ufffd",
+        "\U000e0001",
+        "a\u0378",
+    ],
+)
+def test_an_attribute_may_have_every_character_that_is_one(serve, text):
+    body = json.dumps(
+        {**EVENT, "subject": text, "datacontenttype": "image/png", "data_base64": "eA=="}
+    ).encode()
+    structured = serve().post(body, STRUCTURED)
+    binary = serve().post(b"x", "image/png", **BINARY, Ce_Subject=quote(text))
+
+    assert (structured.status, members(structured.body)["subject"]) == (200, text)
+    assert (binary.status, unquote(binary.headers["ce-subject"])) == (200, text)
 
 
 @given(texts, texts, st.binary(min_size=1))

@@ -32,6 +32,9 @@ LENGTH = 4096
 """Characters of an attribute's value at most."""
 PLAIN = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 """What stays as it is in a header beside letters and digits: printable ASCII but space, quotation mark and per cent."""
+_NONCHARACTERS = r"\ufdd0-\ufdef" + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(17))
+REFUSED = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_NONCHARACTERS}]")
+"""What no attribute's text may have (CloudEvents 1.0, type String): control characters, surrogates, noncharacters."""
 ANSWERS = range(200, 300)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _scalars = msgspec.json.Decoder(str | bool | int | None)
@@ -112,8 +115,8 @@ def _checked(attributes: dict[str, str], *, structured: bool) -> Event:
     for name, text in attributes.items():
         if not NAME.fullmatch(name):
             raise _bad(f"an attribute of an event is named by a-z and 0-9, not {name[:64]!r}")
-        if len(text) > LENGTH or not text.isprintable():
-            raise _bad(f"the attribute {name} must have up to {LENGTH} characters that can be printed")
+        if len(text) > LENGTH or REFUSED.search(text):
+            raise _bad(f"the attribute {name} must have up to {LENGTH} characters, none for control")
     return Event(attributes, structured)
 
 
