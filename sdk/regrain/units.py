@@ -1,4 +1,4 @@
-"""Read sizes and durations as people write them in settings. Inside, there are only bytes and seconds."""
+"""Read sizes, durations and switches as people write them in settings. Inside are only bytes, seconds and bools."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SIZES = {
     "Ti": 2**40,
 }
 DURATIONS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
 _NEXT = re.compile(r"(?<=[A-Za-z])(?=[\d.])")
 """Between the parts of "1m30s"."""
@@ -60,6 +61,22 @@ def parse_seconds(value: str | float, name: str = "duration") -> float:
             f'{name} must be seconds or a duration like "300ms" ({_units(DURATIONS)}), was {value!r}'
         )
     return seconds
+
+
+def parse_switch(value: str, name: str = "switch") -> bool:
+    """Return whether a switch is on, given as "on" or "off", "true" or "false", "1" or "0".
+
+    Args:
+        value: what the user wrote.
+        name: what the value is for, for the error.
+
+    Raises:
+        SpecError: it is none of these.
+    """
+    found = SWITCH.get(value.strip().lower())
+    if found is None:
+        raise SpecError(f"{name} must be on or off, was {value!r}")
+    return found
 
 
 def is_number(value: object) -> bool:

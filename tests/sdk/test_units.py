@@ -3,7 +3,7 @@
 import pytest
 
 from regrain.errors import SpecError
-from regrain.units import parse_bytes, parse_seconds
+from regrain.units import parse_bytes, parse_seconds, parse_switch
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,17 @@ def test_what_is_no_duration_is_refused_with_its_name_and_what_is_allowed(writte
         parse_seconds(written, "max_wait")
 
     assert repr(written) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_on"),
+    [("on", True), ("1", True), (" True ", True), ("off", False), ("0", False), ("FALSE", False)],
+)
+def test_a_switch_is_read_however_it_is_written(written, is_on):
+    assert parse_switch(written) is is_on
+
+
+@pytest.mark.parametrize("written", ["", "yes", "2", "on off"])
+def test_what_is_no_switch_is_refused_with_its_name_and_what_is_allowed(written):
+    with pytest.raises(SpecError, match="adapt must be on or off, was"):
+        parse_switch(written, "adapt")

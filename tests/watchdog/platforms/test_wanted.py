@@ -4,6 +4,7 @@ from msgspec.structs import replace
 from regrain.errors import SpecError
 from regrain.grain import make_plan
 from regrain.manifest import GPUSpec
+from regrain_watchdog.platforms.controller import manifests
 from regrain_watchdog.platforms.gpu import Need
 from regrain_watchdog.platforms.wanted import Wishes, function
 
@@ -54,6 +55,21 @@ def test_replicas_that_run_groups_for_each_other_are_adapted_together(ocr):
     assert made.annotations["regrain.adapt"] == "on"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("1", "on"), ("true", "on"), ("ON", "on"), ("0", "off"), ("False", "off"), ("off", "off")],
+)
+@pytest.mark.parametrize("remote_key", ["", "shared"])
+def test_whether_it_adapts_is_told_in_one_word_however_it_is_written(ocr, text, told, remote_key):
+    wishes = Wishes(image=IMAGE, environment={"REGRAIN_ADAPT": text}, remote_key=remote_key)
+
+    made = function(ocr, wishes)
+
+    assert made.annotations["regrain.adapt"] == told
+    assert made.environment.get("REGRAIN_ADAPT") == (None if remote_key else text)
+    assert any("--adapt" in str(one) for one in manifests(made, "")) is bool(remote_key and told == "on")
+
+
 @pytest.mark.parametrize("grain", ["coarse", "fine", "decode+detect | crop+orient+recognise | assemble"])
 def test_a_replica_asks_for_what_its_groups_may_use(ocr, grain):
     stages = tuple(replace(stage, cpu=2.0, memory=1 << 20) for stage in ocr.stages)
@@ -83,6 +99,7 @@ def test_resources_that_are_named_win(ocr):
     [
         ({"slo": "soon"}, 'slo must be seconds or a duration like "300ms"'),
         ({"slo": "0"}, "slo: a duration over 0"),
+        ({"environment": {"REGRAIN_ADAPT": "perhaps"}}, "adapt must be on or off, was 'perhaps'"),
         ({"grain": "decode | read"}, "grain 'decode | read'"),
         ({"name": "My App"}, "name: up to 63 of"),
         ({"image": ""}, "image: a name such as registry/name:tag"),

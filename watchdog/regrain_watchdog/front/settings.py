@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from regrain.errors import SpecError
-from regrain.units import parse_bytes, parse_seconds
+from regrain.units import parse_bytes, parse_seconds, parse_switch
 
 PREFIX = "REGRAIN_"
 LAST_PORT = 65535
 OFF = "off"
-SWITCH = {"on": True, "true": True, "1": True, OFF: False, "false": False, "0": False}
 MIB = 1 << 20
 
 
@@ -72,7 +71,7 @@ def switch(help_: str) -> dict[str, Setting]:
     made = Setting(
         help=help_,
         allowed="on, off",
-        parse=lambda text: SWITCH[text.lower()],
+        parse=parse_switch,
         accepts=lambda value: isinstance(value, bool),
         is_switch=True,
     )
@@ -170,7 +169,7 @@ def parse(option: Option, text: str) -> object:
     """Return the value of a text; SpecError says what is allowed."""
     try:
         value = option.setting.parse(text.strip())
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise refusal(option, text) from error
     if not option.setting.accepts(value):
         raise refusal(option, text)

@@ -14,7 +14,7 @@ from regrain.errors import SpecError
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain.plan import Plan
-from regrain.units import parse_seconds
+from regrain.units import parse_seconds, parse_switch
 from regrain_watchdog.platforms import declared
 from regrain_watchdog.platforms.function import Function, Protocol
 from regrain_watchdog.platforms.gpu import Need
@@ -87,7 +87,7 @@ def _annotations(manifest: Manifest, environment: Mapping[str, str], grain: str)
         declared.SLO: _objective(environment.get("REGRAIN_SLO", ""), slo.latency if slo is not None else 0.0),
         declared.ATTAINMENT: f"{slo.attainment:g}" if slo is not None else "",
         declared.GRAIN: grain,
-        declared.ADAPT: environment.get("REGRAIN_ADAPT", ""),
+        declared.ADAPT: _switch(environment.get("REGRAIN_ADAPT", "")),
     }
     return {name: text for name, text in said.items() if text}
 
@@ -96,6 +96,11 @@ def _objective(wished: str, own: float) -> str:
     if wished and not parse_seconds(wished, "slo"):
         raise SpecError(f"slo: a duration over 0, was {wished!r}")
     return wished or (f"{own:g}s" if own else "")
+
+
+def _switch(wished: str) -> str:
+    """Return what platforms and the controller read; "" for what is not wished."""
+    return wished and ("on" if parse_switch(wished, "adapt") else "off")
 
 
 def _need(plan: Plan) -> Need | None:

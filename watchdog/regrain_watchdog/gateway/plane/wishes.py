@@ -6,8 +6,9 @@ The annotation (or label) of the setting `slo` is `regrain.slo`, its variable RE
 from __future__ import annotations
 
 from regrain.errors import SpecError
+from regrain.units import SWITCH
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.settings import PREFIX, SWITCH
+from regrain_watchdog.front.settings import PREFIX
 from regrain_watchdog.gateway.spec import Deployment
 
 WORD = "regrain."
