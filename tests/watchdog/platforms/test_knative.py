@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from regrain.errors import SpecError
 from regrain_watchdog.platforms.function import Function
 from regrain_watchdog.platforms.gpu import Hami, Need
 from regrain_watchdog.platforms.knative import Knative
@@ -39,6 +40,12 @@ def test_a_controller_goes_with_the_service_that_owns_it(cluster, knative):
         "/api/v1/namespaces/apps/services/hello-pods": [owner],
         "/apis/apps/v1/namespaces/apps/deployments/hello-controller": [owner],
     }
+
+
+def test_a_name_too_long_for_the_controllers_is_refused_before_anything_is_applied(cluster, knative):
+    with pytest.raises(SpecError, match="up to 52 characters"):
+        knative().deploy(replace(HELLO, name="h" * 53, secrets=("shared",), remote_key="shared"))
+    assert not cluster.asked
 
 
 def test_a_new_revision_is_waited_for_while_the_old_one_serves(cluster, knative):

@@ -9,6 +9,7 @@ import click
 import msgspec
 import pytest
 
+from regrain.errors import SpecError
 from regrain_watchdog.cli.controller import command
 from regrain_watchdog.platforms.controller import manifests
 from regrain_watchdog.platforms.function import Function
@@ -65,6 +66,16 @@ def test_it_adapts_where_the_function_is_to():
 def test_there_is_never_more_than_one():
     deployment, _ = controller()
     assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_a_name_that_leaves_no_room_for_its_own_is_refused_before_anything_is_sent():
+    [service, deployment] = manifests(replace(OCR, name="o" * 52), "apps")
+    assert (len(service["metadata"]["name"]), len(deployment["metadata"]["name"])) == (57, 63)
+    assert all(len(text) <= 63 for text in deployment["metadata"]["labels"].values())
+
+    with pytest.raises(SpecError, match="name: up to 52 characters with --remote-key, was 'ooo"):
+        manifests(replace(OCR, name="o" * 53), "apps")
+    assert manifests(replace(OCR, name="o" * 63, remote_key=""), "apps") == []
 
 
 def test_its_name_is_one_for_every_pod_of_the_function():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from regrain.errors import SpecError
 from regrain_watchdog.platforms import declared
 from regrain_watchdog.platforms.function import Function
 from regrain_watchdog.platforms.knative_service import MANAGED, RESTRICTED
 
+CONTROLLER = "-controller"
+LONGEST = 63
+"""Characters of a name, and of what a label says, at most."""
 ASKS = {"cpu": "100m", "memory": "128Mi"}
 """What it asks for: it looks at the pods once in a while."""
 PLANS = {"cpu": "500m", "memory": "512Mi"}
@@ -17,9 +21,13 @@ def manifests(function: Function, namespace: str) -> list[dict[str, object]]:
     """Return a headless Service over a function's pods, and a Deployment of `regrain controller` that reads it.
 
     They are in the function's namespace, "" for the one of whoever applies them.
+    SpecError where the function's name leaves no room for theirs.
     """
     if not function.remote_key:
         return []
+    if len(_name(function)) > LONGEST:
+        most = LONGEST - len(CONTROLLER)
+        raise SpecError(f"name: up to {most} characters with --remote-key, was {function.name!r}")
     port = {"name": "http", "port": declared.HTTP}
     selected = {"serving.knative.dev/service": function.name}
     labels = {**MANAGED, "app.kubernetes.io/name": _name(function)}
@@ -84,4 +92,4 @@ def _pods(function: Function) -> str:
 
 
 def _name(function: Function) -> str:
-    return f"{function.name}-controller"
+    return f"{function.name}{CONTROLLER}"
