@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from click.testing import CliRunner
@@ -68,8 +69,55 @@ def test_a_file_holds_the_plan_for_as_long_as_it_is_there(tmp_path):
 
 
 def test_a_name_gives_the_addresses_that_it_has():
-    assert "http://127.0.0.1:8080" in asyncio.run(named("http://localhost:8080")())
+    assert asyncio.run(named("http://localhost:8080")()) == ["http://127.0.0.1:8080"]
 
 
 def test_a_name_that_nobody_knows_gives_what_it_gave_last():
     assert asyncio.run(named("http://nobody.invalid:8080")()) == []
+
+
+@pytest.fixture
+def resolved(monkeypatch):
+    """Find a name several times, at these addresses; where there are none it is not found for that reason."""
+
+    def resolve(*answers):
+        coming = iter(answers)
+
+        def getaddrinfo(host, port, *_):
+            answer = next(coming)
+            if isinstance(answer, str):
+                raise socket.gaierror(socket.EAI_NONAME, answer)
+            return [
+                (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+                for one in answer
+            ]
+
+        async def find():
+            found = named("http://ocr-pods:8080")
+            return [await found() for _ in answers]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        return asyncio.run(find())
+
+    return resolve
+
+
+def test_a_name_that_is_not_found_is_said_once_until_that_changes(resolved, caplog):
+    there = ["http://10.0.0.6:8080"]
+    assert resolved("unknown", "unknown", "try again", ["10.0.0.6"], "try again", "try again") == [
+        *([] for _ in range(3)),
+        *(there for _ in range(3)),
+    ]
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == ["unknown", "again", "again"]
+
+
+def test_addresses_of_ipv6_alone_are_pods(resolved):
+    assert resolved(["fd00::7", "fd00::6"]) == [["http://[fd00::6]:8080", "http://[fd00::7]:8080"]]
+
+
+def test_a_pod_with_addresses_of_both_families_is_one_pod(resolved):
+    assert resolved(["fd00::6", "10.0.0.6"]) == [["http://10.0.0.6:8080"]]
+
+
+def test_an_address_of_ipv6_is_one():
+    assert asyncio.run(named("http://[::1]:8080")()) == ["http://[::1]:8080"]

@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 import uvloop
@@ -25,6 +24,7 @@ from regrain_watchdog.front.adapting.adaptation import check_log
 from regrain_watchdog.front.config import PREDICTORS
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.remote.remote import check
+from regrain_watchdog.front.upstream.upstream import Address
 
 logger = logging.getLogger("regrain")
 
@@ -175,21 +175,29 @@ def _listed(urls: Sequence[str]) -> Callable[[], Awaitable[Sequence[str]]]:
 
 
 def named(url: str) -> Callable[[], Awaitable[Sequence[str]]]:
-    """Return what finds a pod at each address of a URL's host; what it found last where the name is not found."""
-    parts = urlsplit(url)
+    """Return what finds a pod at each address of a URL's host; what it found last where the name is not found.
+
+    Addresses are of IPv6 only where there are none of IPv4: a pod with both is one pod.
+    """
+    address = Address.parse(url)
     last: list[str] = []
+    trouble = ""
 
     async def found() -> Sequence[str]:
-        nonlocal last
+        nonlocal last, trouble
         try:
             told = await asyncio.get_running_loop().getaddrinfo(
-                parts.hostname, parts.port or 80, family=socket.AF_INET, type=socket.SOCK_STREAM
+                address.host, address.port, type=socket.SOCK_STREAM
             )
         except OSError as error:
-            logger.warning("%s is not found: %s", parts.hostname, error)
+            if trouble != str(error):
+                trouble = str(error)
+                logger.warning("%s is not found: %s", address.host, error)
             return last
-        hosts = {host for *_, (host, *_) in told if isinstance(host, str)}
-        last = [f"http://{host}:{parts.port or 80}" for host in sorted(hosts)]
+        trouble = ""
+        older = {str(where[0]) for family, *_, where in told if family == socket.AF_INET}
+        hosts = older or {str(where[0]) for *_, where in told}
+        last = [f"http://{Address(host=host, port=address.port).netloc}" for host in sorted(hosts)]
         return last
 
     return found

@@ -78,3 +78,8 @@ def test_what_names_no_upstream_is_refused(settings, module, said):
 )
 def test_an_address_has_host_port_and_what_stands_before_each_path(url, address):
     assert Address.parse(url) == address
+
+
+@pytest.mark.parametrize("netloc", ["localhost:80", "10.0.0.6:8080", "[::1]:81", "[fd00::6]:8080"])
+def test_an_address_is_written_as_it_is_read(netloc):
+    assert Address.parse(f"http://{netloc}/base").netloc == netloc

@@ -126,3 +126,23 @@ def test_a_pods_annotations_and_labels_are_what_is_scraped():
     assert ("__meta_kubernetes_pod_annotation_prometheus_io_port", "__address__") in relabelled
     assert ("__meta_kubernetes_pod_label_faas_function", "app") in relabelled
     assert ("__meta_kubernetes_pod_label_serving_knative_dev_service", "app") in relabelled
+
+
+@pytest.mark.parametrize(
+    ("ip", "address"), [("10.0.0.6", "10.0.0.6:8081"), ("fd00::6", "[fd00::6]:8081"), ("", "as it was")]
+)
+def test_a_pod_is_scraped_at_its_address_and_the_port_that_it_says(ip, address):
+    """Relabelled as Prometheus does it: a rule whose whole pattern fits sets its label."""
+    labels = {
+        "__address__": "as it was",
+        "__meta_kubernetes_pod_ip": ip,
+        "__meta_kubernetes_pod_annotation_prometheus_io_port": "8081",
+    }
+    [config] = job()["scrape_configs"]
+    for rule in config["relabel_configs"]:
+        if rule.get("target_label") == "__address__":
+            found = re.fullmatch(rule["regex"], ";".join(labels[name] for name in rule["source_labels"]))
+            if found:
+                labels["__address__"] = found.expand(re.sub(r"\$(\d)", r"\\\1", rule["replacement"]))
+
+    assert labels["__address__"] == address

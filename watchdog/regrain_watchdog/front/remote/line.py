@@ -262,8 +262,8 @@ class Line:
         if found is None:
             address = self._address
             target = f"{address.prefix}{quote(path, safe=SAFE)}"
-            host = f"{address.host}:{address.port}"
-            found = f"{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {wire.MEDIA_TYPE}\r\n"
+            asked = f"{method} {target} HTTP/1.1\r\nhost: {address.netloc}\r\n"
+            found = f"{asked}content-type: {wire.MEDIA_TYPE}\r\n"
             self._starts[method, path] = found
         return found
 

@@ -48,6 +48,11 @@ class Address:
             raise SpecError(f"REGRAIN_UPSTREAM_URL: was {url!r}, allowed is {allowed}")
         return cls(host=parts.hostname, port=port or 80, prefix=parts.path.rstrip("/"))
 
+    @property
+    def netloc(self) -> str:
+        """Host and port as URLs and the header Host have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class Upstream:
     """An HTTP server that requests are passed on to.
@@ -189,7 +194,7 @@ class Upstream:
 
     async def _ask_ready(self) -> str:
         path = self.address.prefix + self._ready_path
-        head = f"GET {path} HTTP/1.1\r\nHost: {self.address.host}:{self.address.port}\r\nConnection: close\r\n\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: {self.address.netloc}\r\nConnection: close\r\n\r\n"
         connection = None
         try:
             async with asyncio.timeout(READY_TIMEOUT):

@@ -14,12 +14,8 @@ def job() -> dict[str, object]:
     taken = f"{POD}_annotation_prometheus_io"
     rules: list[dict[str, object]] = [
         {"source_labels": [f"{taken}_scrape"], "action": "keep", "regex": "true"},
-        {
-            "source_labels": [f"{POD}_ip", f"{taken}_port"],
-            "regex": "(.+);(.+)",
-            "replacement": "$1:$2",
-            "target_label": "__address__",
-        },
+        _address("([^:]+);(.+)", "$1:$2"),
+        _address("(.*:.*);(.+)", "[$1]:$2"),
         {"source_labels": [f"{taken}_path"], "regex": "(.+)", "target_label": "__metrics_path__"},
         *(_named(name) for name in NAMES),
         {"source_labels": [LABEL], "action": "keep", "regex": ".+"},
@@ -35,6 +31,12 @@ def job() -> dict[str, object]:
             }
         ]
     }
+
+
+def _address(pod: str, written: str) -> dict[str, object]:
+    """Return where pods are scraped whose address and port have a form: one of IPv6 has colons of its own."""
+    ports = [f"{POD}_ip", f"{POD}_annotation_prometheus_io_port"]
+    return {"source_labels": ports, "regex": pod, "replacement": written, "target_label": "__address__"}
 
 
 def _named(name: str) -> dict[str, object]:
