@@ -71,3 +71,27 @@ def test_a_pod_that_has_never_served_is_not_planned_with(asked):
     asyncio.run(look())
     assert [url for url, path in asked if path == ASSIGN][:2] == ["serves", "starts"]
     assert [url for url, path in asked if path == WATCH] == ["serves"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b'{"app": "on', b'{"app": "\xff"}'], ids=["gone", "empty", "half", "no text"]
+)
+def test_a_profile_that_cannot_be_read_any_more_is_planned_without(asked, tmp_path, caplog, content):
+    """It could when the controller began; here a version's first pod appears later."""
+    profile = tmp_path / "profile.json"
+    if content is not None:
+        profile.write_bytes(content)
+
+    async def pods():
+        return ["serves"]
+
+    async def look():
+        switches = Switches(profile=str(profile), predictor="analytic", period=15.0)
+        controller = Assigner("secret", pods, lambda: None, patience=60.0, adapt=switches)
+        for _ in range(3):
+            await controller.look()
+
+    asyncio.run(look())
+    assert [path for _, path in asked if path == WATCH]
+    [said] = [message for message in caplog.messages if "is left alone" in message]
+    assert said.startswith(str(profile))

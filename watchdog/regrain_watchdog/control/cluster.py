@@ -51,7 +51,7 @@ class Switches:
         try:
             found = Path(self.profile).read_bytes()
             profiles.loads(found)
-        except (OSError, ProfileError) as error:
+        except (OSError, UnicodeDecodeError, ProfileError) as error:
             raise SpecError(f"--profile: {self.profile}: {error}") from error
         return found
 
@@ -233,12 +233,12 @@ def in_force(manifest: Manifest, given: Assignment) -> Plan:
 
 
 def _profile(switches: Switches, manifest: Manifest) -> bytes:
-    """Return the profile if it is of this code; b"" where there is none."""
-    found = switches.read()
+    """Return the profile if it is of this code; b"" where there is none, or none that can be read any more."""
     try:
+        found = switches.read()
         if found:
             profiles.loads(found).check({stage.name: stage.digest for stage in manifest.stages})
-    except ProfileError as error:
+    except (ProfileError, SpecError) as error:
         logger.warning("%s is left alone: %s", switches.profile, error)
         return b""
     return found
