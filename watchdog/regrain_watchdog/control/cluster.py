@@ -51,7 +51,7 @@ class Switches:
         try:
             found = Path(self.profile).read_bytes()
             profiles.loads(found)
-        except (OSError, UnicodeDecodeError, ProfileError) as error:
+        except (OSError, ProfileError) as error:
             raise SpecError(f"--profile: {self.profile}: {error}") from error
         return found
 

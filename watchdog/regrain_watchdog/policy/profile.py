@@ -134,7 +134,7 @@ def loads(data: bytes) -> Profile:
     """Read a profile; ProfileError says what is wrong in it."""
     try:
         profile = msgspec.json.decode(data, type=Profile)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProfileError(f"this is no profile: {error}") from error
     if profile.version != VERSION:
         raise ProfileError(f"the profile has version {profile.version}; this Regrain reads version {VERSION}")
