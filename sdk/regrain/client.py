@@ -207,7 +207,7 @@ def _refusal(status: HTTPStatus, told: bytes, response: requests.Response) -> Re
     headers = {name: response.headers[name] for name in _TOLD if name in response.headers}
     try:
         problem = msgspec.json.decode(told, type=_Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         detail = " ".join(told[:200].decode("utf-8", "replace").split())
         return RequestError(status, detail or status.phrase, headers=headers)
     detail = problem.detail or problem.title or status.phrase

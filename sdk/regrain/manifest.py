@@ -113,5 +113,8 @@ def dumps(manifest: Manifest) -> bytes:
 
 
 def loads(data: bytes) -> Manifest:
-    """Read a manifest from JSON; msgspec.ValidationError says what is wrong in it."""
-    return msgspec.json.decode(data, type=Manifest)
+    """Read a manifest from JSON; msgspec.DecodeError says what is wrong in it."""
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -64,6 +65,12 @@ def test_the_manifest_is_all_that_the_front_needs_to_know():
     assert (scale.kind, scale.required, unpack_inline(scale.default)) == ("json", False, 2.0)
     assert (manifest.answer.name, manifest.answer.kind) == ("", "json")
     assert loads(dumps(manifest)) == manifest
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"app": "\xff"}'])
+def test_what_is_no_manifest_is_refused(data):
+    with pytest.raises(msgspec.DecodeError):
+        loads(data)
 
 
 def test_an_app_may_say_nothing_but_its_flow():

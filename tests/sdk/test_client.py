@@ -201,6 +201,7 @@ def test_a_problem_is_raised_with_status_stage_and_detail(client, received):
         ((503, b""), (503, "Service Unavailable")),
         ((599, b"[1]"), (500, "[1]")),
         ((400, b'{"title": "Bad"}'), (400, "Bad")),
+        ((400, b'{"title": "\xff"}'), (400, '{"title": "\ufffd"}')),
     ],
 )
 def test_other_errors_are_told_too(client, received, sent, told):

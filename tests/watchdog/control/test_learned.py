@@ -116,9 +116,10 @@ def test_a_model_for_other_features_is_refused(learned, change, told):
         read_card(card)
 
 
-def test_what_is_no_card_is_refused():
+@pytest.mark.parametrize("data", [b"{}", b'{"version": "\xff"}'])
+def test_what_is_no_card_is_refused(data):
     with pytest.raises(LearnedModelError, match="no card"):
-        read_card(b"{}")
+        read_card(data)
 
 
 def test_what_is_no_model_is_refused():

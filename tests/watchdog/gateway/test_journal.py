@@ -88,6 +88,15 @@ def test_lines_are_chosen(path: Path, journal: Journal, choice: Choice, expected
     assert texts(lines(path, choice)) == expected
 
 
+def test_a_damaged_line_is_left_out(path: Path, journal: Journal) -> None:
+    journal.write(line(0))
+    with path.open("ab") as file:
+        file.write(b'{"name": "\xff"}\nno\n')
+    journal.write(line(1))
+
+    assert texts(lines(path, Choice())) == ["line 0", "line 1"]
+
+
 def test_there_may_be_none(path: Path) -> None:
     assert list(lines(path, Choice())) == []
 

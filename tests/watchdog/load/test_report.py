@@ -142,6 +142,7 @@ def test_a_report_comes_back_as_it_was_written() -> None:
     [
         (b"{}", "this is no report: .*missing"),
         (b"no", "this is no report"),
+        (b'{"source": "\xff"}', "this is no report"),
         (None, "has version 9; this Regrain reads"),
     ],
 )

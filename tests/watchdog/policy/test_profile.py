@@ -28,7 +28,9 @@ def test_a_profile_that_lacks_stages_or_knows_other_code_says_which():
         PROFILE.check({"decode": "a", "crop": "c", "read": "d"})
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"app": "ocr"}', b"\xff\x00", b'{"app": "\xff"}', dumps(PROFILE)[:-20]])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"app": "ocr"}', b"\xff\x00", b'{"app": "\xff"}', dumps(PROFILE)[:-20]]
+)
 def test_what_is_no_profile_is_refused(data):
     with pytest.raises(ProfileError, match="this is no profile"):
         loads(data)

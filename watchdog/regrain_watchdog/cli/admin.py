@@ -245,7 +245,7 @@ def _answered(base: str, response: requests.Response) -> requests.Response:
 def _decoded(base: str, path: str, body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise AdminError(f"{base}{path} is no admin address of Regrain: {error}; {ELSEWHERE}") from error
 
 
@@ -279,5 +279,5 @@ class _Problem(Struct, frozen=True):
 def _problem(body: bytes) -> _Problem | None:
     try:
         return msgspec.json.decode(body, type=_Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

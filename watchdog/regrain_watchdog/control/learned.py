@@ -122,7 +122,7 @@ def read_card(data: bytes) -> Card:
     """Read a model's card; LearnedModelError where it is none, or of other features."""
     try:
         card = msgspec.json.decode(data, type=Card)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LearnedModelError(f"this is no card of a learned predictor: {error}") from error
     if card.version != VERSION or card.features != NAMES:
         raise LearnedModelError(

@@ -135,7 +135,7 @@ class Choice:
         try:
             line = _decode(data)
             return line.timestamp >= self.since and self.instance in ("", line.instance)
-        except (msgspec.MsgspecError, TypeError):  # TypeError: a time without a zone
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):  # TypeError: a time without a zone
             return False
 
 

@@ -306,7 +306,7 @@ def loads(data: bytes) -> Report:
     """Read a report; ReportError says what is wrong in it."""
     try:
         report = msgspec.json.decode(data, type=Report)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ReportError(f"this is no report: {error}") from error
     if report.version != VERSION:
         raise ReportError(f"the report has version {report.version}; this Regrain reads version {VERSION}")

@@ -145,7 +145,7 @@ def _plan(app: AppScenario, where: str, manifest: Manifest) -> Plan:
         return make_plan(manifest, app.grain or manifest.grain, app.replicas, app.shares)
     try:
         plan = msgspec.json.decode(_bytes(app.plan), type=Plan)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SpecError(f"{where}.plan: {app.plan} is no plan: {error}") from error
     groups = grain.parse(plan.grain, manifest.graph)
     if set(groups) != {group.stages for group in plan.groups}:

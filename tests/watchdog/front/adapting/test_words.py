@@ -58,3 +58,6 @@ def test_what_is_no_message_is_refused():
         decode_word(b"\xc1")
     with pytest.raises(WordError):
         decode_report(b"\x80")
+    for decode in (decode_word, decode_report):
+        with pytest.raises(WordError):
+            decode(b"\x91\xa1\xff")

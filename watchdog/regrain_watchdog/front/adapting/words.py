@@ -143,7 +143,7 @@ def decode_word(body: bytes) -> Word:
     """Read what the controller said; WordError if it is nothing of the kind."""
     try:
         return _words.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WordError(str(error)) from error
 
 
@@ -151,7 +151,7 @@ def decode_report(body: bytes) -> Brief | Report:
     """Read what the front said; WordError if it is nothing of the kind."""
     try:
         return _reports.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WordError(str(error)) from error
 
 

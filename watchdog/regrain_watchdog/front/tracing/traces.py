@@ -127,7 +127,7 @@ class Traces:
         """A group has come from another pod: it is recorded under what its headers name, if that is."""
         try:
             headers = _headers(call.headers)
-        except msgspec.MsgspecError:  # what a pod sends is checked where it is used
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # what a pod sends is checked where it is used
             return
         if TRACEPARENT in headers:
             offset = time.time_ns() - time.monotonic_ns()
