@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from regrain.lines import formatter
+from regrain.manifest import Parameter
 from regrain_watchdog.front import access
 from regrain_watchdog.front.access import Gate
 from regrain_watchdog.front.call import Reply
@@ -45,11 +46,11 @@ def lines():
 def gate(listen, app_of):
     """Serve an app behind a gate; returns a client, and the headers that the app's calls had."""
 
-    def _make(**settings):
+    def _make(*parameters, **settings):
         seen = []
 
         class Service:
-            manifest = app_of()
+            manifest = app_of(*parameters)
 
             async def submit(self, call):
                 import msgspec
@@ -201,6 +202,22 @@ def test_probes_need_no_key_and_all_else_does(gate, path, status):
     client, _ = gate(key=Key(SECRET))
 
     assert client.request("GET", path).status == status
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_what_is_a_call_of_the_app_needs_the_key_whatever_its_path(gate, path, method):
+    client, seen = gate(Parameter(name="request", kind="request"), key=Key(SECRET))
+
+    assert client.request(method, path).status == 401
+    assert not seen
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("POST", 401)])
+def test_the_health_of_the_protocol_may_be_read_without_the_key(gate, method, status):
+    client, _ = gate(key=Key(SECRET))
+
+    assert client.request(method, "/v2/health/live").status == status
 
 
 def test_a_refused_call_is_logged_without_what_it_showed(gate, lines, until):

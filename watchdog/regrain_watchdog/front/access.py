@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import quote
 
 from regrain.errors import RequestError
@@ -24,10 +25,18 @@ logger = logging.getLogger("regrain.access")
 PROBE = "kube-probe"
 """How the user agent of Kubernetes' probes begins; they come every few seconds and are not logged."""
 OPEN = frozenset({"/_/health", "/_/ready", "/v2/health/live", "/v2/health/ready"})
-"""What needs no key: probes have none."""
+"""What may be read without a key, where it is no call of the app: probes have none."""
+READING = frozenset({"GET", "HEAD"})
 
 
-def before(ingress: Handler, config: Config, *, records: bool = False) -> Handler:
+class Serving(Handler, Protocol):
+    """An ingress that tells which requests are for the app itself."""
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether such a request is a call of the app."""
+
+
+def before(ingress: Serving, config: Config, *, records: bool = False) -> Handler:
     """Return what serves the app's port; SpecError where the file of the invocation key holds none.
 
     records: whether the ingress records requests, and so makes the trace contexts itself.
@@ -47,7 +56,7 @@ class Gate:
         logs: whether each request is logged.
     """
 
-    def __init__(self, ingress: Handler, *, key: Key | None, makes: bool, logs: bool) -> None:
+    def __init__(self, ingress: Serving, *, key: Key | None, makes: bool, logs: bool) -> None:
         self._ingress = ingress
         self._key = key
         self._makes = makes
@@ -72,13 +81,16 @@ class Gate:
     async def _pass(self, scope: Scope, proto: Exchange, headers: dict[str, str]) -> None:
         if self._key is not None:
             try:
-                if scope.path not in OPEN:
+                if not self._is_open(scope.method, scope.path):
                     self._key.check(headers)
             except RequestError as error:
                 _refuse(proto, error)
                 return
             headers = self._key.without(headers)
         await self._ingress.__rsgi__(Changed(scope, headers), proto)
+
+    def _is_open(self, method: str, path: str) -> bool:
+        return path in OPEN and method in READING and not self._ingress.is_call(method, path)
 
 
 class Changed:

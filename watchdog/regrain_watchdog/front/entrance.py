@@ -24,6 +24,10 @@ class Entrance:
         """Answer one request."""
         await self.ingress.__rsgi__(scope, proto)
 
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request is one for the app itself."""
+        return self.ingress.is_call(method, path)
+
     def enter(self, ingress: Ingress) -> None:
         """Put another version in force; requests that run under the former one end there."""
         ingress.draining = self.ingress.draining

@@ -84,7 +84,7 @@ class Ingress:
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
         path = scope.path
-        if not path.startswith(OWN) and (self._raw or (path in self._paths and scope.method == "POST")):
+        if self.is_call(scope.method, path):
             await self._serve(scope, proto, self._answer, _refusal)
             return
         tensors = self._oip.owns(path)
@@ -102,6 +102,12 @@ class Ingress:
             response = (self._oip.refusal if tensors else _refusal)(error, call_id)
             response[1].append(("x-call-id", call_id))
         proto.response_bytes(*response)
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request is one for the app itself, in its own form."""
+        if path.startswith(OWN):
+            return False
+        return bool(self._raw) or (path in self._paths and method == "POST")
 
     async def _serve(self, scope: Scope, proto: Exchange, answer: Answer, refusal: Refusal) -> None:
         """Run a call and answer it; the one place where errors become responses."""
