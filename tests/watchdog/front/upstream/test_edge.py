@@ -54,6 +54,7 @@ def test_requests_that_come_together_are_answered_in_order(before):
             400,
             id="two framings",
         ),
+        pytest.param(LAST[:-2] + b"Content-Length: %b1\r\n\r\nx" % (b"0" * 5000), 400, id="long length"),
         pytest.param(
             b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
             400,
@@ -121,6 +122,57 @@ def test_the_body_is_asked_for_where_its_sender_waits_for_that(before):
     assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.endswith(b"hello")
     assert b"Expect" not in head
+
+
+CHUNKED = LAST.replace(b"GET", b"POST").replace(b"Host", b"Transfer-Encoding: chunked\r\nHost")
+
+
+def test_what_comes_behind_a_body_is_no_header_of_its_request(before, answers):
+    async def main():
+        async with before(answers(OK)) as front:
+            _, body = await front.ask(CHUNKED + b"2\r\nhi\r\n0\r\nX-Own: 1\r\n\r\n")
+            return front.heads[0], body
+
+    head, body = uvloop.run(main())
+
+    assert b"content-length: 2" in head.lower()
+    assert b"X-Own" not in head
+    assert body == b"hi"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        pytest.param(b"2\r\nhi\r\n0\r\n" + b"X: 1\r\n" * (2 << 20), id="many trailers"),
+        pytest.param(b"2\r\nhi\r\n0\r\nX: " + b"1" * (10 << 20), id="a long trailer"),
+        pytest.param(b"2;" + b"x" * (10 << 20), id="a long extension"),
+    ],
+)
+def test_a_body_that_is_framed_in_too_many_bytes_is_refused(before, answers, framing):
+    async def main():
+        async with before(answers(OK)) as front:
+            with contextlib.suppress(ConnectionError):  # it may close before all of it is sent
+                head, _ = await front.ask(CHUNKED + framing)
+                assert head.startswith(b"HTTP/1.1 400 ")
+            return front.heads
+
+    assert uvloop.run(main()) == []
+
+
+def test_a_large_body_in_small_chunks_passes(before):
+    async def serve(reader, writer):
+        left = 100_000
+        while left:
+            piece = await reader.read(1 << 16)
+            assert piece
+            left -= piece.count(b"x")
+        writer.write(OK)
+
+    async def main():
+        async with before(serve) as front:
+            return await front.ask(CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+
+    assert uvloop.run(main())[1] == b"hi"
 
 
 def test_http_1_0_gets_no_chunks(before):

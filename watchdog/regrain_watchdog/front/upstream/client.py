@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 import httptools
 
+from regrain_watchdog.front.http1.limits import FRAMING
 from regrain_watchdog.front.upstream.flow import Inflow, Outflow
 
 Fields = list[tuple[bytes, bytes]]
@@ -23,7 +24,7 @@ IDLE = 1.0
 a request rarely meets a connection which is just being closed."""
 CONNECT_TIMEOUT = 5.0
 MAX_HEAD = 1 << 18
-"""Bytes that an answer's head may have."""
+"""Bytes that an answer's head may have, with its body's framing beside `FRAMING` per byte of it."""
 INFORMATIONAL = 200
 SWITCHING = 101
 
@@ -146,6 +147,9 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"the upstream's answer is no HTTP: {type(error).__name__}")
             self.close()
+        if self._answer is not None and self._seen > MAX_HEAD + (FRAMING + 1) * self._answer.body.total:
+            self._fail("the chunks of the upstream's answer are framed in too many bytes")
+            self.close()
         if self._headless and self._answer is not None:
             self._parser = httptools.HttpResponseParser(
                 self
@@ -161,8 +165,9 @@ class Connection(asyncio.Protocol):
         self._reason += status
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head."""
-        self._fields.append((name, value))
+        """Take a field of the head; behind a body it means nothing."""
+        if self._answer is None:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand over the head, unless it is a provisional one."""

@@ -17,14 +17,14 @@ import httptools
 from regrain.errors import RequestError, SpecError
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.http1.limits import FRAMING, Limits
 from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.upstream.client import Fields
 from regrain_watchdog.front.upstream.exchange import Exchange, Request
 from regrain_watchdog.front.upstream.flow import Inflow, Outflow
 
 MAX_HEAD = 1 << 16
-"""Bytes that a request's head may have."""
+"""Bytes that a request's head may have, and a body's framing beside `FRAMING` per byte of it."""
 LINGER = 0.5
 """Seconds that a stopping edge gives an idle connection for a request that is on its way."""
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -43,6 +43,7 @@ class _Connection(asyncio.Protocol):
         self._target = b""
         self._fields: Fields = []
         self._head = 0
+        self._framing = 0
         self._in_head = True
         self._received: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -123,18 +124,22 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
+        received = self._received
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             if self._received is not None:
                 self._received.keeps = False  # what follows the request is no HTTP
         except httptools.HttpParserError as error:
-            self._broken(str(error))
+            self._broken(f"the request is no HTTP: {error}")
             return
         if self._in_head:
             self._head += len(data)
             if self._head > MAX_HEAD:
-                self._broken("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                detail = f"the request's head has over {MAX_HEAD} bytes"
+                self._broken(detail, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif received is not None and received is self._received:
+            self._check_framing(received.request, len(data))
 
     def on_message_begin(self) -> None:
         self._target = b""
@@ -146,11 +151,13 @@ class _Connection(asyncio.Protocol):
         self._target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        """A field has come; behind a body it means nothing."""
+        if self._in_head:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head = 0
+        self._head = self._framing = 0
         known: dict[bytes, bytes] = {name.lower(): value for name, value in self._fields}
         is_old = self._parser.get_http_version() != "1.1"
         chunked = b"transfer-encoding" in known
@@ -217,9 +224,17 @@ class _Connection(asyncio.Protocol):
             self.transport.write_eof()
         self._loop.call_later(LINGER, self._close)
 
-    def _broken(self, why: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        """What came is no request; if it broke off in a body, whoever reads it answers."""
-        detail = f"the request is no HTTP: {why}" if why else f"the request's head has over {MAX_HEAD} bytes"
+    def _check_framing(self, request: Request, came: int) -> None:
+        """Refuse a chunked body, of which so many more bytes came, that is framed in too many."""
+        body = request.body
+        if request.length is None and not body.ended:
+            self._framing += came
+            if self._framing > MAX_HEAD + (FRAMING + 1) * body.total:
+                self._broken("the body's chunks are framed in too many bytes")
+
+    def _broken(self, detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        """What came is no request, nor is what follows; if it broke off in a body, whoever reads it answers."""
+        self._ended = True
         if self._received is not None and not self._received.request.body.ended:
             self._received.request.body.fail(RequestError(status, detail))
             self._received.keeps = False
