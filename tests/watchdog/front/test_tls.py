@@ -1,20 +1,38 @@
 """The app's port as HTTPS, with a certificate made for the test by openssl."""
 
+import asyncio
 import http.client
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 
 from regrain.errors import SpecError
+from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.listen import Listener, Tls
+from regrain_watchdog.front.upstream.edge import Edge
 
 
 class Echo:
     async def __rsgi__(self, scope, proto):
         proto.response_bytes(200, [], b"https")
+
+
+class Waiting:
+    """Answers nobody."""
+
+    def __init__(self):
+        self.entered, self.left = threading.Event(), threading.Event()
+
+    async def __rsgi__(self, scope, proto):
+        self.entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +104,31 @@ def test_wrong_files_are_refused_naming_the_setting(files, cert, key, setting, r
         Tls(*paths)
 
     assert reason in str(caught.value)
+
+
+def test_an_upstream_s_port_refuses_a_locked_key_as_well(loop, files):
+    cert, _, locked = files
+    edge = Edge(Echo(), Config(port=0, tls_cert=cert, tls_key=locked))
+
+    with pytest.raises(SpecError, match=r"REGRAIN_TLS_KEY \(--tls-key\): .*passphrase") as caught:
+        loop.run(edge.start())
+
+    assert locked in str(caught.value)
+
+
+def test_a_caller_that_leaves_during_its_request_is_no_warning(loop, files, caplog):
+    waiting = Waiting()
+    listener = Listener(waiting, "127.0.0.1", 0, tls=Tls(*files[:2]))
+    loop.run(listener.start())
+    context = ssl.create_default_context(cafile=files[0])
+    with (
+        socket.create_connection(("127.0.0.1", listener.port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        secure.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert waiting.entered.wait(60)
+        secure.unwrap()
+
+        assert waiting.left.wait(60)
+    assert loop.run(listener.stop(60.0))
+    assert caplog.messages == []

@@ -114,6 +114,8 @@ class Connection(asyncio.Protocol):
             self._look()
         if self._closing or (self._serving is None and not requests.ahead):
             return False
+        if self.transport.get_extra_info("ssl_object") is not None:
+            return False  # TLS has no half of a connection
         self._loop.call_later(HALF_CLOSED, self._give_up, TURNS)
         return True
 

@@ -7,18 +7,17 @@ of apps.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import httptools
 
-from regrain.errors import RequestError, SpecError
+from regrain.errors import RequestError
 from regrain_watchdog.front import problem
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.http1.limits import FRAMING, Limits
-from regrain_watchdog.front.listen import bind
+from regrain_watchdog.front.listen import Tls, bind
 from regrain_watchdog.front.upstream.client import Fields
 from regrain_watchdog.front.upstream.exchange import Exchange, Request
 from regrain_watchdog.front.upstream.flow import Inflow, Outflow
@@ -288,7 +287,7 @@ class Edge:
     async def start(self) -> None:
         """Accept connections from here on; SpecError if the address or the certificate cannot be had."""
         config = self._config
-        context = _tls(config) if config.tls_cert else None
+        context = Tls(config.tls_cert, config.tls_key).context() if config.tls_cert else None
         bound = bind(config.host, config.port, name="port", backlog=config.max_connections)
         self._port = bound.getsockname()[1]
         self._server = await asyncio.get_running_loop().create_server(
@@ -329,12 +328,3 @@ class Edge:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
-
-
-def _tls(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except OSError as error:  # ssl's own errors are among them
-        raise SpecError(f"REGRAIN_TLS_CERT, REGRAIN_TLS_KEY: {error}") from error
-    return context
