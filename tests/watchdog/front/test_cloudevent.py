@@ -158,6 +158,9 @@ def test_a_structured_event_that_is_none_is_refused(serve, changed, said):
         (b"[]", STRUCTURED, 400, "an event is a JSON object"),
         (b"{", STRUCTURED, 400, "an event is a JSON object"),
         (b"\xff", STRUCTURED, 400, "an event is a JSON object"),
+        pytest.param(
+            b'{"data":' + b"[" * 100_000, STRUCTURED, 400, "an event is a JSON object", id="too deep"
+        ),
         (b"", STRUCTURED, 400, "an event is a JSON object"),
         (b"[]", "application/cloudevents-batch+json", 415, "an event alone as application/cloudevents+json"),
         (b"<a/>", "application/cloudevents+xml", 415, "an event alone as application/cloudevents+json"),

@@ -67,7 +67,7 @@ def read(headers: dict[str, str], sent: bytes) -> tuple[Event, dict[str, str], b
         )
     try:
         members = _objects.decode(sent)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise _bad(f"an event is a JSON object: {error}") from error
     content_type = _text(members.pop("datacontenttype", None), "datacontenttype") or JSON
     data = _data(members, content_type)

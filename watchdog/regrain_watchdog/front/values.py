@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from regrain.errors import RegrainError, RequestError
+from regrain.errors import RegrainError, RequestError, UnsupportedValueError
 from regrain.graph import INPUT, Arg, Const, Ref
 from regrain.manifest import Manifest, Parameter
 from regrain.wire import frames
@@ -39,14 +39,12 @@ class Values:
         }
 
     def enter(self, flight: Flight) -> dict[Ref, frames.Parts]:
-        """Put a call's parameters into shared memory; the flight owns them from here on."""
+        """Put a call's parameters into shared memory; the flight owns them. RequestError as for `_given`."""
         values = flight.call.values
         inputs = {ref: parts for ref, parts in self._defaults.items() if ref.node[1:] not in values}
         for name, value in values.items():
             ref = Ref(INPUT + name)
-            split = ref.node in self._split
-            inputs[ref] = parts = self._pack(listed(name, value) if split else value, split=split)
-            flight.values[ref] = parts
+            flight.values[ref] = inputs[ref] = self._given(name, value, split=ref.node in self._split)
         return inputs
 
     def commit(self, dispatch: Dispatch, done: frames.Done) -> None:
@@ -79,6 +77,13 @@ class Values:
         if INPUT + parameter.name not in self._split:
             return frames.Parts([value])
         return pack_list(listed(parameter.name, plain(value, None)), None)
+
+    def _given(self, name: str, value: object, *, split: bool) -> frames.Parts:
+        """Pack a parameter; RequestError (400) for one that cannot travel, such as lists nested too deeply."""
+        try:
+            return self._pack(listed(name, value) if split else value, split=split)
+        except UnsupportedValueError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"parameter {name!r}: {error}") from error
 
     def _pack(self, value: object, *, split: bool) -> frames.Parts:
         writer = self._pool.writer()
