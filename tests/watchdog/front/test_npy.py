@@ -41,6 +41,11 @@ def _saved(array):
 GOOD = npy.write(np.arange(10))
 
 
+def _headed(header):
+    """An .npy file with this header and nothing else."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -55,6 +60,19 @@ GOOD = npy.write(np.arange(10))
         pytest.param(b"\x93NUMPY\x03\x00" + GOOD[8:], "format version", id="unknown version"),
         pytest.param(GOOD.replace(b"<i8", b"<U0"), "plain data", id="items of no bytes"),
         pytest.param(_saved(np.array([{}], dtype=object)), "Python objects", id="pickle inside"),
+        pytest.param(GOOD.replace(b"(10,)", b"(True,)"), "makes 8 bytes", id="a boolean length"),
+        pytest.param(
+            _headed("{'descr': '<i8', 'fortran_order': False, 'shape': (True, -1)}"),
+            "-8 bytes",
+            id="booleans",
+        ),
+        pytest.param(GOOD.replace(b"}", b" "), "no .npy file", id="header without an end"),
+        pytest.param(
+            _headed("{'descr': (), 'fortran_order': False, 'shape': (0,)}"), "no .npy file", id="no dtype"
+        ),
+        pytest.param(_headed("-" * 9000 + "1"), "no .npy file", id="signs beyond count"),
+        pytest.param(_headed("(" * 9000), "no .npy file", id="parentheses beyond count"),
+        pytest.param(_headed("{'a': 1,\n   2\n 3"), "no .npy file", id="odd indents"),
     ],
 )
 def test_what_is_no_npy_file_is_refused(body, reason):

@@ -22,13 +22,14 @@ def read(body: bytes) -> Array:
     """Return the array in an .npy body as a read-only view of it; ValueError says why it is none."""
     stream = io.BytesIO(body)
     try:
-        shape, fortran, dtype = _header(stream)
-    except (ValueError, EOFError, TypeError) as error:
-        raise ValueError(f"no .npy file: {str(error).splitlines()[0]}") from error
+        lengths, fortran, dtype = _header(stream)
+    except Exception as error:  # numpy has ast and tokenize read it, and lets out whatever they raise
+        raise ValueError(f"no .npy file: {_first_line(error)}") from error
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(
             f"an .npy file of dtype {dtype}, allowed are dtypes of plain data (no Python objects)"
         )
+    shape = tuple(map(int, lengths))  # numpy lets booleans pass
     start, count = stream.tell(), math.prod(shape)
     if count * dtype.itemsize != len(body) - start:
         raise ValueError(
@@ -54,3 +55,7 @@ def _header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[np.gene
     if version == (2, 0):
         return npy.read_array_header_2_0(stream, max_header_size=MAX_HEADER)
     raise ValueError(f"format version {version}, allowed are (1, 0) and (2, 0)")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
