@@ -51,6 +51,7 @@ def test_a_miss_is_found_by_its_call_id(admin):
         ("GET", "/slow/unknown", 404, "no miss of call id 'unknown'"),
         ("GET", "/slow?limit=0", 400, "limit was '0', allowed are 1 to"),
         ("GET", "/slow?limit=x", 400, "limit was 'x'"),
+        pytest.param("GET", "/slow?limit=" + "9" * 5000, 400, "999', allowed are 1 to", id="endless limit"),
         ("GET", "/nothing", 404, "/status, /manifest, /slow"),
         ("POST", "/status", 405, "allowed are GET, HEAD"),
     ],

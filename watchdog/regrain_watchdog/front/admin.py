@@ -239,8 +239,8 @@ async def open_admin(
 
 def _limit(query: str) -> int:
     text = parse_qs(query).get("limit", [str(LIMIT)])[0]
-    if not text.isdecimal() or not 1 <= int(text) <= MISSES_KEPT:
-        raise RequestError(HTTPStatus.BAD_REQUEST, f"limit was {text!r}, allowed are 1 to {MISSES_KEPT}")
+    if not (text.isdecimal() and len(text) <= len(str(MISSES_KEPT)) and 1 <= int(text) <= MISSES_KEPT):
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"limit was {text[:40]!r}, allowed are 1 to {MISSES_KEPT}")
     return int(text)
 
 

@@ -199,6 +199,7 @@ def test_headers_are_told_in_lower_case_joined_and_trimmed(answering, raw):
         pytest.param(POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="two lengths"),
         pytest.param(POST + b"Content-Length: 99999999999999999999\r\n\r\n", 400, id="absurd length"),
         pytest.param(POST + b"Content-Length: +1\r\n\r\n", 400, id="signed length"),
+        pytest.param(POST + b"Content-Length: " + b"0" * 5000 + b"1\r\n\r\nx", 400, id="endless length"),
         pytest.param(POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, id="no chunks"),
         pytest.param(POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, id="coding"),
         pytest.param(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="chunks in 1.0"),

@@ -110,6 +110,13 @@ async def _answer_text(call):
             "'timeout' was -1",
             id="timeout",
         ),
+        pytest.param(
+            {"inputs": [given("x", "FP32", [2], data=[1, 2])], "parameters": {"timeout": 10**400}},
+            b"",
+            None,
+            f"'timeout' was 1{'0' * 39}, allowed",
+            id="timeout beyond any",
+        ),
     ],
 )
 def test_a_malformed_request_is_an_error_of_the_protocol(vectors, request_, behind, length, said):

@@ -15,6 +15,8 @@ import httptools
 from regrain_watchdog.front.http1.limits import MAX_FIELDS, RefusedError
 
 RawFields = list[tuple[bytes, bytes]]
+MAX_DIGITS = 20
+"""Digits of a body's length: llhttp bounds its value, and not the zeros before it."""
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ def read(method: bytes, target: bytes, fields: RawFields, version: str) -> Head:
     headers = _headers(fields)
     if "host" not in headers and not is_old:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "the request has no Host header")
-    length: int | None = int(headers.get("content-length", "0"))
+    length: int | None = _length(headers.get("content-length", "0"))
     if "transfer-encoding" in headers:
         _check_coding(headers["transfer-encoding"], is_old)
         length = None
@@ -75,6 +77,12 @@ def text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def _length(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"Content-Length has more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def _check_coding(coding: str, is_old: bool) -> None:

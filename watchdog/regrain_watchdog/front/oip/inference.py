@@ -24,6 +24,8 @@ REFUSED = {
     "classification": "this server gives outputs as they are, without classification",
 }
 """Parameters of a request, an input or an output that ask for what there is not."""
+MAX_TIMEOUT = (1 << 63) - 1
+"""Microseconds of the parameter `timeout` at most: what it has room for over gRPC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +157,9 @@ def refuse(parameters: Mapping[str, object]) -> None:
 def timeout_of(parameters: Mapping[str, object]) -> float:
     """Return the seconds that a request's parameter `timeout` (microseconds) gives it; 0.0 without one."""
     given = parameters.get("timeout", 0)
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-        detail = f"parameter 'timeout' was {given!r}, allowed are whole microseconds from 0"
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MAX_TIMEOUT:
+        shown = repr(given)[:40]
+        detail = f"parameter 'timeout' was {shown}, allowed are whole microseconds, 0 to {MAX_TIMEOUT}"
         raise RequestError(HTTPStatus.BAD_REQUEST, detail)
     return given / 1e6
 
