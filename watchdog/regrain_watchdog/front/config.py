@@ -205,11 +205,16 @@ class Config:
     header_timeout: float = dataclasses.field(
         default=30.0,
         metadata=settings.duration(
-            "Time in which a request's headers must arrive, and which a kept-alive connection may idle."
+            "Time in which a request's headers must arrive, and which a kept-alive connection or a stream over gRPC "
+            "may idle."
         ),
     )
     max_connections: int = dataclasses.field(
-        default=1024, metadata=settings.count("Connections served at once; further ones wait to be accepted.")
+        default=1024,
+        metadata=settings.count(
+            "Connections served at once, over gRPC calls; further ones wait to be accepted, and over gRPC and before "
+            "an upstream are refused."
+        ),
     )
     max_queue: int = dataclasses.field(
         default=1024,

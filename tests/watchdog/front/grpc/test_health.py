@@ -16,7 +16,7 @@ class Details:
 
 
 def test_an_end_while_a_watcher_takes_the_last_change_is_told_as_well():
-    health, told = Health((), lambda: ""), []
+    health, told = Health((), lambda: "", calls=4), []
 
     class Slow:
         async def write(self, response):

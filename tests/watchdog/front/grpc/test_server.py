@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from http import HTTPStatus
 
@@ -32,6 +33,12 @@ def refused(served, path=INVOKE, message=b"", **options):
     with pytest.raises(grpc.RpcError) as raised:
         served.call(path, message, **options)
     return raised.value, dict(raised.value.trailing_metadata() or ())
+
+
+def answers(served):
+    with contextlib.suppress(grpc.RpcError):
+        return invoked(served, body=b"x")[0].body == b"x"
+    return False
 
 
 def fails_with(error):
@@ -307,6 +314,18 @@ def test_those_who_watch_health_are_told_of_changes_and_of_the_end(grpc_serve):
     assert [found.status for found in watch] == [other]
 
 
+def test_whoever_watches_health_there_is_room_for_calls(grpc_serve, until):
+    served = grpc_serve(max_connections=4)
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(4)]
+    until(lambda: sum(watch.done() for watch in watches) == 3)
+
+    assert {watch.code() for watch in watches if watch.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    until(lambda: answers(served))  # once the server has seen the last of them off as well
+    [taken] = [watch for watch in watches if not watch.done()]
+    taken.cancel()
+
+
 def test_reflection_tells_every_service_and_its_messages(grpc_serve):
     database = ProtoReflectionDescriptorDatabase(grpc_serve().channel)
 
@@ -315,22 +334,6 @@ def test_reflection_tells_every_service_and_its_messages(grpc_serve):
 
     assert services >= {"inference.GRPCInferenceService", "regrain.App", "grpc.health.v1.Health"}
     assert "ModelInferRequest" in [message.name for message in file.message_type]
-
-
-def test_a_key_is_asked_for_where_a_setting_has_one_and_never_handed_on(grpc_serve, tmp_path):
-    secret = "0123456789abcdef"
-    file = tmp_path / "key"
-    file.write_text(secret)
-    file.chmod(0o600)
-    served = grpc_serve(invocation_key_file=str(file))
-    message = InvokeRequest(body=b"x").SerializeToString()
-
-    error, _ = refused(served, message=message)
-    served.call(INVOKE, message, metadata=(("authorization", f"Bearer {secret}"),))
-
-    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert len(served.service.calls) == 1
-    assert secret.encode() not in served.service.calls[0].headers
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error_that_says_what_to_change(grpc_serve):

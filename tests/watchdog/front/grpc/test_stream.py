@@ -113,3 +113,29 @@ def test_a_stream_that_comes_while_its_server_drains_ends_at_once():
             assert await asyncio.wait_for(call.read(), 60) is grpc.aio.EOF
 
     asyncio.run(scenario())
+
+
+def test_a_stream_that_asks_nothing_is_ended_and_one_that_waits_for_its_answer_is_not(with_time):
+    async def scenario(seconds):
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def run(data):
+            asked.set()
+            await answered.wait()
+            return data
+
+        async with serving(Streams(stall=60.0, idle=seconds), run) as method:
+            waiting = method()
+            await waiting.write(b"slow")
+            await asyncio.wait_for(asked.wait(), 60)
+            silent = method()
+
+            assert await silent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert await silent.details() == f"the caller asked nothing for {seconds:g} s"
+            assert dict(await silent.trailing_metadata())["x-status"] == "408"
+
+            answered.set()
+            assert await asyncio.wait_for(waiting.read(), 60) == b"slow"
+            assert await waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    with_time(lambda seconds: asyncio.run(scenario(seconds)), 0.2)

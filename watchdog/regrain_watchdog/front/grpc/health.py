@@ -11,12 +11,14 @@ from grpc_health.v1 import health_pb2 as pb
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import parsed
-from regrain_watchdog.front.grpc.status import code, sentence
+from regrain_watchdog.front.grpc.status import code, sentence, trailers
 
 Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
 NAME = "grpc.health.v1.Health"
 LOOK = 0.25
 """Seconds between two looks for those who watch."""
+WATCHED = 4
+"""One in so many of the calls at once may be a watch, which lasts; so whoever watches, there is room for others."""
 
 
 class Health:
@@ -25,12 +27,15 @@ class Health:
     Args:
         services: the names that are known beside "", which is the server.
         unready: why the app is not ready; "" when it is.
+        calls: those that the server takes at once.
     """
 
-    def __init__(self, services: tuple[str, ...], unready: Callable[[], str]) -> None:
+    def __init__(self, services: tuple[str, ...], unready: Callable[[], str], *, calls: int) -> None:
         self._services = ("", *services)
         self._unready = unready
         self._ended = asyncio.Event()
+        self._most = calls // WATCHED
+        self._watching = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the methods for a server."""
@@ -54,6 +59,17 @@ class Health:
 
     async def _watch(self, data: bytes, context: Context) -> None:
         service = await _service(data, context)
+        if self._watching >= self._most:
+            error = RequestError(HTTPStatus.TOO_MANY_REQUESTS, f"{self._most} watch already")
+            await context.abort(code(error.status), sentence(error), trailers(error))
+        self._watching += 1
+        try:
+            await self._tell(service, context)
+        finally:
+            self._watching -= 1
+
+    async def _tell(self, service: str, context: Context) -> None:
+        """Tell of changes until the end."""
         told = None
         while True:
             is_last, status = self._ended.is_set(), self._status(service)

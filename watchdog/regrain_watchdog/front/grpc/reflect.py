@@ -15,7 +15,9 @@ from regrain.errors import RequestError
 from regrain.wire import invoke_pb2
 from regrain_watchdog.front.grpc import inference_pb2
 from regrain_watchdog.front.grpc.entry import Context, parsed
-from regrain_watchdog.front.grpc.status import code, sentence
+from regrain_watchdog.front.grpc.status import code, sentence, trailers
+from regrain_watchdog.front.grpc.stream import send, soon
+from regrain_watchdog.front.http1.limits import Limits
 
 NAME = reflection.SERVICE_NAME
 
@@ -25,9 +27,16 @@ class Reflection:
 
     Args:
         services: the names of those that are served beside this one.
+        idle: seconds in which a caller must ask something, and take an answer.
     """
 
-    def __init__(self, services: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        services: tuple[str, ...],
+        *,
+        idle: float = Limits().header_timeout,
+    ) -> None:
+        self._idle = idle
         self._servicer = reflection.aio.ReflectionServicer((*services, NAME), pool=_described())
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -38,17 +47,16 @@ class Reflection:
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: Context) -> None:
         answers: AsyncIterator[pb.ServerReflectionResponse]
-        answers = self._servicer.ServerReflectionInfo(_each(requests), context)  # type: ignore[assignment]  # a generator, for the stub a coroutine
+        answers = self._servicer.ServerReflectionInfo(self._each(requests), context)  # type: ignore[assignment]  # a generator, for the stub a coroutine
         try:
             async for answer in answers:
-                await context.write(answer.SerializeToString())
+                await send(context, answer.SerializeToString(), self._idle)
         except RequestError as error:
-            await context.abort(code(error.status), sentence(error))
+            await context.abort(code(error.status), sentence(error), trailers(error))
 
-
-async def _each(requests: AsyncIterator[bytes]) -> AsyncIterator[pb.ServerReflectionRequest]:
-    async for data in requests:
-        yield parsed(pb.ServerReflectionRequest, data)
+    async def _each(self, requests: AsyncIterator[bytes]) -> AsyncIterator[pb.ServerReflectionRequest]:
+        while (data := await soon(requests, self._idle)) is not None:
+            yield parsed(pb.ServerReflectionRequest, data)
 
 
 def _described() -> DescriptorPool:

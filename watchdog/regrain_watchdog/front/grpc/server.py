@@ -123,8 +123,10 @@ class Server(Listening):
 
     def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
         self._methods = Methods(inference, measure, config)
-        self._health = health.Health(SERVICES, inference.service.unready)
-        reflection = reflect.Reflection((*SERVICES, health.NAME))
+        self._health = health.Health(SERVICES, inference.service.unready, calls=config.max_connections)
+        reflection = reflect.Reflection(
+            (*SERVICES, health.NAME), idle=config.header_timeout
+        )
         super().__init__((*self._methods.handlers, self._health.handlers(), reflection.handlers()), config)
 
     def follow(self, inference: Inference) -> None:

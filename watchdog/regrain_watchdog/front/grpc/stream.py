@@ -24,10 +24,14 @@ class Streams:
 
     Args:
         stall: seconds in which a caller must take an answer; a stream is ended whose caller does not.
+        idle: seconds in which a caller must ask something while nothing of its stream runs; likewise.
     """
 
-    def __init__(self, stall: float = Limits().write_timeout) -> None:
+    def __init__(
+        self, *, stall: float = Limits().write_timeout, idle: float = Limits().header_timeout
+    ) -> None:
         self._stall = stall
+        self._idle = idle
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -47,11 +51,11 @@ class Streams:
         self._readers.add(reader)
         if self._draining:
             reader.cancel()
-        stalled: RequestError | None = None
+        silent: RequestError | None = None
         try:
             await self._write(context, running, slots)
         except RequestError as error:
-            stalled = error
+            silent = error
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -59,8 +63,8 @@ class Streams:
                 task = running.get_nowait()
                 if task is not None:
                     task.cancel()
-        if stalled is not None:
-            await context.abort(code(stalled.status), stalled.detail, trailers(stalled))
+        if silent is not None:
+            await context.abort(code(silent.status), silent.detail, trailers(silent))
 
     async def _read(
         self,
@@ -80,24 +84,48 @@ class Streams:
         running: asyncio.Queue[asyncio.Task[Answer] | None],
         slots: asyncio.Semaphore,
     ) -> None:
-        while (task := await running.get()) is not None:
+        while (task := await self._next(running)) is not None:
             try:
                 answer = await task
                 if isinstance(answer, bytes):
-                    await self._send(context, answer)
+                    await send(context, answer, self._stall)
                     continue
                 async with aclosing(answer) as messages:
                     async for message in messages:
-                        await self._send(context, message)
+                        await send(context, message, self._stall)
             finally:
                 task.cancel()
                 slots.release()
 
-    async def _send(self, context: Context, message: bytes) -> None:
-        """Send a message; RequestError (408) if the caller does not take it, as it would hold a replica for ever."""
+    async def _next(self, running: asyncio.Queue[asyncio.Task[Answer] | None]) -> asyncio.Task[Answer] | None:
+        """Return what is answered next, None behind the last; RequestError (408) if nothing is asked for too long."""
+        if not running.empty():
+            return running.get_nowait()
         try:
-            async with asyncio.timeout(self._stall):
-                await context.write(message)
+            async with asyncio.timeout(self._idle):
+                return await running.get()
         except TimeoutError:
-            detail = f"the caller took no answer for {self._stall:g} s"
-            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
+            raise _unasked(self._idle) from None
+
+
+async def send(context: Context, message: bytes, seconds: float) -> None:
+    """Send a message; RequestError (408) if its caller does not take it in time: it would hold a replica for ever."""
+    try:
+        async with asyncio.timeout(seconds):
+            await context.write(message)
+    except TimeoutError:
+        detail = f"the caller took no answer for {seconds:g} s"
+        raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
+
+
+async def soon(requests: AsyncIterator[bytes], seconds: float) -> bytes | None:
+    """Return a stream's next request, None behind the last; RequestError (408) if none comes within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(aiter(requests), None)
+    except TimeoutError:
+        raise _unasked(seconds) from None
+
+
+def _unasked(seconds: float) -> RequestError:
+    return RequestError(HTTPStatus.REQUEST_TIMEOUT, f"the caller asked nothing for {seconds:g} s")

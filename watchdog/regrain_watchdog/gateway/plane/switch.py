@@ -20,6 +20,8 @@ from regrain_watchdog.front.grpc.entry import Context
 from regrain_watchdog.front.grpc.methods import SERVICES
 from regrain_watchdog.front.grpc.server import Listening
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
+from regrain_watchdog.front.grpc.stream import soon
+from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.hosting import Hosting
@@ -44,11 +46,15 @@ class Switch(grpc.GenericRpcHandler):
     Args:
         functions: all of them.
         counts: what counts invocations.
+        idle: seconds in which a stream must ask something.
     """
 
-    def __init__(self, functions: Functions, counts: Counts) -> None:
+    def __init__(
+        self, functions: Functions, counts: Counts, *, idle: float = Limits().header_timeout
+    ) -> None:
         self._functions = functions
         self._counts = counts
+        self._idle = idle
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -79,12 +85,19 @@ class Switch(grpc.GenericRpcHandler):
         requests: AsyncIterator[bytes],
         context: Context,
     ) -> None:
-        first = await anext(aiter(requests), None)
+        first = await self._first(requests, context)
         if first is None:
             return
         hosting, found = await self._entered(name, first, context)
         with self._counted(hosting, found):
             await _method(found, details)(_joined(first, requests), context)
+
+    async def _first(self, requests: AsyncIterator[bytes], context: Context) -> bytes | None:
+        """Return a stream's first request, None if it has none; the call ends where it does not come."""
+        try:
+            return await soon(requests, self._idle)
+        except RequestError as error:
+            await context.abort(code(error.status), sentence(error), trailers(error))
 
     @contextlib.contextmanager
     def _counted(self, hosting: Hosting, found: Version) -> Iterator[None]:
@@ -133,7 +146,7 @@ class Calls(Listening):
     """
 
     def __init__(self, switch: Switch, config: Config) -> None:
-        self._health = health.Health(SERVICES, lambda: "")
+        self._health = health.Health(SERVICES, lambda: "", calls=config.max_connections)
         reflection = reflect.Reflection((*SERVICES, health.NAME))
         super().__init__((switch, self._health.handlers(), reflection.handlers()), config)
 
