@@ -28,7 +28,7 @@ from regrain_watchdog.front.grpc.gathering import Gathering
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
-from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_valid
+from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE, keep_valid, make, trace_id
 
 logger = logging.getLogger(__name__)
 accesses = logging.getLogger("regrain.access")
@@ -42,6 +42,7 @@ M = TypeVar("M", bound=Message)
 METHOD = "POST"
 """The method under which calls are counted; gRPC has no other."""
 _msgpack = msgspec.msgpack.Encoder().encode
+_read = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
 class Entry:
@@ -60,6 +61,7 @@ class Entry:
         self._latency = latency
         self._logs = config.access_log != "off"
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
+        self._makes = config.trace_context == "make"
         self._ids = map(f"{os.urandom(8).hex()}{{:08x}}".format, itertools.count())
 
     def unary(self, path: str, work: Work) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -142,18 +144,30 @@ class Entry:
         if self._logs:
             told = {"method": METHOD, "path": path, "status": status, "seconds": round(now - call.arrived, 6)}
             sizes = {"call_id": call.id, "received": received, "sent": sent}
-            accesses.info("request", extra=told | sizes)
+            accesses.info("request", extra=told | sizes | _traced(call))
 
-    def page(self, work: Callable[[bytes], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return a method whose answers need no call of the app."""
+    def page(
+        self, work: Callable[[bytes], Message], *, is_open: bool = False
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return a method whose answers need no call of the app, nor the key if it `is_open`."""
 
         async def answered(data: bytes, context: Context) -> bytes:
             try:
+                if not is_open:
+                    self.check(context)
                 return work(data).SerializeToString()
             except RequestError as error:
                 await context.abort(code(error.status), sentence(error), trailers(error))
 
         return grpc.unary_unary_rpc_method_handler(answered)
+
+    def check(self, context: Context) -> Headers:
+        """Return metadata as headers, without the key; RequestError (401) where they do not show it."""
+        headers = _headers(context)
+        if self._key is None:
+            return headers
+        self._key.check(headers)
+        return self._key.without(headers)
 
     def _call(self, data: bytes) -> Call:
         """Return a call that comes now, its message as it came."""
@@ -161,24 +175,28 @@ class Entry:
 
     def _admit(self, call: Call, path: str, context: Context) -> Headers:
         """Give a call what its metadata and its deadline say; return the metadata as headers."""
-        headers = _headers(context)
-        if self._key is not None:
-            self._key.check(headers)
-            headers = self._key.without(headers)
-        if TRACEPARENT in headers or TRACESTATE in headers:
-            keep_valid(headers)
-        if self._measure.traces is not None:
-            service, _, method = path[1:].partition("/")
-            about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-            self._measure.traces.begin(call, headers, path[1:], about, status="regrain.status")
+        headers = self.check(context)
+        self._trace(call, path, headers)
+        call.headers = _msgpack(headers)
         if "x-call-id" in headers:
             call.id = checked_id(headers["x-call-id"])
-        call.headers = _msgpack(headers)
         urgency.admit(call, headers, self._latency())
         left = context.time_remaining()
         if left is not None:
             urgency.lower(call, left)
         return headers
+
+    def _trace(self, call: Call, path: str, headers: Headers) -> None:
+        """Drop a malformed trace context, make one if that is asked for, or begin the span of a call."""
+        if TRACEPARENT in headers or TRACESTATE in headers:
+            keep_valid(headers)
+        traces = self._measure.traces
+        if traces is not None:
+            service, _, method = path[1:].partition("/")
+            about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+            traces.begin(call, headers, path[1:], about, status="regrain.status")
+        elif self._makes and TRACEPARENT not in headers:
+            headers[TRACEPARENT] = make()
 
 
 def parsed(kind: type[M], data: bytes) -> M:
@@ -188,6 +206,13 @@ def parsed(kind: type[M], data: bytes) -> M:
     except DecodeError as error:
         detail = f"the message is no {kind.DESCRIPTOR.full_name}: {error}"
         raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
+
+
+def _traced(call: Call) -> Headers:
+    """What the access log tells of a call's trace; nothing of one that was not let in."""
+    headers = _read(call.headers) if call.headers else {}
+    found = trace_id(headers.get(TRACEPARENT, ""))
+    return {"trace_id": found} if found else {}
 
 
 def _headers(context: Context) -> Headers:

@@ -22,11 +22,13 @@ class Methods:
 
     Attributes:
         handlers: for a server.
+        check: RequestError (401) for a caller without the key.
     """
 
     def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
         self._streams = Streams(idle=config.header_timeout)
         entry = Entry(measure, config, lambda: config.latency(inference.service.manifest) or 0.0)
+        self.check = entry.check
         self._oip = oip.OpenInference(inference, entry, self._streams)
         self.handlers = (self._oip.handlers(), invoke.Invoke(inference.service, entry).handlers())
 

@@ -15,6 +15,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.grpc import inference_pb2 as pb
 from regrain_watchdog.front.grpc import tensors
 from regrain_watchdog.front.grpc.entry import Context, Entry, Headers, parsed
+from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.grpc.stream import Answer, Streams
 from regrain_watchdog.front.oip.inference import Inference
 from regrain_watchdog.front.oip.model import JSONObject, server_metadata
@@ -26,6 +27,8 @@ ASKS_FOR_END = "triton_enable_empty_final_response"
 """The parameter of a request that wants an empty message behind the last item."""
 IS_END = "triton_final_response"
 """The parameter of an answer that says whether it is that message."""
+OPEN = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+"""What is answered without the invocation key: probes have none."""
 
 
 class OpenInference:
@@ -57,7 +60,7 @@ class OpenInference:
             "ModelStatistics": self._model_statistics,
             "RepositoryIndex": self._repository_index,
         }
-        found = {name: self._entry.page(page) for name, page in pages.items()}
+        found = {name: self._entry.page(page, is_open=name in OPEN) for name, page in pages.items()}
         found["ModelInfer"] = self._entry.unary(INFER, self._infer)
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(NAME, found)
@@ -67,6 +70,10 @@ class OpenInference:
         return tensors.write(await self.inference.run(call, request, headers))
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        try:
+            self._entry.check(context)
+        except RequestError as error:
+            await context.abort(code(error.status), sentence(error), trailers(error))
         await self._streams.serve(requests, context, partial(self._streamed, context))
 
     async def _streamed(self, context: Context, data: bytes) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -27,15 +27,18 @@ class Reflection:
 
     Args:
         services: the names of those that are served beside this one.
+        check: RequestError for a caller that may not ask.
         idle: seconds in which a caller must ask something, and take an answer.
     """
 
     def __init__(
         self,
         services: tuple[str, ...],
+        check: Callable[[Context], object] = lambda _: None,
         *,
         idle: float = Limits().header_timeout,
     ) -> None:
+        self._check = check
         self._idle = idle
         self._servicer = reflection.aio.ReflectionServicer((*services, NAME), pool=_described())
 
@@ -49,6 +52,7 @@ class Reflection:
         answers: AsyncIterator[pb.ServerReflectionResponse]
         answers = self._servicer.ServerReflectionInfo(self._each(requests), context)  # type: ignore[assignment]  # a generator, for the stub a coroutine
         try:
+            self._check(context)
             async for answer in answers:
                 await send(context, answer.SerializeToString(), self._idle)
         except RequestError as error:
