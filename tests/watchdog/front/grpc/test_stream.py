@@ -139,3 +139,25 @@ def test_a_stream_that_asks_nothing_is_ended_and_one_that_waits_for_its_answer_i
             assert await waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
     with_time(lambda seconds: asyncio.run(scenario(seconds)), 0.2)
+
+
+def test_a_stream_that_asks_nothing_may_stay_where_there_are_few():
+    async def scenario():
+        async def run(data):
+            return data
+
+        async with serving(Streams(stall=60.0, idle=0.05, spare=1), run) as method:
+            streams = [method(), method()]
+            for stream in streams:
+                await stream.write(b"begun")
+                assert await asyncio.wait_for(stream.read(), 60) == b"begun"
+
+            codes = {asyncio.create_task(stream.code()): stream for stream in streams}
+            (ended,), (stays,) = await asyncio.wait(codes, return_when=asyncio.FIRST_COMPLETED)
+            assert ended.result() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+            await codes[stays].write(b"again")
+            assert await asyncio.wait_for(codes[stays].read(), 60) == b"again"
+            stays.cancel()
+
+    asyncio.run(scenario())

@@ -12,13 +12,12 @@ from grpc_health.v1 import health_pb2 as pb
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import parsed
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
+from regrain_watchdog.front.grpc.stream import LASTING
 
 Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
 NAME = "grpc.health.v1.Health"
 LOOK = 0.25
 """Seconds between two looks for those who watch."""
-WATCHED = 4
-"""One in so many of the calls at once may be a watch, which lasts; so whoever watches, there is room for others."""
 
 
 class Health:
@@ -34,7 +33,7 @@ class Health:
         self._services = ("", *services)
         self._unready = unready
         self._ended = asyncio.Event()
-        self._most = calls // WATCHED
+        self._most = calls // LASTING
         self._watching = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.grpc import invoke, oip
 from regrain_watchdog.front.grpc.entry import Entry
-from regrain_watchdog.front.grpc.stream import Streams
+from regrain_watchdog.front.grpc.stream import LASTING, Streams
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
 
@@ -26,7 +26,7 @@ class Methods:
     """
 
     def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
-        self._streams = Streams(idle=config.header_timeout)
+        self._streams = Streams(idle=config.header_timeout, spare=config.max_connections // LASTING)
         entry = Entry(measure, config, lambda: config.latency(inference.service.manifest) or 0.0)
         self.check = entry.check
         self._oip = oip.OpenInference(inference, entry, self._streams)

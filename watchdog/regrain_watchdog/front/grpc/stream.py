@@ -14,6 +14,8 @@ from regrain_watchdog.front.http1.limits import Limits
 
 IN_FLIGHT = 64
 """Requests of one stream that run at once; further ones stay in gRPC's window."""
+LASTING = 4
+"""One in so many of the calls at once may last while nothing is asked: so there is room for others."""
 Answer = bytes | AsyncGenerator[bytes, None]
 """One message, or as many as come; those run once it is their turn."""
 Run = Callable[[bytes], Coroutine[object, object, Answer]]
@@ -24,14 +26,21 @@ class Streams:
 
     Args:
         stall: seconds in which a caller must take an answer; a stream is ended whose caller does not.
-        idle: seconds in which a caller must ask something while nothing of its stream runs; likewise.
+        idle: seconds in which a caller must ask something while nothing of its stream runs; likewise, while there are
+            more than `spare` streams.
+        spare: streams that have all the time they want.
     """
 
     def __init__(
-        self, *, stall: float = Limits().write_timeout, idle: float = Limits().header_timeout
+        self,
+        *,
+        stall: float = Limits().write_timeout,
+        idle: float = Limits().header_timeout,
+        spare: int = 0,
     ) -> None:
         self._stall = stall
         self._idle = idle
+        self._spare = spare
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -99,13 +108,14 @@ class Streams:
 
     async def _next(self, running: asyncio.Queue[asyncio.Task[Answer] | None]) -> asyncio.Task[Answer] | None:
         """Return what is answered next, None behind the last; RequestError (408) if nothing is asked for too long."""
-        if not running.empty():
-            return running.get_nowait()
-        try:
-            async with asyncio.timeout(self._idle):
-                return await running.get()
-        except TimeoutError:
-            raise _unasked(self._idle) from None
+        while running.empty():
+            try:
+                async with asyncio.timeout(self._idle):
+                    return await running.get()
+            except TimeoutError:
+                if len(self._readers) > self._spare:
+                    raise _unasked(self._idle) from None
+        return running.get_nowait()
 
 
 async def send(context: Context, message: bytes, seconds: float) -> None:
