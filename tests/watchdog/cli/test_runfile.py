@@ -33,6 +33,14 @@ def test_an_app_is_found_while_it_is_registered(tmp_path):
     assert list(folder.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_removed_is_left_to_whoever_meets_it(tmp_path):
+    with runfile.registered(tmp_path / "regrain", an_app()) as path:
+        path.unlink()
+        path.mkdir()
+
+    assert path.is_dir()
+
+
 def test_the_directory_is_closed_to_other_users(tmp_path):
     folder = tmp_path / "regrain"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,26 @@ def main(text: str, times: int = 1) -> str:
     return shout(check(text), times)
 """
 
+HELD = """
+from pathlib import Path
+
+from regrain import App
+
+app = App("held")
+
+
+@app.stage()
+def hold(begun: str, done: str) -> str:
+    Path(begun).write_text("it is in hand")
+    with Path(done).open() as line:
+        return line.readline().strip()
+
+
+@app.flow
+def main(begun: str, done: str) -> str:
+    return hold(begun, done)
+"""
+
 
 @dataclass
 class Served:
@@ -57,6 +78,12 @@ class Served:
                 return line
         raise AssertionError(f"it ended without saying {text!r}: {self.said}")
 
+    def deafen(self) -> None:
+        """Read no more of it, as a pipe whose other end has died."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process.stdout = None
+
     def end(self) -> int:
         """Read what is left to be said, and return the exit code."""
         assert self.process.stdout is not None
@@ -65,7 +92,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(file: Path, runtime: Path, *flags: str):
+def serving(file: Path, runtime: Path, *flags: str, stderr: int = subprocess.STDOUT):
     command = [
         sys.executable,
         "-m",
@@ -79,7 +106,7 @@ def serving(file: Path, runtime: Path, *flags: str):
     ]
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
     with subprocess.Popen(
-        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
+        [*command, *flags], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ
     ) as process:
         served = Served(process, [], runtime)
         try:
@@ -241,6 +268,33 @@ def test_two_apps_do_not_collide_and_are_told_apart_by_name(ask, served, tmp_pat
     assert code == 0
     assert other.said[-2:] == ["regrain: draining\n", "regrain: stopped\n"]
     assert [app.app for app in runfile.apps(served.runtime / "regrain")] == ["loud"]
+
+
+@pytest.mark.parametrize("stderr", [subprocess.DEVNULL, subprocess.STDOUT], ids=["stdout", "both"])
+def test_what_was_accepted_is_answered_though_nobody_reads_what_is_said_any_more(tmp_path, stderr):
+    (tmp_path / "held_app.py").write_text(HELD)
+    begun, done = tmp_path / "begun", tmp_path / "done"
+    os.mkfifo(begun)
+    os.mkfifo(done)
+    with (
+        serving(tmp_path / "held_app.py", tmp_path, stderr=stderr) as app,
+        ThreadPoolExecutor(1) as caller,
+        done.open("r+b", buffering=0) as line,
+    ):
+        app.until("try it with: curl")
+        (running,) = runfile.apps(tmp_path / "regrain")
+        asked = {"begun": str(begun), "done": str(done)}
+        answer = caller.submit(requests.post, running.url, json=asked, timeout=60)
+        begun.read_text()
+        app.deafen()
+
+        app.process.terminate()
+        while runfile.apps(tmp_path / "regrain"):  # it is gone from the moment that it drains
+            assert not answer.done()
+        line.write(b"done\n")
+
+        assert (answer.result().status_code, answer.result().text) == (200, "done")
+        assert app.process.wait(60) == 0
 
 
 def test_logs_and_states_are_json_where_that_is_asked_for(tmp_path):

@@ -1,3 +1,7 @@
+import os
+import pty
+import sys
+
 import msgspec
 import pytest
 
@@ -70,6 +74,15 @@ def test_a_plain_view_keeps_to_what_is_said():
     assert lines == ["regrain: ready"]
 
 
+def test_a_view_that_nobody_reads_says_nothing_and_raises_nothing(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        for _ in range(2):
+            Plain().say("regrain: draining")
+
+
 def test_a_plain_view_says_once_what_a_slow_start_waits_for():
     lines: list[str] = []
     view = Plain(lines.append)
@@ -93,6 +106,17 @@ def test_a_live_view_shows_both(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "regrain: [ready]\n" in out
     assert out.count("hit rate 97.5 %") == 2  # once when it was new, once when the view ends
+
+
+def test_a_live_view_whose_terminal_is_gone_shows_nothing_and_raises_nothing(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, end = pty.openpty()
+    with open(end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with Live() as view:
+            os.close(terminal)
+            view.say("regrain: draining")
+            view.show(STATUS)
 
 
 @pytest.mark.parametrize(

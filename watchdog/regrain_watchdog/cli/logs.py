@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
 
 import click
 
 from regrain.lines import formatter
+
+UNHEARD = (OSError, ValueError)
+"""What writing raises where nobody reads any more, or the stream is closed."""
 
 
 class Echo(logging.Handler):
@@ -16,8 +24,18 @@ class Echo(logging.Handler):
         """Write a record."""
         try:
             click.echo(self.format(record), err=True)
-        except (OSError, ValueError):  # stderr is closed: there is nowhere left to say so
+        except UNHEARD:  # there is nowhere left to say so
             self.setLevel(logging.CRITICAL + 1)
+            hush(sys.stderr)
+
+
+def hush(stream: TextIO) -> None:
+    """Have what is written to a stream go nowhere from here on.
+
+    What its buffer holds would be written once more as the process ends, whose exit code would tell of that.
+    """
+    with contextlib.suppress(*UNHEARD), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def configure(level: str, form: str, access: str = "off") -> None:

@@ -65,7 +65,8 @@ def registered(folder: Path, running: Running) -> Iterator[Path]:
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whoever meets it once the process is gone removes it
+            path.unlink()
 
 
 def write(folder: Path, running: Running) -> Path:

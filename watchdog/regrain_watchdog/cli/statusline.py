@@ -1,13 +1,19 @@
-"""What `regrain run` shows while it serves: one live line on a terminal, plain lines anywhere else."""
+"""What `regrain run` shows while it serves: one live line on a terminal, plain lines anywhere else.
+
+Where nobody reads any more, nothing is shown: an app serves on, and finishes what it has accepted, whoever looks at it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol
 
 import click
 
+from regrain_watchdog.cli import logs
 from regrain_watchdog.cli.admin import Status
 from regrain_watchdog.cli.progress import PATIENCE
 from regrain_watchdog.words import age, duration, share
@@ -42,7 +48,8 @@ class Plain:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        self._write(text)
+        with _unheard():
+            self._write(text)
 
     def show(self, status: Status) -> None:
         """Say what a slow start waits for, and a crash loop, once; the numbers are left to the metrics."""
@@ -64,17 +71,20 @@ class Live:
         self._region = Region(auto_refresh=False, transient=True)
 
     def __enter__(self) -> Live:
-        self._region.start()
+        with _unheard():
+            self._region.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._region.stop()
+        with _unheard():
+            self._region.stop()
 
     def say(self, text: str) -> None:
         """Print a line above."""
-        self._region.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with _unheard():
+            self._region.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, status: Status) -> None:
         """Draw the line anew."""
@@ -84,7 +94,17 @@ class Live:
         line.append("  " + "  ".join(parts(status)))
         if line != self._line:
             self._line = line
-            self._region.update(line, refresh=True)
+            with _unheard():
+                self._region.update(line, refresh=True)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Let go what cannot be shown, and all that would be from here on."""
+    try:
+        yield
+    except logs.UNHEARD:
+        logs.hush(sys.stdout)
 
 
 def parts(status: Status) -> list[str]:
