@@ -156,4 +156,4 @@ def test_phases_come_one_after_the_other(tmp_path: Path) -> None:
     assert times.at[:2].tolist() == [10.0, 11.0]
     assert times.rows[:3].tolist() == [0, 1, -1]
     assert ((times.at[2:] >= 15) & (times.at[2:] <= 25)).all()
-    assert times.file == ""
+    assert times.trace is None

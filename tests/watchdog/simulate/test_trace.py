@@ -182,6 +182,29 @@ def test_sizes_of_a_trace_go_with_its_requests(write) -> None:
     assert Column(trace, "ContextTokens", scale=0.5).draw(times, rng()).tolist() == [2404, 1590]
 
 
+@pytest.mark.parametrize("options", [{}, {"speed": 2.0}, {"rate": 0.5}])
+def test_requests_that_a_trace_only_counts_draw_from_the_column(write, options) -> None:
+    counted = write("minute,count\n0,30\n1,50\n", holds="counts", column="count")
+    times = Replay(counted, **options).times(60.0, rng())
+
+    drawn = Column(Trace(counted.file), "count").draw(times, rng())
+
+    assert set(times.rows) == {-1}
+    assert set(drawn) == {30, 50}
+
+
+def test_a_trace_that_is_read_otherwise_has_other_rows(write) -> None:
+    ends = write("end,took\n10.0,9.0\n11.0,10.5\n", column="end")
+    begins = Trace(ends.file, column="end", minus="took", sort=True)
+    times = Replay(begins).times(0.5, rng())
+
+    paired = Column(begins, "took").draw(times, rng())
+    drawn = [Column(ends, "took").draw(times, np.random.default_rng(seed))[0] for seed in range(20)]
+
+    assert paired.tolist() == [10.5]
+    assert set(drawn) == {9.0, 10.5}
+
+
 def test_requests_of_another_process_draw_from_the_column(write) -> None:
     times = Times(np.arange(500.0), np.full(500, -1))
 

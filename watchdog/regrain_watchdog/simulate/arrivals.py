@@ -24,13 +24,13 @@ class Times:
 
     Attributes:
         at: (n,) seconds from the begin; ascending.
-        rows: (n,) of the trace that they were taken from; -1 for those of none.
-        file: that trace's; "" where there is none, or more than one.
+        rows: (n,) of the trace that they were taken from; -1 for those of none, and of a trace that only counts them.
+        trace: that one, as it was read; None where there is none, or more than one.
     """
 
     at: Floats
     rows: NDArray[np.int64]
-    file: str = ""
+    trace: Trace | None = None
 
 
 class Poisson(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="poisson"):
@@ -167,7 +167,7 @@ class Replay(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
                 "ask for no more, take a larger part, or a lower speed"
             )
         at = (read.at(rng) - read.span * self.part[0]) / self.speed
-        rows = np.arange(len(at))
+        rows = np.arange(len(at)) if read.known is not None else np.full(len(at), -1)
         if self.rate:
             inside = np.count_nonzero((at >= 0) & (at < span))
             if not inside:
@@ -178,7 +178,7 @@ class Replay(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
         order = np.argsort(at, kind="stable")
         at, rows = at[order], rows[order]
         kept = (at >= 0) & (at < seconds)
-        return Times(at[kept], rows[kept], self.trace.file)
+        return Times(at[kept], rows[kept], self.trace)
 
 
 Process = Poisson | MMPP | OnOff | Diurnal | Replay
@@ -199,11 +199,11 @@ def sequence(phases: tuple[Phase, ...], rng: np.random.Generator) -> Times:
     """Draw the requests of phases one after the other."""
     begins = np.cumsum([0.0, *(phase.seconds for phase in phases)])
     drawn = [phase.process.times(phase.seconds, rng) for phase in phases]
-    files = {times.file for times in drawn}
+    traces = {times.trace for times in drawn}
     return Times(
         np.concatenate([begin + times.at for begin, times in zip(begins[:-1], drawn, strict=True)]),
         np.concatenate([times.rows for times in drawn]),
-        files.pop() if len(files) == 1 else "",
+        traces.pop() if len(traces) == 1 else None,
     )
 
 

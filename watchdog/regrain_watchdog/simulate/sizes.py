@@ -78,7 +78,7 @@ class Uniform(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
 class Column(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="column"):
     """As a column of a trace has them, times `scale`.
 
-    Requests that come from a trace with such a column have the value of their own row; all others draw a row.
+    Requests that come from this very trace, read alike, have the value of their own row; all others draw a row.
     """
 
     trace: Trace
@@ -98,7 +98,7 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
             )
         values = columns[self.column] * self.scale
         drawn = rng.integers(0, len(values), len(times.at))
-        own = (times.rows >= 0) if times.file == self.trace.file else np.zeros(len(times.at), dtype=bool)
+        own = (times.rows >= 0) if times.trace == self.trace else np.zeros(len(times.at), dtype=bool)
         return values[np.where(own, times.rows, drawn)]
 
 
