@@ -102,6 +102,32 @@ def test_more_than_fits_is_refused_before_it_is_drawn() -> None:
         drawn(Poisson(1e9), 1000)
 
 
+@pytest.mark.parametrize(
+    ("process", "seconds", "said"),
+    [
+        pytest.param(OnOff(1e6, on=1, off=1), 86400, "43200000000 requests", id="on"),
+        pytest.param(OnOff(0.0, on=1, off=9, idle=1e3), 86400, "77760000 requests", id="idle"),
+        pytest.param(MMPP((1e6, 1e6), (1.0, 1.0)), 86400, "requests are more than the 20000000", id="states"),
+        pytest.param(OnOff(1.0, on=1e-9, off=1e-9), 1, "1e\\+09 changes of the rate", id="blink"),
+        pytest.param(OnOff(1.0, on=1e-320, off=1e-320), 1, "inf changes of the rate", id="no time"),
+        pytest.param(MMPP((1.0, 1.0), (1e-9, 3e-9)), 1, "5e\\+08 changes of the rate", id="dwell"),
+        pytest.param(Diurnal(1.0, noise=1.0, step=1e-9), 60, "6e\\+10 changes of the rate", id="step"),
+    ],
+)
+def test_more_than_fits_in_parts_is_refused_too(process: Process, seconds: float, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        drawn(process, seconds)
+
+
+def test_phases_have_together_no_more_than_one_load_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regrain_watchdog.simulate.arrivals.MOST", 1000)
+    phases = tuple(Phase(10.0, Poisson(60.0)) for _ in range(3))
+
+    assert len(sequence(phases[:1], np.random.default_rng(1)).at) > 500
+    with pytest.raises(SpecError, match="requests are more than the 1000 that one load may have"):
+        sequence(phases, np.random.default_rng(1))
+
+
 def trace(folder: Path, times: list[float], **options) -> Trace:
     file = folder / "trace.csv"
     file.write_text("t,size\n" + "".join(f"{time},{number}\n" for number, time in enumerate(times)))

@@ -16,6 +16,8 @@ from regrain.errors import SpecError
 from regrain_watchdog.simulate.trace import MOST, Trace
 
 Floats = NDArray[np.float64]
+PARTS = 1_000_000
+"""Times that one process may change its rate, so that a slip of the pen does not take for ever."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +70,12 @@ class MMPP(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", ta
 
     def times(self, seconds: float, rng: np.random.Generator) -> Times:
         """Draw the requests of so many seconds."""
-        begin, state, parts = 0.0, 0, []
+        _check_parts(seconds / (sum(self.dwell) / len(self.dwell)))
+        begin, state, parts, expected = 0.0, 0, [], 0.0
         while begin < seconds:
             end = begin + rng.exponential(self.dwell[state])
+            expected += self.rates[state] * (min(end, seconds) - begin)
+            _check_number(expected)
             parts.append(_poisson(self.rates[state], begin, min(end, seconds), rng))
             begin, state = end, (state + int(rng.integers(1, len(self.rates)))) % len(self.rates)
         return _made(*parts)
@@ -91,6 +96,10 @@ class OnOff(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", t
 
     def times(self, seconds: float, rng: np.random.Generator) -> Times:
         """Draw the requests of so many seconds."""
+        cycles, rest = divmod(seconds, self.on + self.off)
+        _check_parts(2 * cycles)
+        lasts = cycles * self.on + min(rest, self.on)
+        _check_number(self.rate * lasts + self.idle * (seconds - lasts))
         begin, busy, parts = 0.0, True, []
         while begin < seconds:
             end = begin + (self.on if busy else self.off)
@@ -124,6 +133,7 @@ class Diurnal(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
 
     def times(self, seconds: float, rng: np.random.Generator) -> Times:
         """Draw the requests of so many seconds, by thinning (Lewis and Shedler 1979)."""
+        _check_parts(seconds / self.step)
         steps = max(1, math.ceil(seconds / self.step))
         spread = math.sqrt(math.log1p(self.noise**2))
         noise = rng.lognormal(-(spread**2) / 2, spread, steps) if self.noise else np.ones(steps)
@@ -196,9 +206,12 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def sequence(phases: tuple[Phase, ...], rng: np.random.Generator) -> Times:
-    """Draw the requests of phases one after the other."""
+    """Draw the requests of phases one after the other; SpecError where they are too many together."""
     begins = np.cumsum([0.0, *(phase.seconds for phase in phases)])
-    drawn = [phase.process.times(phase.seconds, rng) for phase in phases]
+    drawn: list[Times] = []
+    for phase in phases:
+        drawn.append(phase.process.times(phase.seconds, rng))
+        _check_number(sum(len(times.at) for times in drawn))
     traces = {times.trace for times in drawn}
     return Times(
         np.concatenate([begin + times.at for begin, times in zip(begins[:-1], drawn, strict=True)]),
@@ -210,8 +223,7 @@ def sequence(phases: tuple[Phase, ...], rng: np.random.Generator) -> Times:
 def _poisson(rate: float, begin: float, end: float, rng: np.random.Generator) -> Floats:
     """Return the times of a Poisson process: their number is Poisson, and given that each may be anywhere."""
     expected = rate * max(end - begin, 0.0)
-    if expected > MOST:
-        raise SpecError(f"{expected:.0f} requests are more than the {MOST} that one load may have")
+    _check_number(expected)
     return np.sort(rng.uniform(begin, end, rng.poisson(expected)))
 
 
@@ -222,8 +234,7 @@ def _made(*parts: Floats) -> Times:
 
 def _copies(count: int, factor: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return how often each of `count` requests comes, so that in the mean it is `factor` times."""
-    if count * factor > MOST:
-        raise SpecError(f"{count * factor:.0f} requests are more than the {MOST} that one load may have")
+    _check_number(count * factor)
     whole, rest = divmod(factor, 1.0)
     return int(whole) + (rng.uniform(size=count) < rest).astype(np.int64)
 
@@ -234,6 +245,16 @@ def _later(copies: NDArray[np.int64], rng: np.random.Generator) -> Floats:
     firsts = np.cumsum(copies) - copies
     shares[firsts[copies > 0]] = 0.0
     return shares
+
+
+def _check_number(requests: float) -> None:
+    if not requests <= MOST:
+        raise SpecError(f"{requests:.0f} requests are more than the {MOST} that one load may have")
+
+
+def _check_parts(parts: float) -> None:
+    if not parts <= PARTS:
+        raise SpecError(f"{parts:.3g} changes of the rate are more than the {PARTS} that one load may have")
 
 
 def _check_rates(name: str, rates: tuple[float, ...]) -> None:
