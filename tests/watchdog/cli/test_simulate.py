@@ -135,6 +135,16 @@ def test_that_the_other_report_is_of_another_load_is_said(regrain, scenario: Pat
     assert "note: the other report is drawn by seed " in told.err
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b"{}", b'{"app": 3}', b"\xff"])
+def test_a_manifest_that_is_none_is_named(regrain, scenario: Path, data: bytes) -> None:
+    scenario.with_name("ocr.json").write_bytes(data)
+
+    told = regrain("simulate", str(scenario))
+
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "ocr.json is no manifest: " in told.err
+
+
 def test_a_profile_that_is_none_or_of_other_code_is_named(regrain, scenario: Path) -> None:
     profile = scenario.with_name("profile.json")
     other = profile.read_text().replace('"digest": ""', '"digest": "x"', 1)

@@ -141,6 +141,18 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param("seed = 3", "seed = -1", "seed must be a whole number, 0 or more; was -1", id="seed"),
         pytest.param('"100s"', '"soon"', "duration must be seconds or a duration like", id="duration"),
         pytest.param('"100s"', "0", "duration must be more than 0 seconds", id="no time"),
+        pytest.param('"100s"', "inf", "duration must be more than 0 seconds.*; was inf", id="no end"),
+        pytest.param('"100s"', "true", "duration must be more than 0 seconds.*; was True", id="a claim"),
+        pytest.param('"800ms"', "0", "apps.ocr.slo: latency must be seconds over 0, was 0", id="at once"),
+        pytest.param('"800ms"', "-1.0", "apps.ocr.slo: latency must be seconds over 0, was -1", id="before"),
+        pytest.param('"800ms"', '"-1s"', "apps.ocr.slo.latency must be seconds or a duration", id="text before"),
+        pytest.param('"800ms"', "inf", "apps.ocr.slo: latency must be seconds over 0, was inf", id="whenever"),
+        pytest.param(
+            "attainment = 0.9", "attainment = 95", r"apps.ocr.slo: attainment must be in \(0, 1\], was 95", id="percent"
+        ),
+        pytest.param(
+            "attainment = 0.9", "attained = 0.9", "apps.ocr.slo has no setting 'attained'; it has latency", id="slo key"
+        ),
         pytest.param(
             "cores = 4",
             "core = 4",
@@ -206,6 +218,7 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
             "ocr.period must be more than 0 seconds, was 0",
             id="period",
         ),
+        pytest.param('grain = "coarse"', "adapt = true\nperiod = inf", "period must be more than 0", id="never"),
         pytest.param(
             'grain = "coarse"',
             'adapt = true\npredictor = "oracle"',
@@ -259,6 +272,25 @@ def test_every_kind_and_setting_is_documented(kind: type[msgspec.Struct]) -> Non
 
     assert f"`{kind.__struct_config__.tag}`" in text
     assert [field for field in kind.__struct_fields__ if f"`{field}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        (".", "{}"),
+        ("..", "{}/.."),
+        (".:ocr", "{}/.:ocr"),
+        ("app.py:ocr", "{}/app.py:ocr"),
+        ("apps/ocr", "{}/apps/ocr"),
+        ("package.app", "package.app"),
+    ],
+)
+def test_a_file_or_folder_of_a_module_is_that_of_the_scenario(
+    scenario, tmp_path: Path, module: str, found: str
+) -> None:
+    made = scenario(GOOD.replace('"app.py"', f'"{module}"'))
+
+    assert made.apps["ocr"].module == found.format(tmp_path)
 
 
 def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:

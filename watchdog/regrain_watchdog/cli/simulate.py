@@ -103,6 +103,8 @@ def _manifest(app: AppScenario) -> Manifest:
         return manifests.loads(Path(app.manifest).read_bytes())
     except OSError as error:
         raise SpecError(f"{app.manifest} cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SpecError(f"{app.manifest} is no manifest: {error}") from error
 
 
 def _run(scenario: Scenario, apps: list[Static]) -> list[Done]:

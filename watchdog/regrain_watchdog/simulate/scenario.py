@@ -11,21 +11,22 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from regrain.app import SLO
 from regrain.cards import parse_gpus
 from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
-from regrain.units import parse_bytes, parse_seconds
+from regrain.units import is_number, parse_bytes
 from regrain_watchdog.policy.cost import Node, Prices
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.resident import PLAN
 from regrain_watchdog.policy.search.problem import Limits
+from regrain_watchdog.simulate import tables
 from regrain_watchdog.simulate.arrivals import (
     MMPP,
     Diurnal,
@@ -37,18 +38,15 @@ from regrain_watchdog.simulate.arrivals import (
     sequence,
 )
 from regrain_watchdog.simulate.sizes import Column, Distribution, Fixed, Geometric, Lognormal, Uniform
-from regrain_watchdog.simulate.trace import Trace
 
 PROCESSES: tuple[type[Process], ...] = (Poisson, MMPP, OnOff, Diurnal, Replay)
 DISTRIBUTIONS: tuple[type[Distribution], ...] = (Fixed, Lognormal, Geometric, Uniform, Column)
-FILES = ("file", "manifest", "profile", "plan")
-DURATIONS = ("duration", "seconds", "latency", "period")
 PREDICTORS = ("verified", "analytic", "simulated", "learned")
 WAYS = ("each", "joint")
+LIMITS = tuple(field.name for field in fields(Limits))
+OBJECTIVE = tuple(field.name for field in fields(SLO))
 HABITS = ("predictor", "period", "limits")
 """Settings that are for apps whose plan is adapted."""
-
-T = TypeVar("T", bound=Struct)
 
 
 class Body(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +156,7 @@ def read(path: Path) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path} is no TOML: {error}") from error
     try:
-        return _scenario(_resolved(raw, path.parent))
+        return _scenario(tables.resolved(raw, path.parent))
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
 
@@ -209,9 +207,9 @@ def _chosen(
 
 
 def _scenario(raw: dict[str, object]) -> Scenario:
-    _check_keys(raw, ("seed", "duration", "node", "prices", "apps"), "the scenario")
+    tables.check_keys(raw, ("seed", "duration", "node", "prices", "apps"), "the scenario")
     duration = raw.get("duration")
-    if not isinstance(duration, int | float) or not duration > 0:
+    if not isinstance(duration, int | float) or not is_number(duration) or duration <= 0:
         raise SpecError(f'duration must be more than 0 seconds, or like "60s"; was {duration!r}')
     apps = raw.get("apps")
     if not isinstance(apps, dict) or not apps:
@@ -224,28 +222,28 @@ def _scenario(raw: dict[str, object]) -> Scenario:
         seed=seed,
         duration=float(duration),
         nodes=nodes,
-        prices=_made((Prices,), raw.get("prices", {}), "prices"),
+        prices=tables.one_of((Prices,), raw.get("prices", {}), "prices"),
         apps={name: _app(app, f"apps.{name}", float(duration), nodes) for name, app in apps.items()},
     )
 
 
 def _nodes(raw: object) -> dict[str, Shared]:
     """Return nodes by name, of a table for each; or the only one, which needs no name."""
-    table = _table(raw, "node")
+    table = tables.entries(raw, "node")
     if table and all(isinstance(value, dict) for value in table.values()):
         return {name: _shared(value, f"node.{name}") for name, value in table.items()}
     return {"": _shared(table, "node")}
 
 
 def _shared(raw: object, where: str) -> Shared:
-    table = _table(raw, where)
-    _check_keys(table, ("gpus", "cores", "memory", "plans"), where)
+    table = tables.entries(raw, where)
+    tables.check_keys(table, ("gpus", "cores", "memory", "plans"), where)
     gpus, memory, plans = table.pop("gpus", ""), table.pop("memory", None), table.pop("plans", WAYS[0])
     if not isinstance(gpus, str) or not isinstance(memory, str | int | None):
         raise SpecError(f'{where}: gpus must be like "emulated:v100x2", memory like "16Gi"; was {raw!r}')
     if plans not in WAYS:
         raise SpecError(f"{where}.plans must be one of {', '.join(WAYS)}; was {plans!r}")
-    node = _made((Node,), table, where)
+    node = tables.one_of((Node,), table, where)
     if not node.cores >= 0:
         raise SpecError(f"{where}.cores must be 0 or more, was {node.cores:g}")
     cards = parse_gpus(gpus) if gpus else ()
@@ -254,26 +252,24 @@ def _shared(raw: object, where: str) -> Shared:
 
 
 def _app(raw: object, where: str, duration: float, nodes: Mapping[str, Shared]) -> AppScenario:
-    table = _table(raw, where)
-    _check_keys(table, AppScenario.__struct_fields__, where)
+    table = tables.entries(raw, where)
+    tables.check_keys(table, AppScenario.__struct_fields__, where)
     made: dict[str, object] = {"load": _phases(table.pop("load", None), f"{where}.load", duration)}
     if "limits" in table:
-        made["limits"] = _limits(table["limits"], f"{where}.limits")
-    if not isinstance(table.get("slo", {}), dict):
-        raise SpecError(
-            f'{where}.slo must be like {{latency = "1s", attainment = 0.95}}; was {table["slo"]!r}'
-        )
+        made["limits"] = tables.value(Limits, LIMITS, table["limits"], f"{where}.limits")
+    if "slo" in table:
+        made["slo"] = _slo(table.pop("slo"), f"{where}.slo")
     if "sizes" in table:
-        made["sizes"] = _made(DISTRIBUTIONS, table.pop("sizes"), f"{where}.sizes")
+        made["sizes"] = tables.one_of(DISTRIBUTIONS, table.pop("sizes"), f"{where}.sizes")
     for key, kinds in (("widths", DISTRIBUTIONS), ("bodies", (Body,))):
         made[key] = tuple(
-            _made(kinds, entry, f"{where}.{key}[{place}]")
-            for place, entry in enumerate(_list(table.pop(key, []), f"{where}.{key}"))
+            tables.one_of(kinds, entry, f"{where}.{key}[{place}]")
+            for place, entry in enumerate(tables.several(table.pop(key, []), f"{where}.{key}"))
         )
     node = table.setdefault("node", next(iter(nodes)) if len(nodes) == 1 else "")
     if node not in nodes:
         raise SpecError(f"{where}.node must be one of {', '.join(map(repr, nodes))}; was {node!r}")
-    app = msgspec.structs.replace(_made((AppScenario,), {**table, "load": []}, where), **made)
+    app = msgspec.structs.replace(tables.one_of((AppScenario,), {**table, "load": []}, where), **made)
     _check_app(app, where)
     _check_habits(app, [name for name in HABITS if name in table], where)
     return app
@@ -284,17 +280,15 @@ def _check_habits(app: AppScenario, given: Sequence[str], where: str) -> None:
         raise SpecError(f"{where}: {given[0]} is for apps that adapt: adapt = true")
     if app.predictor not in PREDICTORS:
         raise SpecError(f"{where}.predictor must be one of {', '.join(PREDICTORS)}; was {app.predictor!r}")
-    if not app.period > 0:
+    if not is_number(app.period) or app.period <= 0:
         raise SpecError(f"{where}.period must be more than 0 seconds, was {app.period:g}")
 
 
-def _limits(raw: object, where: str) -> Limits:
-    table = _table(raw, where)
-    _check_keys(table, tuple(field.name for field in fields(Limits)), where)
-    try:
-        return msgspec.convert(table, Limits)
-    except msgspec.ValidationError as error:
-        raise SpecError(f"{where}: {str(error).replace('$.', '')}") from error
+def _slo(raw: object, where: str) -> SLOSpec:
+    if not isinstance(raw, dict):
+        raise SpecError(f'{where} must be like {{latency = "1s", attainment = 0.95}}; was {raw!r}')
+    slo = tables.value(SLO, OBJECTIVE, raw, where)
+    return SLOSpec(latency=slo.latency, attainment=slo.attainment)
 
 
 def _check_app(app: AppScenario, where: str) -> None:
@@ -317,72 +311,17 @@ def _check_app(app: AppScenario, where: str) -> None:
 
 def _phases(raw: object, where: str, duration: float) -> tuple[Phase, ...]:
     if isinstance(raw, dict):
-        return (Phase(duration, _made(PROCESSES, raw, where)),)
+        return (Phase(duration, tables.one_of(PROCESSES, raw, where)),)
     phases = []
-    for place, entry in enumerate(_list(raw, where)):
-        table = _table(entry, f"{where}[{place}]")
+    for place, entry in enumerate(tables.several(raw, where)):
+        table = tables.entries(entry, f"{where}[{place}]")
         seconds = table.pop("seconds", None)
-        if not isinstance(seconds, int | float) or not seconds > 0:
+        if not isinstance(seconds, int | float) or not is_number(seconds) or seconds <= 0:
             raise SpecError(f"{where}[{place}].seconds must be more than 0, was {seconds!r}")
-        phases.append(Phase(float(seconds), _made(PROCESSES, table, f"{where}[{place}]")))
+        phases.append(Phase(float(seconds), tables.one_of(PROCESSES, table, f"{where}[{place}]")))
     total = sum(phase.seconds for phase in phases)
     if not phases or abs(total - duration) > 1e-6:
         raise SpecError(
             f"{where} must be a table, or phases that last {duration:g} seconds together; was {total:g}"
         )
     return tuple(phases)
-
-
-def _made(kinds: tuple[type[T], ...], raw: object, where: str) -> T:
-    """Return a table as a value: of the only kind there is, or of the one that it names."""
-    table = _table(raw, where)
-    if len(kinds) > 1:
-        names = {str(kind.__struct_config__.tag): kind for kind in kinds}
-        if table.get("kind") not in names:
-            raise SpecError(f"{where}.kind must be one of {', '.join(names)}; was {table.get('kind')!r}")
-        kind = names[str(table["kind"])]
-    else:
-        kind = kinds[0]
-    tag = kind.__struct_config__.tag_field
-    _check_keys(table, (*kind.__struct_fields__, *([tag] if tag else [])), where)
-    if "trace" in table:
-        _made((Trace,), table["trace"], f"{where}.trace")
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        raise SpecError(f"{where}: {str(error).replace('$.', '')}") from error
-
-
-def _check_keys(table: Mapping[str, object], allowed: tuple[str, ...], where: str) -> None:
-    unknown = [key for key in table if key not in allowed]
-    if unknown:
-        raise SpecError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(allowed)}")
-
-
-def _table(raw: object, where: str) -> dict[str, object]:
-    if not isinstance(raw, dict):
-        raise SpecError(f"{where} must be a table, was {raw!r}")
-    return dict(raw)
-
-
-def _list(raw: object, where: str) -> list[object]:
-    if not isinstance(raw, list):
-        raise SpecError(f"{where} must be a table or a list of tables, was {raw!r}")
-    return raw
-
-
-def _resolved(raw: dict[str, object], folder: Path) -> dict[str, object]:
-    """Return tables with durations in seconds, and names of files as seen from the scenario's folder."""
-    return {key: _value(key, value, folder) for key, value in raw.items()}
-
-
-def _value(key: str, value: object, folder: Path) -> object:
-    if isinstance(value, dict):
-        return _resolved(value, folder)
-    if isinstance(value, list):
-        return [_resolved(entry, folder) if isinstance(entry, dict) else entry for entry in value]
-    if not isinstance(value, str) or not value:
-        return value
-    if key in FILES or (key == "module" and ("/" in value or value.split(":")[0].endswith(".py"))):
-        return str(folder / value)
-    return parse_seconds(value, key) if key in DURATIONS else value
