@@ -208,6 +208,29 @@ def test_without_what_it_is_compiled_by_the_way_out_is_told() -> None:
     )
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(
+    regrain, scenario: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.json").symlink_to("none/r.json")
+
+    told = regrain("simulate", str(scenario), "-o", "r.json")
+
+    assert (told.code, told.err) == (2, "regrain: -o: r.json cannot be written: No such file or directory\n")
+
+
+@pytest.mark.usefixtures("scenario")
+def test_what_comes_to_nothing_leaves_reports_as_they_were(regrain, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("new.json")
+
+    regrain("simulate", "none.toml", "-o", "old.json", "-o", "link.json", "-o", "other.json")
+
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert (tmp_path / "link.json").is_symlink()
+    assert not (tmp_path / "new.json").exists()
+    assert not (tmp_path / "other.json").exists()
+
+
 TRACED = SCENARIO.replace(
     '{kind = "poisson", rate = 20}', '{kind = "trace", trace = {file = "day.csv", holds = "times"}}'
 )
@@ -259,7 +282,9 @@ def test_gaps_and_blank_lines_of_a_trace_are_told_in_the_report(
             "a report is written as .json, .html, .svg, .png",
             id="ending",
         ),
-        pytest.param(("scenario.toml", "-o", "no/r.png"), 2, "there is no folder", id="folder"),
+        pytest.param(
+            ("scenario.toml", "-o", "no/r.png"), 2, "-o: no/r.png cannot be written: No such", id="folder"
+        ),
         pytest.param(
             ("scenario.toml", "--against", "ocr.json"), 1, "ocr.json: this is no report", id="no report"
         ),

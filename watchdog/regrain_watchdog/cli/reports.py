@@ -11,6 +11,7 @@ import click
 from regrain.errors import SpecError
 from regrain_watchdog.cli import tables
 from regrain_watchdog.cli.main import FAILED, INTERRUPTED
+from regrain_watchdog.front.adapting.adaptation import check_log
 from regrain_watchdog.load import draw
 from regrain_watchdog.load.report import Report, ReportError, dumps, loads
 from regrain_watchdog.picture.chart import Panel, svg
@@ -42,8 +43,10 @@ def check_files(files: Sequence[Path]) -> None:
     for file in files:
         if file.suffix not in WRITERS:
             raise SpecError(f"{file}: a report is written as {', '.join(WRITERS)}")
-        if not file.absolute().parent.is_dir():
-            raise SpecError(f"{file}: there is no folder {file.absolute().parent}")
+        is_there = file.exists()
+        check_log(str(file), "-o")
+        if not is_there:
+            file.resolve().unlink()  # what comes to nothing leaves nothing
     if any(file.suffix == ".png" for file in files):
         png(svg([Panel(title="", lines={}, unit="")]))
 
