@@ -130,6 +130,34 @@ def test_several_apps_are_loaded_at_once(load, runtime, tmp_path: Path) -> None:
     assert min(app["outcomes"]["hit"] + app["outcomes"]["late"] for app in report["apps"]) > 10
 
 
+def test_an_app_that_never_answers_leaves_the_others_their_report(load, runtime, tmp_path: Path) -> None:
+    app = SCENARIO.partition("[apps.hello]")[2]
+    urls = {"one": runtime[1], "other": "http://127.0.0.1:1/"}
+    tables = "".join(f'[apps.{name}]\nurl = "{url}"{app}' for name, url in urls.items())
+    (tmp_path / "scenario.toml").write_text('duration = "1s"\n' + tables)
+
+    report, code, said = load("--scenario", str(tmp_path / "scenario.toml"))
+
+    one, other = report["apps"]
+    assert code == 0
+    assert one["hit_rate"] > 0
+    assert (other["hit_rate"], other["outcomes"]["failed"]) == (0.0, other["offered"])
+    assert f"note: other: none of {other['offered']} requests to 127.0.0.1:1 was answered: " in said
+    assert "note: other: no objective is known, so that any answer is a hit" in said
+    assert "note: one: none of" not in said
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_by_every_name_of_this_machine_s_own_the_app_has_its_objective(load, runtime, name: str) -> None:
+    url = runtime[1].replace("127.0.0.1", name)
+
+    report, code, said = load(url, "--sample", "--rate", "50", "--duration", "1s")
+
+    assert code == 0
+    assert report["apps"][0]["slo"] == 60.0
+    assert "no objective is known" not in said
+
+
 def test_a_url_is_enough_and_what_the_app_refuses_does_not_count(load) -> None:
     report, code, said = load("--body", '{"nome": "x"}', "--rate", "50", "--duration", "1s", url=True)
 

@@ -225,6 +225,14 @@ def test_what_was_decided_and_the_grain_over_time_stand_side_by_side() -> None:
     assert {"grain, live", "grain, simulated"} <= set(re.findall(">(grain[^<]*)<", picture))
 
 
+def test_that_nothing_was_decided_is_told_without_reasons() -> None:
+    decisions = Decisions(made=0, changes=0, reasons={})
+
+    _, rows = draw.rows(next(draw.by_app([report("live", summed([one(0, 0.1)], decisions=decisions))])))
+
+    assert dict(rows)["decisions"] == "0, 0 for another plan"
+
+
 def test_of_many_grains_the_first_and_the_last_are_named() -> None:
     grains = [(float(at), f"g{at}") for at in range(9)]
 

@@ -32,7 +32,15 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 class AdminError(RegrainError):
-    """The running app could not be asked, or answered something else than was asked."""
+    """The running app could not be asked, or answered something else than was asked.
+
+    Attributes:
+        status: of its answer; 0 where there is none.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Replica(Struct, frozen=True, kw_only=True):
@@ -234,11 +242,12 @@ def _answered(base: str, response: requests.Response) -> requests.Response:
         return response
     found = _problem(response.content)
     if response.status_code == HTTPStatus.NOT_FOUND and (found is None or found.call_id):  # an app says no
-        raise AdminError(f"{base} is no admin address of Regrain; {ELSEWHERE}")
+        raise AdminError(f"{base} is no admin address of Regrain; {ELSEWHERE}", response.status_code)
     if response.status_code == HTTPStatus.UNAUTHORIZED:
-        raise AdminError(locked("admin_key_file"))
+        raise AdminError(locked("admin_key_file"), response.status_code)
     raise AdminError(
-        problem(response.content) or f"{response.url} answered {response.status_code} {response.reason}"
+        problem(response.content) or f"{response.url} answered {response.status_code} {response.reason}",
+        response.status_code,
     )
 
 

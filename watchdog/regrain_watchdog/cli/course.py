@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 from urllib.parse import urlencode
 
@@ -15,9 +15,9 @@ from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
 from regrain_watchdog.cli import admin, request, runfile
 from regrain_watchdog.cli.admin import Status
+from regrain_watchdog.cli.decided import Decided
 from regrain_watchdog.cli.durations import above_zero
 from regrain_watchdog.cli.invoke import addresses, sample_of
-from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.load.body import Content, contents
 from regrain_watchdog.load.client import Target
 from regrain_watchdog.load.drive import Job, Sent
@@ -29,6 +29,7 @@ from regrain_watchdog.simulate.static import profile_of
 
 ATTAINMENT = 0.95
 """The share of requests that should hit where nobody says another."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Wanted(TypedDict):
@@ -56,7 +57,7 @@ class Course:
         adapts: whether a scenario says that its plan is adapted.
         sent: requests that are over.
         refused: the first answer of each status that says what is wrong with the request or the app.
-        decided: what its controller was seen to decide, by number. is_asked: whether it is asked for that.
+        decided: what its controller is seen to decide. is_asked: whether it may have one.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Course:
     adapts: bool = False
     sent: list[Sent] = field(default_factory=list)
     refused: dict[int, bytes] = field(default_factory=dict)
-    decided: dict[int, Decision] = field(default_factory=dict)
+    decided: Decided = field(default_factory=Decided)
     is_asked: bool = True
 
     def jobs(self, place: int) -> Iterator[Job]:
@@ -82,7 +83,6 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
     """Return the load that options ask for: Poisson, always the same body."""
     base, found = _where(url, admin_url, app)
     sent = _content(base, wanted)
-    target = found + (f"?{urlencode(sent.query)}" if sent.query else "")
     seconds = above_zero(wanted["duration"], "--duration")
     rng = np.random.default_rng(wanted["seed"])
     times = Poisson(wanted["rate"]).times(seconds, rng).at.tolist()
@@ -94,7 +94,7 @@ def from_options(url: str, admin_url: str, app: str, wanted: Wanted) -> Course:
     )
     return Course(
         name=status.app if status is not None else found,
-        target=Target.of(target),
+        target=_with(Target.of(found), sent.query),
         base=base if status is not None else "",
         times=times,
         contents=[lambda: (sent.data, sent.content_type)] * len(times),
@@ -134,12 +134,23 @@ def _where(url: str, admin_url: str, app: str) -> tuple[str, str]:
         return addresses(admin_url, app)
     if admin_url:
         return admin.address(admin_url, app), url
-    wanted = Target.of(url)
+    wanted = _place(Target.of(url))
     for running in runfile.apps(runfile.directory(os.environ)):
-        here = Target.of(running.url)
-        if (here.port, here.host) == (wanted.port, wanted.host):
+        if _place(Target.of(running.url)) == wanted:
             return running.admin, url
     return "", url
+
+
+def _place(target: Target) -> tuple[int, str]:
+    """Return port and host, of which all names of this machine's own are one."""
+    return target.port, LOOPBACK[0] if target.host in LOOPBACK else target.host
+
+
+def _with(target: Target, query: Mapping[str, str]) -> Target:
+    """Return a target with more in its query."""
+    if not query:
+        return target
+    return replace(target, path=f"{target.path}{'&' if '?' in target.path else '?'}{urlencode(query)}")
 
 
 def _content(base: str, wanted: Wanted) -> request.Body:

@@ -18,8 +18,8 @@ from regrain_watchdog.cli.admin import GroupStatus, Status, problem
 from regrain_watchdog.cli.course import Course
 from regrain_watchdog.cli.loadline import LoadLine
 from regrain_watchdog.cli.why import Why
-from regrain_watchdog.load.drive import Limits, Sent, run
-from regrain_watchdog.load.report import AppReport, Decisions, Report, judge, results, summarise
+from regrain_watchdog.load.drive import INTERRUPTED, Limits, Sent, run
+from regrain_watchdog.load.report import AppReport, Report, judge, results, summarise
 from regrain_watchdog.load.spend import Held
 from regrain_watchdog.words import duration
 
@@ -92,7 +92,7 @@ def _done(courses: Sequence[Course], line: LoadLine, sent: Sent, body: bytes) ->
 async def _watch(courses: Sequence[Course], start: float) -> None:
     """Look at what the apps reserve, for as long as this is let run."""
     while True:
-        await asyncio.gather(*(asyncio.to_thread(_look, course, start) for course in courses if course.base))
+        await asyncio.gather(*(asyncio.to_thread(look, course, start) for course in courses if course.base))
         await asyncio.sleep(LOOK)
 
 
@@ -106,45 +106,43 @@ def _told(course: Course, seconds: float) -> AppReport:
         attainment=course.slo.attainment if course.slo is not None else None,
         spending=course.meter.spending,
         grains=course.meter.grains,
-        decisions=_decisions(course),
+        decisions=course.decided.so_far(),
         sent=course.sent,
-    )
-
-
-def _decisions(course: Course) -> Decisions | None:
-    """Return what a controller was seen to decide; None where there is none."""
-    seen = course.decided
-    if not seen:
-        return None
-    return Decisions(
-        made=max(seen) - min(seen) + 1,
-        changes=sum(one.plan is not None for one in seen.values()),
-        reasons=dict(Counter(one.reason for one in seen.values())),
     )
 
 
 def _check(courses: Sequence[Course]) -> None:
     """Raise NoAnswerError where nobody answered."""
-    for course in courses:
-        errors = Counter(sent.error for sent in course.sent)
-        if course.sent and not any(sent.status or sent.error == "interrupted" for sent in course.sent):
-            (reason, _), *_ = errors.most_common(1)
-            where = f"{course.target.host}:{course.target.port}"
-            raise NoAnswerError(
-                f"{course.name}: none of {len(course.sent)} requests to {where} was answered: {reason}"
-            )
+    silent = [_silence(course) for course in courses if course.sent]
+    if silent and all(silent):
+        raise NoAnswerError("; ".join(silent))
+
+
+def _silence(course: Course) -> str:
+    """Say that an app answered nothing; "" where it did, or nobody waited for it."""
+    if not course.sent or any(sent.status or sent.error == INTERRUPTED for sent in course.sent):
+        return ""
+    (reason, _), *_ = Counter(sent.error for sent in course.sent).most_common(1)
+    where = f"{course.target.host}:{course.target.port}"
+    return f"{course.name}: none of {len(course.sent)} requests to {where} was answered: {reason}"
 
 
 def _remarks(courses: Sequence[Course]) -> list[str]:
     """Say what a reader should know of how it was measured."""
-    remarks = [
+    remarks = [said for course in courses if (said := _silence(course))]
+    remarks += [
+        f"{course.name}: no objective is known, so that any answer is a hit: --slo, or slo in a scenario, says one"
+        for course in courses
+        if course.slo is None
+    ]
+    remarks += [
         f"{course.name}: cost unknown: {course.meter.lacking}" for course in courses if course.meter.lacking
     ]
     remarks += [
         f"{course.name}: the scenario says that it adapts, and the app that runs was not seen to: "
         "regrain run --adapt"
         for course in courses
-        if course.adapts and not course.decided
+        if course.adapts and course.decided.so_far() is None
     ]
     remarks += [
         f"{course.name}: {sum(sent.status == status for sent in course.sent)} requests were answered {status}"
@@ -161,7 +159,7 @@ def _remarks(courses: Sequence[Course]) -> list[str]:
     return remarks
 
 
-def _look(course: Course, start: float) -> None:
+def look(course: Course, start: float) -> None:
     """Take down what an app reserves now; if it cannot be asked, what was seen last goes on."""
     try:
         status = admin.get(course.base, "/status", Status)
@@ -171,12 +169,9 @@ def _look(course: Course, start: float) -> None:
     if not course.is_asked:
         return
     try:
-        told = admin.get(course.base, "/why", Why).decision
-    except admin.AdminError:  # its plan is not adapted
-        course.is_asked = False
-        return
-    if told is not None:
-        course.decided[told.number] = told
+        course.decided.take(admin.get(course.base, "/why", Why).decision)
+    except admin.AdminError as error:
+        course.is_asked = error.status != HTTPStatus.NOT_FOUND  # by which an app says that it is not adapted
 
 
 def _held(group: GroupStatus) -> Held:

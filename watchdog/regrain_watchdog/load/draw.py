@@ -182,7 +182,7 @@ def _decided(decisions: Decisions) -> str:
     """Say how many decisions there were, and for which reasons."""
     reasons = sorted(decisions.reasons.items(), key=lambda one: (-one[1], one[0]))
     told = ", ".join(f"{count} {reason.lower()}" for reason, count in reasons)
-    return f"{decisions.made}, {decisions.changes} for another plan ({told})"
+    return f"{decisions.made}, {decisions.changes} for another plan" + (f" ({told})" if told else "")
 
 
 def _count(value: float | None) -> str:
