@@ -291,6 +291,27 @@ def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(bro
     assert browser.text("#state") == "draining"
 
 
+def test_a_front_that_is_started_anew_at_the_same_address_is_counted_anew(browser, run, tmp_path):
+    assert {run.call("a", "b") for _ in range(9)} == {200}
+    browser.open(run.admin)
+    browser.until(lambda: "/s" in browser.text("#stages"), "what has run is counted")
+    assert run.end() == 0
+
+    port = run.admin.rpartition(":")[2]
+    again = Run(tmp_path, APP, "--grain", "check | shout+join", "--admin-port", port)
+    try:
+        assert again.call("a") == 200
+        browser.until(
+            lambda: f"pid {again.process.pid}" in browser.text("#about") and "/s" in browser.text("#stages"),
+            "the page follows the next one",
+        )
+
+        rates = [browser.text(selector) for selector in ("#stages", "#functions")]
+        assert not any(re.search(r"-\d", text) for text in rates), rates
+    finally:
+        assert again.end() == 0
+
+
 def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, adapting):
     browser.open(adapting.admin)
 

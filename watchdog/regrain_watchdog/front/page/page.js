@@ -12,7 +12,7 @@ const STATES = { ready: "good", starting: "fair", loading: "fair", loaded: "fair
 
 const KINDS = { wait: "queue", lease: "GPU lease" };
 
-const history = { seconds: new Map(), samples: [], picture: "" };
+const history = { pid: 0, uptime: 0, seconds: new Map(), samples: [], picture: "" };
 
 connect();
 
@@ -47,8 +47,14 @@ function show(now) {
   misses(now, new Map([...homes].map(([stage, home]) => [stage, tints.get(home)])));
 }
 
-/** Keep what sparklines and averages need, and no more. */
+/** Keep what sparklines and averages need, and no more; of a front that was started anew, nothing of the one before. */
 function remember(now) {
+  if (now.pid !== history.pid || now.uptime < history.uptime) { // in a container every front is process 1
+    history.seconds.clear();
+    history.samples = [];
+  }
+  history.pid = now.pid;
+  history.uptime = now.uptime;
   for (const second of now.seconds) history.seconds.set(second.start, second);
   for (const start of history.seconds.keys()) {
     if (start < now.now - SPAN) history.seconds.delete(start);
