@@ -26,6 +26,14 @@ def test_every_setting_is_told():
     assert all(f"| `{option.flag}` | `{option.environment}` |" in text for option in options())
 
 
+def test_that_the_flag_of_a_switch_takes_no_value_is_told():
+    rows = {line.split()[1]: line for line in reference.settings().splitlines() if line.startswith("| `--")}
+    switches = {f"`{option.flag}`" for option in options() if option.setting.is_switch}
+
+    assert switches
+    assert {flag for flag, row in rows.items() if "takes no value" in row} == switches
+
+
 def test_every_metric_that_is_served_is_told():
     books = Status(
         epoch=1, sms=80, free_sms=80, memory=1, free_memory=1, members=(), usage=(Usage(name="app/a"),)

@@ -64,6 +64,8 @@ def write(docs: Path) -> None:
 def _setting_row(option: Option) -> str:
     default = option.setting.unset or f"`{option.default}`"
     allowed = option.setting.allowed.replace("|", "\\|")
+    if option.setting.is_switch:
+        allowed += "; the flag takes no value and means on"
     return f"| `{option.flag}` | `{option.environment}` | {default} | {option.setting.help} | {allowed} |\n"
 
 
