@@ -1,9 +1,10 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from regrain_watchdog.cli.reload import changed, snapshot, watched
+from regrain_watchdog.cli.reload import Child, again, changed, snapshot, watched
 
 
 def test_a_change_an_addition_and_a_removal_are_seen(tmp_path):
@@ -46,3 +47,35 @@ def test_the_folder_of_the_module_is_watched(tmp_path, monkeypatch, module):
     monkeypatch.chdir(tmp_path)
 
     assert watched(module.format(tmp_path)) == Path(tmp_path)
+
+
+APP = """
+from regrain import App
+
+app = App("app")
+
+
+@app.stage()
+def same(text: str) -> str:
+    return text
+
+
+@app.flow
+def main(text: str) -> str:
+    return same(text)
+"""
+
+
+@pytest.mark.process
+def test_an_app_whose_run_file_cannot_be_trusted_is_started_again(tmp_path, monkeypatch, capsys):
+    (tmp_path / "regrain").mkdir()
+    (tmp_path / "regrain").chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "reloaded_app.py").write_text(APP)
+    child = Child([sys.executable, "-c", ""])
+
+    again(child, str(tmp_path / "reloaded_app.py"), "reloaded_app.py")
+
+    assert child.wait() == 0
+    assert child.pid
+    assert capsys.readouterr().err.endswith("regrain: reloaded_app.py changed, starting again\n")

@@ -52,3 +52,11 @@ def test_the_stages_come_in_order_with_bars_to_scale():
     assert took == ["400 ms", "100 ms", "100 us"]
     assert batches == ["", "8", ""]
     assert [len(bar) for bar in bars] == [BAR, pytest.approx(BAR / 4, abs=1), 0]
+
+
+@pytest.mark.parametrize(("limit", "said"), [(0, "0 is not in the range"), (257, "1<=x<=256")])
+def test_no_more_misses_are_asked_for_than_an_app_keeps(regrain, limit, said):
+    outcome = regrain("slow", "--limit", str(limit))
+
+    assert outcome.code == 2
+    assert said in outcome.err

@@ -1,7 +1,8 @@
 """Serve an app and put its source in force whenever it changes: for writing it, not for production.
 
 The server is a child process. An app that is ready is told to update, which loses no request and leaves what it serves
-alone where the change cannot be loaded; one that is not, or has ended, is started again.
+alone where the change cannot be loaded; one that is not, that has ended, or to which no run file leads, is started
+again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def serve(module: str, flags: Sequence[str]) -> int:
 
 def again(child: Child, module: str, what: str) -> None:
     """Put in force what the app has become, or say why not."""
-    ready = next((app for app in runfile.apps(runfile.directory(os.environ)) if app.pid == child.pid), None)
+    ready = _ready(child)
     try:
         if ready is not None:
             click.echo(f"regrain: {what} changed, loading it", err=True)
@@ -66,6 +67,15 @@ def again(child: Child, module: str, what: str) -> None:
         return
     click.echo(f"regrain: {what} changed, starting again", err=True)
     child.restart()
+
+
+def _ready(child: Child) -> runfile.Running | None:
+    """Return the app as it can be asked; None while it is not ready, and where run files cannot be trusted."""
+    try:
+        every = runfile.apps(runfile.directory(os.environ))
+    except (OSError, runfile.RunFileError):
+        return None
+    return next((app for app in every if app.pid == child.pid), None)
 
 
 class Child:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from regrain_watchdog.cli import admin, tables
 from regrain_watchdog.cli.admin import Miss, Span
+from regrain_watchdog.front.measure import MISSES_KEPT
 from regrain_watchdog.words import age, duration
 
 BAR = 30
@@ -19,7 +20,11 @@ BAR = 30
 @click.command("slow")
 @click.argument("call_id", default="")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first."
+    "--limit",
+    type=click.IntRange(1, MISSES_KEPT),
+    default=20,
+    show_default=True,
+    help="How many, newest first.",
 )
 @admin.target
 def command(*, call_id: str, limit: int, url: str, app: str) -> None:
