@@ -232,13 +232,19 @@ def _ask(method: str, base: str, path: str, timeout: float, sent: bytes | None =
         session.trust_env = False  # a proxy has no part in what goes over loopback
         session.headers.update(credentials("admin_key_file"))
         try:
-            return session.request(method, base + path, data=sent, timeout=(TIMEOUT, timeout))
+            return session.request(
+                method,
+                base + path,
+                data=sent,
+                timeout=(TIMEOUT, timeout),
+                allow_redirects=False,  # the key is for this app alone
+            )
         except requests.RequestException as error:
             raise AdminError(f"no app answers at {base}: {reason(error)}") from error
 
 
 def _answered(base: str, response: requests.Response) -> requests.Response:
-    if response.ok:
+    if response.ok and not response.is_redirect:
         return response
     found = _problem(response.content)
     if response.status_code == HTTPStatus.NOT_FOUND and (found is None or found.call_id):  # an app says no

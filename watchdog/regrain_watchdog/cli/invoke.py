@@ -128,7 +128,14 @@ def _post(target: str, sent: Body, accept: str, timeout: float) -> requests.Resp
         session.trust_env = False
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         try:
-            return session.post(target, data=sent.data, params=sent.query, headers=headers, timeout=timeout)
+            return session.post(
+                target,
+                data=sent.data,
+                params=sent.query,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,  # the key is for this app alone
+            )
         except requests.RequestException as error:
             raise InvokeError(f"{target} did not answer: {reason(error)}") from error
 
@@ -145,7 +152,8 @@ def _report(response: requests.Response, seconds: float, *, verbose: bool) -> No
         raise InvokeError(
             f"{response.status_code} {admin.problem(response.content) or response.reason}{named}"
         )
-    click.echo(f"{response.status_code} in {duration(seconds)}{named}", err=True)
+    leads = f" to {response.headers['Location']}" if response.is_redirect else ""
+    click.echo(f"{response.status_code}{leads} in {duration(seconds)}{named}", err=True)
     if verbose:
         for name, took in timings(response.headers.get("Server-Timing", "")):
             click.echo(f"  {name:<24} {took}", err=True)
