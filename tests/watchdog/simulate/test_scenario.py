@@ -145,13 +145,23 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param('"100s"', "true", "duration must be more than 0 seconds.*; was True", id="a claim"),
         pytest.param('"800ms"', "0", "apps.ocr.slo: latency must be seconds over 0, was 0", id="at once"),
         pytest.param('"800ms"', "-1.0", "apps.ocr.slo: latency must be seconds over 0, was -1", id="before"),
-        pytest.param('"800ms"', '"-1s"', "apps.ocr.slo.latency must be seconds or a duration", id="text before"),
-        pytest.param('"800ms"', "inf", "apps.ocr.slo: latency must be seconds over 0, was inf", id="whenever"),
         pytest.param(
-            "attainment = 0.9", "attainment = 95", r"apps.ocr.slo: attainment must be in \(0, 1\], was 95", id="percent"
+            '"800ms"', '"-1s"', "apps.ocr.slo.latency must be seconds or a duration", id="text before"
         ),
         pytest.param(
-            "attainment = 0.9", "attained = 0.9", "apps.ocr.slo has no setting 'attained'; it has latency", id="slo key"
+            '"800ms"', "inf", "apps.ocr.slo: latency must be seconds over 0, was inf", id="whenever"
+        ),
+        pytest.param(
+            "attainment = 0.9",
+            "attainment = 95",
+            r"apps.ocr.slo: attainment must be in \(0, 1\], was 95",
+            id="percent",
+        ),
+        pytest.param(
+            "attainment = 0.9",
+            "attained = 0.9",
+            "apps.ocr.slo has no setting 'attained'; it has latency",
+            id="slo key",
         ),
         pytest.param(
             "cores = 4",
@@ -182,6 +192,9 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param('grain = "coarse"', 'grain = "fine"\nplan = "p"', "a plan has its own grain", id="plan"),
         pytest.param(
             'kind = "poisson"', 'kind = "poison"', "must be one of poisson, mmpp, onoff", id="process"
+        ),
+        pytest.param(
+            'kind = "poisson"', 'kind = ["poisson"]', r"one of poisson, .*; was \['poisson'\]", id="processes"
         ),
         pytest.param(
             "rate = 20.0",
@@ -218,7 +231,9 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
             "ocr.period must be more than 0 seconds, was 0",
             id="period",
         ),
-        pytest.param('grain = "coarse"', "adapt = true\nperiod = inf", "period must be more than 0", id="never"),
+        pytest.param(
+            'grain = "coarse"', "adapt = true\nperiod = inf", "period must be more than 0", id="never"
+        ),
         pytest.param(
             'grain = "coarse"',
             'adapt = true\npredictor = "oracle"',
@@ -239,6 +254,9 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         ),
         pytest.param(
             'grain = "coarse"', 'node = "big"', r"apps.ocr.node must be one of ''; was 'big'", id="no node"
+        ),
+        pytest.param(
+            'grain = "coarse"', 'node = [""]', r"apps.ocr.node must be one of ''; was \[''\]", id="nodes"
         ),
         pytest.param(
             "cores = 4", 'plans = "all"', "node.plans must be one of each, joint; was 'all'", id="plans"

@@ -267,7 +267,7 @@ def _app(raw: object, where: str, duration: float, nodes: Mapping[str, Shared]) 
             for place, entry in enumerate(tables.several(table.pop(key, []), f"{where}.{key}"))
         )
     node = table.setdefault("node", next(iter(nodes)) if len(nodes) == 1 else "")
-    if node not in nodes:
+    if not isinstance(node, str) or node not in nodes:
         raise SpecError(f"{where}.node must be one of {', '.join(map(repr, nodes))}; was {node!r}")
     app = msgspec.structs.replace(tables.one_of((AppScenario,), {**table, "load": []}, where), **made)
     _check_app(app, where)

@@ -27,9 +27,10 @@ def one_of(kinds: tuple[type[S], ...], raw: object, where: str) -> S:
     table = entries(raw, where)
     if len(kinds) > 1:
         names = {str(kind.__struct_config__.tag): kind for kind in kinds}
-        if table.get("kind") not in names:
-            raise SpecError(f"{where}.kind must be one of {', '.join(names)}; was {table.get('kind')!r}")
-        kind = names[str(table["kind"])]
+        named = table.get("kind")
+        if not isinstance(named, str) or named not in names:
+            raise SpecError(f"{where}.kind must be one of {', '.join(names)}; was {named!r}")
+        kind = names[named]
     else:
         kind = kinds[0]
     tag = kind.__struct_config__.tag_field
