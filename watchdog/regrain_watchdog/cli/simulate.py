@@ -103,7 +103,7 @@ def _manifest(app: AppScenario) -> Manifest:
         return manifests.loads(Path(app.manifest).read_bytes())
     except OSError as error:
         raise SpecError(f"{app.manifest} cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         raise SpecError(f"{app.manifest} is no manifest: {error}") from error
 
 
