@@ -179,9 +179,9 @@ class Real:
         self._clock = clock
         self._weights = weights
         self._lasts: dict[str, float] = {}
-        share = _share(entitled)
-        os.environ.update(backend.environment(share))
-        self._lane = backend.lane(share)
+        self._share = _share(entitled)
+        os.environ.update(backend.environment(self._share))
+        self._lane = backend.lane(self._share)
 
     @contextlib.contextmanager
     def loading(self, stage: str, memory: int) -> Iterator[None]:
@@ -225,7 +225,10 @@ class Real:
 
     def follow(self, entitled: Entitle) -> None:
         """Take a lane of another size; GpuError where this backend cannot in a running process."""
-        self._lane = self._backend.resize(self._lane, _share(entitled))
+        share = _share(entitled)
+        if share != self._share:  # another function's replica may have the same
+            self._lane = self._backend.resize(self._lane, share)
+            self._share = share
 
     def stop(self) -> None:
         """Give the lane and the context back."""

@@ -117,16 +117,17 @@ class Client:
     def become(self, name: str, share: Share, *, timeout: float = 5.0) -> None:
         """Be the client of another function from here on, holding no lease; what was declared is declared anew.
 
-        LeaseError if that is refused; it then is what it was.
+        LeaseError if that is refused, or nobody answers; it then is what it was.
         """
         before = self._name, self._share
         self._name, self._share = name, share
         self._disconnect()
         try:
             self.join(timeout=timeout)
-        except RefusedError:
+        except LeaseError as error:
             self._name, self._share = before
-            self.join(timeout=timeout)
+            if isinstance(error, RefusedError):
+                self.join(timeout=timeout)
             raise
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from regrain.errors import RegrainError, RequestError, SpecError
 from regrain.wire.frames import Entitle
 from regrain.wire.lease import LeaseError
-from regrain_runtime.gpu.carriers import carrier
+from regrain_runtime.gpu.carriers import Carrier, carrier
 from regrain_runtime.gpu.client import Client
 
 PATIENCE = 60.0
@@ -25,26 +25,36 @@ RETRY_AFTER = {"Retry-After": "1"}
 class Station:
     """The GPU of a replica, as its executor sees it (regrain.execute.Device).
 
-    entitled: what the replica is entitled to, as the front says.
+    entitled: what the replica is entitled to, as the front says. carry: makes what carries its leases out.
     """
 
-    def __init__(self, entitled: Entitle, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        entitled: Entitle,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        carry: Callable[[Entitle, Callable[[], float]], Carrier] = carrier,
+    ) -> None:
         self._clock = clock
         self._waited = 0.0
         self._entitled = entitled
         self._client = Client(entitled.path, entitled.name, entitled.share)
-        self._carrier = carrier(entitled, clock)
+        self._carrier = carry(entitled, clock)
 
     def follow(self, entitled: Entitle) -> None:
         """Take leases under another share, or for another function, from here on.
 
         RegrainError where the arbiter refuses it or a running process cannot change it; the old one then stays.
         """
-        if entitled.name != self._entitled.name:
-            self._client.become(entitled.name, entitled.share)
-        elif entitled.share != self._entitled.share:
-            self._client.adjust(entitled.share)
         self._carrier.follow(entitled)
+        try:
+            if entitled.name != self._entitled.name:
+                self._client.become(entitled.name, entitled.share)
+            elif entitled.share != self._entitled.share:
+                self._client.adjust(entitled.share)
+        except LeaseError:
+            self._carrier.follow(self._entitled)
+            raise
         self._entitled = entitled
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from msgspec import structs
 
 from regrain.errors import SpecError
 from regrain.wire.frames import Entitle
@@ -102,6 +103,15 @@ def test_another_share_is_a_lane_of_another_size_and_everything_is_given_back(cu
     found.stop()
 
     assert cuda.holds == 0
+
+
+def test_another_function_with_the_same_share_has_the_same_lane(cuda, clock):
+    found = real(cuda, clock)
+    before = len(cuda.calls)
+
+    found.follow(structs.replace(entitled(weight=2.0), name="app/b"))
+
+    assert cuda.calls[before:] == []
 
 
 def test_a_share_that_the_driver_refuses_leaves_the_lane_as_it_was(cuda, clock):

@@ -12,7 +12,11 @@ import pytest
 from regrain.context import Context, entered
 from regrain.errors import RequestError, SpecError
 from regrain.wire.frames import Entitle
-from regrain.wire.lease import Share
+from regrain.wire.lease import LeaseError, Share
+from regrain_runtime.gpu.carriers import Real, carrier
+from regrain_runtime.gpu.driver import CudaDriver, GpuError
+from regrain_runtime.gpu.fake import CUresult, FakeCuda
+from regrain_runtime.gpu.green import GreenBackend
 from regrain_runtime.gpu.station import Refusal, Station
 from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.operate import look
@@ -48,22 +52,30 @@ def arbiter(tmp_path):
 
 
 @pytest.fixture
-def station(tmp_path, arbiter):
+def entitled(tmp_path, arbiter):
     (tmp_path / "scenario.toml").write_text(SCENARIO + LONG)
-    made = []
 
-    def make(name, memory=GIB, clock=time.monotonic, **share):
-        entitled = Entitle(
+    def entitle(name, memory=GIB, fraction=0.5, **share):
+        return Entitle(
             path=str(arbiter),
             name=name,
             backend="emulated",
             device=0,
-            fraction=0.5,
+            fraction=fraction,
             share=Share(memory=memory, **share),
             card="v100",
             scenario=str(tmp_path / "scenario.toml"),
         )
-        made.append(Station(entitled, clock=clock))
+
+    return entitle
+
+
+@pytest.fixture
+def station(entitled):
+    made = []
+
+    def make(name, memory=GIB, clock=time.monotonic, carry=carrier, **share):
+        made.append(Station(entitled(name, memory, **share), clock=clock, carry=carry))
         return made[-1]
 
     yield make
@@ -117,6 +129,53 @@ def test_a_call_that_lasts_longer_than_any_lease_renews_it_between_kernels(stati
     (books,) = look(arbiter).usage
     assert time.monotonic() - began > 2 * LONGEST
     assert books.grants > 2
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return FakeCuda()
+
+
+@pytest.fixture
+def green(station, cuda):
+    """A replica in a green context of a driver that is not there, known to its arbiter."""
+
+    def carry(entitled, clock):
+        return Real(entitled, GreenBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+
+    gpu = station("app/work", carry=carry)
+    with gpu.loading("work", GIB):
+        pass
+    return gpu
+
+
+@pytest.mark.parametrize("name", ["app/work", "app/other"])
+def test_a_share_that_the_device_refuses_leaves_the_arbiter_as_it_was(green, cuda, entitled, arbiter, name):
+    cuda.refuses = {"cuGreenCtxCreate": (2, CUresult.CUDA_ERROR_OUT_OF_MEMORY)}
+
+    with pytest.raises(GpuError, match="cuGreenCtxCreate"):
+        green.follow(entitled(name, 2 * GIB, fraction=0.25))
+
+    (member,) = look(arbiter).members
+    assert (member.name, member.share.memory) == ("app/work", GIB)
+    cuda.refuses = {}
+    green.follow(entitled(name, 2 * GIB, fraction=0.25))
+    (member,) = look(arbiter).members
+    assert (member.name, member.share.memory) == (name, 2 * GIB)
+
+
+@pytest.mark.parametrize("name", ["app/work", "app/other"])
+def test_a_share_that_the_arbiter_refuses_leaves_the_device_as_it_was(green, cuda, entitled, arbiter, name):
+    before = [len(cuda.seen(stream)) for stream in cuda.streams]
+
+    with pytest.raises(LeaseError):
+        green.follow(entitled(name, 5 * GIB, fraction=0.25))
+
+    assert [len(cuda.seen(stream)) for stream in cuda.streams] == before
+    assert green.options()["gpu_mem_limit"] == str(GIB)
+    (member,) = look(arbiter).members
+    assert (member.name, member.share.memory) == ("app/work", GIB)
 
 
 def test_where_there_is_no_gpu_nothing_is_loaded_or_run():
