@@ -121,8 +121,7 @@ class Lender:
     def check(self) -> None:
         """Raise HolderLostError if anything is borrowed and the holder is gone."""
         if self._sock is not None and _is_gone(self._sock):
-            self._sock.close()
-            self._sock = None
+            self._leave()
         if self._sock is None and self.lends:
             raise self._lost()
 
@@ -130,9 +129,7 @@ class Lender:
         """Leave the holder and the device. While tensors lie in what was borrowed, the process's end does that."""
         if self.lends:
             return
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        self._leave()
         if self._context is not None:
             self._memory.release(self._ordinal)
             self._context = None
@@ -148,13 +145,21 @@ class Lender:
             try:
                 socket.send_fds(sock, [frames.encode(frame)], files)
                 if packet := sock.recv(frames.ROOM):
-                    return frames.decode(packet, frames.FromHolder)
+                    return _checked(frames.decode(packet, frames.FromHolder), frame)
             except TimeoutError as error:
+                self._leave()  # its answer would be taken for that to the next question
+                self.check()
                 raise GpuError(f"the holder of weights at {self._path} does not answer") from error
             except (OSError, frames.PacketError) as error:
                 if isinstance(error, frames.PacketError) or time.monotonic() >= until:
                     raise GpuError(f"what serves at {self._path} is no holder of weights: {error}") from error
             self.check()
+
+    def _leave(self) -> None:
+        """Be without a connection."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
     def _connected(self, until: float) -> socket.socket:
         """Return the connection, made anew if need be; a holder is started where none serves."""
@@ -212,6 +217,16 @@ class Lender:
         return HolderLostError(
             f"the holder of weights at {self._path} is gone, and its memory with it: this replica must start anew"
         )
+
+
+def _checked(answer: frames.FromHolder, asked: frames.Borrow) -> frames.FromHolder:
+    """Return an answer; PacketError if it is one to something else."""
+    nbytes = answer.nbytes if isinstance(answer, frames.Lent) else asked.nbytes
+    if (answer.key, nbytes) != (asked.key, asked.nbytes):
+        raise frames.PacketError(
+            f"it answers for {answer.key} of {nbytes} bytes, asked was {asked.key} of {asked.nbytes}"
+        )
+    return answer
 
 
 def _is_gone(sock: socket.socket) -> bool:
