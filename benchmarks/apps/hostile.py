@@ -189,7 +189,10 @@ def _frames(rng: random.Random) -> list[frames.Frame]:
     outcomes = (
         result,
         frames.Fault(
-            rng.choice((500, 404, 99, -1)), rng.choice(("act", "\n")), rng.choice(("no", "\0" * 10_000))
+            rng.choice((500, 404, 99, -1)),
+            rng.choice(("act", "\n")),
+            rng.choice(("no", "\0" * 10_000)),
+            {"x-\r\n": "a\r\nb", "content-length": "1", "connection": "close", "x": "y" * 100_000},
         ),
         frames.Answered(rng.choice((200, 599, 204, 100)), {"x-\r\n": "a\r\nb", "content-type": "\0"}, value),
     )

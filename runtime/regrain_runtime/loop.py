@@ -22,8 +22,9 @@ import msgspec
 from regrain.app import App
 from regrain.context import Context
 from regrain.errors import LoadError, RegrainError, RequestError
-from regrain.execute import Ended, Executor, Failed, Outcome, Work
+from regrain.execute import Executor, Work
 from regrain.graph import Ref
+from regrain.outcomes import Ended, Failed, Outcome, failed
 from regrain.plan import Output, Step
 from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, IDLE, PROGRESS
@@ -203,7 +204,7 @@ class Replica:
         self, outcome: Outcome, step: Step, measured: tuple[str, ...], writer: Writer
     ) -> frames.Result | frames.Fault | frames.Answered:
         if isinstance(outcome, Failed):
-            return frames.Fault(int(outcome.status), outcome.stage, outcome.detail)
+            return _fault(outcome)
         stage = ""
         try:
             if isinstance(outcome, Ended):
@@ -213,10 +214,8 @@ class Replica:
             for output, measure, value in zip(step.outputs, measured, outcome.values, strict=True):
                 stage = output.ref.node
                 parts.append(self._parts(output, measure, value, writer))
-        except RequestError as error:
-            return frames.Fault(int(error.status), stage, error.detail)
         except RegrainError as error:
-            return frames.Fault(500, stage, f"stage {stage!r} returned what cannot travel: {error}")
+            return _fault(failed(stage, error, "returned what cannot travel"))
         return frames.Result(parts)
 
     def _parts(self, output: Output, measure: str, value: object, writer: Writer) -> frames.Parts:
@@ -333,6 +332,10 @@ class Replica:
 
 def _sized(value: frames.Value, size: float) -> frames.Value:
     return frames.Value(value.skeleton, value.leaves, size)
+
+
+def _fault(outcome: Failed) -> frames.Fault:
+    return frames.Fault(int(outcome.status), outcome.stage, outcome.detail, outcome.headers)
 
 
 def _given(units: list[frames.Unit]) -> Iterator[frames.Leaf]:

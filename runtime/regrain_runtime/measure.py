@@ -24,13 +24,14 @@ from regrain.app import App
 from regrain.calls import Job
 from regrain.context import Context
 from regrain.errors import RegrainError
-from regrain.execute import Executor, Failed, Work
+from regrain.execute import Executor, Work
 from regrain.graph import Ref
 from regrain.manifest import StageSpec
+from regrain.outcomes import Failed
 from regrain.plan import Input, Step
 from regrain.weights.store import give_back
 from regrain.wire import measuring
-from regrain.wire.codec import fresh, pack, unpack_inline
+from regrain.wire.codec import pack, unpack_inline
 from regrain.wire.frames import Entitle, Timing
 from regrain_runtime import module
 from regrain_runtime.gpu.station import Station
@@ -95,9 +96,8 @@ class Recorder(Executor):
 
 
 def again(job: Job) -> Job:
-    """Return a job as it was before its call: whatever a stage may change in it is a copy."""
-    named = {name: fresh(value) for name, value in job.kwargs.items()}
-    return Job(job.context, tuple(map(fresh, job.args)), named, job.give)
+    """Return a job as it was before its call."""
+    return Job(job.context, job.args, job.kwargs, job.give)
 
 
 class OwnTime:

@@ -43,12 +43,17 @@ class Failure:
         return cls(stage=stage, message=sentence(error))
 
 
+def line(text: object) -> str:
+    """Return what somebody wrote as one line that every encoding has; "" where it cannot be told."""
+    try:
+        return " ".join(str(text).encode(errors="replace").decode().split())
+    except Exception:
+        return ""
+
+
 def sentence(error: BaseException) -> str:
     """Return an exception as one line: its type, unless it is Regrain's own, and its message."""
-    try:
-        text = " ".join(str(error).encode(errors="replace").decode().split())
-    except Exception:  # a message that cannot be told
-        text = ""
+    text = line(error)
     if isinstance(error, RegrainError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -70,6 +75,11 @@ def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | Non
         raise SpecError(f"status of an answer must be in 200 to 599, was {status!r}")
     given = dict(headers or {})
     for name, text in given.items():
-        if not isinstance(name, str) or not isinstance(text, str):
+        if not _is_text(name) or not _is_text(text):
             raise SpecError(f"headers of an answer must be text, was {name!r}: {text!r}")
     raise Answer(value, status, given)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text without half a character, which no encoding has."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from regrain.answers import Answer
 from regrain.context import Context, entered
 from regrain.errors import RegrainError
 from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
+from regrain.wire.codec import fresh
 
 NOT_ALONE = (
     "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
@@ -20,6 +21,9 @@ NOT_ALONE = (
 class Job:
     """One call to make: its request's context, arguments by position and name; `result` or `error` afterwards.
 
+    The arguments stay as they are. What a call gets, `given` and `named`, is a copy of its own, which it may change and
+    then fail.
+
     give: takes the items of a stage that streams.
     """
 
@@ -29,6 +33,16 @@ class Job:
     give: Callable[[object], bool] | None = None
     result: object = None
     error: Exception | None = None
+    given: tuple[object, ...] = field(init=False)
+    named: dict[str, object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Copy the arguments for the next call."""
+        self.given = tuple(map(fresh, self.args))
+        self.named = {key: fresh(value) for key, value in self.kwargs.items()}
 
 
 def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
@@ -36,7 +50,7 @@ def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
     for job in jobs:
         with entered((job.context,)):
             try:
-                job.result = body(*job.args, **job.kwargs)
+                job.result = body(*job.given, **job.named)
             except Exception as error:
                 job.error = error
     return len(jobs)
@@ -44,14 +58,14 @@ def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
 
 def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) -> int:
     """Call a batched body once; if that fails and the stage is idempotent, each input alone."""
-    args = [list(column) for column in zip(*(job.args for job in jobs), strict=True)]
-    kwargs = {key: [job.kwargs[key] for job in jobs] for key in jobs[0].kwargs}
+    args = [list(column) for column in zip(*(job.given for job in jobs), strict=True)]
+    kwargs = {key: [job.named[key] for job in jobs] for key in jobs[0].named}
     with entered([job.context for job in jobs]):
         try:
             results = _results(spec.name, body(*args, **kwargs), len(jobs))
         except Exception as error:
             if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
-                return 1 + sum(call_batch(spec, body, [job]) for job in jobs)
+                return 1 + sum(_call_alone(spec, body, job) for job in jobs)
             if len(jobs) > 1 and isinstance(error, Answer):
                 error = RegrainError(NOT_ALONE)  # an answer is for one caller's eyes
             for job in jobs:
@@ -60,6 +74,12 @@ def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) ->
     for job, result in zip(jobs, results, strict=True):
         job.result = result
     return 1
+
+
+def _call_alone(spec: StageSpec, body: Callable[..., object], job: Job) -> int:
+    """Call it on one input of a batch that failed, and may have been changed before."""
+    job.renew()
+    return call_batch(spec, body, [job])
 
 
 class _BadResultError(RegrainError):

@@ -45,7 +45,8 @@ class RequestError(RegrainError):
         status: the HTTP status that the caller gets.
         detail: one sentence for the caller; never a traceback.
         stage: the stage at which the request ended, or "" where it reached none.
-        headers: more response headers, such as Retry-After (seconds).
+        headers: more response headers, such as Retry-After (seconds). Of what a stage raises those go that
+            regrain.headers lets pass: 16 of ASCII text, and none that belongs to the connection or the body.
     """
 
     def __init__(

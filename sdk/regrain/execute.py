@@ -14,22 +14,21 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from regrain.answers import Answer, Failure, sentence
+from regrain.answers import Answer, Failure, line, sentence
 from regrain.app import App
 from regrain.calls import Job, call_batch, call_each
 from regrain.context import Context, building, entered
 from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.graph import Arg, Const, Node, Pack, Ref
 from regrain.manifest import StageSpec
+from regrain.outcomes import DETAIL_LIMIT, Ended, Failed, Gave, Outcome, failed
 from regrain.plan import Step
 from regrain.schema import convert, item_of
-from regrain.wire.codec import freeze, fresh, unpack_inline
+from regrain.wire.codec import freeze, unpack_inline
 from regrain.wire.frames import Timing
 
 logger = logging.getLogger(__name__)
 
-DETAIL_LIMIT = 300
-"""Characters of an exception's message that a caller gets to see."""
 TOO_LATE = "regrain.answer() was called after the first item of a stream; it can only stand in for the stream"
 _END = object()
 
@@ -44,35 +43,6 @@ class Work:
     context: Context
     values: list[object]
     give: Callable[[object], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gave:
-    """A unit that succeeded: a value per Step.outputs."""
-
-    values: list[object]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A unit that failed at a stage; `detail` is one sentence for the caller."""
-
-    status: HTTPStatus
-    stage: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A unit whose stage ended the request by regrain.answer()."""
-
-    stage: str
-    value: object
-    status: int
-    headers: dict[str, str]
-
-
-Outcome = Gave | Failed | Ended
 
 
 @dataclass(slots=True)
@@ -217,7 +187,7 @@ class Executor:
                 try:
                     value = convert(value, item_of(annotation) if entry.each else annotation)  # noqa: PLW2901
                 except Exception as error:
-                    said = error if isinstance(error, ValueError) else sentence(error)
+                    said = line(error) if isinstance(error, ValueError) else sentence(error)
                     detail = f"parameter {name!r}: {said}"
                     state.ended = Failed(HTTPStatus.BAD_REQUEST, "", detail[:DETAIL_LIMIT])
                     return state
@@ -227,13 +197,10 @@ class Executor:
     def _leave(self, step: Step, state: _State) -> Outcome:
         if state.ended is not None:
             return state.ended
-        values = []
-        for output in step.outputs:
-            try:
-                values.append(follow(state.results[output.ref.node], output.ref.path))
-            except (AttributeError, LookupError, TypeError) as error:
-                return _failed(output.ref.node, error, "has no such field")
-        return Gave(values)
+        try:
+            return Gave([_part(state.results[output.ref.node], output.ref) for output in step.outputs])
+        except RequestError as error:
+            return failed(error.stage, error)
 
     def _run_stage(self, name: str, states: list[_State], *, per_item: bool) -> Timing:
         node = self._app.graph.node(name)
@@ -245,7 +212,7 @@ class Executor:
             try:
                 jobs.extend(self._jobs(node, state, per_item=per_item))
             except RequestError as error:
-                state.ended = Failed(error.status, name, error.detail)
+                state.ended = failed(error.stage or name, error)
                 continue
             spans.append((state, start, len(jobs)))
         timing = self.call(name, jobs)
@@ -258,7 +225,7 @@ class Executor:
         began, first = self._clock(), 0.0
         with entered((job.context,)):
             try:
-                items = body(*job.args, **job.kwargs)
+                items = body(*job.given, **job.named)
                 if not isinstance(items, Generator):
                     raise RegrainError(f"it returned a {type(items).__name__}, and no generator")
                 with closing(items):
@@ -277,11 +244,12 @@ class Executor:
         return (first or self._clock()) - began
 
     def _jobs(self, node: Node, state: _State, *, per_item: bool) -> list[Job]:
+        named = {key: self._resolve(arg, state, each=False) for key, arg in node.kwargs.items()}
         if not node.mapped or per_item:
             each = per_item and node.mapped
             args = tuple(self._resolve(arg, state, each=each) for arg in node.args)
-            return [Job(state.context, args, self._keywords(node, state), state.give)]
-        lists = [_as_list(self._resolve(arg, state, each=False), node.stage) for arg in node.args]
+            return [Job(state.context, args, named, state.give)]
+        lists = [_as_list(self._resolve(arg, state, each=False), node.stage, arg) for arg in node.args]
         lengths = {len(items) for items in lists}
         if len(lengths) > 1:
             found = " and ".join(str(len(items)) for items in lists)
@@ -290,23 +258,17 @@ class Executor:
                 HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR,
                 f"stage {node.stage!r} is mapped over lists of different lengths: {found}",
             )
-        return [
-            Job(state.context, args, self._keywords(node, state), state.give)
-            for args in zip(*lists, strict=True)
-        ]
-
-    def _keywords(self, node: Node, state: _State) -> dict[str, object]:
-        return {key: self._resolve(arg, state, each=False) for key, arg in node.kwargs.items()}
+        return [Job(state.context, args, named, state.give) for args in zip(*lists, strict=True)]
 
     def _resolve(self, arg: Arg, state: _State, *, each: bool) -> object:
         if isinstance(arg, Ref):
             if arg.node in state.results:
-                return fresh(follow(state.results[arg.node], arg.path))
+                return _part(state.results[arg.node], arg)
             if arg.is_input and not each:
-                return fresh(follow(state.inputs[Ref(arg.node), False], arg.path))
-            return fresh(state.inputs[arg, each])
+                return _part(state.inputs[Ref(arg.node), False], arg)
+            return state.inputs[arg, each]
         if isinstance(arg, Const):
-            return freeze(unpack_inline(arg.data))  # each time, as a stage may change what it is given
+            return freeze(unpack_inline(arg.data))
         return _packed(arg, [self._resolve(item, state, each=each) for item in arg.items])
 
     def _call_batched(self, spec: StageSpec, body: Callable[..., object], jobs: list[Job]) -> int:
@@ -322,7 +284,7 @@ class Executor:
         sized: list[tuple[float, Job]] = []
         for job in jobs:
             try:
-                sized.append((stage.measure(*job.args, **job.kwargs), job))
+                sized.append((stage.measure(*job.given, **job.named), job))
             except Exception as error:
                 job.error = error
         return [job for _, job in sorted(sized, key=lambda pair: pair[0])]
@@ -340,7 +302,7 @@ class Executor:
             elif spec.errors == "return":
                 results.append(Failure.of(spec.name, error))
             else:
-                state.ended = _failed(node.stage, error)
+                state.ended = failed(node.stage, error)
                 if state.ended.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     state.context.log.warning("stage %s failed", node.stage, exc_info=error)
                 return
@@ -348,14 +310,15 @@ class Executor:
         try:
             state.results[node.stage] = freeze(result)
         except RegrainError as error:
-            state.ended = _failed(node.stage, error, "returned what cannot travel")
+            state.ended = failed(node.stage, error, "returned what cannot travel")
 
 
-def _as_list(value: object, stage: str) -> Sequence[object]:
+def _as_list(value: object, stage: str, arg: Arg) -> Sequence[object]:
     if isinstance(value, list | tuple):
         return value
+    theirs = isinstance(arg, Ref) and arg.is_input
     raise RequestError(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR,
         f"stage {stage!r} is mapped over a {type(value).__name__}; allowed are list and tuple",
     )
 
@@ -378,9 +341,13 @@ def follow(value: object, path: Sequence[str | int]) -> object:
     return value
 
 
-def _failed(stage: str, error: Exception, doing: str = "failed") -> Failed:
-    if isinstance(error, RequestError):
-        return Failed(error.status, stage, error.detail)
-    return Failed(
-        HTTPStatus.INTERNAL_SERVER_ERROR, stage, f"stage {stage!r} {doing}: {sentence(error)}"[:DETAIL_LIMIT]
-    )
+def _part(value: object, ref: Ref) -> object:
+    """Return what a ref names of a value; RequestError says whose has it not."""
+    try:
+        return follow(value, ref.path)
+    except (AttributeError, LookupError, TypeError) as error:
+        if ref.is_input:
+            detail = f"parameter {ref.node[1:]!r} has no {'.'.join(map(str, ref.path))}"
+            raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error
+        found = failed(ref.node, error, "has no such field")
+        raise RequestError(found.status, found.detail, stage=found.stage) from error

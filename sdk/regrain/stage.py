@@ -7,7 +7,7 @@ place, so that stages, and the flow itself, are tested as plain Python.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from regrain.answers import Answer, Failure
@@ -19,6 +19,7 @@ from regrain.measures import measure
 from regrain.place import Place
 from regrain.schema import item_of
 from regrain.trace import current
+from regrain.wire.codec import fresh
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -173,14 +174,17 @@ class Batched(Stage[P, R]):
         ]
 
     def _run_batch(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:
+        if self.spec.errors == "raise":
+            return self._call_body(calls, each)
+        kept = [(_renewed(call), dict(zip(each, _renewed(each.values()), strict=True))) for call in calls]
         try:
             return self._call_body(calls, each)
+        except Answer:
+            raise
         except Exception as error:
-            if self.spec.errors == "raise" or isinstance(error, Answer):
-                raise
             if len(calls) == 1:
                 return [Failure.of(self.name, error)]
-            return [result for call in calls for result in self._run_batch([call], each)]
+            return [result for call, named in kept for result in self._run_batch([call], named)]
 
     def _call_body(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:
         columns = [list(column) for column in zip(*calls, strict=True)]
@@ -194,3 +198,8 @@ class Batched(Stage[P, R]):
         raise RegrainError(
             f"batched stage {self.name!r} must return a list of {len(calls)}, it returned {found}"
         )
+
+
+def _renewed(values: Iterable[object]) -> tuple[object, ...]:
+    """Copy what a body is called on, which it may change and then fail."""
+    return tuple(map(fresh, values))

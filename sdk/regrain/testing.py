@@ -17,8 +17,9 @@ from regrain import grain as grains
 from regrain.app import App
 from regrain.context import Context
 from regrain.errors import RegrainError, RequestError, SpecError
-from regrain.execute import Ended, Executor, Failed, Gave, Outcome, Work, follow
+from regrain.execute import Executor, Work, follow
 from regrain.graph import Arg, Const, Pack, Ref
+from regrain.outcomes import Ended, Failed, Gave, Outcome, failed
 from regrain.plan import Input, Step, steps
 from regrain.wire.codec import pack, unpack, unpack_inline
 
@@ -223,18 +224,19 @@ def _collect(step: Step, call: _Call, outcomes: list[Outcome]) -> None:
         try:
             values = [_carried(one.values[place]) for one in gave]
         except RegrainError as error:
-            stage, status = output.ref.node, HTTPStatus.INTERNAL_SERVER_ERROR
-            call.ended = RequestError(
-                status, f"stage {stage!r} returned what cannot travel: {error}", stage=stage
-            )
+            call.ended = _error(failed(output.ref.node, error, "returned what cannot travel"))
             return
         call.results[output.ref] = values if step.per_item else values[0]
 
 
 def _end(outcome: Failed | Ended) -> Reply | RequestError:
     if isinstance(outcome, Failed):
-        return RequestError(outcome.status, outcome.detail, stage=outcome.stage)
+        return _error(outcome)
     return Reply(value=_carried(outcome.value), status=outcome.status, headers=outcome.headers)
+
+
+def _error(outcome: Failed) -> RequestError:
+    return RequestError(outcome.status, outcome.detail, stage=outcome.stage, headers=outcome.headers)
 
 
 def _resolved(arg: Arg, call: _Call) -> object:

@@ -61,6 +61,14 @@ def test_an_early_answer_has_its_own_status_headers_and_type(acts):
     assert (response.headers["Content-Type"], response.json()) == ("application/x-tea", {"early": True})
 
 
+def test_a_request_error_has_its_own_status_and_headers(acts, problem):
+    response = acts.call(do="refuse")
+
+    problem(response, 429, "slow down", stage="act")
+    assert (response.headers["Retry-After"], response.headers["X-Why"]) == ("7", "busy")
+    assert response.headers.keys().isdisjoint({"X-Split", "X-Evil"})
+
+
 def test_a_stage_sees_call_id_headers_and_that_there_is_no_deadline(acts):
     response = requests.post(
         acts.url, json={"do": "context"}, headers={"X-Call-Id": "order-7", "X-Trace": "abc"}, timeout=60

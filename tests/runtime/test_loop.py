@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from regrain.app import App
+from regrain.errors import RequestError
 from regrain.graph import Ref
 from regrain.plan import Input, Output, Step, steps
 from regrain.wire import frames
@@ -293,6 +294,41 @@ def test_an_answer_too_large_for_a_frame_is_a_fault(front, maps, monkeypatch):
 
     assert isinstance(fault, Fault)
     assert "cannot travel" in fault.detail
+
+
+def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers():
+    app = App("odd")
+    odd = {
+        1: RequestError(
+            "429", ValueError("later"), headers={"Retry-After": "7", "Content-Length": "3", "X": 1}
+        ),
+        2: RequestError(None, "half \ud83d"),
+    }
+
+    @app.stage()
+    def act(item: int) -> int:
+        if item in odd:
+            raise odd[item]
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return act(item)
+
+    front = Front(app)
+    try:
+        front.send(Load(("act",)), Define(1, step_of(app, "act")))
+        front.receive(), front.receive()
+
+        outcomes = front.results(Run(1, 1, [unit(1), unit(2), unit(3)], []))
+
+        assert outcomes[:2] == [
+            Fault(429, "act", "later", {"retry-after": "7"}),
+            Fault(500, "act", "half ?"),
+        ]
+        assert front.value(outcomes[2].outputs[0]) == 3
+    finally:
+        front.end()
 
 
 def test_segments_cost_no_descriptor_of_their_own_once_they_are_mapped(front, maps):

@@ -30,7 +30,7 @@ def test_a_status_that_ends_no_request_is_refused(status):
         answer(None, status=status)
 
 
-@pytest.mark.parametrize("headers", [{"X": 1}, {1: "x"}, {"X": b"x"}])
+@pytest.mark.parametrize("headers", [{"X": 1}, {1: "x"}, {"X": b"x"}, {"X": "half \ud83d"}, {"X\ud83d": ""}])
 def test_headers_that_are_no_text_are_refused(headers):
     with pytest.raises(SpecError, match=r"^headers of an answer must be text, was "):
         answer(None, headers=headers)

@@ -13,7 +13,8 @@ import regrain
 from regrain import App, Failure, testing
 from regrain.context import Context
 from regrain.errors import RequestError
-from regrain.execute import Ended, Executor, Failed, Gave, Outcome, Work
+from regrain.execute import Executor, Work
+from regrain.outcomes import Ended, Failed, Gave, Outcome
 from regrain.plan import Step, steps
 
 
@@ -159,6 +160,53 @@ def test_what_is_not_idempotent_is_called_once_and_its_batch_fails_together():
     assert len(stand.calls) == 1
 
 
+def spoiling(items: list[list[int]]) -> list[int]:
+    for item in items:
+        item.append(1)
+    if any(item[0] == 0 for item in items):
+        raise ValueError("a 0")
+    return list(map(len, items))
+
+
+def spoiling_and_answering(items: list[list[int]]) -> list[int]:
+    for item in items:
+        item.append(1)
+    answering([item[0] for item in items])
+    return list(map(len, items))
+
+
+@pytest.mark.parametrize("body", [spoiling, spoiling_and_answering])
+def test_inputs_of_a_batch_that_failed_are_called_alone_as_they_were(body):
+    good, bad, other = Stand(body, batched=True).run([5], [0], [6, 7])
+
+    assert (good, other) == (Gave([2]), Gave([3]))
+    assert not isinstance(bad, Gave)
+
+
+def test_so_are_tensors_and_what_each_item_gets_by_keyword():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    app = App("tensors")
+
+    @app.batched()
+    def shift(items: list[object], by: list[dict[str, int]]) -> list[object]:
+        for item, more in zip(items, by, strict=True):
+            more["by"] += 1
+            item.add_(more["by"])
+        if any(bool((item > 100).any()) for item in items):
+            raise ValueError("too much")
+        return items
+
+    @app.flow
+    def run(items: list[torch.Tensor]) -> list[object]:
+        return shift.map(items, by={"by": 1})
+
+    with testing.Session(app) as session:
+        bad, good = session.together([{"items": [[1.0], [500.0]]}, {"items": [[2.0]]}])
+
+    assert isinstance(bad, RequestError)
+    assert good.value[0].tolist() == [4.0]
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -236,6 +284,26 @@ def test_a_request_error_keeps_its_status():
     assert Stand(refuse).run(1) == [Failed(HTTPStatus.CONFLICT, "stage", "taken")]
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RequestError("400", "no"), HTTPStatus.BAD_REQUEST),
+        (RequestError(HTTPStatus.BAD_REQUEST, ValueError("no")), HTTPStatus.BAD_REQUEST),
+        (RequestError(None, "no \ud83d"), HTTPStatus.INTERNAL_SERVER_ERROR),
+    ],
+)
+def test_a_request_error_of_the_wrong_types_costs_its_own_request(error, status):
+    def refuse(item):
+        if item:
+            raise error
+        return item
+
+    bad, good = Stand(refuse).run(1, 0)
+
+    assert (bad.status, bad.stage, type(bad.detail)) == (status, "stage", str)
+    assert good == Gave([0])
+
+
 def test_a_long_message_is_cut_and_put_on_one_line():
     def wordy(item):
         raise ValueError("line\n" * 1000)
@@ -259,6 +327,7 @@ def test_an_item_whose_size_cannot_be_told_fails_alone():
 def test_a_map_over_what_is_no_list_fails(value):
     [outcome] = Stand(lambda item: item, mapped=True).run(value, whole=True)
 
+    assert outcome.status is HTTPStatus.BAD_REQUEST
     assert "allowed are list and tuple" in outcome.detail
 
 

@@ -324,3 +324,44 @@ def test_a_dataclass_that_no_other_process_could_build_fails_at_any_grain(grain)
 
     with pytest.raises(RequestError, match=r"stage 'give' returned what cannot travel: .*Local.* at \[0\]"):
         testing.run(app, 1, grain=grain)
+
+
+def without_fields() -> App:
+    """A flow that reads parts of results which are not always there."""
+    app = App("without")
+
+    @app.stage(errors="return")
+    def locate(item: int) -> Pair:
+        return Pair(12 // item, [])
+
+    @app.stage()
+    def halve(item: int) -> tuple[int, int]:
+        return (item, item) if item != 7 else None
+
+    @app.stage()
+    def use(left: int, half: int) -> int:
+        return left + half
+
+    @app.flow
+    def run(item: int) -> int:
+        half, _ = halve(item)
+        return use(locate(item).left, half=half)
+
+    return app
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine", "locate+halve | use"])
+@pytest.mark.parametrize(
+    ("item", "stage", "error"),
+    [
+        (0, "locate", "AttributeError: 'Failure' object has no attribute 'left'"),
+        (7, "halve", "TypeError: NoneType has no places"),
+    ],
+)
+def test_a_result_without_the_part_that_the_flow_reads_fails_its_own_request(grain, item, stage, error):
+    with testing.Session(without_fields()) as session:
+        bad, good = session.together([{"item": item}, {"item": 3}], grain=grain)
+
+    assert (bad.status, bad.stage) == (HTTPStatus.INTERNAL_SERVER_ERROR, stage)
+    assert bad.detail == f"stage {stage!r} has no such field: {error}"
+    assert good.value == 7

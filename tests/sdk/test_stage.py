@@ -147,6 +147,21 @@ def test_a_batched_stage_must_return_a_list_of_the_same_length(app, returned, sa
         wrong.map([1, 2])
 
 
+def test_items_of_a_batch_that_failed_are_called_alone_as_they_were(app):
+    @app.batched(errors="return")
+    def add(values: list[list[int]], more: list[list[int]]) -> list[int]:
+        for value, other in zip(values, more, strict=True):
+            other.append(1)
+            value.append(len(other))
+        return [12 // value[0] + sum(value[1:]) for value in values]
+
+    assert add.map([[3], [0], [4]], more=[]) == [
+        5,
+        Failure(stage="add", message="ZeroDivisionError: integer division or modulo by zero"),
+        4,
+    ]
+
+
 def test_a_batched_stage_may_return_an_array_of_results(app):
     @app.batched()
     def square(values: list[float]) -> np.ndarray:

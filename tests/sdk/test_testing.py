@@ -291,3 +291,20 @@ def test_a_stage_that_cannot_be_built_is_named():
 def test_this_module_is_found_by_name():
     """Dataclasses travel by the name of their module, so a test's own must be importable by theirs."""
     assert sys.modules[Word.__module__].Word is Word
+
+
+def test_a_failing_stage_may_give_headers():
+    app = App("busy")
+
+    @app.stage()
+    def wait(item: int) -> int:
+        raise RequestError(429, "later", headers={"Retry-After": "7", "Content-Length": "3"})
+
+    @app.flow
+    def flow(item: int) -> int:
+        return wait(item)
+
+    with pytest.raises(RequestError) as caught:
+        testing.run(app, 3)
+
+    assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "7"})

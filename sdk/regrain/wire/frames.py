@@ -212,11 +212,12 @@ class Result(Struct, frozen=True, tag=1, array_like=True):
 
 
 class Fault(Struct, frozen=True, tag=2, array_like=True):
-    """A unit that failed: HTTP status, stage and one sentence."""
+    """A unit that failed: HTTP status, stage and one sentence; headers that go to the caller, names in lower case."""
 
     status: int
     stage: str
     detail: str
+    headers: dict[str, str] = {}
 
 
 class Answered(Struct, frozen=True, tag=3, array_like=True):

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
 
 import regrain
-from regrain import App
+from regrain import App, RequestError
 
 app = App("acts")
 
@@ -44,6 +45,11 @@ def early(_note: str) -> str:
     regrain.answer({"early": True}, status=418, headers={"X-Why": "tea", "Content-Type": "application/x-tea"})
 
 
+def refuse(_note: str) -> str:
+    headers = {"Retry-After": "7", "X-Why": "busy", "Content-Length": "1", "X-Split": "a\r\nX-Evil: b"}
+    raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, "slow down", headers=headers)
+
+
 def about(_note: str) -> dict[str, object]:
     context = regrain.context()
     context.log.info("a stage was called")
@@ -64,6 +70,7 @@ ACTS = {
     "wait": until_told,
     "pid": lambda _: os.getpid(),
     "answer": early,
+    "refuse": refuse,
     "context": about,
     "nan": lambda _: [float("nan")],
     "odd": odd,

@@ -28,7 +28,7 @@ STEP = Step(
 UNIT = frames.Unit("call", 3, 12.5, b"\x80", [frames.Parts([VALUE, VALUE], split=True)])
 OUTCOMES = [
     frames.Result([frames.Parts([VALUE])]),
-    frames.Fault(500, "a", "it failed"),
+    frames.Fault(500, "a", "it failed", {"retry-after": "3"}),
     frames.Answered(201, {"X-A": "b"}, VALUE),
 ]
 

@@ -4,8 +4,10 @@ import pytest
 
 from regrain.errors import RequestError
 from regrain.graph import Ref
+from regrain.headers import sendable
 from regrain.wire.frames import Fault
-from regrain_watchdog.front.reply import Copies, failure, follow, listed
+from regrain_watchdog.front.answer import FRAMING
+from regrain_watchdog.front.reply import RETRY_AFTER, Copies, failure, follow, listed
 from regrain_watchdog.front.segments import FRONT, Pool
 
 
@@ -22,6 +24,19 @@ def test_a_fault_keeps_its_status_stage_and_sentence(told, status):
 @pytest.mark.parametrize("told", [-1, 0, 200, 302, 499, 600, 99_999])
 def test_a_fault_with_a_status_that_is_no_errors_is_a_500(told):
     assert failure(Fault(told, "a", "no")).status is HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def test_a_fault_gives_its_headers_as_far_as_a_response_can_have_them():
+    told = {"retry-after": "7", "x-a": "b\r\nset-cookie: c", "x-\r\n": "d", "connection": "close"}
+
+    assert failure(Fault(429, "a", "no", told)).headers == {"retry-after": "7"}
+    assert failure(Fault(503, "a", "no", told)).headers == {"retry-after": "7"}
+    assert failure(Fault(503, "a", "no", {"x-a": "b"})).headers == {"x-a": "b", "Retry-After": "1"}
+    assert RETRY_AFTER == {"Retry-After": "1"}
+
+
+def test_headers_that_the_front_writes_are_no_faults():
+    assert sendable(dict.fromkeys(FRAMING | {"content-type", "server-timing"}, "1")) == {}
 
 
 def test_a_copy_outlives_what_it_was_read_from():

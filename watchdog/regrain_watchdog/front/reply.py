@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain.graph import Ref
+from regrain.headers import sendable
 from regrain.wire import frames
 from regrain_watchdog.front.replica import values_of
 from regrain_watchdog.front.segments import Pool
@@ -29,10 +30,12 @@ class Copies:
 
 
 def failure(fault: frames.Fault) -> RequestError:
-    """Return a unit's failure as the caller's; a status that is no error's is not believed."""
+    """Return a unit's failure as the caller's; what is no error's status, or no header of one, is not believed."""
     known = fault.status >= HTTPStatus.BAD_REQUEST and fault.status in HTTPStatus.__members__.values()
     status = HTTPStatus(fault.status) if known else HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = sendable(fault.headers)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" not in headers:
+        headers |= RETRY_AFTER
     return RequestError(status, fault.detail, stage=fault.stage, headers=headers)
 
 

@@ -17,7 +17,7 @@ from regrain.manifest import Parameter
 from regrain.wire.invoke_pb2 import Content, InvokeReply, InvokeRequest
 from regrain_watchdog.front.call import Reply
 from regrain_watchdog.front.grpc import inference_pb2 as pb
-from regrain_watchdog.front.grpc.status import CODES, code
+from regrain_watchdog.front.grpc.status import CODES, code, trailers
 
 INVOKE = "/regrain.App/Invoke"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -171,6 +171,13 @@ def test_no_capacity_says_when_to_try_again(grpc_serve):
 
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert (told["retry-after"], told["grpc-retry-pushback-ms"]) == ("2", "2000")
+
+
+@pytest.mark.parametrize("text", ["\u0663", "9" * 5000, "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_time_that_grpc_cannot_say_is_left_out(text):
+    error = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "full", headers={"retry-after": text})
+
+    assert trailers(error) == (("x-status", "503"),)
 
 
 def test_what_nobody_foresaw_is_internal_and_says_no_more_than_its_call_id(grpc_serve):

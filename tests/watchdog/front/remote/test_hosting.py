@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from regrain.wire.codec import pack, unpack
-from regrain.wire.frames import Parts
+from regrain.wire.frames import Fault, Parts
 from regrain_watchdog.front.remote import hosting, wire
 
 pytestmark = pytest.mark.process
@@ -15,7 +15,7 @@ import os
 import pathlib
 import signal
 
-from regrain import App
+from regrain import App, RequestError
 
 app = App("fragile", sample={"text": "sample"})
 DIED = pathlib.Path(__file__).parent / "died"
@@ -26,6 +26,8 @@ def fragile(text: str) -> str:
     if text == "more" and not DIED.exists():
         DIED.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if text == "refuse":
+        raise RequestError(429, "later", headers={"Retry-After": "7"})
     return text.upper()
 
 
@@ -70,3 +72,16 @@ def test_what_died_is_no_service_that_a_pod_tells_of(standing):
 
     assert [unpack(outcome.outputs[0].values[0], None) for outcome in told.outcomes] == ["SOME", "MORE"]
     assert [(timing.stage, timing.count, timing.calls) for timing in told.timings] == [("fragile", 2, 2)]
+
+
+def test_a_pod_learns_the_headers_of_a_refusal(standing):
+    async def scenario():
+        async with standing(APP) as stand:
+            answered = asyncio.get_running_loop().create_future()
+            hosting.host(Guests(stand.live.current), "v", 0, asked("some", "refuse"), answered.set_result)
+            return wire.opened(await asyncio.wait_for(answered, TIMEOUT), wire.Told)[0]
+
+    some, refused = asyncio.run(scenario()).outcomes
+
+    assert unpack(some.outputs[0].values[0], None) == "SOME"
+    assert refused == Fault(429, "fragile", "later", {"retry-after": "7"})

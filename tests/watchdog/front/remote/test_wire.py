@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,7 +118,7 @@ def test_outcomes_of_every_kind_arrive(pool):
     told = [
         Result([parts]),
         Answered(418, {"a": "b"}, pack("tea", None)),
-        Fault(500, "a", "no such luck"),
+        Fault(500, "a", "no such luck", {"retry-after": "3"}),
     ]
     outcomes = [wire.mapped(one, loading.parts, loading.value) for one in told]
     frame = loading.sealed(wire.Told(outcomes, [Timing("a", 0.5, 1, 1)]))
@@ -129,6 +131,14 @@ def test_outcomes_of_every_kind_arrive(pool):
     assert (answered, fault) == tuple(told[1:])
     assert got.timings == [Timing("a", 0.5, 1, 1)]
     landing.commit()
+
+
+def test_a_fault_of_a_pod_that_knows_no_headers_has_none():
+    head = msgspec.msgpack.encode([[[2, 500, "a", "no luck"]], []])
+
+    told, _ = wire.opened(struct.pack("<I", len(head)) + head, wire.Told)
+
+    assert told.outcomes == [Fault(500, "a", "no luck")]
 
 
 @given(st.binary(max_size=60))

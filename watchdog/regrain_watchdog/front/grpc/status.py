@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 import grpc
@@ -29,6 +30,8 @@ CODES = {
 }
 PUSHBACK = "grpc-retry-pushback-ms"
 """What gRPC's own clients wait before they try again."""
+SECONDS = re.compile(r"[0-9]{1,9}")
+"""What a stage may have said of it; it may also be a date, which gRPC has no way to say."""
 LONGEST = 2000
 """Bytes of a sentence at most: gRPC may write each as three, and clients take 8 KiB of all beside a status."""
 
@@ -55,6 +58,6 @@ def trailers(error: RequestError) -> Trailers:
     if error.stage and error.stage.isascii() and error.stage.isprintable():
         told.append(("x-stage", error.stage))
     for name, text in error.headers.items():
-        if name.lower() == "retry-after" and text.isdecimal():
+        if name.lower() == "retry-after" and SECONDS.fullmatch(text):
             told += [("retry-after", text), (PUSHBACK, f"{int(text) * 1000}")]
     return tuple(told)

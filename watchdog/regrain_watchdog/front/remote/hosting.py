@@ -119,7 +119,7 @@ def _told(app: App, place: int, visits: Sequence[Visit], errors: Sequence[object
 
 def _fault(error: object) -> frames.Fault:
     if isinstance(error, RequestError):
-        return frames.Fault(int(error.status), error.stage, error.detail)
+        return frames.Fault(int(error.status), error.stage, error.detail, error.headers)
     return frames.Fault(HTTPStatus.INTERNAL_SERVER_ERROR, "", "it was cut off")
 
 
