@@ -117,14 +117,14 @@ class Trace:
         return Const(data)
 
     def _pack(self, value: object, what: str) -> Pack:
-        if isinstance(value, dict):
+        if type(value) is dict:
             for key in value:
                 if type(key) is not str:
                     self.fail(f"{what} is a dict with the key {key!r}; in a flow keys are text")
             return Pack("dict", tuple(self.argument(item, what) for item in value.values()), tuple(value))
-        if not isinstance(value, list | tuple):
+        if type(value) is not list and type(value) is not tuple:
             self.fail(f"{what}: a {type(value).__name__} cannot be put together in a flow; do it in a stage")
-        kind: Literal["list", "tuple"] = "list" if isinstance(value, list) else "tuple"
+        kind: Literal["list", "tuple"] = "list" if type(value) is list else "tuple"
         return Pack(kind, tuple(self.argument(item, what) for item in value))
 
     def _check_call(self, stage: Traced, args: tuple[object, ...], kwargs: dict[str, object]) -> None:

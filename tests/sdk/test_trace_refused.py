@@ -1,7 +1,9 @@
 """What a flow may not do with stages and values fails on its line, with what is allowed."""
 
 import inspect
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -13,6 +15,11 @@ from regrain.trace import CONST_LIMIT, current, trace
 
 app = App("demo")
 other = App("other")
+
+
+class Corner(NamedTuple):
+    left: object
+    top: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,18 @@ def join_as_text(image: bytes):
 
 def put_it_into_a_dataclass(value: int):
     return bare(Inner(value))  # here
+
+
+def put_it_into_a_named_tuple(value: int):
+    return bare(Corner(value, 1))  # here
+
+
+def put_it_into_a_list_of_ordered_dicts(value: int):
+    return bare([OrderedDict(a=value)])  # here
+
+
+def count_it(value: int):
+    return bare(Counter({"a": value}))  # here
 
 
 def call_a_stage_twice(image: bytes):
@@ -167,6 +186,12 @@ REFUSED = [
         put_it_into_a_dataclass,
         "an argument of bare: a Inner cannot be put together in a flow; do it in a stage",
     ),
+    (put_it_into_a_named_tuple, "an argument of bare: a Corner cannot be put together in a flow"),
+    (
+        put_it_into_a_list_of_ordered_dicts,
+        "an argument of bare: a OrderedDict cannot be put together in a flow",
+    ),
+    (count_it, "an argument of bare: a Counter cannot be put together in a flow"),
     (
         call_a_stage_twice,
         r"stage 'bare' is called twice, first at .*:\d+\. .* by bare\.map\(\[\.\.\.\]\), or declare a second",
