@@ -176,7 +176,16 @@ def _cast(found: Array, dtype: np.dtype[np.generic], at: str, *, lenient: bool) 
         return found.astype(dtype)
     if not lenient or not _holds(dtype, found):
         raise ValueError(f"{at}: expected {_shown(dtype)}, got {_shown(found.dtype)}")
-    return found.astype(dtype)
+    return _converted(found, dtype, at)
+
+
+def _converted(found: Array, dtype: np.dtype[np.generic], at: str) -> Array:
+    """Return the numbers with the dtype; ValueError where one is too large for it, and would be infinite."""
+    with np.errstate(over="ignore"):
+        made = found.astype(dtype)
+    if dtype.kind == "f" and (lost := np.isinf(made) & np.isfinite(found)).any():
+        raise ValueError(f"{at}: expected {_shown(dtype)}, got {found[lost][0]}, which is too large for it")
+    return made
 
 
 def _holds(dtype: np.dtype[np.generic], found: Array) -> bool:
@@ -205,7 +214,7 @@ def _as_torch(value: object, array: ArrayType, at: str) -> object:
         return value
     found = np.array(as_array(value, array._replace(torch=False), at))
     if isinstance(value, list) and array.dtype is None:
-        found = found.astype(np.float32)
+        found = _converted(found, np.dtype(np.float32), at)
     try:
         return torch.from_numpy(found)
     except TypeError as error:

@@ -7,6 +7,7 @@ dataclasses are walked here.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,8 @@ from regrain.arrays import array_schema, array_type
 Schema = dict[str, object]
 ANYTHING = (None, inspect.Parameter.empty, Any, object)
 """Annotations that say nothing."""
+LISTS = (list, Sequence, MutableSequence, Collection)
+"""What a JSON list becomes a list for."""
 
 
 def json_schema(annotation: object) -> Schema:
@@ -36,6 +39,22 @@ def stripped(annotation: object) -> object:
         if is_annotated and not any(isinstance(extra, msgspec.Meta) for extra in inner)
         else annotation
     )
+
+
+def check_length(count: int, schema: Mapping[str, object]) -> None:
+    """Raise ValueError where no list of a schema has so many items."""
+    members = schema.get("anyOf", [schema])
+    kinds = members if isinstance(members, list) else []
+    lists = [kind for kind in kinds if kind.get("type") == "array"]
+    if lists and not any(kind.get("minItems", 0) <= count <= kind.get("maxItems", count) for kind in lists):
+        raise ValueError(f"expected {' or '.join(map(_lengths, lists))} items, got {count}")
+
+
+def _lengths(kind: Mapping[str, object]) -> str:
+    least, most = kind.get("minItems", 0), kind.get("maxItems")
+    if most is None:
+        return f"at least {least}"
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def default_of(value: object) -> Schema:
@@ -57,7 +76,9 @@ def _schema(annotation: object, definitions: dict[str, Schema]) -> Schema:
     if isinstance(annotation, type) and is_dataclass(annotation):
         return _reference(annotation, definitions)
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType, list, tuple, dict) and arguments:
+    if origin is Annotated and get_origin(arguments[0]) in (tuple, *LISTS):
+        return _plain(Annotated[(list, *arguments[1:])], definitions) | _schema(arguments[0], definitions)
+    if origin in (Union, UnionType, tuple, dict, *LISTS) and arguments:
         return _composed(origin, arguments, definitions)
     return _plain(annotation, definitions)
 
@@ -67,7 +88,7 @@ def _composed(origin: object, arguments: tuple[object, ...], definitions: dict[s
         return {"anyOf": [_schema(member, definitions) for member in arguments]}
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
-    if origin is list or arguments[-1] is Ellipsis:
+    if origin in LISTS or arguments[-1] is Ellipsis:
         return {"type": "array", "items": _schema(arguments[0], definitions)}
     items = [_schema(item, definitions) for item in arguments]
     size = len(items)

@@ -11,23 +11,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from regrain.answers import sentence
 from regrain.arrays import Tensor, array_type, as_array, tensor_spec, type_name
 from regrain.errors import SpecError
-from regrain.json_schema import ANYTHING, Schema, default_of, is_required, json_schema, stripped
+from regrain.json_schema import ANYTHING, LISTS, Schema, default_of, is_required, json_schema, stripped
 from regrain.manifest import Parameter, TensorSpec
 from regrain.request import Request, Response
 
 Kind = Literal["bytes", "str", "array", "json", "request"]
 
-__all__ = ["Tensor", "convert", "describe", "item_of", "parameters", "returned", "types_of"]
+__all__ = ["Tensor", "convert", "describe", "item_kinds", "item_of", "parameters", "returned", "types_of"]
 
 CARRIED = "None, bool, int, float, str, bytes, list, tuple, dict, dataclasses, numpy arrays and torch tensors"
 _SCALARS = (bytes, str, int, float, bool)
+_CONTAINERS = (tuple, dict, *LISTS)
 
 
 def parameters(function: Callable[..., object]) -> tuple[Parameter, ...]:
@@ -65,12 +66,23 @@ def types_of(function: Callable[..., object]) -> dict[str, object]:
 
 
 def item_of(annotation: object) -> object:
-    """Return the type of the items of list[X] or tuple[X, ...]; None where a type says nothing of them."""
-    arguments = get_args(stripped(annotation))
-    if get_origin(stripped(annotation)) is list and arguments:
-        return arguments[0]
-    is_run = get_origin(stripped(annotation)) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
-    return arguments[0] if is_run else None
+    """Return the type of a list's items; None where its type says nothing of them, or not the same of all."""
+    kinds = item_kinds(annotation)
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def item_kinds(annotation: object) -> list[object]:
+    """Return what the items of a list may be as its type says, each once; None stands for anything."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    kinds: list[object] = []
+    if annotation in ANYTHING or annotation in (tuple, *LISTS):
+        kinds = [None]
+    elif origin in (Annotated, Union, UnionType):
+        held = arguments[:1] if origin is Annotated else arguments
+        kinds = [kind for member in held for kind in item_kinds(member)]
+    elif origin in (tuple, *LISTS):
+        kinds = [kind for kind in arguments if kind is not Ellipsis] or [None]
+    return [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]]
 
 
 def describe(annotation: object) -> tuple[Kind, Schema, TensorSpec | None]:
@@ -102,8 +114,9 @@ def convert(value: object, annotation: object, *, at: str = "$") -> object:
         return _as_union(value, get_args(annotation), at)
     if isinstance(annotation, type) and is_dataclass(annotation):
         return _as_dataclass(value, annotation, at)
-    if _is_deep(annotation):
-        return _as_container(value, annotation, at)
+    has_limits = get_origin(annotation) is Annotated
+    if _is_deep(get_args(annotation)[0] if has_limits else annotation):
+        return _as_limited(value, annotation, at) if has_limits else _as_container(value, annotation, at)
     return _as_plain(value, annotation, at)
 
 
@@ -201,16 +214,33 @@ def _field_types(annotation: type) -> dict[str, object]:
 
 
 def _is_deep(annotation: object) -> bool:
-    """Whether a list, tuple or dict type has an array or a dataclass inside."""
-    if get_origin(annotation) not in (list, tuple, dict):
-        return False
-    return any(_wants_own_way(inner) for inner in get_args(annotation))
+    """Whether a list, tuple or dict type has an array or a dataclass inside, or keys that are no text."""
+    return get_origin(annotation) in _CONTAINERS and (
+        _has_other_keys(annotation) or any(map(_wants_own_way, get_args(annotation)))
+    )
 
 
 def _wants_own_way(annotation: object) -> bool:
     if array_type(annotation) is not None or is_dataclass(annotation):
         return True
-    return any(_wants_own_way(inner) for inner in get_args(stripped(annotation)))
+    inner = stripped(annotation)
+    return _has_other_keys(inner) or any(map(_wants_own_way, get_args(inner)))
+
+
+def _has_other_keys(annotation: object) -> bool:
+    """Whether it is a dict type whose keys are no text."""
+    keys = get_args(annotation)[:1] if get_origin(annotation) is dict else ()
+    return any(key not in (str, *ANYTHING) for key in keys)
+
+
+def _as_limited(value: object, annotation: object, at: str) -> object:
+    """A container with limits of its own (`Annotated[list[Image], Meta(max_length=3)]`)."""
+    inner, *limits = get_args(annotation)
+    if isinstance(value, list | tuple):
+        _as_plain([None] * len(value), Annotated[(list, *limits)], at)
+    elif isinstance(value, Mapping):
+        _as_plain(dict.fromkeys(value), Annotated[(dict, *limits)], at)
+    return convert(value, inner, at=at)
 
 
 def _as_container(value: object, annotation: object, at: str) -> object:
@@ -220,11 +250,12 @@ def _as_container(value: object, annotation: object, at: str) -> object:
             raise ValueError(f"{at}: expected an object, got {type_name(value)}")
         keys, items = arguments
         return {
-            _as_plain(key, keys, at): convert(item, items, at=f"{at}.{key}") for key, item in value.items()
+            _as_key(key, keys, f"{at}.{key}"): convert(item, items, at=f"{at}.{key}")
+            for key, item in value.items()
         }
     if not isinstance(value, list | tuple):
         raise ValueError(f"{at}: expected a list, got {type_name(value)}")
-    if origin is list:
+    if origin in LISTS:
         return [convert(item, arguments[0], at=f"{at}[{place}]") for place, item in enumerate(value)]
     kinds = arguments if arguments[-1] is not Ellipsis else arguments[:1] * len(value)
     if len(kinds) != len(value):
@@ -235,13 +266,23 @@ def _as_container(value: object, annotation: object, at: str) -> object:
     )
 
 
+def _as_key(key: object, annotation: object, at: str) -> object:
+    """A key of an object, which in JSON is text whatever it stands for."""
+    if annotation is type(key) or annotation in ANYTHING:
+        return key
+    made = _as_plain({key: None}, dict[annotation, None], at)  # type: ignore[valid-type]  # made at run time
+    return next(iter(made)) if isinstance(made, dict) else key
+
+
 def _as_plain(value: object, annotation: object, at: str) -> object:
     try:
-        return msgspec.convert(value, annotation)
+        made: object = msgspec.convert(value, annotation, str_keys=True)
     except (msgspec.ValidationError, TypeError) as error:
         reason, _, path = str(error).partition(" - at ")
-        place = at + path.strip("`").removeprefix("$")
-        raise ValueError(f"{place}: {reason[:1].lower()}{reason[1:]}") from error
+        key, _, place = path.rpartition(" in ")
+        told = f"{'as a key, ' if key else ''}{reason[:1].lower()}{reason[1:]}"
+        raise ValueError(f"{at}{place.strip('`').removeprefix('$')}: {told}") from error
+    return made
 
 
 def _required(annotation: object) -> object:

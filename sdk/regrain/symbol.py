@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn, Protocol, get_args, get_origin
 from regrain.body import may_be
 from regrain.errors import SpecError
 from regrain.graph import Ref
-from regrain.schema import types_of
+from regrain.schema import item_kinds, types_of
 
 AS_ARRAY = "a library reads it as an array here"
 
@@ -75,6 +75,15 @@ def walkable(symbol: Symbol) -> bool:
         return may_be(annotation(), list, tuple)
     except SpecError:  # not known, and not needed either
         return True
+
+
+def item_kinds_of(symbol: Symbol) -> list[object] | None:
+    """Return what a symbol's items may be as its annotation says; None where that is not known, nor needed."""
+    annotation: Callable[[], object] = object.__getattribute__(symbol, "annotation")
+    try:
+        return item_kinds(annotation())
+    except SpecError:
+        return None
 
 
 def _type_of(symbol: Symbol) -> object:

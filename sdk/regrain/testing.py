@@ -19,6 +19,7 @@ from regrain.context import Context
 from regrain.errors import RegrainError, RequestError, SpecError
 from regrain.execute import Executor, Work, follow
 from regrain.graph import Arg, Const, Pack, Ref
+from regrain.json_schema import Schema, check_length
 from regrain.outcomes import Ended, Failed, Gave, Outcome, failed
 from regrain.plan import Input, Step, steps
 from regrain.wire.codec import pack, unpack, unpack_inline
@@ -110,8 +111,9 @@ class Session:
         graph = self._app.graph
         self._executor.load(graph.stages)
         calls = [_Call(self._context(), self._bound((), request)) for request in requests]
+        schemas = {parameter.name: parameter.schema for parameter in self._app.manifest().parameters}
         for step in steps(graph, grains.parse(grain, graph)):
-            self._run_step(step, [call for call in calls if call.ended is None])
+            self._run_step(step, [call for call in calls if call.ended is None], schemas)
         return [call.ended or self._answered(call) for call in calls]
 
     def _context(self) -> Context:
@@ -136,13 +138,13 @@ class Session:
                 values[parameter.name] = unpack_inline(parameter.default)
         return values
 
-    def _run_step(self, step: Step, calls: list[_Call]) -> None:
+    def _run_step(self, step: Step, calls: list[_Call], schemas: Mapping[str, Schema]) -> None:
         works: list[Work] = []
         spans: list[tuple[_Call, int, int]] = []
         for call in calls:
             start = len(works)
             try:
-                works += _works(step, call)
+                works += _works(step, call, schemas)
             except RequestError as error:
                 call.ended = error
                 continue
@@ -171,11 +173,11 @@ def _carried(value: object) -> object:
     return unpack(pack(value, None), None)
 
 
-def _works(step: Step, call: _Call) -> list[Work]:
+def _works(step: Step, call: _Call, schemas: Mapping[str, Schema]) -> list[Work]:
     """What a call brings to a step: itself, or its items."""
     if not step.per_item:
         return [Work(call.context, [_input(entry, call) for entry in step.inputs], partial(_give, call))]
-    values = [(_items(_input(entry, call), step) if entry.each else None, entry) for entry in step.inputs]
+    values = [(_items(entry, call, step, schemas) if entry.each else None, entry) for entry in step.inputs]
     lengths = {len(items) for items, _ in values if items is not None}
     if len(lengths) > 1:
         found = " and ".join(map(str, sorted(lengths)))
@@ -199,15 +201,22 @@ def _input(entry: Input, call: _Call) -> object:
     return call.results[entry.ref]
 
 
-def _items(value: object, step: Step) -> Sequence[object]:
-    if isinstance(value, list | tuple):
-        return value
-    raise _failure(step, f"is mapped over a {type(value).__name__}; allowed are list and tuple")
+def _items(entry: Input, call: _Call, step: Step, schemas: Mapping[str, Schema]) -> Sequence[object]:
+    value, ref = _input(entry, call), entry.ref
+    if not isinstance(value, list | tuple):
+        status = HTTPStatus.BAD_REQUEST if ref.is_input else HTTPStatus.INTERNAL_SERVER_ERROR
+        raise _failure(step, f"is mapped over a {type(value).__name__}; allowed are list and tuple", status)
+    if ref.is_input:
+        try:
+            check_length(len(value), schemas[ref.node[1:]])
+        except ValueError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"parameter {ref.node[1:]!r}: {error}") from error
+    return value
 
 
-def _failure(step: Step, detail: str) -> RequestError:
+def _failure(step: Step, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> RequestError:
     stage = step.stages[0]
-    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, f"stage {stage!r} {detail}", stage=stage)
+    return RequestError(status, f"stage {stage!r} {detail}", stage=stage)
 
 
 def _collect(step: Step, call: _Call, outcomes: list[Outcome]) -> None:

@@ -19,7 +19,7 @@ from regrain.graph import INPUT, Arg, Const, Graph, Node, Pack, Ref, refs
 from regrain.identity import check_identity
 from regrain.place import Place, caller, within
 from regrain.schema import types_of
-from regrain.symbol import Symbol, label_of, ref_of, trace_of, walkable
+from regrain.symbol import Symbol, item_kinds_of, label_of, ref_of, trace_of, walkable
 from regrain.wire.codec import pack_inline
 
 CONST_LIMIT = 1 << 20
@@ -60,6 +60,11 @@ class Trace:
         code = inspect.unwrap(function).__code__
         self.flow = Place(file=code.co_filename, line=code.co_firstlineno)
         self.stages = stages
+        self.defaults = {
+            parameter.name: parameter.default
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.default is not parameter.empty
+        }
         self.nodes: dict[str, Node] = {}
         self.places: dict[str, Place] = {}
         self.error: TraceError | None = None
@@ -147,6 +152,7 @@ class Trace:
         for value in args:
             if isinstance(value, Symbol):
                 if walkable(value):
+                    self._check_items(name, value)
                     continue
                 found = f"{label_of(value)}, which is annotated as none"
             elif type(value) in (list, tuple):
@@ -157,6 +163,22 @@ class Trace:
                 f"{name}.map() walks lists together, but got {found}; hand on by keyword what is the same "
                 "for each item"
             )
+
+    def _check_items(self, name: str, items: Symbol) -> None:
+        """Fail where a parameter cannot be read item by item, as it is where the stage stands alone."""
+        ref, label = ref_of(items), label_of(items)
+        if not ref.is_input or ref.path:
+            return
+        kinds = item_kinds_of(items)
+        if kinds is not None and len(kinds) != 1:
+            self.fail(
+                f"{name}.map() walks {label}, whose annotation does not say one type of all items; annotate it as "
+                "list[...], with what an item may be within"
+            )
+        default = self.defaults.get(label, ())
+        if not isinstance(default, list | tuple):
+            found = f"whose default is a {type(default).__name__}"
+            self.fail(f"{name}.map() walks {label}, {found}; allowed are list and tuple, such as ()")
 
 
 _current: ContextVar[Trace | None] = ContextVar("regrain_trace", default=None)

@@ -1,11 +1,13 @@
 """The executor under whole apps: what stages may and may not do to each other, and how they are loaded."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from regrain import GPU, App, testing
 from regrain.errors import LoadError, RequestError
 from regrain.execute import Executor, follow
+
+PAIR = {"left": 1, "right": []}
 
 
 @dataclass
@@ -365,3 +369,38 @@ def test_a_result_without_the_part_that_the_flow_reads_fails_its_own_request(gra
     assert (bad.status, bad.stage) == (HTTPStatus.INTERNAL_SERVER_ERROR, stage)
     assert bad.detail == f"stage {stage!r} has no such field: {error}"
     assert good.value == 7
+
+
+def points_of(annotation: object) -> App:
+    app = App("points")
+
+    @app.stage()
+    def left(pair: Pair) -> int:
+        return pair.left
+
+    @app.flow
+    def run(points: annotation) -> list[int]:
+        return left.map(points)
+
+    return app
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+@pytest.mark.parametrize(
+    ("annotation", "refused"),
+    [
+        (list[Pair] | None, [None]),
+        (Sequence[Pair], ["text"]),
+        (tuple[Pair, Pair], [[PAIR], [PAIR] * 3]),
+        (Annotated[list[Pair], msgspec.Meta(max_length=2)], [[PAIR] * 3]),
+        (Annotated[list[Pair], msgspec.Meta(min_length=2)] | None, [[PAIR], None]),
+    ],
+    ids=str,
+)
+def test_a_list_is_read_alike_as_a_whole_and_item_by_item(grain, annotation, refused):
+    with testing.Session(points_of(annotation)) as session:
+        assert session.run([PAIR, {"left": 2, "right": [3]}], grain=grain) == [1, 2]
+        for wrong in ([PAIR, {"left": "x", "right": []}], [PAIR, {"left": 1}], *refused):
+            with pytest.raises(RequestError) as caught:
+                session.run(wrong, grain=grain)
+            assert caught.value.status is HTTPStatus.BAD_REQUEST, wrong

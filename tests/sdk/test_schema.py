@@ -1,4 +1,5 @@
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, List, Literal, Tuple  # noqa: UP035  # as users write them
 
@@ -177,6 +178,13 @@ def test_an_annotation_that_cannot_be_resolved_is_named():
         (tuple[str, ...], str),
         (Annotated[list[Image], "pages"], Image),
         (tuple[int, str], None),
+        (tuple[int, int], int),
+        (Sequence[int], int),
+        (list[int] | None, int),
+        (Annotated[list[int], msgspec.Meta(max_length=3)], int),
+        (list[int] | list[str], None),
+        (int, None),
+        (Any, None),
         (list, None),
         (List, None),  # noqa: UP006
         (Tuple, None),  # noqa: UP006
@@ -278,6 +286,12 @@ def test_what_came_as_json_becomes_the_type(value, annotation, expected):
         ([[[1]]], Annotated[list[Image], "pages"], "$[0]: expected shape [-1, -1, 3], got [1, 1]"),
         (3, str | bytes, "$: expected `bytes`, got `int`"),
         ("%", bytes, "$: invalid base64 encoded string"),
+        ({"x": 1}, dict[int, float], "$.x: as a key, expected `int`, got `str`"),
+        ([{"x": 1}], list[dict[int, float]], "$[0].x: as a key, expected `int`, got `str`"),
+        ({"1": "x"}, dict[int, float], "$.1: expected `float`, got `str`"),
+        ([BOX], Annotated[list[Box], msgspec.Meta(min_length=2)], "$: expected `array` of length >= 2"),
+        ([1e39], Annotated[np.ndarray, Tensor("FP32", (1,))], "$: expected FP32, got 1e+39, which is too large"),
+        ([1, 70000], Annotated[np.ndarray, Tensor("FP16", (2,))], "$: expected FP16, got 70000, which is too large"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_with_its_place(value, annotation, message):
@@ -285,6 +299,34 @@ def test_what_does_not_fit_is_named_with_its_place(value, annotation, message):
         convert(value, annotation)
 
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        ({"1": 2.0}, dict[int, float], {1: 2.0}),
+        ({1: 2.0}, dict[int, float], {1: 2.0}),
+        ([{"1": {"2": "a"}}], list[dict[int, dict[int, str]]], [{1: {2: "a"}}]),
+        ({"0.5": 1}, dict[float, int] | None, {0.5: 1}),
+        ({"1": BOX}, dict[int, object], {1: BOX}),
+        ({"a": 1}, dict[Literal["a", "b"], int], {"a": 1}),
+        ({"1": 2}, dict, {"1": 2}),
+    ],
+    ids=str,
+)
+def test_keys_are_text_in_json_whatever_they_stand_for(value, annotation, expected):
+    assert convert(value, annotation) == expected
+
+
+def test_a_list_of_any_kind_holds_dataclasses_and_arrays():
+    limited = Annotated[list[Box], msgspec.Meta(max_length=1)]
+
+    assert [type(box) for box in convert([BOX], limited)] == [Box]
+    assert [type(box) for box in convert((BOX,), Sequence[Box])] == [Box]
+    jsonschema.validate([BOX], describe(limited)[1])
+    jsonschema.validate([BOX], describe(Sequence[Box])[1])
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([BOX, BOX], describe(limited)[1])
 
 
 def test_the_place_begins_as_the_caller_calls_it():

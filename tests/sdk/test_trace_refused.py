@@ -2,6 +2,7 @@
 
 import inspect
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -139,6 +140,22 @@ def map_bytes(image: bytes):
     return bare.map(image)  # here
 
 
+def map_a_pair_of_unlike_types(items: tuple[int, str]):
+    return bare.map(items)  # here
+
+
+def map_what_may_be_lists_of_this_or_that(items: list[int] | list[str] | None):
+    return bare.map(items)  # here
+
+
+def map_what_has_an_unknown_way_to_its_items(items: Iterable[int]):
+    return bare.map(items)  # here
+
+
+def map_what_is_none_unless_given(items: list[int] | None = None):
+    return bare.map(items)  # here
+
+
 def map_a_constant_that_is_no_list(items: list[int]):
     return double.map(items, 3)  # here
 
@@ -210,6 +227,16 @@ REFUSED = [
         r"bare\.map\(\) walks lists together, but got decode\(\.\.\.\), which is annotated as none",
     ),
     (map_bytes, "got image, which is annotated as none"),
+    (
+        map_a_pair_of_unlike_types,
+        r"bare\.map\(\) walks items, whose annotation does not say one type of all items",
+    ),
+    (
+        map_what_may_be_lists_of_this_or_that,
+        r"annotate it as list\[\.\.\.\], with what an item may be within",
+    ),
+    (map_what_has_an_unknown_way_to_its_items, "does not say one type of all items"),
+    (map_what_is_none_unless_given, r"walks items, whose default is a NoneType; allowed are list and tuple"),
     (
         map_a_constant_that_is_no_list,
         "but got a constant of type int; hand on by keyword what is the same for each item",

@@ -10,6 +10,7 @@ import msgspec
 
 from regrain.errors import RegrainError, RequestError, UnsupportedValueError
 from regrain.graph import INPUT, Arg, Const, Ref
+from regrain.json_schema import check_length
 from regrain.manifest import Manifest, Parameter
 from regrain.wire import frames
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
@@ -32,6 +33,7 @@ class Values:
             for ref, consumers in route.consumers.items()
             if ref.is_input and any(consumer.each for consumer in consumers)
         }
+        self._schemas = {parameter.name: parameter.schema for parameter in manifest.parameters}
         self._defaults = {
             Ref(INPUT + parameter.name): self._default(parameter)
             for parameter in manifest.parameters
@@ -72,6 +74,15 @@ class Values:
             return Reply(value=flight.call.items.whole())
         return Reply(value=self._resolve(self._manifest.graph.output, flight))
 
+    def _listed(self, name: str, value: object) -> list[object]:
+        """Return a parameter's items, of which no replica sees the number; RequestError (400) for a wrong one."""
+        items = listed(name, value)
+        try:
+            check_length(len(items), self._schemas[name])
+        except ValueError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"parameter {name!r}: {error}") from error
+        return items
+
     def _default(self, parameter: Parameter) -> frames.Parts:
         value = msgspec.msgpack.decode(parameter.default, type=frames.Value)
         if INPUT + parameter.name not in self._split:
@@ -81,7 +92,7 @@ class Values:
     def _given(self, name: str, value: object, *, split: bool) -> frames.Parts:
         """Pack a parameter; RequestError (400) for one that cannot travel, such as lists nested too deeply."""
         try:
-            return self._pack(listed(name, value) if split else value, split=split)
+            return self._pack(self._listed(name, value) if split else value, split=split)
         except UnsupportedValueError as error:
             raise RequestError(HTTPStatus.BAD_REQUEST, f"parameter {name!r}: {error}") from error
 
