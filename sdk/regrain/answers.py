@@ -73,11 +73,12 @@ def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | Non
     """
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise SpecError(f"status of an answer must be in 200 to 599, was {status!r}")
-    given = dict(headers or {})
-    for name, text in given.items():
+    given = {}
+    for name, text in (headers or {}).items():
         if not _is_text(name) or not _is_text(text):
             raise SpecError(f"headers of an answer must be text, was {name!r}: {text!r}")
-    raise Answer(value, status, given)
+        given[name[:]] = text[:]  # as str itself, which alone a frame carries
+    raise Answer(value, int(status), given)
 
 
 def _is_text(value: object) -> bool:

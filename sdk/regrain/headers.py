@@ -47,7 +47,7 @@ def sendable(given: object) -> dict[str, str]:
             break
         if not isinstance(named, str) or not isinstance(told, str):
             continue
-        name, text = named.lower(), f"{told}"
+        name, text = named.lower(), told[:]
         is_own = name in OWN or name.startswith(CONTENT)
         if is_own or not _NAME.fullmatch(name) or not (text.isascii() and text.isprintable()):
             continue

@@ -1,9 +1,12 @@
 """How a stage ends a request, and how its failure becomes a value."""
 
+from http import HTTPStatus
+
 import pytest
 
 from regrain.answers import Answer, Failure, answer
 from regrain.errors import SpecError, UnsupportedValueError
+from regrain.wire import frames
 
 
 def test_an_answer_ends_the_stage_with_its_value_status_and_headers():
@@ -34,6 +37,19 @@ def test_a_status_that_ends_no_request_is_refused(status):
 def test_headers_that_are_no_text_are_refused(headers):
     with pytest.raises(SpecError, match=r"^headers of an answer must be text, was "):
         answer(None, headers=headers)
+
+
+class Name(str):
+    pass
+
+
+def test_headers_and_status_are_of_the_types_that_a_frame_carries():
+    with pytest.raises(Answer) as caught:
+        answer(None, status=HTTPStatus.ACCEPTED, headers={Name("X-A"): Name("b")})
+
+    told = caught.value
+    assert frames.encode(frames.Done(1, [frames.Answered(told.status, told.headers, frames.Value(b""))], []))
+    assert (told.status, told.headers) == (202, {"X-A": "b"})
 
 
 class SpeechlessError(Exception):
