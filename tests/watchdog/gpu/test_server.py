@@ -194,6 +194,20 @@ def test_a_process_becomes_the_client_of_another_function_in_one_step(node):
     assert {one.name: one.share.memory for one in node.status().members} == {"other": 700, "b": 300}
 
 
+def test_a_process_that_finds_no_arbiter_to_become_another_at_stays_what_it_was(node):
+    first = node.arbiter()
+    a = node.worker("a", memory=600)
+    assert a.do("turn", 1.0, 0.001, 60).startswith("had")
+    first.signal(signal.SIGKILL)
+    first.wait()
+
+    assert a.do("become", 700).startswith("LostError")
+
+    node.arbiter()
+    assert a.do("turn", 1.0, 0.001, 60).startswith("had")
+    assert {one.name: one.share.memory for one in node.status().members} == {"a": 600}
+
+
 def test_a_forked_child_is_a_client_of_its_own(node):
     node.arbiter()
     parent = node.worker("a")
