@@ -220,7 +220,17 @@ def test_neither_sms_nor_memory_are_ever_promised_twice_and_in_the_end_all_is_fr
     assert world.arbiter.wake(world.now) is None
 
 
+def narrow_one_that_keeps_a_wide_one_out() -> list[Worker]:
+    """A tenth of the device is about to be asked for again; all of it waits, and would fit."""
+    return [
+        Worker(0.1, 0.01, Share(weight=0.5), gap=1e-4),
+        Worker(0.1, 0.01, Share(weight=0.5), pause=0.01),
+        Worker(1.0, 0.01, Share(weight=0.5, priority=1)),
+    ]
+
+
 @given(workers(shares(), gap=st.sampled_from([0.0, 1e-4, 3e-4, 0.01])), st.sampled_from([0.0, 0.002]), seeds)
+@example(narrow_one_that_keeps_a_wide_one_out(), 0.002, 0)
 @settings(max_examples=80, deadline=None)
 def test_no_ask_waits_that_fits_but_for_a_moment_in_which_one_is_expected_back(them, keep, seed):
     """The SM-seconds that it could have had are at most `keep_part` of those that were held."""

@@ -135,3 +135,15 @@ def test_of_a_short_lease_a_part_is_kept(arbiter):
     assert arbiter.granted(0.03) == []
 
     assert arbiter.wake(0.03) == pytest.approx(0.0304)
+
+
+def test_for_a_narrow_one_a_wide_one_waits_the_less_the_wider_it_is(arbiter):
+    narrow, wide = arbiter.join("a"), arbiter.join("b", priority=1)
+    arbiter.wants(narrow, 0.25)
+    ((_, lease),) = arbiter.granted(0.0)
+    arbiter.wants(wide, 1.0)
+    arbiter.release(narrow, 7, lease, 1.0)
+
+    assert arbiter.granted(1.0) == []
+    assert arbiter.wake(1.0) == pytest.approx(1.0 + KEEP / 4)
+    assert [client for client, _ in arbiter.granted(arbiter.wake(1.0))] == [wide]

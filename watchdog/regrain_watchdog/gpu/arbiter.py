@@ -193,7 +193,7 @@ class Arbiter:
         for lease in self._leases():
             self._settle(lease, now)
         decisions: list[Decision] = [*self._refuse_late(now)]
-        expected = self._expectation.those(self._clients.values(), now)
+        expected = self._expectation.those(self._clients.values(), self._free, now)
         self._fairness.join(self._clients.values(), now)
         decisions += self._grant(expected, now)
         decisions += self._chase(now)
@@ -210,7 +210,7 @@ class Arbiter:
             elif any(ask.passed is not None for ask in client.asks.values()):
                 times += self._out_of_the_way(client, now)
         if times:
-            times += [client.soon for client in self._clients.values() if client.expected is not None]
+            times += self._expectation.ends(self._clients.values(), self._free).values()
         times += map(self._next_step, self._waited_for())
         return min((max(time, now) for time in times if time < math.inf), default=None)
 

@@ -40,7 +40,8 @@ class Limits:
     window: over which floors and ceilings are kept, and the SM-seconds (of its own width) by which one that smaller
         ones went before may catch up with them.
     keep, keep_part: how long SMs are kept for one that gave them back and goes next, if it came as soon the last time:
-        so many seconds at most, and so much of the time that it held them.
+        so many seconds at most, and so much of the time that it held them; less where a wider one waits for them, by
+        as much as that is wider.
     asks: how many asks a client may have waiting. history: how many ended leases are remembered.
     """
 
