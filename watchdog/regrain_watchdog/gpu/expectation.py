@@ -2,9 +2,9 @@
 
 A client that gives a lease back before it asks for the next one is not in line when the first is decided. Whatever it
 is owed, it would have every other turn at most ("deceptive idleness": Iyer and Druschel, SOSP '01). So its next ask is
-taken to be there already, for a small part of the time that it held the lease, if it came as soon the last time. What it
-keeps from a wider one is more than it had: for that it has less time, so that the SM-seconds which are lost remain a small
-part of those that it held.
+taken to be there already, for a small part of the time that it held the lease, if it came as soon the last time. What
+it keeps from a wider one is more than it had: for that it has less time, so that the SM-seconds which are lost remain a
+small part of those that it held.
 """
 
 from __future__ import annotations
