@@ -145,16 +145,28 @@ def _from_list(value: object, at: str) -> Array:
 
 def _check_no_text(value: list[object] | tuple[object, ...], at: str) -> None:
     """ValueError where nested lists hold text: in numpy's array of them each item would be as wide as the longest."""
+    if _adds_up(_flat(value)):
+        return
     level: list[Iterable[object]] = [value]
     for _ in range(MAX_AXES):
-        if _adds_up(chain.from_iterable(level)):
-            return
         kinds = set(map(type, chain.from_iterable(level)))
         if any(issubclass(kind, str | bytes) for kind in kinds):
             raise ValueError(f"{at}: expected an array of numbers, got an array of strings")
         if not any(issubclass(kind, list | tuple) for kind in kinds):
             return
         level = [item for item in chain.from_iterable(level) if isinstance(item, list | tuple)]
+
+
+def _flat(value: list[object] | tuple[object, ...]) -> Iterable[object]:
+    """Return what lies as deep within nested lists as the first of all does."""
+    items: Iterable[object] = value
+    first: object = value
+    for _ in range(MAX_AXES):
+        first = first[0] if isinstance(first, list | tuple) and first else None
+        if not isinstance(first, list | tuple):
+            break
+        items = chain.from_iterable(items)  # type: ignore[arg-type]  # where one is no list, it says so
+    return items
 
 
 def _adds_up(items: Iterable[object]) -> bool:

@@ -12,6 +12,9 @@ from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
 from regrain.wire.codec import fresh
 
+ENDS = (KeyboardInterrupt, SystemExit)
+"""What ends the process. All else that a stage raises ends its own call, also what is no Exception: libraries in Rust
+panic so, and asyncio is cancelled."""
 NOT_ALONE = (
     "regrain.answer() was called for several requests at once, by a batched stage that is not idempotent"
 )
@@ -32,7 +35,7 @@ class Job:
     kwargs: dict[str, object]
     give: Callable[[object], bool] | None = None
     result: object = None
-    error: Exception | None = None
+    error: BaseException | None = None
     given: tuple[object, ...] = field(init=False)
     named: dict[str, object] = field(init=False)
 
@@ -51,7 +54,9 @@ def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
         with entered((job.context,)):
             try:
                 job.result = body(*job.given, **job.named)
-            except Exception as error:
+            except ENDS:
+                raise
+            except BaseException as error:
                 job.error = error
     return len(jobs)
 
@@ -63,7 +68,9 @@ def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) ->
     with entered([job.context for job in jobs]):
         try:
             results = _results(spec.name, body(*args, **kwargs), len(jobs))
-        except Exception as error:
+        except ENDS:
+            raise
+        except BaseException as error:
             if len(jobs) > 1 and spec.idempotent and not isinstance(error, _BadResultError):
                 return 1 + sum(_call_alone(spec, body, job) for job in jobs)
             if len(jobs) > 1 and isinstance(error, Answer):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from regrain.answers import Answer, Failure, line, sentence
 from regrain.app import App
-from regrain.calls import Job, call_batch, call_each
+from regrain.calls import ENDS, Job, call_batch, call_each
 from regrain.context import Context, building, entered
 from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.graph import Arg, Const, Node, Pack, Ref
@@ -185,7 +185,8 @@ class Executor:
                 name = entry.ref.node[1:]
                 annotation = self._annotations.get(name)
                 try:
-                    value = convert(value, item_of(annotation) if entry.each else annotation)  # noqa: PLW2901
+                    made = convert(value, item_of(annotation) if entry.each else annotation)
+                    value = freeze(made)  # noqa: PLW2901  # of arrays that were made here, too
                 except Exception as error:
                     said = line(error) if isinstance(error, ValueError) else sentence(error)
                     detail = f"parameter {name!r}: {said}"
@@ -239,7 +240,9 @@ class Executor:
                             break
             except Answer as answer:
                 job.error = RegrainError(TOO_LATE) if first else answer
-            except Exception as error:
+            except ENDS:
+                raise
+            except BaseException as error:
                 job.error = error
         return (first or self._clock()) - began
 

@@ -50,7 +50,7 @@ class Ended:
 Outcome = Gave | Failed | Ended
 
 
-def failed(stage: str, error: Exception, doing: str = "failed") -> Failed:
+def failed(stage: str, error: BaseException, doing: str = "failed") -> Failed:
     """Return how an exception of a stage ends its unit: a RequestError as it says, any other as a 500."""
     if isinstance(error, RequestError):
         with suppress(Exception):  # one that its own class never made a RequestError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -73,6 +73,7 @@ def item_of(annotation: object) -> object:
 
 def item_kinds(annotation: object) -> list[object]:
     """Return what the items of a list may be as its type says, each once; None stands for anything."""
+    annotation = _named(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     kinds: list[object] = []
     if annotation in ANYTHING or annotation in (tuple, *LISTS):
@@ -83,6 +84,15 @@ def item_kinds(annotation: object) -> list[object]:
     elif origin in (tuple, *LISTS):
         kinds = [kind for kind in arguments if kind is not Ellipsis] or [None]
     return [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]]
+
+
+def _named(annotation: object) -> object:
+    """Return what a NewType or a type alias stands for."""
+    while isinstance(annotation, NewType):
+        annotation = annotation.__supertype__
+    if type(annotation).__name__ == "TypeAliasType":  # of Python 3.12 on
+        return _named(getattr(annotation, "__value__", None))
+    return annotation
 
 
 def describe(annotation: object) -> tuple[Kind, Schema, TensorSpec | None]:

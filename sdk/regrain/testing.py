@@ -241,7 +241,10 @@ def _collect(step: Step, call: _Call, outcomes: list[Outcome]) -> None:
 def _end(outcome: Failed | Ended) -> Reply | RequestError:
     if isinstance(outcome, Failed):
         return _error(outcome)
-    return Reply(value=_carried(outcome.value), status=outcome.status, headers=outcome.headers)
+    try:
+        return Reply(value=_carried(outcome.value), status=outcome.status, headers=outcome.headers)
+    except RegrainError as error:
+        return _error(failed(outcome.stage, error, "returned what cannot travel"))
 
 
 def _error(outcome: Failed) -> RequestError:

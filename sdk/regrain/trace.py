@@ -170,7 +170,7 @@ class Trace:
         if not ref.is_input or ref.path:
             return
         kinds = item_kinds_of(items)
-        if kinds is not None and len(kinds) != 1:
+        if kinds is not None and len(kinds) > 1:
             self.fail(
                 f"{name}.map() walks {label}, whose annotation does not say one type of all items; annotate it as "
                 "list[...], with what an item may be within"

@@ -289,7 +289,8 @@ def test_a_request_error_keeps_its_status():
     [
         (RequestError("400", "no"), HTTPStatus.BAD_REQUEST),
         (RequestError(HTTPStatus.BAD_REQUEST, ValueError("no")), HTTPStatus.BAD_REQUEST),
-        (RequestError(None, "no \ud83d"), HTTPStatus.INTERNAL_SERVER_ERROR),
+        (RequestError(HTTPStatus.CONFLICT, "no \ud83d"), HTTPStatus.CONFLICT),
+        (RequestError(None, "no"), HTTPStatus.INTERNAL_SERVER_ERROR),
     ],
 )
 def test_a_request_error_of_the_wrong_types_costs_its_own_request(error, status):

@@ -1,7 +1,7 @@
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, List, Literal, Tuple  # noqa: UP035  # as users write them
+from typing import Annotated, Any, List, Literal, NewType, Tuple  # noqa: UP035  # as users write them
 
 import jsonschema
 import msgspec
@@ -15,6 +15,7 @@ from regrain.request import Request, Response
 from regrain.schema import convert, describe, item_of, parameters, returned, types_of
 
 Image = Annotated[np.ndarray, Tensor("UINT8", (-1, -1, 3))]
+Ages = NewType("Ages", list[int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,9 @@ def test_an_annotation_that_cannot_be_resolved_is_named():
         (list[int] | None, int),
         (Annotated[list[int], msgspec.Meta(max_length=3)], int),
         (list[int] | list[str], None),
+        (Ages, int),
+        (Annotated[Ages, "years"], int),
+        (Iterable[int], None),
         (int, None),
         (Any, None),
         (list, None),

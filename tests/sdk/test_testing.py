@@ -125,6 +125,27 @@ def test_a_failing_item_fails_its_request_with_the_stage_named(grain):
     assert caught.value.detail == "stage 'measure' failed: ValueError: a bad word"
 
 
+def test_an_answer_that_cannot_travel_fails_its_own_request():
+    odd = App("odd")
+
+    @odd.stage()
+    def look(number: int) -> int:
+        if number == 2:
+            answer({1, 2})
+        return number
+
+    @odd.flow
+    def flow(number: int) -> int:
+        return look(number)
+
+    with testing.Session(odd) as session:
+        first, ended, last = session.together([{"number": 1}, {"number": 2}, {"number": 3}])
+
+    assert (first.value, last.value) == (1, 3)
+    assert (ended.status, ended.stage) == (500, "look")
+    assert "returned what cannot travel" in ended.detail
+
+
 @pytest.mark.parametrize("grain", GRAINS)
 def test_requests_that_run_together_share_batches_and_fail_alone(grain):
     with testing.Session(app) as session:

@@ -1,9 +1,12 @@
 """A flow becomes a graph, or fails on the line that no graph can hold."""
 
 import inspect
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, NewType
 
 import numpy as np
+import pytest
 
 from regrain.app import App
 from regrain.graph import Const, Graph, Node, Pack, Ref
@@ -11,6 +14,7 @@ from regrain.trace import current, trace
 from regrain.wire.codec import pack_inline, unpack_inline
 
 app = App("demo")
+Sizes = NewType("Sizes", list[int])
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,16 @@ def test_a_map_walks_lists_and_hands_keywords_to_each_item():
 
     assert graph.node("double") == Node("double", (Ref("$items"), Ref("$by")), {}, True)
     assert graph.scope("text") == graph.scope("double") == {Ref("$items"), Ref("$by")}
+
+
+@pytest.mark.parametrize(
+    "kind", [Sizes, Annotated[Sizes, "pixels"], Iterable[int], Sequence[int], list], ids=str
+)
+def test_a_map_walks_a_parameter_whatever_its_list_is_called(kind):
+    def flow(sizes: kind):
+        return double.map(sizes)
+
+    assert graph_of(flow).node("double").mapped
 
 
 def test_a_list_written_in_the_flow_can_be_mapped_over():

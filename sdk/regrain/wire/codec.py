@@ -126,8 +126,7 @@ def _freeze(value: object, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise UnsupportedValueError(f"a value of more than {MAX_DEPTH} containers within each other")
     if type(value) is list or type(value) is tuple:
-        items = [_freeze(item, depth + 1) for item in value]
-        return value if _same(items, value) else type(value)(items)
+        return _freeze_items(value, depth)
     if type(value) is dict:
         return _freeze_dict(value, depth)
     if records.is_record(value):
@@ -156,6 +155,13 @@ def fresh(value: object) -> object:
     if is_tensor(value):
         return own(value)
     return records.renew(value, fresh) if records.is_record(value) else value
+
+
+def _freeze_items(value: list[object] | tuple[object, ...], depth: int) -> object:
+    if _AS_THEY_ARE.issuperset(map(type, value)):
+        return value
+    items = [_freeze(item, depth + 1) for item in value]
+    return value if _same(items, value) else type(value)(items)
 
 
 def _freeze_dict(value: dict[object, object], depth: int) -> object:
