@@ -1,8 +1,6 @@
-"""The executor under whole apps: what stages may and may not do to each other, and how they are loaded."""
+"""The executor under whole apps: what stages and callers may and may not do to each other."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
@@ -13,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from regrain import GPU, App, testing
-from regrain.errors import LoadError, RequestError
-from regrain.execute import Executor, follow
+from regrain.errors import RequestError
+from regrain.execute import follow
 
 PAIR = {"left": 1, "right": []}
 
@@ -146,108 +144,6 @@ def test_parameters_walked_together_in_different_lengths_are_refused(grain):
         assert session.run([1, 2], [3, 4], grain=grain) == [4, 6]
         with pytest.raises(RequestError, match="different lengths: 1 and 2"):
             session.run([1], [3, 4], grain=grain)
-
-
-def test_a_stage_that_cannot_be_built_is_named():
-    app = App("broken")
-
-    class Model:
-        def __init__(self) -> None:
-            raise FileNotFoundError("no model.onnx")
-
-        def __call__(self, item: int) -> int:
-            return item
-
-    model = app.stage()(Model)
-
-    @app.flow
-    def run(item: int) -> int:
-        return model(item)
-
-    executor = Executor(app, clock=time.monotonic)
-
-    with pytest.raises(
-        LoadError, match=r"stage 'model' could not be loaded: FileNotFoundError: no model\.onnx"
-    ):
-        executor.load(["model"])
-    assert executor.resident == ()
-
-
-def test_stages_are_loaded_once_and_can_be_dropped():
-    built = []
-    app = App("loads")
-
-    class Model:
-        def __init__(self) -> None:
-            built.append(self)
-
-        def __call__(self, item: int) -> int:
-            return item
-
-    model = app.stage()(Model)
-
-    @app.flow
-    def run(item: int) -> int:
-        return model(item)
-
-    executor = Executor(app, clock=time.monotonic)
-    assert set(executor.load(["model"])) == {"model"}
-    assert executor.load(["model"]) == {}
-    assert (len(built), executor.resident) == (1, ("model",))
-
-    executor.unload(["model"])
-
-    assert executor.resident == ()
-
-
-class Books:
-    """A device that takes down what is loaded on it, in bytes."""
-
-    def __init__(self) -> None:
-        self.loaded: dict[str, int] = {}
-
-    @contextmanager
-    def loading(self, stage: str, memory: int) -> Iterator[None]:
-        yield
-        self.loaded[stage] = memory
-
-    def unloaded(self, stage: str) -> None:
-        del self.loaded[stage]
-
-    @contextmanager
-    def running(self, stage: str, count: int) -> Iterator[None]:
-        yield
-
-    def waited(self) -> float:
-        return 0.0
-
-    def options(self) -> dict[str, str]:
-        return {}
-
-
-def test_a_device_learns_what_stages_declare_when_they_are_loaded_and_when_they_are_gone():
-    app = App("cards")
-
-    @app.stage(gpu=GPU(memory=1000))
-    def model(item: int) -> int:
-        return item
-
-    @app.stage()
-    def plain(item: int) -> int:
-        return item
-
-    @app.flow
-    def run(item: int) -> int:
-        return plain(model(item))
-
-    executor = Executor(app, clock=time.monotonic)
-    executor.device = device = Books()
-    executor.load(["model", "plain"])
-    assert device.loaded == {"model": 1000}
-
-    executor.unload(["model", "plain"])
-
-    assert device.loaded == {}
 
 
 @pytest.mark.parametrize(

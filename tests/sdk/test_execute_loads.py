@@ -1,0 +1,113 @@
+"""The executor loading and dropping stages, and what it tells their device of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from regrain import GPU, App
+from regrain.errors import LoadError
+from regrain.execute import Executor
+
+
+def test_a_stage_that_cannot_be_built_is_named():
+    app = App("broken")
+
+    class Model:
+        def __init__(self) -> None:
+            raise FileNotFoundError("no model.onnx")
+
+        def __call__(self, item: int) -> int:
+            return item
+
+    model = app.stage()(Model)
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    executor = Executor(app, clock=time.monotonic)
+
+    with pytest.raises(
+        LoadError, match=r"stage 'model' could not be loaded: FileNotFoundError: no model\.onnx"
+    ):
+        executor.load(["model"])
+    assert executor.resident == ()
+
+
+def test_stages_are_loaded_once_and_can_be_dropped():
+    built = []
+    app = App("loads")
+
+    class Model:
+        def __init__(self) -> None:
+            built.append(self)
+
+        def __call__(self, item: int) -> int:
+            return item
+
+    model = app.stage()(Model)
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    executor = Executor(app, clock=time.monotonic)
+    assert set(executor.load(["model"])) == {"model"}
+    assert executor.load(["model"]) == {}
+    assert (len(built), executor.resident) == (1, ("model",))
+
+    executor.unload(["model"])
+
+    assert executor.resident == ()
+
+
+class Books:
+    """A device that takes down what is loaded on it, in bytes."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, int] = {}
+
+    @contextmanager
+    def loading(self, stage: str, memory: int) -> Iterator[None]:
+        yield
+        self.loaded[stage] = memory
+
+    def unloaded(self, stage: str) -> None:
+        del self.loaded[stage]
+
+    @contextmanager
+    def running(self, stage: str, count: int) -> Iterator[None]:
+        yield
+
+    def waited(self) -> float:
+        return 0.0
+
+    def options(self) -> dict[str, str]:
+        return {}
+
+
+def test_a_device_learns_what_stages_declare_when_they_are_loaded_and_when_they_are_gone():
+    app = App("cards")
+
+    @app.stage(gpu=GPU(memory=1000))
+    def model(item: int) -> int:
+        return item
+
+    @app.stage()
+    def plain(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return plain(model(item))
+
+    executor = Executor(app, clock=time.monotonic)
+    executor.device = device = Books()
+    executor.load(["model", "plain"])
+    assert device.loaded == {"model": 1000}
+
+    executor.unload(["model", "plain"])
+
+    assert device.loaded == {}
