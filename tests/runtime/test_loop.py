@@ -1,11 +1,7 @@
+"""A replica's loop as it runs steps for the front: outcomes, room for results, boards, and its end."""
+
 import gc
-import importlib.util
-import mmap
 import os
-import socket
-import sys
-import threading
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -16,95 +12,22 @@ from regrain.errors import RequestError
 from regrain.graph import Ref
 from regrain.plan import Input, Output, Step, steps
 from regrain.wire import frames
-from regrain.wire.codec import pack, pack_list, unpack
+from regrain.wire.codec import pack, pack_list
 from regrain.wire.frames import (
     Define,
     Done,
     Drop,
-    Extent,
     Fault,
     Grant,
     Load,
     Loaded,
-    LoadFailed,
     Need,
     Result,
     Run,
-    Segment,
     Stop,
     Unit,
-    Unload,
 )
-from regrain.wire.segments import Mappings, create
 from regrain_runtime import loop
-
-TIMEOUT = 60.0
-APPS = Path(__file__).parents[1] / "apps"
-
-
-@pytest.fixture(scope="module")
-def maps():
-    spec = importlib.util.spec_from_file_location("maps_for_loop", APPS / "maps.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module.app
-    del sys.modules[spec.name]
-
-
-class Front:
-    """The other end of a replica that runs in a thread: sends frames, keeps the segments."""
-
-    def __init__(self, app: App) -> None:
-        self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(TIMEOUT)
-        cancel_fd, progress_fd = create(4096), create(4096)
-        self.cancels = mmap.mmap(cancel_fd, 4096)
-        self.progress = mmap.mmap(progress_fd, 4096)
-        self.replica = loop.attach(app, theirs.detach(), cancel_fd, progress_fd)
-        self.mappings = Mappings()
-        self.reader: frames.FrameReader[frames.FromReplica] = frames.FrameReader(frames.FromReplica)
-        self.inbox: list[frames.FromReplica] = []
-        self.thread = threading.Thread(target=self.replica.serve)
-        self.thread.start()
-
-    def send(self, *sent: frames.ToReplica) -> None:
-        self.sock.sendall(b"".join(map(frames.encode, sent)))
-
-    def segment(self, number: int, nbytes: int) -> Extent:
-        fd = create(nbytes)
-        self.mappings.add(number, fd, nbytes, writable=True)
-        socket.send_fds(self.sock, [frames.encode(Segment(number, nbytes, writable=True))], [fd])
-        os.close(fd)
-        return Extent(number, 0, nbytes, 100 + number)
-
-    def receive(self) -> frames.FromReplica:
-        while not self.inbox:
-            self.inbox += self.reader.feed(self.sock.recv(1 << 20))
-        return self.inbox.pop(0)
-
-    def results(self, *sent: frames.ToReplica) -> list[frames.Result | frames.Fault | frames.Answered]:
-        self.send(*sent)
-        done = self.receive()
-        assert isinstance(done, Done)
-        return done.outcomes
-
-    def value(self, parts: frames.Parts) -> object:
-        items = [unpack(value, self.mappings) for value in parts.values]
-        return items if parts.split else items[0]
-
-    def end(self) -> None:
-        self.sock.close()
-        self.thread.join(TIMEOUT)
-        assert not self.thread.is_alive()
-        self.replica._sock.close()
-
-
-@pytest.fixture
-def front(maps):
-    found = Front(maps)
-    yield found
-    found.end()
 
 
 def unit(*values: object, slot: int = 1) -> Unit:
@@ -114,57 +37,6 @@ def unit(*values: object, slot: int = 1) -> Unit:
 def step_of(app: App, *stages: str) -> Step:
     rest = tuple((stage,) for stage in app.graph.stages if stage not in stages)
     return next(step for step in steps(app.graph, (stages, *rest)) if step.stages == stages)
-
-
-def test_stages_are_loaded_one_by_one_with_their_seconds(front):
-    front.send(Load(("mean", "block")))
-
-    first, second, last = front.receive(), front.receive(), front.receive()
-
-    assert [frame.stages for frame in (first, second, last)] == [
-        ("mean",),
-        ("mean", "block"),
-        ("mean", "block"),
-    ]
-    assert [list(frame.seconds) for frame in (first, second, last)] == [["mean"], ["block"], []]
-    assert all(frame.memory > 1 << 20 for frame in (first, second, last))
-
-
-def test_a_stage_can_be_dropped_again(front):
-    front.send(Load(("mean",)), Unload(("mean",)))
-
-    dropped = [front.receive() for _ in range(3)][-1]
-    assert (dropped.stages, dropped.seconds) == ((), {})
-    assert dropped.memory > 0
-
-
-def test_a_stage_that_cannot_be_loaded_is_told_and_the_replica_lives():
-    app = App("broken")
-
-    class Model:
-        def __init__(self) -> None:
-            raise FileNotFoundError("no model")
-
-        def __call__(self, item: int) -> int:
-            return item
-
-    model = app.stage()(Model)
-
-    @app.flow
-    def run(item: int) -> int:
-        return model(item)
-
-    front = Front(app)
-    try:
-        front.send(Load(("model",)), Load(()))
-
-        assert front.receive() == LoadFailed(
-            "model", "stage 'model' could not be loaded: FileNotFoundError: no model"
-        )
-        told = front.receive()
-        assert (told.stages, told.seconds) == ((), {})
-    finally:
-        front.end()
 
 
 def test_a_run_gives_an_outcome_for_each_unit_and_one_bad_unit_harms_no_other(front, maps):
@@ -226,7 +98,7 @@ def test_a_list_that_others_walk_leaves_item_by_item(front, maps):
     ]
 
 
-def test_what_others_walk_must_be_a_list():
+def test_what_others_walk_must_be_a_list(attach):
     app = App("walks")
 
     @app.stage()
@@ -241,7 +113,7 @@ def test_what_others_walk_must_be_a_list():
     def run(item: int) -> list[int]:
         return take.map(make(item))
 
-    front = Front(app)
+    front = attach(app)
     try:
         front.send(Load(("make",)), Define(1, step_of(app, "make")))
         front.receive(), front.receive()
@@ -271,9 +143,9 @@ def sized_app() -> App:
     return app
 
 
-def test_items_bring_their_size_for_the_stage_that_takes_them_and_0_where_it_cannot_tell():
+def test_items_bring_their_size_for_the_stage_that_takes_them_and_0_where_it_cannot_tell(attach):
     app = sized_app()
-    front = Front(app)
+    front = attach(app)
     try:
         front.send(Load(("make",)), Define(1, step_of(app, "make")))
         front.receive(), front.receive()
@@ -296,7 +168,7 @@ def test_an_answer_too_large_for_a_frame_is_a_fault(front, maps, monkeypatch):
     assert "cannot travel" in fault.detail
 
 
-def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers():
+def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers(attach):
     app = App("odd")
     odd = {
         1: RequestError(
@@ -315,7 +187,7 @@ def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers():
     def run(item: int) -> int:
         return act(item)
 
-    front = Front(app)
+    front = attach(app)
     try:
         front.send(Load(("act",)), Define(1, step_of(app, "act")))
         front.receive(), front.receive()
@@ -346,7 +218,7 @@ def test_segments_cost_no_descriptor_of_their_own_once_they_are_mapped(front, ma
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_stages_see_the_cancel_board_at_their_slot():
+def test_stages_see_the_cancel_board_at_their_slot(attach):
     import regrain
 
     app = App("cancels")
@@ -360,7 +232,7 @@ def test_stages_see_the_cancel_board_at_their_slot():
     def run(item: int) -> bool:
         return ask(item)
 
-    front = Front(app)
+    front = attach(app)
     try:
         front.send(Load(("ask",)), Define(1, step_of(app, "ask")))
         front.receive(), front.receive()
@@ -378,7 +250,7 @@ def test_stages_see_the_cancel_board_at_their_slot():
         front.end()
 
 
-def test_the_progress_board_counts_stages_in_the_order_of_the_graph():
+def test_the_progress_board_counts_stages_in_the_order_of_the_graph(attach):
     seen = []
     app = App("order")
 
@@ -396,7 +268,7 @@ def test_the_progress_board_counts_stages_in_the_order_of_the_graph():
     def run(item: int) -> int:
         return last(first(item))
 
-    front = Front(app)
+    front = attach(app)
     try:
         front.send(Load(("first", "last")), Define(1, steps(app.graph, (("first", "last"),))[0]))
         front.receive(), front.receive(), front.receive()
@@ -422,7 +294,7 @@ def test_stop_finishes_what_was_read_before(front, maps):
     front.send(Load(("mean",)), Define(1, step_of(maps, "mean")), Run(1, 1, [unit(np.ones(3))], []), Stop())
 
     assert [type(front.receive()) for _ in range(3)] == [Loaded, Loaded, Done]
-    front.thread.join(TIMEOUT)
+    front.thread.join(front.timeout)
     assert not front.thread.is_alive()
 
 
