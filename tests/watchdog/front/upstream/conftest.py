@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -109,3 +110,18 @@ def answers():
         return serve
 
     return make
+
+
+def refusal(answered: tuple[bytes, bytes]) -> tuple[int, str]:
+    """Return status and detail of an answer that is this front's own."""
+    head, body = answered
+    told = json.loads(body)
+    assert b"\r\nx-openfaas-internal: regrain" in head
+    assert b"content-type: application/problem+json" in head
+    assert f"x-call-id: {told['call_id']}".encode() in head
+    return told["status"], told["detail"]
+
+
+@pytest.fixture(name="refusal")
+def _refusal() -> Callable[[tuple[bytes, bytes]], tuple[int, str]]:
+    return refusal

@@ -1,5 +1,6 @@
+"""A front before an upstream, as a caller sees both: what passes, what is refused, and what fails when."""
+
 import asyncio
-import json
 
 import pytest
 import uvloop
@@ -122,59 +123,6 @@ def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(before, framing)
     assert is_failure
 
 
-@pytest.mark.parametrize("chunked", [False, True], ids=["of a length", "in chunks"])
-def test_a_large_body_is_streamed_there_and_back(before, chunked):
-    sent = bytes(range(256)) * 8000
-
-    async def serve(reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent))
-        if not chunked:
-            writer.write(await reader.readexactly(len(sent)))
-            return
-        while size := int(await reader.readline(), 16):
-            writer.write((await reader.readexactly(size + 2))[:-2])
-        await reader.readline()
-
-    async def main():
-        async with before(serve) as front:
-            head = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
-            if chunked:
-                pieces = [sent[at : at + 70_000] for at in range(0, len(sent), 70_000)]
-                body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-                _, back = await front.ask(head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
-            else:
-                _, back = await front.ask(head + b"Content-Length: %d\r\n\r\n" % len(sent) + sent)
-            return back
-
-    assert uvloop.run(main()) == sent
-
-
-def test_a_small_chunked_body_gets_a_length(before):
-    async def serve(reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + await reader.readexactly(5))
-
-    async def main():
-        async with before(serve) as front:
-            raw = b"POST / HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-            _, body = await front.ask(raw + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")
-            return front.heads[0], body
-
-    head, body = uvloop.run(main())
-
-    assert b"Content-Length: 5\r\n" in head
-    assert b"Transfer-Encoding" not in head
-    assert body == b"hello"
-
-
-def refusal(answered):
-    head, body = answered
-    told = json.loads(body)
-    assert b"\r\nx-openfaas-internal: regrain" in head
-    assert b"content-type: application/problem+json" in head
-    assert f"x-call-id: {told['call_id']}".encode() in head
-    return told["status"], told["detail"]
-
-
 @pytest.mark.parametrize(
     ("raw", "status", "detail"),
     [
@@ -185,7 +133,9 @@ def refusal(answered):
         pytest.param(b"Content-Length: 2000\r\n", 413, "more than 1000 bytes", id="too large"),
     ],
 )
-def test_bad_requests_are_refused_before_the_upstream_sees_them(before, answers, raw, status, detail):
+def test_bad_requests_are_refused_before_the_upstream_sees_them(
+    before, answers, raw, status, detail, *, refusal
+):
     async def main():
         async with before(answers(OK), max_body=1000) as front:
             told = refusal(
@@ -198,33 +148,6 @@ def test_bad_requests_are_refused_before_the_upstream_sees_them(before, answers,
 
     assert got == status
     assert detail in said
-
-
-def test_a_chunked_body_over_the_limit_is_refused(before):
-    async def serve(reader, writer):
-        await reader.read()
-
-    async def main():
-        async with before(serve, max_body=100_000) as front:
-            piece = b"%x\r\n%s\r\n" % (70_000, b"x" * 70_000)
-            raw = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
-            return refusal(await front.ask(raw + piece + piece))
-
-    assert uvloop.run(main()) == (413, "the body has more than 100000 bytes (REGRAIN_MAX_BODY)")
-
-
-@pytest.mark.parametrize("length", [b"10", b"100000"], ids=["small", "large"])
-def test_a_body_that_does_not_come_is_answered_408(before, length):
-    async def serve(reader, writer):
-        await reader.read()
-
-    async def main():
-        async with before(serve, body_timeout=0.1) as front:
-            return refusal(
-                await front.ask(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: " + length + b"\r\n\r\nx")
-            )
-
-    assert uvloop.run(main())[0] == 408
 
 
 async def never(reader, writer):
@@ -240,7 +163,7 @@ async def never(reader, writer):
         pytest.param(b"X-Timeout: 100ms\r\n", {"exec_timeout": 0.0}, id="set by the caller alone"),
     ],
 )
-def test_an_answer_that_does_not_come_in_time_is_504(before, header, settings):
+def test_an_answer_that_does_not_come_in_time_is_504(before, header, settings, refusal):
     async def main():
         async with before(never, **settings) as front:
             told = refusal(
@@ -266,7 +189,7 @@ def test_a_stream_that_stalls_is_broken_off(before, with_time):
     with_time(lambda seconds: uvloop.run(main(seconds)), 0.1)
 
 
-def test_no_upstream_is_502(before, answers, deaf_port):
+def test_no_upstream_is_502(before, answers, deaf_port, refusal):
     async def main():
         async with before(answers(OK), upstream_port=deaf_port) as front:
             return refusal(await front.ask(GET))
@@ -277,7 +200,7 @@ def test_no_upstream_is_502(before, answers, deaf_port):
 @pytest.mark.parametrize(
     "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"]
 )
-def test_an_answer_that_is_no_http_is_502(before, answers, raw):
+def test_an_answer_that_is_no_http_is_502(before, answers, raw, refusal):
     async def main():
         async with before(answers(raw)) as front:
             return refusal(await front.ask(GET))
@@ -312,7 +235,7 @@ def test_only_a_safe_request_is_sent_again_when_its_kept_connection_closes(
     assert uvloop.run(main()) == statuses
 
 
-def test_requests_over_max_inflight_wait_in_line_and_then_429(before):
+def test_requests_over_max_inflight_wait_in_line_and_then_429(before, refusal):
     release = asyncio.Event()
 
     async def serve(reader, writer):
@@ -338,7 +261,7 @@ def test_requests_over_max_inflight_wait_in_line_and_then_429(before):
     assert seen == 3
 
 
-def test_a_request_whose_turn_does_not_come_in_time_is_504(before):
+def test_a_request_whose_turn_does_not_come_in_time_is_504(before, refusal):
     async def main():
         async with before(never, max_inflight=1, exec_timeout=0.0) as front:
             _, first = await front.connect()
@@ -412,7 +335,7 @@ def test_ready_says_no_while_the_upstream_does_not_accept(before, answers, deaf_
     assert body == b"the upstream does not accept connections"
 
 
-def test_a_key_is_asked_for_and_kept_from_the_upstream(before, answers, tmp_path):
+def test_a_key_is_asked_for_and_kept_from_the_upstream(before, answers, tmp_path, refusal):
     (tmp_path / "key").write_text("a-secret-of-many-letters")
     (tmp_path / "key").chmod(0o600)
     shown = GET.replace(b"Host", b"Authorization: Bearer a-secret-of-many-letters\r\nHost")
