@@ -174,7 +174,7 @@ def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers(attach
         1: RequestError(
             "429", ValueError("later"), headers={"Retry-After": "7", "Content-Length": "3", "X": 1}
         ),
-        2: RequestError(None, "half \ud83d"),
+        2: RequestError(409, "half \ud83d"),
     }
 
     @app.stage()
@@ -196,7 +196,7 @@ def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers(attach
 
         assert outcomes[:2] == [
             Fault(429, "act", "later", {"retry-after": "7"}),
-            Fault(500, "act", "half ?"),
+            Fault(409, "act", "half ?"),
         ]
         assert front.value(outcomes[2].outputs[0]) == 3
     finally:

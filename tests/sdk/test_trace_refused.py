@@ -2,7 +2,6 @@
 
 import inspect
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -148,10 +147,6 @@ def map_what_may_be_lists_of_this_or_that(items: list[int] | list[str] | None):
     return bare.map(items)  # here
 
 
-def map_what_has_an_unknown_way_to_its_items(items: Iterable[int]):
-    return bare.map(items)  # here
-
-
 def map_what_is_none_unless_given(items: list[int] | None = None):
     return bare.map(items)  # here
 
@@ -235,7 +230,6 @@ REFUSED = [
         map_what_may_be_lists_of_this_or_that,
         r"annotate it as list\[\.\.\.\], with what an item may be within",
     ),
-    (map_what_has_an_unknown_way_to_its_items, "does not say one type of all items"),
     (map_what_is_none_unless_given, r"walks items, whose default is a NoneType; allowed are list and tuple"),
     (
         map_a_constant_that_is_no_list,
