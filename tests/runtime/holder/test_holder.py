@@ -1,65 +1,21 @@
 """Processes that share weights of a device by its holder; the device's memory is files that all of them map."""
 
-import contextlib
 import ctypes
 import gc
-import mmap
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake_memory import FakeMemory
 from regrain_runtime.holder import frames
-from regrain_runtime.holder import lender as lending
-from regrain_runtime.holder.lender import HolderLostError, Lender
+from regrain_runtime.holder.lender import Lender
 
-SIZE = 1 << 16
-CONTENT = b"weights." * (SIZE // 8)
-HOLDER = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    from regrain_runtime.gpu.driver import CudaDriver
-    from regrain_runtime.gpu.fake_memory import FakeMemory
-    from regrain_runtime.holder.server import start
-
-    folder, grace, path = sys.argv[1:]
-    sys.exit(start(Path(path), CudaDriver(FakeMemory(folder=Path(folder))), grace=float(grace)))
-    """
-)
-REPLICA = textwrap.dedent(
-    """
-    import ctypes, sys
-    from pathlib import Path
-    from regrain_runtime.gpu.driver import CudaDriver, GpuError
-    from regrain_runtime.gpu.fake_memory import FakeMemory
-    from regrain_runtime.holder.lender import Lender
-
-    folder, grace, holder, path, file = sys.argv[1:]
-    memory = CudaDriver(FakeMemory(folder=Path(folder)))
-    command = (sys.executable, "-c", holder, folder, grace)
-    lender = Lender(Path(path), memory, command=command)
-    loan = lender.borrow("net", Path(file).stat().st_size, lambda: Path(file))
-    print(loan.epoch, ctypes.string_at(loan.address, 8).decode(), flush=True)
-    for line in sys.stdin:
-        if line == "write\\n":
-            ctypes.memmove(loan.address, b"WRITTEN.", 8)
-        try:
-            lender.check()
-            print("well", flush=True)
-        except GpuError as error:
-            print(type(error).__name__, flush=True)
-    """
-)
 SERVING = textwrap.dedent(
     """
     import ctypes, gc, sys, time
@@ -120,59 +76,6 @@ SERVING = textwrap.dedent(
 pytestmark = pytest.mark.process
 
 
-class Node:
-    """A device, and the processes on it."""
-
-    def __init__(self, folder, stack):
-        self.card = folder / "card"
-        self.card.mkdir()
-        self.path = folder / "gpu0.weights"
-        self.file = folder / "weights.bin"
-        self.file.write_bytes(CONTENT)
-        self._stack = stack
-
-    def command(self, grace=30.0):
-        return (sys.executable, "-c", HOLDER, str(self.card), str(grace))
-
-    def lender(self, grace=30.0):
-        lender = Lender(self.path, CudaDriver(FakeMemory(folder=self.card)), command=self.command(grace))
-        self._stack.callback(lender.close)
-        return lender
-
-    def borrow(self, lender, key="net"):
-        return lender.borrow(key, SIZE, lambda: self.file)
-
-    def replica(self, grace=30.0):
-        return self.spawn(REPLICA, str(self.card), str(grace), HOLDER, str(self.path), str(self.file))
-
-    def spawn(self, script, *words):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._stack.callback(_end, process)
-        return process
-
-    def holders(self):
-        """Return the holders that live; each holds the lock or waits for it to be refused."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and entry.name != str(os.getpid()):
-                words = _words(entry.name)
-                if words[-1:] == [str(self.path).encode()] and HOLDER.encode() in words:
-                    found.append(int(entry.name))
-        return found
-
-    def allocations(self):
-        return list(self.card.iterdir())
-
-
-def _end(process):
-    process.stdin.close()
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
 def until(true):
     end = time.monotonic() + 60
     while not true():
@@ -180,41 +83,10 @@ def until(true):
         time.sleep(0.01)
 
 
-def kill(process):
-    """End a process, and wait until it has let go of all that it had."""
-    pidfd = os.pidfd_open(process)
-    try:
-        os.kill(process, signal.SIGKILL)
-        assert select.select([pidfd], [], [], 60)[0]
-    finally:
-        os.close(pidfd)
-
-
-def _words(process):
-    """Return the command line of a process; nothing of one that has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[:-1]
-    except OSError:
-        return []
-
-
 def said(replica, word="look"):
     replica.stdin.write(f"{word}\n")
     replica.stdin.flush()
     return replica.stdout.readline().strip()
-
-
-@pytest.fixture
-def node(tmp_path):
-    with contextlib.ExitStack() as stack:
-        node = Node(tmp_path, stack)
-        try:
-            yield node
-        finally:
-            gc.collect()
-            stack.close()
-            for pid in node.holders():
-                kill(pid)
 
 
 def test_replicas_find_one_holder_and_see_the_same_memory(node):
@@ -228,7 +100,7 @@ def test_replicas_find_one_holder_and_see_the_same_memory(node):
     assert said(replicas[0], "write") == "well"
     with node.allocations()[0].open("rb") as file:
         assert file.read(8) == b"WRITTEN."
-    assert node.file.read_bytes() == CONTENT
+    assert node.file.read_bytes() == node.content
 
 
 def test_weights_outlive_the_replica_that_brought_them_and_go_after_the_last(node):
@@ -254,7 +126,7 @@ def test_those_that_have_memory_of_a_dead_holder_are_told_and_the_next_holder_ha
     epoch, _ = replica.stdout.readline().split()
     [holder] = node.holders()
 
-    kill(holder)
+    node.kill(holder)
 
     assert said(replica) == "HolderLostError"
     after, content = node.replica().stdout.readline().split()
@@ -269,7 +141,7 @@ def test_a_process_that_borrows_twice_maps_once_and_unmaps_after_the_last_tensor
     kept = node.borrow(lender, "kept")
 
     assert first is second
-    assert ctypes.string_at(first.address, SIZE) == CONTENT
+    assert ctypes.string_at(first.address, node.size) == node.content
     assert first.__cuda_array_interface__["data"] == (first.address, False)
     assert len(node.allocations()) == 2
 
@@ -304,7 +176,7 @@ def test_a_replica_that_has_nothing_takes_another_holder_as_it_comes(node):
     gc.collect()
     [holder] = node.holders()
 
-    kill(holder)
+    node.kill(holder)
 
     lender.check()
     assert ctypes.string_at(node.borrow(lender).address, 8) == b"weights."
@@ -330,14 +202,14 @@ def test_who_reads_what_its_starter_says_need_not_wait_for_the_holders_end(node)
 
     assert started.stdout == b""
     [holder] = node.holders()
-    kill(holder)
+    node.kill(holder)
 
 
 def test_a_file_of_another_size_is_denied_and_the_rest_goes_on(node):
     lender = node.lender()
 
-    with pytest.raises(GpuError, match=f"said to have {SIZE + 1} bytes, its file has {SIZE}"):
-        lender.borrow("net", SIZE + 1, lambda: node.file)
+    with pytest.raises(GpuError, match=f"said to have {node.size + 1} bytes, its file has {node.size}"):
+        lender.borrow("net", node.size + 1, lambda: node.file)
     assert ctypes.string_at(node.borrow(lender).address, 8) == b"weights."
 
 
@@ -386,116 +258,3 @@ def test_descriptors_that_come_along_are_closed(node):
 
     assert len(set(open_now)) == 1
     assert node.borrow(lender) is loan
-
-
-def handles_of(node, *contents):
-    """Return handles of device memory that holds this."""
-    memory = CudaDriver(FakeMemory(folder=node.card))
-    handles = []
-    for content in contents:
-        file = node.file.with_suffix(".more")
-        file.write_bytes(content)
-        address = memory.allocate(1, SIZE)
-        with file.open("rb") as opened:
-            memory.fill(1, address, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ))
-        handles.append(memory.export(1, address))
-    return handles
-
-
-@contextlib.contextmanager
-def standing_in(node, serve):
-    """Have a process that runs serve(listener) in the place of a holder."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(node.path))
-        listener.listen()
-        child = os.fork()
-        if not child:
-            with contextlib.suppress(Exception):  # what is missing then, the test says
-                serve(listener)
-            signal.pause()
-        try:
-            yield
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-
-
-def answer(peer, key, handle, *, nbytes=SIZE, epoch=1):
-    """Send the answer to the next question, or to one that has been asked."""
-    peer.send(frames.encode(frames.Lent(key, nbytes, handle, epoch)))
-
-
-def test_a_loan_of_another_epoch_than_those_held_is_not_used(node):
-    first, second = handles_of(node, CONTENT, CONTENT)
-
-    def serve(listener):
-        peer, _ = listener.accept()
-        for epoch, (key, handle) in enumerate((("a", first), ("b", second))):
-            peer.recv(frames.ROOM)
-            answer(peer, key, handle, epoch=epoch)
-
-    with standing_in(node, serve):
-        lender = node.lender()
-        loan = node.borrow(lender, "a")
-        with pytest.raises(HolderLostError, match="must start anew"):
-            node.borrow(lender, "b")
-        assert loan.epoch == 0
-
-
-def test_a_late_answer_is_not_taken_for_that_to_the_next_question(node, monkeypatch):
-    late, right = handles_of(node, CONTENT, b"another." * (SIZE // 8))
-    told, tell = os.pipe()
-
-    def serve(listener):
-        peer, _ = listener.accept()
-        peer.recv(frames.ROOM)
-        os.read(told, 1)
-        with contextlib.suppress(OSError):
-            answer(peer, "late", late)
-        peer, _ = listener.accept()
-        peer.recv(frames.ROOM)
-        answer(peer, "right", right)
-
-    with standing_in(node, serve), open(told, "rb"), open(tell, "wb", buffering=0) as teller:
-        lender = node.lender()
-        with monkeypatch.context() as patch:
-            patch.setattr(lending, "COPY", 0.1)
-            with pytest.raises(GpuError, match="does not answer"):
-                node.borrow(lender, "late")
-        teller.write(b"!")
-
-        assert ctypes.string_at(node.borrow(lender, "right").address, 8) == b"another."
-
-
-def test_a_holder_that_does_not_answer_is_lost_to_those_that_have_memory_of_it(node, monkeypatch):
-    [handle] = handles_of(node, CONTENT)
-
-    def serve(listener):
-        peer, _ = listener.accept()
-        peer.recv(frames.ROOM)
-        answer(peer, "a", handle)
-
-    with standing_in(node, serve):
-        lender = node.lender()
-        loan = node.borrow(lender, "a")
-        monkeypatch.setattr(lending, "COPY", 0.1)
-        with pytest.raises(HolderLostError, match="must start anew"):
-            node.borrow(lender, "b")
-        assert lender.lends
-        assert ctypes.string_at(loan.address, 8) == b"weights."
-
-
-@pytest.mark.parametrize(("key", "nbytes"), [("other", SIZE), ("net", SIZE + 1)])
-def test_an_answer_to_something_else_is_refused(node, key, nbytes):
-    [handle] = handles_of(node, CONTENT)
-
-    def serve(listener):
-        peer, _ = listener.accept()
-        peer.recv(frames.ROOM)
-        answer(peer, key, handle, nbytes=nbytes)
-
-    with (
-        standing_in(node, serve),
-        pytest.raises(GpuError, match=f"it answers for {key} of {nbytes} bytes, asked was net of {SIZE}"),
-    ):
-        node.borrow(node.lender(), "net")
