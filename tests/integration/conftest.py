@@ -22,6 +22,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from regrain_watchdog.front.config import options
+from regrain_watchdog.front.remote import wire
 
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
@@ -225,6 +226,25 @@ def serving(target: Path | str, *flags: str, folder: Path, **settings: str) -> I
         served.destroy()
 
 
+def signed(
+    pod: Served,
+    key: Path,
+    body: bytes = b"",
+    *,
+    path: str = wire.PREFIX,
+    method: str = "GET",
+    version: str = "",
+    epoch: int = 0,
+    **headers: str,
+) -> requests.Response:
+    """Ask a pod as another one does: of its own version, unless another is given."""
+    secret = key.read_text()
+    version = version or requests.get(f"{pod.admin_url}/manifest", timeout=PATIENCE).json()["digest"]
+    signature = wire.signature(secret, method, path, body, version=version, epoch=epoch)
+    fields = {wire.VERSION: version, wire.EPOCH: str(epoch), wire.SIGNATURE: signature, **headers}
+    return requests.request(method, f"{pod.url}{path}", data=body, headers=fields, timeout=PATIENCE)
+
+
 @pytest.fixture(scope="session", name="until")
 def _until() -> Callable[..., object]:
     return until
@@ -278,6 +298,31 @@ def key(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     file.write_text(request.module.SECRET)
     file.chmod(0o600)
     return file
+
+
+@pytest.fixture(scope="session")
+def sums() -> Callable[[int], list[float]]:
+    """What `relay.py` answers to a count."""
+    return lambda count: [number * 2.0 * 5000 for number in range(count)]
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Path:
+    """A copy of `relay.py` that a test may change."""
+    copy = tmp_path / "relay.py"
+    copy.write_text((APPS / "relay.py").read_text())
+    return copy
+
+
+@pytest.fixture(scope="session")
+def staffed() -> Callable[[Served], set[str]]:
+    """The groups that a pod has replicas of."""
+    return lambda pod: {group["name"] for group in pod.status()["groups"] if group["replicas"]}
+
+
+@pytest.fixture(scope="session", name="signed")
+def _signed() -> Callable[..., requests.Response]:
+    return signed
 
 
 @pytest.fixture
