@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from regrain_watchdog.front.grpc.silence import Silence
 from regrain_watchdog.front.grpc.stream import Streams
 
 PATH = "/test/Stream"
@@ -45,7 +46,7 @@ def test_a_caller_that_takes_nothing_ends_its_stream_and_what_gives_to_it():
         async def run(_data):
             return endless()
 
-        async with serving(Streams(stall=0.2), run) as method:
+        async with serving(Streams(stall=0.2, silence=Silence()), run) as method:
             call = method(iter([b"go"]))
             first = await call.read()
             await asyncio.wait_for(closed.wait(), 60)
@@ -73,7 +74,7 @@ def test_a_caller_that_takes_each_answer_in_time_gets_them_all():
         async def run(_data):
             return ten()
 
-        async with serving(Streams(stall=60.0), run) as method:
+        async with serving(Streams(stall=60.0, silence=Silence()), run) as method:
             assert len([item async for item in method(iter([b"go"]))]) == 10
 
     asyncio.run(scenario())
@@ -93,7 +94,7 @@ def test_calls_that_run_for_a_caller_that_takes_nothing_are_cancelled():
             finally:
                 cancelled.set()
 
-        async with serving(Streams(stall=0.2), run) as method:
+        async with serving(Streams(stall=0.2, silence=Silence()), run) as method:
             call = method(iter([b"large"] * 32 + [b"long"]))
             await asyncio.wait_for(cancelled.wait(), 60)
             call.cancel()
@@ -106,7 +107,7 @@ def test_a_stream_that_comes_while_its_server_drains_ends_at_once():
         async def run(data):
             return data
 
-        streams = Streams(stall=60.0)
+        streams = Streams(stall=60.0, silence=Silence())
         streams.drain()
         async with serving(streams, run) as method:
             call = method(iter([b"late"]))
@@ -124,7 +125,7 @@ def test_a_stream_that_asks_nothing_is_ended_and_one_that_waits_for_its_answer_i
             await answered.wait()
             return data
 
-        async with serving(Streams(stall=60.0, idle=seconds), run) as method:
+        async with serving(Streams(stall=60.0, silence=Silence(seconds)), run) as method:
             waiting = method()
             await waiting.write(b"slow")
             await asyncio.wait_for(asked.wait(), 60)
@@ -146,7 +147,7 @@ def test_a_stream_that_asks_nothing_may_stay_where_there_are_few():
         async def run(data):
             return data
 
-        async with serving(Streams(stall=60.0, idle=0.05, spare=1), run) as method:
+        async with serving(Streams(stall=60.0, silence=Silence(0.05, spare=1)), run) as method:
             streams = [method(), method()]
             for stream in streams:
                 await stream.write(b"begun")

@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2 as pb
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import parsed
+from regrain_watchdog.front.grpc.silence import LASTING
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
-from regrain_watchdog.front.grpc.stream import LASTING
 
 Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
 NAME = "grpc.health.v1.Health"

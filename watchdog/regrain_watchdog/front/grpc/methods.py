@@ -5,7 +5,8 @@ from __future__ import annotations
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.grpc import invoke, oip
 from regrain_watchdog.front.grpc.entry import Entry
-from regrain_watchdog.front.grpc.stream import LASTING, Streams
+from regrain_watchdog.front.grpc.silence import Silence
+from regrain_watchdog.front.grpc.stream import Streams
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
 
@@ -21,12 +22,14 @@ class Methods:
         config: limits, keys.
 
     Attributes:
+        silence: how long streams may ask nothing.
         handlers: for a server.
         check: RequestError (401) for a caller without the key.
     """
 
     def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
-        self._streams = Streams(idle=config.header_timeout, spare=config.max_connections // LASTING)
+        self.silence = Silence.of(config)
+        self._streams = Streams(silence=self.silence)
         entry = Entry(measure, config, lambda: config.latency(inference.service.manifest) or 0.0)
         self.check = entry.check
         self._oip = oip.OpenInference(inference, entry, self._streams)
@@ -39,3 +42,4 @@ class Methods:
     def drain(self) -> None:
         """Let streams end."""
         self._streams.drain()
+        self.silence.drain()

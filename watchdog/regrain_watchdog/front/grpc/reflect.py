@@ -15,9 +15,9 @@ from regrain.errors import RequestError
 from regrain.wire import invoke_pb2
 from regrain_watchdog.front.grpc import inference_pb2
 from regrain_watchdog.front.grpc.entry import Context, parsed
+from regrain_watchdog.front.grpc.silence import Silence
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
-from regrain_watchdog.front.grpc.stream import send, soon
-from regrain_watchdog.front.http1.limits import Limits
+from regrain_watchdog.front.grpc.stream import send
 
 NAME = reflection.SERVICE_NAME
 
@@ -28,7 +28,7 @@ class Reflection:
     Args:
         services: the names of those that are served beside this one.
         check: RequestError for a caller that may not ask.
-        idle: seconds in which a caller must ask something, and take an answer.
+        silence: bounds the time in which a caller must ask something; one must take an answer within its seconds.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Reflection:
         services: tuple[str, ...],
         check: Callable[[Context], object] = lambda _: None,
         *,
-        idle: float = Limits().header_timeout,
+        silence: Silence,
     ) -> None:
         self._check = check
-        self._idle = idle
+        self._silence = silence
         self._servicer = reflection.aio.ReflectionServicer((*services, NAME), pool=_described())
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -53,13 +53,14 @@ class Reflection:
         answers = self._servicer.ServerReflectionInfo(self._each(requests), context)  # type: ignore[assignment]  # a generator, for the stub a coroutine
         try:
             self._check(context)
-            async for answer in answers:
-                await send(context, answer.SerializeToString(), self._idle)
+            with self._silence.stream():
+                async for answer in answers:
+                    await send(context, answer.SerializeToString(), self._silence.seconds)
         except RequestError as error:
             await context.abort(code(error.status), sentence(error), trailers(error))
 
     async def _each(self, requests: AsyncIterator[bytes]) -> AsyncIterator[pb.ServerReflectionRequest]:
-        while (data := await soon(requests, self._idle)) is not None:
+        while (data := await self._silence.until_asked(requests)) is not None:
             yield parsed(pb.ServerReflectionRequest, data)
 
 

@@ -125,7 +125,7 @@ class Server(Listening):
         self._methods = Methods(inference, measure, config)
         self._health = health.Health(SERVICES, inference.service.unready, calls=config.max_connections)
         reflection = reflect.Reflection(
-            (*SERVICES, health.NAME), self._methods.check, idle=config.header_timeout
+            (*SERVICES, health.NAME), self._methods.check, silence=self._methods.silence
         )
         super().__init__((*self._methods.handlers, self._health.handlers(), reflection.handlers()), config)
 

@@ -9,13 +9,12 @@ from http import HTTPStatus
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import Context
+from regrain_watchdog.front.grpc.silence import Silence
 from regrain_watchdog.front.grpc.status import code, trailers
 from regrain_watchdog.front.http1.limits import Limits
 
 IN_FLIGHT = 64
 """Requests of one stream that run at once; further ones stay in gRPC's window."""
-LASTING = 4
-"""One in so many of the calls at once may last while nothing is asked: so there is room for others."""
 Answer = bytes | AsyncGenerator[bytes, None]
 """One message, or as many as come; those run once it is their turn."""
 Run = Callable[[bytes], Coroutine[object, object, Answer]]
@@ -26,21 +25,12 @@ class Streams:
 
     Args:
         stall: seconds in which a caller must take an answer; a stream is ended whose caller does not.
-        idle: seconds in which a caller must ask something while nothing of its stream runs; likewise, while there are
-            more than `spare` streams.
-        spare: streams that have all the time they want.
+        silence: bounds the time in which a caller must ask something while nothing of its stream runs; likewise.
     """
 
-    def __init__(
-        self,
-        *,
-        stall: float = Limits().write_timeout,
-        idle: float = Limits().header_timeout,
-        spare: int = 0,
-    ) -> None:
+    def __init__(self, *, stall: float = Limits().write_timeout, silence: Silence) -> None:
         self._stall = stall
-        self._idle = idle
-        self._spare = spare
+        self._silence = silence
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -62,7 +52,8 @@ class Streams:
             reader.cancel()
         silent: RequestError | None = None
         try:
-            await self._write(context, running, slots)
+            with self._silence.stream():
+                await self._write(context, running, slots)
         except RequestError as error:
             silent = error
         finally:
@@ -110,11 +101,10 @@ class Streams:
         """Return what is answered next, None behind the last; RequestError (408) if nothing is asked for too long."""
         while running.empty():
             try:
-                async with asyncio.timeout(self._idle):
+                async with asyncio.timeout(self._silence.seconds):
                     return await running.get()
             except TimeoutError:
-                if len(self._readers) > self._spare:
-                    raise _unasked(self._idle) from None
+                self._silence.check()
         return running.get_nowait()
 
 
@@ -126,16 +116,3 @@ async def send(context: Context, message: bytes, seconds: float) -> None:
     except TimeoutError:
         detail = f"the caller took no answer for {seconds:g} s"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-
-
-async def soon(requests: AsyncIterator[bytes], seconds: float) -> bytes | None:
-    """Return a stream's next request, None behind the last; RequestError (408) if none comes within `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await anext(aiter(requests), None)
-    except TimeoutError:
-        raise _unasked(seconds) from None
-
-
-def _unasked(seconds: float) -> RequestError:
-    return RequestError(HTTPStatus.REQUEST_TIMEOUT, f"the caller asked nothing for {seconds:g} s")

@@ -163,10 +163,9 @@ async def _calls(settings: Settings, functions: Functions, counts: Counts) -> Ca
     if settings.grpc_port is None:
         return None
     from regrain_watchdog.gateway.plane.switch import Calls as Found  # noqa: PLC0415  # its library is large
-    from regrain_watchdog.gateway.plane.switch import Switch  # noqa: PLC0415
 
     config = Config(host=settings.host, grpc_port=settings.grpc_port, max_connections=CONNECTIONS)
-    calls = Found(Switch(functions, counts), config)
+    calls = Found(functions, counts, config)
     try:
         await calls.start()
     except SpecError as error:

@@ -19,9 +19,8 @@ from regrain_watchdog.front.grpc import inference_pb2 as pb
 from regrain_watchdog.front.grpc.entry import Context
 from regrain_watchdog.front.grpc.methods import SERVICES
 from regrain_watchdog.front.grpc.server import Listening
+from regrain_watchdog.front.grpc.silence import Silence
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
-from regrain_watchdog.front.grpc.stream import soon
-from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.hosting import Hosting
@@ -46,15 +45,13 @@ class Switch(grpc.GenericRpcHandler):
     Args:
         functions: all of them.
         counts: what counts invocations.
-        idle: seconds in which a stream must ask something.
+        silence: bounds the time in which a stream must ask something.
     """
 
-    def __init__(
-        self, functions: Functions, counts: Counts, *, idle: float = Limits().header_timeout
-    ) -> None:
+    def __init__(self, functions: Functions, counts: Counts, silence: Silence) -> None:
         self._functions = functions
         self._counts = counts
-        self._idle = idle
+        self._silence = silence
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -85,17 +82,14 @@ class Switch(grpc.GenericRpcHandler):
         requests: AsyncIterator[bytes],
         context: Context,
     ) -> None:
-        first = await self._first(requests, context)
-        if first is None:
-            return
-        hosting, found = await self._entered(name, first, context)
-        with self._counted(hosting, found):
-            await _method(found, details)(_joined(first, requests), context)
-
-    async def _first(self, requests: AsyncIterator[bytes], context: Context) -> bytes | None:
-        """Return a stream's first request, None if it has none; the call ends where it does not come."""
         try:
-            return await soon(requests, self._idle)
+            with self._silence.stream():  # which is over before its end is told: it takes no room from others
+                first = await self._silence.until_asked(requests)
+                if first is None:
+                    return
+                hosting, found = await self._entered(name, first, context)
+                with self._counted(hosting, found):
+                    await _method(found, details)(_joined(first, requests), context)
         except RequestError as error:
             await context.abort(code(error.status), sentence(error), trailers(error))
 
@@ -141,17 +135,21 @@ class Calls(Listening):
     """The gateway's port of gRPC.
 
     Args:
-        switch: hands calls on.
-        config: its address.
+        functions: all of them.
+        counts: what counts invocations.
+        config: its address, and limits.
     """
 
-    def __init__(self, switch: Switch, config: Config) -> None:
+    def __init__(self, functions: Functions, counts: Counts, config: Config) -> None:
+        self._silence = Silence.of(config)
+        switch = Switch(functions, counts, self._silence)
         self._health = health.Health(SERVICES, lambda: "", calls=config.max_connections)
-        reflection = reflect.Reflection((*SERVICES, health.NAME))
+        reflection = reflect.Reflection((*SERVICES, health.NAME), silence=self._silence)
         super().__init__((switch, self._health.handlers(), reflection.handlers()), config)
 
     def drain(self) -> None:
-        """Let watchers end."""
+        """Let watchers end, and streams that ask nothing."""
+        self._silence.drain()
         self._health.end()
 
 
