@@ -41,6 +41,21 @@ def decision(number: int, reason: str = "BEST", plan: Plan | None = None) -> Dec
             Decisions(made=2, changes=0, reasons={"BEST": 1, "CHEAPER": 1}),
             id="anew and again",
         ),
+        pytest.param(
+            [None, decision(500), decision(502)],
+            Decisions(made=3, changes=0, reasons={"BEST": 2}),
+            id="one that decided long before it was seen to",
+        ),
+        pytest.param(
+            [decision(7), None, decision(9)],
+            Decisions(made=2, changes=0, reasons={"BEST": 1}),
+            id="unseen for a while",
+        ),
+        pytest.param(
+            [decision(7), None, decision(3)],
+            Decisions(made=3, changes=0, reasons={"BEST": 1}),
+            id="anew and unseen for a while",
+        ),
     ],
 )
 def test_decisions_are_counted_from_the_first_look_on(

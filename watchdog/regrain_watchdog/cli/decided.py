@@ -12,7 +12,8 @@ class Decided:
     """Counts decisions from the first look on, which finds the last one of before.
 
     Decisions between two looks are counted by their numbers, without their reasons. A controller that was started anew
-    counts from 1 again.
+    counts from 1 again. Of one that is first seen to have decided, the last decision alone counts: those before it may
+    be older than the load.
     """
 
     def __init__(self) -> None:
@@ -24,11 +25,13 @@ class Decided:
 
     def take(self, told: Decision | None) -> None:
         """Take in the last decision; None where nothing was decided yet."""
-        first, before, self._is_known, self._last = not self._is_known, self._last, True, told
-        if first or told is None or told == before:
+        first, self._is_known = not self._is_known, True
+        if told is None:
             return
-        reached = before.number if before is not None and before.number < told.number else 0
-        self._made += told.number - reached
+        before, self._last = self._last, told
+        if first or told == before:
+            return
+        self._made += _since(before, told)
         self._changes += told.plan is not None
         self._reasons[told.reason] += 1
 
@@ -37,3 +40,10 @@ class Decided:
         if not self._is_known:
             return None
         return Decisions(made=self._made, changes=self._changes, reasons=dict(self._reasons))
+
+
+def _since(before: Decision | None, told: Decision) -> int:
+    """Return how many decisions were made after one; None where there was none to be seen."""
+    if before is None:
+        return 1
+    return told.number - before.number if before.number < told.number else told.number
