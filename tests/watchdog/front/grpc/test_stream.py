@@ -142,12 +142,12 @@ def test_a_stream_that_asks_nothing_is_ended_and_one_that_waits_for_its_answer_i
     with_time(lambda seconds: asyncio.run(scenario(seconds)), 0.2)
 
 
-def test_a_stream_that_asks_nothing_may_stay_where_there_are_few():
-    async def scenario():
+def test_a_stream_that_asks_nothing_may_stay_where_there_are_few(with_time):
+    async def scenario(seconds):
         async def run(data):
             return data
 
-        async with serving(Streams(stall=60.0, silence=Silence(0.05, spare=1)), run) as method:
+        async with serving(Streams(stall=60.0, silence=Silence(seconds, spare=1)), run) as method:
             streams = [method(), method()]
             for stream in streams:
                 await stream.write(b"begun")
@@ -161,4 +161,4 @@ def test_a_stream_that_asks_nothing_may_stay_where_there_are_few():
             assert await asyncio.wait_for(codes[stays].read(), 60) == b"again"
             stays.cancel()
 
-    asyncio.run(scenario())
+    with_time(lambda seconds: asyncio.run(scenario(seconds)), 0.05)
