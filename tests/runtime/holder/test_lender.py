@@ -104,6 +104,8 @@ def test_a_holder_that_does_not_answer_is_lost_to_those_that_have_memory_of_it(n
         peer, _ = listener.accept()
         peer.recv(frames.ROOM)
         answer(peer, "a", handle, nbytes=node.size)
+        while peer.recv(frames.ROOM):  # what else it is asked, until the lender has left
+            pass
 
     with standing_in(node, serve):
         lender = node.lender()
