@@ -52,6 +52,62 @@ REPLICA = textwrap.dedent(
             print(type(error).__name__, flush=True)
     """
 )
+SERVING = textwrap.dedent(
+    """
+    import ctypes, gc, sys, time
+    from pathlib import Path
+    import numpy as np
+    from regrain import App, torch
+    from regrain.execute import Executor
+    from regrain.weights.device import lending
+    from regrain_runtime.gpu.driver import CudaDriver
+    from regrain_runtime.gpu.fake_memory import FakeMemory
+    from regrain_runtime.holder.lender import Lender
+
+    folder, holder, path = sys.argv[1:]
+
+    class Lending(Lender):
+        "The stand-in's memory lies where torch takes it for the CPU's."
+
+        def borrow(self, key, nbytes, file):
+            loan = super().borrow(key, nbytes, file)
+            lying = type("Lying", (), {"loan": loan})()
+            lying.__array_interface__ = {**loan.__cuda_array_interface__, "version": 3}
+            return np.asarray(lying)
+
+    def layers():
+        from torch import nn
+        return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, 256))
+
+    class Reader:
+        def __init__(self):
+            self.net = torch(layers, seed=1, device="cpu")
+            print(float(self.net(np.full((2, 512), 0.5, np.float32)).sum()), flush=True)
+
+        def __call__(self, x: list) -> list:
+            return x
+
+    app = App("reader")
+    read = app.stage()(Reader)
+
+    @app.flow
+    def flow(x: list) -> list:
+        return read(x)
+
+    executor = Executor(app, clock=time.monotonic)
+    memory = FakeMemory(folder=Path(folder))
+    lender = Lending(Path(path), CudaDriver(memory), command=(sys.executable, "-c", holder, folder, "1.0"))
+    lender.device = "cpu"
+    with lending(lender):
+        executor.load(["read"])
+    print(len(memory.mapped), flush=True)
+    sys.stdin.readline()
+    executor.unload(["read"])
+    gc.collect()
+    print(len(memory.mapped), flush=True)
+    sys.stdin.readline()
+    """
+)
 
 
 class Node:
@@ -81,6 +137,9 @@ class Node:
 
     def replica(self, grace=30.0):
         return self.spawn(REPLICA, str(self.card), str(grace), HOLDER, str(self.path), str(self.file))
+
+    def serving(self):
+        return self.spawn(SERVING, str(self.card), HOLDER, str(self.path))
 
     def spawn(self, script, *words):
         process = subprocess.Popen(

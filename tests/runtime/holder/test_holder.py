@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
@@ -15,63 +14,6 @@ from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake_memory import FakeMemory
 from regrain_runtime.holder import frames
 from regrain_runtime.holder.lender import Lender
-
-SERVING = textwrap.dedent(
-    """
-    import ctypes, gc, sys, time
-    from pathlib import Path
-    import numpy as np
-    from regrain import App, torch
-    from regrain.execute import Executor
-    from regrain.weights.device import lending
-    from regrain_runtime.gpu.driver import CudaDriver
-    from regrain_runtime.gpu.fake_memory import FakeMemory
-    from regrain_runtime.holder.lender import Lender
-
-    folder, holder, path = sys.argv[1:]
-
-    class Lending(Lender):
-        "The stand-in's memory lies where torch takes it for the CPU's."
-
-        def borrow(self, key, nbytes, file):
-            loan = super().borrow(key, nbytes, file)
-            lying = type("Lying", (), {"loan": loan})()
-            lying.__array_interface__ = {**loan.__cuda_array_interface__, "version": 3}
-            return np.asarray(lying)
-
-    def layers():
-        from torch import nn
-        return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, 256))
-
-    class Reader:
-        def __init__(self):
-            self.net = torch(layers, seed=1, device="cpu")
-            print(float(self.net(np.full((2, 512), 0.5, np.float32)).sum()), flush=True)
-
-        def __call__(self, x: list) -> list:
-            return x
-
-    app = App("reader")
-    read = app.stage()(Reader)
-
-    @app.flow
-    def flow(x: list) -> list:
-        return read(x)
-
-    executor = Executor(app, clock=time.monotonic)
-    memory = FakeMemory(folder=Path(folder))
-    lender = Lending(Path(path), CudaDriver(memory), command=(sys.executable, "-c", holder, folder, "1.0"))
-    lender.device = "cpu"
-    with lending(lender):
-        executor.load(["read"])
-    print(len(memory.mapped), flush=True)
-    sys.stdin.readline()
-    executor.unload(["read"])
-    gc.collect()
-    print(len(memory.mapped), flush=True)
-    sys.stdin.readline()
-    """
-)
 
 pytestmark = pytest.mark.process
 
@@ -258,3 +200,20 @@ def test_descriptors_that_come_along_are_closed(node):
 
     assert len(set(open_now)) == 1
     assert node.borrow(lender) is loan
+
+
+def test_modules_of_two_replicas_lie_in_one_memory_until_the_stage_is_dropped(node, monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("REGRAIN_WEIGHTS", str(tmp_path / "kept"))
+    replicas = [node.serving() for _ in range(2)]
+    sums = [replica.stdout.readline() for replica in replicas]
+    assert sums[0] == sums[1]
+    assert [replica.stdout.readline() for replica in replicas] == ["1\n", "1\n"]
+    [memory] = node.allocations()
+    assert memory.stat().st_size >= 4 * (512 * 512 + 512 * 256)
+
+    assert said(replicas[0]) == "0"
+    assert node.allocations() == [memory]
+    assert said(replicas[1]) == "0"
+
+    until(lambda: not node.allocations())
