@@ -39,6 +39,13 @@ def test_files_and_functions_stay_short(path: Path) -> None:
     assert long == []
 
 
+def test_files_of_tests_and_benchmarks_stay_short() -> None:
+    files = [path for root in ("tests", "benchmarks") for path in (ROOT / root).rglob("*.py")]
+
+    assert files
+    assert [path for path in files if path.read_text().count("\n") > FILE_LINES] == []
+
+
 def test_no_file_is_a_drawer_for_everything() -> None:
     assert [path for path in SOURCES if path.stem in ("utils", "util", "helpers", "misc", "common")] == []
 
