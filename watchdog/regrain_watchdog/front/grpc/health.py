@@ -33,7 +33,7 @@ class Health:
         self._services = ("", *services)
         self._unready = unready
         self._ended = asyncio.Event()
-        self._most = calls // LASTING
+        self._most = max(calls // LASTING, min(1, calls - 1))  # a watch takes no server whole
         self._watching = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
