@@ -83,6 +83,30 @@ def test_a_view_that_nobody_reads_says_nothing_and_raises_nothing(monkeypatch):
             Plain().say("regrain: draining")
 
 
+def test_a_line_that_cannot_be_encoded_is_lost_alone(monkeypatch, tmp_path):
+    path = tmp_path / "out"
+    with path.open("w", encoding="latin-1") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        view = Plain()
+        for text in ("first", "\u2264 8", "last"):
+            view.say(text)
+
+    assert path.read_text() == "first\nlast\n"
+
+
+def test_what_is_said_while_a_pipe_is_full_is_lost_and_what_comes_later_is_not(monkeypatch):
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    with open(writer, "w") as stdout, open(reader, "rb", buffering=0) as read:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        view = Plain()
+        view.say("x" * (1 << 20))
+        while read.read(1 << 16):
+            pass
+        view.say("last")
+
+        assert read.read(1 << 20).endswith(b"last\n")
+
+
 def test_a_plain_view_says_once_what_a_slow_start_waits_for():
     lines: list[str] = []
     view = Plain(lines.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -14,7 +15,9 @@ import click
 from regrain.lines import formatter
 
 UNHEARD = (OSError, ValueError)
-"""What writing raises where nobody reads any more, or the stream is closed."""
+"""What writing raises that fails."""
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""Errors of a stream that nobody reads any more, or that is closed; others may pass."""
 
 
 class Echo(logging.Handler):
@@ -24,9 +27,15 @@ class Echo(logging.Handler):
         """Write a record."""
         try:
             click.echo(self.format(record), err=True)
-        except UNHEARD:  # there is nowhere left to say so
-            self.setLevel(logging.CRITICAL + 1)
-            hush(sys.stderr)
+        except UNHEARD as error:  # there is nowhere left to say so
+            if is_gone(sys.stderr, error):
+                self.setLevel(logging.CRITICAL + 1)
+                hush(sys.stderr)
+
+
+def is_gone(stream: TextIO, error: OSError | ValueError) -> bool:
+    """Say whether a stream that could not be written to never can be again; if not, one line alone is lost."""
+    return stream.closed or (isinstance(error, OSError) and error.errno in GONE)
 
 
 def hush(stream: TextIO) -> None:

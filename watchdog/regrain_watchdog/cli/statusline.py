@@ -100,11 +100,12 @@ class Live:
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
-    """Let go what cannot be shown, and all that would be from here on."""
+    """Let go what cannot be shown, and once nobody can read any more all that would be from here on."""
     try:
         yield
-    except logs.UNHEARD:
-        logs.hush(sys.stdout)
+    except logs.UNHEARD as error:
+        if logs.is_gone(sys.stdout, error):
+            logs.hush(sys.stdout)
 
 
 def parts(status: Status) -> list[str]:
