@@ -62,7 +62,7 @@ def waiting(served, note, count, until):
 def is_refused(served):
     try:
         served.connect().close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was closed while the kernel let us in
         return True
     return False
 

@@ -195,7 +195,7 @@ def is_refused(port: int) -> bool:
     """Whether nobody listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was closed while the kernel let us in
         return True
     return False
 

@@ -158,6 +158,6 @@ def _get(port):
 def _is_refused(port):
     try:
         _connected(port).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was closed while the kernel let us in
         return True
     return False
