@@ -15,11 +15,11 @@ from requests.auth import AuthBase
 
 from regrain.bearer import bearer
 from regrain.errors import RequestError, SpecError
+from regrain.hosts import is_loopback
 from regrain.lazy_numpy import is_array
 from regrain.media import ACCEPT, EVENTS, JSON, decoded, encoded, to_json
 
 _TOLD = ("X-Call-Id", "Retry-After")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class Client:
         self._session = requests.Session()
         if key:
             self._session.auth = _Bearer(key)
-        self._session.trust_env = parts.hostname not in _LOOPBACK  # no proxy stands before one's own machine
+        self._session.trust_env = not is_loopback(parts.hostname)  # no proxy stands before one's own machine
 
     def __enter__(self) -> Self:
         return self

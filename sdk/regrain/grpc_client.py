@@ -10,6 +10,7 @@ import grpc
 
 from regrain.bearer import bearer
 from regrain.errors import RequestError, SpecError
+from regrain.hosts import names_loopback
 from regrain.media import ACCEPT, JSON, decoded, encoded, to_json
 from regrain.wire import invoke_pb2 as pb
 
@@ -19,7 +20,6 @@ HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
 """The message HealthCheckResponse(status=SERVING)."""
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-LOOPBACK = ("localhost", "127.", "[::1]")
 
 STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
@@ -46,7 +46,7 @@ class _Caller:
         self.address = address
         self._timeout = timeout
         self._metadata = (("authorization", bearer(key)),) if key else ()
-        own = (("grpc.enable_http_proxy", 0),) if host.startswith(LOOPBACK) else ()
+        own = (("grpc.enable_http_proxy", 0),) if names_loopback(address) else ()
         self._options = (*OPTIONS, *own)  # no proxy stands before one's own machine
         self._credentials = (
             None if root_certificates is None else grpc.ssl_channel_credentials(root_certificates)

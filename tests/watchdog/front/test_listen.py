@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.listen import Listener, is_loopback
+from regrain_watchdog.front.listen import Listener
 
 
 class Gate:
@@ -131,13 +131,6 @@ def test_headers_that_do_not_come_are_not_waited_for(loop, with_time):
             assert loop.run(listener.stop(60.0))
 
     with_time(refused, 0.05)
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
-)
-def test_loopback_is_told_from_other_addresses(host, expected):
-    assert is_loopback(host) is expected
 
 
 def _connected(port):

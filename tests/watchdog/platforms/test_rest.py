@@ -1,7 +1,7 @@
 import pytest
 
 from regrain.errors import SpecError
-from regrain_watchdog.platforms.rest import address, is_loopback, is_open
+from regrain_watchdog.platforms.rest import address, is_open
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,3 @@ def test_credentials_in_an_address_are_refused_and_not_repeated():
 )
 def test_what_can_be_read_on_its_way(url, open_):
     assert is_open(url) is open_
-
-
-@pytest.mark.parametrize(
-    ("url", "stays"),
-    [
-        ("https://127.0.0.2", True),
-        ("http://LOCALHOST:8080", True),
-        ("http://0.0.0.0:8080", False),
-        ("https://example.org", False),
-        ("http://127.0.0.1.example.org", False),
-    ],
-)
-def test_what_stays_on_this_machine(url, stays):
-    assert is_loopback(url) is stays

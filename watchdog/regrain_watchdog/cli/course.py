@@ -12,6 +12,7 @@ import numpy as np
 
 from regrain.cards import Card, card_of
 from regrain.errors import SpecError
+from regrain.hosts import LOCALHOST, is_loopback
 from regrain.manifest import SLOSpec
 from regrain_watchdog.cli import admin, request, runfile
 from regrain_watchdog.cli.admin import Status
@@ -29,7 +30,6 @@ from regrain_watchdog.simulate.static import profile_of
 
 ATTAINMENT = 0.95
 """The share of requests that should hit where nobody says another."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Wanted(TypedDict):
@@ -143,7 +143,7 @@ def _where(url: str, admin_url: str, app: str) -> tuple[str, str]:
 
 def _place(target: Target) -> tuple[int, str]:
     """Return port and host, of which all names of this machine's own are one."""
-    return target.port, LOOPBACK[0] if target.host in LOOPBACK else target.host
+    return target.port, LOCALHOST if is_loopback(target.host) else target.host
 
 
 def _with(target: Target, query: Mapping[str, str]) -> Target:

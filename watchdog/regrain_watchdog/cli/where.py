@@ -12,13 +12,14 @@ from typing import TypeVar
 import click
 
 from regrain.errors import SpecError
+from regrain.hosts import names_loopback
 from regrain_watchdog.gateway import credentials as files
 from regrain_watchdog.gateway.settings import Settings, default_state
 from regrain_watchdog.platforms import faas_login, gpu_way
 from regrain_watchdog.platforms.local import Local, Source
 from regrain_watchdog.platforms.openfaas import OpenFaas
 from regrain_watchdog.platforms.platform import Platform
-from regrain_watchdog.platforms.rest import Credentials, address, is_loopback, is_open
+from regrain_watchdog.platforms.rest import Credentials, address, is_open
 
 PLATFORMS = ("local", "openfaas", "knative")
 GATEWAY = "http://127.0.0.1:8080"
@@ -157,7 +158,7 @@ def _named(where: Where) -> Credentials | None:
 
 def _own(settings: Settings | None, url: str) -> Credentials | None:
     """Return what this user's own gateway keeps; None where it was never started, or another machine may be asked."""
-    if settings is None or not is_loopback(url) or not (settings.folder / files.PASSWORD).is_file():
+    if settings is None or not names_loopback(url) or not (settings.folder / files.PASSWORD).is_file():
         return None
     kept = files.Credentials.load(settings.folder)
     return Credentials(kept.user, kept.password)

@@ -16,10 +16,10 @@ import msgspec
 
 from regrain.cards import PREFIX
 from regrain.errors import SpecError
+from regrain.hosts import is_loopback
 from regrain.manifest import Manifest
 from regrain.units import parse_seconds
 from regrain_watchdog.front import settings
-from regrain_watchdog.front.listen import is_loopback
 from regrain_watchdog.front.settings import MIB, Option
 from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.policy.resident import PLAN

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from regrain.errors import RequestError, SpecError
+from regrain.hosts import is_loopback, names_loopback
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Scope
-from regrain_watchdog.front.listen import is_loopback
 
 READING = ("GET", "HEAD")
 
@@ -39,7 +38,7 @@ class Door:
         """RequestError 401 or 403 for a request that may not come in."""
         headers = scope.headers
         host = headers.get("host", "")
-        if is_loopback(self.host) and not _names_loopback(host):
+        if is_loopback(self.host) and not names_loopback(host):
             detail = f"the admin API answers to loopback hosts, not to {host!r}"
             raise RequestError(HTTPStatus.FORBIDDEN, detail)
         origin = headers.get("origin", "")
@@ -48,10 +47,3 @@ class Door:
             raise RequestError(HTTPStatus.FORBIDDEN, detail)
         if self.key is not None:
             self.key.check(headers)
-
-
-def _names_loopback(host: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:  # no address, or brackets that do not close
-        return False

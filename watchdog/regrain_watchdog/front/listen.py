@@ -6,7 +6,6 @@ The socket is bound without SO_REUSEPORT, with which two fronts on one port woul
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import socket
 import ssl
@@ -154,8 +153,3 @@ def bind(host: str, port: int, *, name: str, backlog: int) -> socket.socket:
         ) from error
     bound.setblocking(False)
     return bound
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback

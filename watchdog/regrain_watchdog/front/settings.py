@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from regrain.errors import SpecError
+from regrain.hosts import LOCALHOST, is_address
 from regrain.units import parse_bytes, parse_seconds, parse_switch
 
 PREFIX = "REGRAIN_"
@@ -143,14 +144,11 @@ def objective(help_: str, unset: str) -> dict[str, Setting]:
 
 
 def _address(text: str) -> str:
-    return text if text == "localhost" else str(ipaddress.ip_address(text))
+    return text if text == LOCALHOST else str(ipaddress.ip_address(text))
 
 
 def _is_address(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(_address(value))
-    except ValueError:
-        return False
+    return isinstance(value, str) and is_address(value)
 
 
 def _objective(text: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.listen import is_loopback
+from regrain.hosts import is_address, is_loopback
 
 SOCKET_PATH = 107
 """Bytes of a Unix socket's path at most."""
@@ -36,11 +36,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     payload_secret: str = ""
 
     def __post_init__(self) -> None:
-        try:
-            loopback = is_loopback(self.host)
-        except ValueError as error:
-            raise SpecError(f"--host: localhost or an IP address, was {self.host!r}") from error
-        if not self.auth and not loopback:
+        if not is_address(self.host):
+            raise SpecError(f"--host: localhost or an IP address, was {self.host!r}")
+        if not self.auth and not is_loopback(self.host):
             raise SpecError(
                 f"--no-auth is for loopback alone: whoever reaches {self.host} could run anything"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import urllib3
 from requests.auth import HTTPBasicAuth
 
 from regrain.errors import SpecError
+from regrain.hosts import names_loopback
 from regrain_watchdog.platforms.platform import BusyError, Patience, PlatformError, UnavailableError
 from regrain_watchdog.platforms.unanswered import reason
 
@@ -63,7 +63,7 @@ class Rest:
         self.url = url
         self._patience = patience
         self._session = requests.Session()
-        self._session.trust_env = not is_loopback(url)  # a proxy has no part in what goes over loopback
+        self._session.trust_env = not names_loopback(url)  # a proxy has no part in what goes over loopback
         self._session.headers.update({"User-Agent": "regrain", "Accept-Encoding": "identity"})
         self._session.auth = _NoAuth() if credentials is None else _basic(credentials)
 
@@ -201,16 +201,7 @@ def address(url: str) -> str:
 
 def is_open(url: str) -> bool:
     """Whether what goes to an address can be read on its way."""
-    return urlsplit(url).scheme == "http" and not is_loopback(url)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether what goes to an address stays on this machine, as far as its text says so: names may mean anything."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
+    return urlsplit(url).scheme == "http" and not names_loopback(url)
 
 
 def _basic(credentials: Credentials) -> HTTPBasicAuth:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as Answer
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.listen import is_loopback
+from regrain.hosts import names_loopback
 from regrain_watchdog.gateway.build import endpoint
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.about import About
@@ -82,7 +81,7 @@ class Door:
                 refused = answers.text(REFUSED, 401)
                 refused.headers["WWW-Authenticate"] = REALM
                 return refused
-        elif not _names_loopback(request.host):
+        elif not names_loopback(request.host):
             return answers.text(
                 f"without a password only loopback hosts are answered, not {request.host!r}", 403
             )
@@ -90,13 +89,6 @@ class Door:
         if request.method not in READING and origin and origin.partition("://")[2] != request.host:
             return answers.text(f"changes are not taken from a page of {origin!r}", 403)
         return None
-
-
-def _names_loopback(host: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:  # no address, or brackets that do not close
-        return False
 
 
 def _unkept(error: Exception) -> Response:
