@@ -54,3 +54,12 @@ def test_calls_of_stages_are_added_up_by_group_and_batch_and_told_with_the_share
     assert (four.stage, four.share, four.units, four.calls, round(four.seconds, 9)) == ("a", 0.5, 12, 3, 0.5)
     assert (two.units, two.calls, two.seconds) == (2, 1, 0.2)
     assert (four.batch, two.batch) == (4.0, 2.0)
+
+
+def test_a_stages_seconds_are_told_with_the_waits_for_its_leases_as_a_profile_has_them():
+    tally = Tally()
+    tally.ran("detect", [Timing("detect", 0.25, 1, 1, leased=0.125), Timing("detect", 0.25, 1, 1)])
+
+    (seen,) = tally.take().seen({("detect", "detect"): 0.5})
+
+    assert (seen.calls, seen.seconds) == (2, 0.625)

@@ -94,7 +94,7 @@ class Tally:
             self._widened.extend((number, place, width))
 
     def ran(self, group: str, timings: Sequence[Timing]) -> None:
-        """Note the stages of a dispatch."""
+        """Note the stages of a dispatch; the waits for their leases count with them, as in a profile."""
         for timing in timings:
             if not timing.calls:
                 continue
@@ -104,7 +104,7 @@ class Tally:
                 calls = self._calls[key] = _Calls()
             calls.units += timing.count
             calls.calls += timing.calls
-            calls.seconds += timing.seconds
+            calls.seconds += timing.seconds + timing.leased
 
     def take(self) -> Taken:
         """Return what was noted since the last time, and begin anew."""
