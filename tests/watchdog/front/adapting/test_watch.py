@@ -1,6 +1,31 @@
+import asyncio
+
+import pytest
+
 import regrain
-from regrain.plan import GpuShare, Group, Plan
-from regrain_watchdog.front.adapting.watch import shares
+from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
+from regrain_watchdog.front.adapting.watch import Watch, shares
+
+PAIR = """
+from regrain import App
+
+app = App("pair", sample={"text": "a"})
+
+
+@app.stage()
+def one(text: str) -> str:
+    return text + " 1"
+
+
+@app.stage()
+def two(text: str) -> str:
+    return text + " 2"
+
+
+@app.flow
+def run(text: str) -> str:
+    return two(one(text))
+"""
 
 app = regrain.App("pages")
 
@@ -44,3 +69,37 @@ def test_what_other_pods_run_is_told_by_them():
     there = Group(stages=("spread",), cpu=4.0, replicas=0)
 
     assert shares(Plan((here, there)), app.manifest()) == {("decode", "decode"): 1.0}
+
+
+def test_each_stage_of_a_fluid_group_has_the_share_of_its_own_lane():
+    lanes = (Lane(stage="decode"), Lane(stage="spread"), Lane(stage="detect", fraction=0.3))
+    fluid = Group(
+        stages=("decode", "spread", "detect"),
+        replicas=2,
+        gpu=GpuShare(fraction=1.0),
+        fluid=Fluid(share=0.6, lanes=lanes),
+    )
+
+    found = shares(Plan((fluid,)), app.manifest())
+
+    assert found == {("decode", "decode"): 1.0, ("spread", "spread"): 4.0, ("detect", "detect"): 0.3}
+
+
+@pytest.mark.process
+def test_what_a_fluid_group_does_reaches_whoever_decides(standing):
+    asyncio.run(_report_of_a_fluid_group(standing))
+
+
+async def _report_of_a_fluid_group(standing):
+    async with standing(PAIR, "~one+two", "one+two=2") as stand:
+        watch = Watch(stand.live, stand.live.current.measure, None)
+        watch.start()
+        assert await stand.ask("a") == (1, 2)
+
+        report = watch.report()
+
+    assert [(seen.stage, seen.share, seen.units) for seen in report.seen] == [
+        ("one", 1.0, 1),
+        ("two", 1.0, 1),
+    ]
+    assert {one.group for one in report.living} == {"~one+two"} == {report.plan.grain}

@@ -46,7 +46,7 @@ class _Calls:
 class Taken:
     """What was noted: 8-byte floats and integers as Report has them, and the calls of stages.
 
-    calls: by group, stage, and units in each of a dispatch's.
+    calls: by queue (a group, or a stage of a fluid one), stage, and units in each of a dispatch's.
     """
 
     at: bytes
@@ -57,18 +57,18 @@ class Taken:
     calls: Mapping[tuple[str, str, int], _Calls]
 
     def seen(self, shares: Mapping[tuple[str, str], float]) -> tuple[Seen, ...]:
-        """Return the calls of stages that had these shares, by group and stage."""
+        """Return the calls of stages that had these shares, by queue and stage."""
         return tuple(
             Seen(
                 stage=stage,
-                share=shares[group, stage],
+                share=shares[queue, stage],
                 units=one.units,
                 calls=one.calls,
                 seconds=one.seconds,
                 size=self.mean_size,
             )
-            for (group, stage, _), one in self.calls.items()
-            if (group, stage) in shares
+            for (queue, stage, _), one in self.calls.items()
+            if (queue, stage) in shares
         )
 
 
@@ -93,12 +93,12 @@ class Tally:
         if len(self._widened) < 3 * MOST:
             self._widened.extend((number, place, width))
 
-    def ran(self, group: str, timings: Sequence[Timing]) -> None:
+    def ran(self, queue: str, timings: Sequence[Timing]) -> None:
         """Note the stages of a dispatch; the waits for their leases count with them, as in a profile."""
         for timing in timings:
             if not timing.calls:
                 continue
-            key = group, timing.stage, round(timing.count / timing.calls)
+            key = queue, timing.stage, round(timing.count / timing.calls)
             calls = self._calls.get(key)
             if calls is None:
                 calls = self._calls[key] = _Calls()

@@ -67,7 +67,7 @@ class Watch:
             misses=after.misses - before.misses,
             plan=app.route.plan,
             living=tuple(
-                Living(replica.number, replica.home.name, replica.resident)
+                Living(replica.number, replica.home.seat.name, replica.resident)
                 for replica in app.crew.replicas
                 if replica.state is State.READY
             ),
@@ -83,17 +83,17 @@ class Watch:
 
 
 def shares(plan: Plan, manifest: Manifest) -> Mapping[tuple[str, str], float]:
-    """Return by group and stage what it runs with: the share of a GPU if it needs one, else the cores it declares.
+    """Return by queue and stage what it runs with: the share of a GPU if it needs one, else the cores it declares.
 
     Groups that other pods run are left out: those report them.
     """
     return {
-        (group.name, stage): group.gpu.fraction
-        if group.gpu is not None and manifest.stage(stage).gpu is not None
+        (queue.name, stage): queue.gpu.fraction
+        if queue.gpu is not None and manifest.stage(stage).gpu is not None
         else manifest.stage(stage).cpu
-        for group in plan.groups
-        if group.replicas
-        for stage in group.stages
+        for queue in plan.queues
+        if queue.replicas
+        for stage in queue.stages
     }
 
 
