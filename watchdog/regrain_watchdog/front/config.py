@@ -205,8 +205,8 @@ class Config:
     header_timeout: float = dataclasses.field(
         default=30.0,
         metadata=settings.duration(
-            "Time in which a request's headers must arrive, and which a kept-alive connection, or one of many streams "
-            "over gRPC, may idle."
+            "Time in which a request's headers, or the message of a call over gRPC, must arrive, and which a "
+            "kept-alive connection, or one of many streams over gRPC, may idle."
         ),
     )
     max_connections: int = dataclasses.field(

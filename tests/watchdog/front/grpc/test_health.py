@@ -18,15 +18,18 @@ class Details:
 
 
 def test_an_end_while_a_watcher_takes_the_last_change_is_told_as_well():
-    health, told = Health((), lambda: "", calls=4), []
+    health, told = Health((), lambda: "", calls=4, seconds=60.0), []
 
     class Slow:
         async def write(self, response):
             told.append(response.status)
             health.end()
 
-    watch = health.handlers().service(Details()).unary_stream
-    asyncio.run(watch(pb.HealthCheckRequest().SerializeToString(), Slow()))
+    async def asked():
+        yield pb.HealthCheckRequest().SerializeToString()
+
+    watch = health.handlers().service(Details()).stream_stream
+    asyncio.run(watch(asked(), Slow()))
 
     assert told == [pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING]
 
@@ -34,7 +37,7 @@ def test_an_end_while_a_watcher_takes_the_last_change_is_told_as_well():
 @pytest.mark.parametrize(("calls", "watching"), [(1, 0), (2, 1), (3, 1), (8, 2)])
 def test_of_few_calls_one_may_watch_and_a_quarter_of_many_and_never_all(calls, watching):
     async def scenario():
-        health = Health((), lambda: "", calls=calls)
+        health = Health((), lambda: "", calls=calls, seconds=60.0)
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((health.handlers(),))
         port = server.add_insecure_port("127.0.0.1:0")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 
+import grpc
 import pytest
 
 from regrain.errors import RequestError
@@ -19,6 +22,29 @@ class Requests:
     async def __aiter__(self):
         while (data := await self.given.get()) is not None:
             yield data
+
+
+def _lives(served):
+    with contextlib.suppress(grpc.RpcError):
+        return bool(served.call("/inference.GRPCInferenceService/ServerLive"))
+    return False
+
+
+class Silent:
+    """Has nothing to send until it ends."""
+
+    def __init__(self):
+        self._ended = threading.Event()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self._ended.wait(60)
+        raise StopIteration
+
+    def end(self):
+        self._ended.set()
 
 
 def test_a_stream_that_was_silent_is_read_on_and_one_too_many_is_not_waited_for():
@@ -56,3 +82,36 @@ def test_once_all_drain_no_stream_is_waited_for():
             assert await silence.until_asked(aiter(Requests())) is None
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/regrain.App/Invoke",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ServerReady",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ],
+)
+def test_calls_that_bring_no_message_are_ended_in_favour_of_others(grpc_serve, until, path):
+    """Callers of these methods send theirs at once; whoever begins a stream need not."""
+    served = grpc_serve(max_connections=2, header_timeout=0.2)
+    silent, ended = Silent(), []
+    call = served.channel.stream_stream(path, bytes, bytes)
+    for one in [call(silent) for _ in range(2)]:
+        with pytest.raises(grpc.RpcError):
+            next(one)
+        ended.append((one.code(), one.details()))
+    silent.end()
+
+    assert (grpc.StatusCode.DEADLINE_EXCEEDED, "the caller asked nothing for 0.2 s") in ended
+    until(lambda: _lives(served))  # once the server has seen the last of them off as well
+
+
+def test_a_call_that_ends_without_its_message_is_told_so(grpc_serve):
+    with pytest.raises(grpc.RpcError) as raised:
+        grpc_serve().channel.stream_unary("/regrain.App/Invoke", bytes, bytes)(iter(()), timeout=60)
+
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "the call brought no message"

@@ -25,6 +25,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.grpc.gathering import Gathering
+from regrain_watchdog.front.grpc.silence import Requests, only
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
@@ -59,6 +60,7 @@ class Entry:
         self._gathering = Gathering()
         self._inside = 0
         self._latency = latency
+        self._seconds = config.header_timeout
         self._logs = config.access_log != "off"
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
         self._makes = config.trace_context == "make"
@@ -67,7 +69,8 @@ class Entry:
     def unary(self, path: str, work: Work) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the method at a path whose calls are answered with one message, by `work`."""
 
-        async def answered(data: bytes, context: Context) -> bytes:
+        async def answered(requests: Requests, context: Context) -> bytes:
+            data = await only(requests, context, self._seconds)
             answer, call, error = await self.counted(path, work, data, context)
             told = (("x-call-id", call.id),)
             if error is not None:
@@ -75,7 +78,7 @@ class Entry:
             context.set_trailing_metadata(told)
             return answer
 
-        return grpc.unary_unary_rpc_method_handler(answered)
+        return grpc.stream_unary_rpc_method_handler(answered)
 
     async def counted(
         self, path: str, work: Work, data: bytes, context: Context
@@ -151,7 +154,8 @@ class Entry:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return a method whose answers need no call of the app, nor the key if it `is_open`."""
 
-        async def answered(data: bytes, context: Context) -> bytes:
+        async def answered(requests: Requests, context: Context) -> bytes:
+            data = await only(requests, context, self._seconds)
             try:
                 if not is_open:
                     self.check(context)
@@ -159,7 +163,7 @@ class Entry:
             except RequestError as error:
                 await context.abort(code(error.status), sentence(error), trailers(error))
 
-        return grpc.unary_unary_rpc_method_handler(answered)
+        return grpc.stream_unary_rpc_method_handler(answered)
 
     def check(self, context: Context) -> Headers:
         """Return metadata as headers, without the key; RequestError (401) where they do not show it."""

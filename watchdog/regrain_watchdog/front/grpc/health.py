@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2 as pb
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.grpc.entry import parsed
-from regrain_watchdog.front.grpc.silence import LASTING
+from regrain_watchdog.front.grpc.silence import LASTING, Requests, only
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 
 Context = grpc.aio.ServicerContext[bytes, pb.HealthCheckResponse]
@@ -27,11 +27,15 @@ class Health:
         services: the names that are known beside "", which is the server.
         unready: why the app is not ready; "" when it is.
         calls: those that the server takes at once.
+        seconds: in which a caller must ask.
     """
 
-    def __init__(self, services: tuple[str, ...], unready: Callable[[], str], *, calls: int) -> None:
+    def __init__(
+        self, services: tuple[str, ...], unready: Callable[[], str], *, calls: int, seconds: float
+    ) -> None:
         self._services = ("", *services)
         self._unready = unready
+        self._seconds = seconds
         self._ended = asyncio.Event()
         self._most = max(calls // LASTING, min(1, calls - 1))  # a watch takes no server whole
         self._watching = 0
@@ -40,8 +44,8 @@ class Health:
         """Return the methods for a server."""
         write = pb.HealthCheckResponse.SerializeToString
         methods: dict[str, grpc.RpcMethodHandler[bytes, pb.HealthCheckResponse]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, None, write),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, None, write),
+            "Check": grpc.stream_unary_rpc_method_handler(self._check, None, write),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch, None, write),
         }
         return grpc.method_handlers_generic_handler(NAME, methods)
 
@@ -49,15 +53,15 @@ class Health:
         """Tell those who watch that it is over."""
         self._ended.set()
 
-    async def _check(self, data: bytes, context: Context) -> pb.HealthCheckResponse:
-        service = await _service(data, context)
+    async def _check(self, requests: Requests, context: Context) -> pb.HealthCheckResponse:
+        service = await self._service(requests, context)
         if service not in self._services:
             error = RequestError(HTTPStatus.NOT_FOUND, f"there is no service {service!r}")
             await context.abort(code(error.status), sentence(error))
         return pb.HealthCheckResponse(status=self._status(service))
 
-    async def _watch(self, data: bytes, context: Context) -> None:
-        service = await _service(data, context)
+    async def _watch(self, requests: Requests, context: Context) -> None:
+        service = await self._service(requests, context)
         if self._watching >= self._most:
             error = RequestError(HTTPStatus.TOO_MANY_REQUESTS, f"{self._most} watch already")
             await context.abort(code(error.status), sentence(error), trailers(error))
@@ -89,10 +93,10 @@ class Health:
             return pb.HealthCheckResponse.NOT_SERVING
         return pb.HealthCheckResponse.SERVING
 
-
-async def _service(data: bytes, context: Context) -> str:
-    """The service that is asked for."""
-    try:
-        return parsed(pb.HealthCheckRequest, data).service
-    except RequestError as error:
-        await context.abort(code(error.status), sentence(error))
+    async def _service(self, requests: Requests, context: Context) -> str:
+        """The service that is asked for."""
+        data = await only(requests, context, self._seconds)
+        try:
+            return parsed(pb.HealthCheckRequest, data).service
+        except RequestError as error:
+            await context.abort(code(error.status), sentence(error))

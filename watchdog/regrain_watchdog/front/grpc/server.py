@@ -123,7 +123,12 @@ class Server(Listening):
 
     def __init__(self, inference: Inference, measure: Measure, config: Config) -> None:
         self._methods = Methods(inference, measure, config)
-        self._health = health.Health(SERVICES, inference.service.unready, calls=config.max_connections)
+        self._health = health.Health(
+            SERVICES,
+            inference.service.unready,
+            calls=config.max_connections,
+            seconds=config.header_timeout,
+        )
         reflection = reflect.Reflection(
             (*SERVICES, health.NAME), self._methods.check, silence=self._methods.silence
         )

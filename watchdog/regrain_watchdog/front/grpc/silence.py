@@ -1,4 +1,8 @@
-"""How long streams may be open while their callers ask nothing: as long as they like, where there are few."""
+"""How long calls may be open while their callers ask nothing.
+
+Streams as long as they like, where there are few. What brings one message alone has the time of a head over HTTP: by
+itself grpc waits for it for ever.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
+from typing import TypeVar
+
+import grpc
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.grpc.status import code, sentence
 from regrain_watchdog.front.http1.limits import Limits
 
+Requests = AsyncIterator[bytes]
+M = TypeVar("M")
 LASTING = 4
 """One in so many of the calls at once may last while nothing is asked: so there is room for others."""
 
@@ -53,10 +63,9 @@ class Silence:
     def check(self) -> None:
         """RequestError (408) where streams are too many for one to ask nothing for so long."""
         if self._streams > self._spare:
-            detail = f"the caller asked nothing for {self.seconds:g} s"
-            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail)
+            raise _asked_nothing(self.seconds)
 
-    async def until_asked(self, requests: AsyncIterator[bytes]) -> bytes | None:
+    async def until_asked(self, requests: Requests) -> bytes | None:
         """Return a stream's next request, None behind the last and once all drain.
 
         Raises:
@@ -71,3 +80,25 @@ class Silence:
         finally:
             self._coming.discard(coming)
             coming.cancel()
+
+
+async def only(requests: Requests, context: grpc.aio.ServicerContext[bytes, M], seconds: float) -> bytes:
+    """Return the message of a call that brings one; the call ends where none comes within `seconds`."""
+    try:
+        return await _first(requests, seconds)
+    except RequestError as error:
+        await context.abort(code(error.status), sentence(error))
+
+
+async def _first(requests: Requests, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            async for message in requests:
+                return message
+    except TimeoutError:
+        raise _asked_nothing(seconds) from None
+    raise RequestError(HTTPStatus.BAD_REQUEST, "the call brought no message")
+
+
+def _asked_nothing(seconds: float) -> RequestError:
+    return RequestError(HTTPStatus.REQUEST_TIMEOUT, f"the caller asked nothing for {seconds:g} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http import HTTPStatus
 from typing import cast
@@ -19,7 +19,7 @@ from regrain_watchdog.front.grpc import inference_pb2 as pb
 from regrain_watchdog.front.grpc.entry import Context
 from regrain_watchdog.front.grpc.methods import SERVICES
 from regrain_watchdog.front.grpc.server import Listening
-from regrain_watchdog.front.grpc.silence import Silence
+from regrain_watchdog.front.grpc.silence import Requests, Silence, only
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.functions import Functions
@@ -35,7 +35,7 @@ OURS = {
     f"/{oip.NAME}/ServerReady": pb.ServerReadyResponse(ready=True).SerializeToString(),
 }
 """What the gateway answers for all functions."""
-Method = Callable[[bytes | AsyncIterator[bytes], Context], Awaitable[bytes]]
+Method = Callable[[Requests, Context], Awaitable[bytes]]
 STREAM = f"/{oip.NAME}/ModelStreamInfer"
 
 
@@ -64,22 +64,23 @@ class Switch(grpc.GenericRpcHandler):
         name = next((str(text) for key, text in metadata if key == FUNCTION), "")
         if details.method == STREAM:
             return grpc.stream_stream_rpc_method_handler(partial(self._stream, details, name))
-        return grpc.unary_unary_rpc_method_handler(partial(self._unary, details, name))
+        return grpc.stream_unary_rpc_method_handler(partial(self._unary, details, name))
 
     async def _unary(
-        self, details: grpc.HandlerCallDetails, name: str, data: bytes, context: Context
+        self, details: grpc.HandlerCallDetails, name: str, requests: Requests, context: Context
     ) -> bytes:
+        data = await only(requests, context, self._silence.seconds)
         if not name and details.method in OURS:
             return OURS[details.method]
         hosting, found = await self._entered(name, data, context)
         with self._counted(hosting, found):
-            return await _method(found, details)(data, context)
+            return await _method(found, details)(_joined(data, requests), context)
 
     async def _stream(
         self,
         details: grpc.HandlerCallDetails,
         name: str,
-        requests: AsyncIterator[bytes],
+        requests: Requests,
         context: Context,
     ) -> None:
         try:
@@ -143,7 +144,9 @@ class Calls(Listening):
     def __init__(self, functions: Functions, counts: Counts, config: Config) -> None:
         self._silence = Silence.of(config)
         switch = Switch(functions, counts, self._silence)
-        self._health = health.Health(SERVICES, lambda: "", calls=config.max_connections)
+        self._health = health.Health(
+            SERVICES, lambda: "", calls=config.max_connections, seconds=config.header_timeout
+        )
         reflection = reflect.Reflection((*SERVICES, health.NAME), silence=self._silence)
         super().__init__((switch, self._health.handlers(), reflection.handlers()), config)
 
@@ -160,7 +163,7 @@ def _method(found: Version, details: grpc.HandlerCallDetails) -> Method:
         for handler in instance.methods().handlers:
             method = handler.service(details)
             if method is not None:
-                return cast("Method", method.unary_unary or method.stream_stream)
+                return cast("Method", method.stream_unary or method.stream_stream)
     return _unknown
 
 
@@ -180,7 +183,7 @@ def _model(data: bytes) -> str:
         return ""
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _joined(first: bytes, rest: Requests) -> Requests:
     yield first
     async for data in rest:
         yield data
