@@ -7,13 +7,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
 from flask import Flask
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from werkzeug.serving import make_server
 
 from regrain import testing
@@ -134,6 +138,36 @@ def test_the_stack_deploys_the_examples() -> None:
         handler = ROOT / function["handler"]
         assert (handler / "app.py").is_file()
         assert "regrain" in (handler / "requirements.txt").read_text()
+
+
+def test_the_stacks_requirements_bring_what_its_apps_import_and_read() -> None:
+    """A build imports the app and reads its sample, where nothing else is installed."""
+    functions = yaml.safe_load((ROOT / "stack.yml").read_text())["functions"]
+    homes = {name: {*map(canonicalize_name, of)} for name, of in packages_distributions().items()}
+    for handler in (ROOT / function["handler"] for function in functions.values()):
+        app = (handler / "app.py").read_text()
+        imported = re.findall(r"^(?:import|from) (\w+)", app, flags=re.MULTILINE)
+        read = re.findall(r'"(\w+):\w', app)
+        own = {"regrain", *sys.stdlib_module_names, *(path.stem for path in handler.glob("*.py"))}
+
+        brought = _brought(handler / "requirements.txt")
+
+        assert {name for name in {*imported, *read} - own if brought.isdisjoint(homes.get(name, ()))} == set()
+
+
+def _brought(requirements: Path) -> set[str]:
+    """The distributions that a file of requirements installs, and those that they pull in."""
+    lines = (line.partition("#")[0] for line in requirements.read_text().splitlines())
+    waiting = [Requirement(line) for line in lines if line.strip()]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        one = waiting.pop()
+        home = canonicalize_name(one.name)
+        for extra in {"", *one.extras} - {extra for name, extra in seen if name == home}:
+            seen.add((home, extra))
+            needs = map(Requirement, requires(home) or ())
+            waiting += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
 
 
 @CLIENT
