@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from regrain.errors import SpecError
-from regrain_watchdog.front.survey import devices, named
+from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.survey import devices, wanted
 
 PYNVML = """
 from types import SimpleNamespace
@@ -90,7 +91,19 @@ def test_what_means_no_gpus_is_refused_naming_what_does():
 def test_a_scenario_names_the_gpus_that_it_is_about(tmp_path, name, text, gpus):
     (tmp_path / name).write_text(text)
 
-    assert named(str(tmp_path / name)) == gpus
+    assert wanted(Config(scenario=str(tmp_path / name))) == gpus
+
+
+def test_the_setting_goes_before_what_a_scenario_names(tmp_path):
+    (tmp_path / "day.toml").write_text('[emulated]\ngpus = "emulated:v100x2"\n')
+
+    assert wanted(Config(gpus="emulated:a10", scenario=str(tmp_path / "day.toml"))) == "emulated:a10"
+    assert wanted(Config()) == ""
+
+
+def test_a_scenario_that_is_not_there_is_refused_naming_the_setting(tmp_path):
+    with pytest.raises(SpecError, match=r"REGRAIN_SCENARIO \(--scenario\): there is no file '.*day\.toml'"):
+        wanted(Config(gpus="emulated:a10", scenario=str(tmp_path / "day.toml")))
 
 
 @pytest.mark.parametrize("text", ["[emulated", '[emulated]\ngpus = "lease"', "[emulated]\ngpus = 2"])
@@ -98,4 +111,4 @@ def test_a_scenario_that_names_something_else_is_refused_by_its_name(tmp_path, t
     (tmp_path / "day.toml").write_text(text)
 
     with pytest.raises(SpecError, match=r"day\.toml: "):
-        named(str(tmp_path / "day.toml"))
+        wanted(Config(scenario=str(tmp_path / "day.toml")))

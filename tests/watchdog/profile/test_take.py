@@ -72,6 +72,7 @@ weights = "10Mi"
 activations = "4Mi"
 load_time = "1ms"
 """
+NAMED = SCENARIO.replace("seed = 1", 'seed = 1\ngpus = "emulated:a10"')
 
 
 @pytest.fixture
@@ -84,7 +85,9 @@ def measure(tmp_path):
         config = Config()
         if scenario:
             (tmp_path / "scenario.toml").write_text(scenario)
-            config = Config(gpus="emulated:v100", scenario=str(tmp_path / "scenario.toml"))
+            config = Config(
+                gpus=options.pop("gpus", "emulated:v100"), scenario=str(tmp_path / "scenario.toml")
+            )
         else:
             effort = replace(effort, shares=())
         told = []
@@ -124,12 +127,13 @@ def measured(doing):
     ("effort", "scenario", "said"),
     [
         pytest.param(Effort(shares=(0.5,)), "", "is measured on one: name one by --gpus", id="shares"),
-        pytest.param(Effort(cores=(1.0,)), SCENARIO, "'cards' has none: leave it out", id="cores"),
+        pytest.param(Effort(cores=(1.0,)), NAMED, "'cards' has none: leave it out", id="cores"),
     ],
 )
 def test_what_no_stage_could_be_measured_on_is_refused(tmp_path, effort, scenario, said):
     (tmp_path / "cards.py").write_text(CARDS)
     manifest = describe(str(tmp_path / "cards.py"))
+    (tmp_path / "scenario.toml").write_text(scenario)
     if scenario:
         manifest = structs.replace(manifest, stages=tuple(one for one in manifest.stages if one.gpu))
 
@@ -140,7 +144,7 @@ def test_what_no_stage_could_be_measured_on_is_refused(tmp_path, effort, scenari
                 manifest,
                 out=tmp_path / "profile.json",
                 inputs=(),
-                config=Config(gpus="emulated:v100", scenario=scenario) if scenario else Config(),
+                config=Config(scenario=str(tmp_path / "scenario.toml")),
                 effort=effort,
                 told=lambda _: None,
             )
@@ -260,6 +264,19 @@ def test_without_a_gpu_stages_are_measured_as_they_would_be_served_and_anew_with
     }
     assert profile.stages["see"].on_gpu
     assert profile.stages["see"].points[0].seconds > 0.01
+
+
+def test_stages_are_measured_on_the_gpus_that_the_scenario_alone_names(measure):
+    profile, _ = measure(
+        CARDS, scenario=NAMED, gpus="", effort=Effort(time=0.0, shares=(0.5, 1.0), cores=(1.0,))
+    )
+
+    assert profile.device == "a10"
+    assert {name: stage.on_gpu for name, stage in profile.stages.items()} == {
+        "see": True,
+        "split": False,
+        "read": True,
+    }
 
 
 def test_an_unreadable_profile_is_not_overwritten(measure, tmp_path):

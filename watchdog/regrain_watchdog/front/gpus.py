@@ -19,7 +19,7 @@ from regrain.wire import frames
 from regrain.wire.lease import Member, Share, Status
 from regrain_watchdog.front.arbiters import Far, arbiters, ending
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, named
+from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, wanted
 from regrain_watchdog.gpu.ending import End
 from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.policy import place
@@ -344,12 +344,10 @@ async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | N
         SpecError: a setting is none, or the plan could not be held, alone or beside what other apps hold.
         LeaseError: no arbiter serves where the settings say.
     """
-    if config.scenario and not Path(config.scenario).is_file():
-        raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
-    wanted = config.gpus or named(config.scenario)
-    if not wanted:
+    named = wanted(config)
+    if not named:
         return None
-    backend, found = await devices(wanted)
+    backend, found = await devices(named)
     gpus = Gpus(
         app,
         found,

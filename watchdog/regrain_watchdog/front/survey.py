@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import SpecError
+from regrain_watchdog.front.config import Config
 from regrain_watchdog.spawned import PIPE, spawn
 
 REAL = ("lease", "green", "mps", "mig")
@@ -74,14 +75,19 @@ class Survey(Struct, frozen=True):
     backends: tuple[Standing, ...]
 
 
-def named(scenario: str) -> str:
-    """Return the emulated GPUs that a scenario's file names; "" where it names none, or there is no file.
+def wanted(config: Config) -> str:
+    """Return the GPUs that the settings or else their scenario name; "" without any.
 
-    SpecError for a file that cannot be read. What else it says is for the replicas to check.
+    Raises:
+        SpecError: there is no such scenario, or it is none; what else it says is for the replicas to check.
     """
-    if not scenario:
-        return ""
-    path = Path(scenario)
+    if config.scenario and not Path(config.scenario).is_file():
+        raise SpecError(f"REGRAIN_SCENARIO (--scenario): there is no file {config.scenario!r}")
+    return config.gpus or (_named(Path(config.scenario)) if config.scenario else "")
+
+
+def _named(path: Path) -> str:
+    """Return the emulated GPUs that a scenario's file names; "" where it names none."""
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

@@ -20,6 +20,7 @@ from regrain.plan import GpuShare, Group, Plan
 from regrain.wire.frames import Entitle
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.gpus import Gpus, open_gpus
+from regrain_watchdog.front.survey import wanted
 from regrain_watchdog.gpu.nvml import NvmlError, NvmlObserver
 
 STEPS = 20
@@ -72,16 +73,17 @@ async def seats(manifest: Manifest, config: Config) -> AsyncIterator[Seats | Non
         SpecError: a setting is none, or what the stages declare does not fit.
         LeaseError: no arbiter serves where the settings say.
     """
-    if not config.gpus or not any(stage.gpu is not None for stage in manifest.stages):
+    named = wanted(config)
+    if not named or not any(stage.gpu is not None for stage in manifest.stages):
         yield None
         return
     group = _whole(manifest)
     with tempfile.TemporaryDirectory(prefix="regrain-profile-") as folder:
-        if config.gpus.startswith(PREFIX):
+        if named.startswith(PREFIX):
             config = undrifted(config, Path(folder))
         gpus = await open_gpus(manifest.app, config, Plan((group,)))
         if gpus is None:
-            raise SpecError(f"gpus was {config.gpus!r}, which names none")
+            raise SpecError(f"gpus was {named!r}, which names none")
         try:
             yield _seat(gpus, group)
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from regrain.errors import RegrainError, SpecError
 from regrain.manifest import Manifest
 from regrain_watchdog.front.config import Config
+from regrain_watchdog.front.survey import wanted
 from regrain_watchdog.policy.profile import Hop, Profile, ProfileError
 from regrain_watchdog.profile import file, hop
 from regrain_watchdog.profile.bench import Bench
@@ -78,11 +79,12 @@ async def take(
 
 def _check(manifest: Manifest, config: Config, effort: Effort) -> None:
     """Raise SpecError for shares where no stage is measured on a GPU, and for cores where each is."""
+    gpus = wanted(config)
     declare = sum(stage.gpu is not None for stage in manifest.stages)
-    if effort.shares and not (declare and config.gpus):
+    if effort.shares and not (declare and gpus):
         how = "name one by --gpus" if declare else "leave it out"
         raise SpecError(f"--shares is of a GPU, and no stage of {manifest.app!r} is measured on one: {how}")
-    if effort.cores and config.gpus and declare == len(manifest.stages):
+    if effort.cores and gpus and declare == len(manifest.stages):
         raise SpecError(f"--cores is of stages without a GPU, and {manifest.app!r} has none: leave it out")
 
 
