@@ -184,6 +184,37 @@ def test_a_stale_assignment_is_refused(three, control, key, until, *, sums, sign
     assert pod.call(count=3).json()["sums"] == sums(3)
 
 
+def test_a_grain_is_not_held_in_a_pod_that_a_controller_assigns_its_groups(
+    serve, key, run_cli, signed, assigned
+):
+    pod = serve("relay.py", "--grain", "coarse", "--remote-key-file", str(key))
+    where = ("--url", pod.admin_url)
+    wanted = {"version": assigned(pod, key)["version"], "replicas": {}}
+
+    def assign(epoch, *groups):
+        homes = {group: [pod.url] for group in groups}
+        told = {**wanted, "epoch": epoch, "grain": " | ".join(groups), "homes": homes}
+        body = json.dumps({"assignment": told, "pod": pod.url}).encode()
+        return signed(pod, key, body, path=ASSIGN, method="POST")
+
+    before = run_cli("grain", "set", "fine", "--hold", *where)
+    shown = run_cli("grain", "show", *where)
+    taken = assign(1, "spread", "turn+total")
+    signed(pod, key, b'{"epoch": 1}', path=RELEASE, method="POST")
+    refused = run_cli("grain", "set", "coarse", "--hold", *where)
+    kept = run_cli("grain", "show", *where)
+    by_hand = run_cli("grain", "set", "coarse", *where)
+    auto = run_cli("grain", "auto", *where)
+
+    assert (before.returncode, shown.stdout.splitlines()[0]) == (0, "spread | turn | total, held")
+    assert taken.status_code == 200
+    assert (refused.returncode, "hold a plan there, by --plan" in refused.stderr) == (1, True)
+    assert kept.stdout.splitlines()[0] == "spread | turn+total"
+    assert (by_hand.returncode, by_hand.stderr.count("note: a controller assigns this pod")) == (0, 1)
+    assert auto.stdout == "the controller chooses the grain again\n"
+    assert assign(2, "spread+turn", "total").status_code == 200
+
+
 def test_no_request_crosses_versions_while_pods_are_updated_one_after_the_other(
     three, relay, control, run_cli, until, *, sums, epoch_of
 ):

@@ -103,6 +103,19 @@ def test_what_a_controller_may_change_again_is_noted(verb, api, args, held, note
     assert outcome.err.count("note: a controller chooses the plan and may change it again") == noted
 
 
+@pytest.mark.parametrize("adapting", [None, {"number": 3}])
+def test_what_the_controller_of_the_pods_may_change_again_is_noted(verb, api, adapting):
+    api.status |= {"epoch": 7, "adapting": adapting}
+
+    outcome = verb("scale", "a=3")
+
+    assert outcome.code == 0
+    assert outcome.err == (
+        "note: a controller assigns this pod its groups, and may change them again; "
+        "its --plan FILE keeps a plan\n"
+    )
+
+
 def test_a_change_that_was_made_is_told_where_nothing_more_is(verb, api):
     api.status = {"no": "status"}
 

@@ -21,6 +21,7 @@ class Recorder:
         self.gate = None
         self.ended = 0
         self.held = None
+        self.is_assigned = False
 
     async def _answer(self, *asked):
         self.asked.append(asked)
@@ -31,15 +32,16 @@ class Recorder:
             raise self.trouble
         return CHANGE
 
-    async def regrain(self, grain, replicas=""):
+    async def regrain(self, grain, replicas="", *, hold):
+        self.held = hold
         return await self._answer("regrain", grain, replicas)
 
     async def keep(self, setting):
         self.asked.append(("keep", setting))
         return 5
 
-    def hold(self, *, held):
-        self.held = held
+    def free(self):
+        self.held = False
 
     async def scale(self, group, replicas):
         return await self._answer("scale", group, replicas)
@@ -122,6 +124,12 @@ def test_a_grain_is_held_if_wanted_and_left_to_the_controller_again(admin, recor
 def test_who_leaves_the_grain_to_the_controller_is_told_that_one_runs(listen, app_of, recorder):
     operations = Operations(recorder, is_adapted=True)
     admin = listen(Admin(app_of(), Measure(), lambda: {"app": "echo"}, operations=operations))
+
+    assert admin.post(b"", path="/auto").json == {"held": False, "controller": True}
+
+
+def test_a_controller_of_the_pods_is_one_that_runs(admin, recorder):
+    recorder.is_assigned = True
 
     assert admin.post(b"", path="/auto").json == {"held": False, "controller": True}
 

@@ -140,7 +140,10 @@ class Adapting(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """GET /status; `state` is "starting", "ready", "crash-loop" or "draining", `uptime` in seconds."""
+    """GET /status; `state` is "starting", "ready", "crash-loop" or "draining", `uptime` in seconds.
+
+    epoch: of the groups that a controller has assigned to this pod; 0 where none has.
+    """
 
     app: str
     state: str
@@ -158,6 +161,7 @@ class Status(Struct, frozen=True, kw_only=True):
     transitions: list[Transition] = []
     resident: str = ""
     held: bool = False
+    epoch: int = 0
     adapting: Adapting | None = None
 
 

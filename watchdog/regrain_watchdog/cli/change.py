@@ -37,8 +37,10 @@ def remark(base: str) -> None:
         status = admin.get(base, "/status", Status)
     except AdminError:  # the change itself was made
         return
-    if status.adapting is not None and not status.held:
-        click.echo(
-            "note: a controller chooses the plan and may change it again; `regrain grain set GRAIN --hold` keeps one",
-            err=True,
-        )
+    if status.epoch:
+        chooses = "assigns this pod its groups, and may change them again; its --plan FILE keeps a plan"
+    elif status.adapting is not None and not status.held:
+        chooses = "chooses the plan and may change it again; `regrain grain set GRAIN --hold` keeps one"
+    else:
+        return
+    click.echo(f"note: a controller {chooses}", err=True)

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 MAX_REPLICAS = 256
 """Replicas of one group at most."""
+ASSIGNED = "a controller assigns this pod its groups, so none is held here: hold a plan there, by --plan FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,26 @@ class Changes:
         self.previous: Release | None = None
         self._endings: set[asyncio.Future[None]] = set()
 
-    async def regrain(self, grain: str, replicas: str = "", *, by: str = OPERATOR) -> Change:
-        """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's."""
+    async def regrain(
+        self, grain: str, replicas: str = "", *, by: str = OPERATOR, hold: bool | None = None
+    ) -> Change:
+        """Put another grain in force; errors as from `Live.change`, GrainError if it is none of this app's.
+
+        `hold`: whether only operators may change it from then on, which a pod that a controller assigns its groups
+        answers with 409; None leaves that as it is.
+        """
         plan = self._plan(self.release.manifest, grain, replicas or self._config.replicas)
         async with self._live.turn(by):
-            return await self._carry(self.release, plan)
+            if hold and self.is_assigned:
+                raise RequestError(HTTPStatus.CONFLICT, ASSIGNED)
+            change = await self._carry(self.release, plan)
+            self._live.held = self._live.held if hold is None else hold
+            return change
 
     async def assign(self, grain: str, replicas: str, homes: Homes, shapes: Sequence[Group] = ()) -> Change:
         """Put a grain in force of which other pods have some stages; errors as `regrain`.
 
-        The plan before it serves other pods on until it is told that none of them needs it.
+        The plan before it serves other pods on until it is told that none of them needs it. No operator holds it.
         `shapes`: groups whose batches and shares are to be as theirs; others have their usual ones.
         """
         if self._remote is None:
@@ -103,11 +114,13 @@ class Changes:
                 plan = self._remote.placed(plan, manifest)
                 if self._gpus is not None:
                     self._gpus.check(plan)
-                return await self._carry(self.release, plan)
+                change = await self._carry(self.release, plan)
             except BaseException:
                 self._remote.homes = before
                 old.linger(on=False)
                 raise
+            self._live.held = False  # pods hold no plan against each other
+            return change
 
     async def adopt(self, plan: Plan, placement: Mapping[str, Sequence[int]]) -> Change:
         """Put a plan of the controller's in force.
@@ -161,9 +174,14 @@ class Changes:
                 self._gpus.keeps = setting
             return freed
 
-    def hold(self, *, held: bool) -> None:
-        """Say whether only operators may change the grain from here on."""
-        self._live.held = held
+    def free(self) -> None:
+        """Let a controller change the grain again."""
+        self._live.held = False
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether a controller has told this pod which groups it runs."""
+        return self._remote is not None and self._remote.epoch > 0
 
     async def update(self) -> Change:
         """Serve the code as it is on disk now; what does not load leaves the old version in force."""

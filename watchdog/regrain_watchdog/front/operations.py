@@ -110,14 +110,12 @@ class Operations:
 
     async def _grain(self, sent: bytes) -> Change:
         wanted = msgspec.json.decode(sent, type=Regrain)
-        change = await self._changes.regrain(wanted.grain, wanted.replicas)
-        self._changes.hold(held=wanted.hold)
-        return change
+        return await self._changes.regrain(wanted.grain, wanted.replicas, hold=wanted.hold)
 
     async def _auto(self, sent: bytes) -> Held:
         msgspec.json.decode(sent, type=Nothing)
-        self._changes.hold(held=False)
-        return Held(held=False, controller=self._is_adapted)
+        self._changes.free()
+        return Held(held=False, controller=self._is_adapted or self._changes.is_assigned)
 
     async def _resident(self, sent: bytes) -> Kept:
         wanted = msgspec.json.decode(sent, type=Keep)

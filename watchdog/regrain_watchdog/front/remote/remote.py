@@ -106,9 +106,15 @@ class Remote:
         """Return why the plan of all pods rules, as JSON; None where no controller adapts it."""
         return self._assignee.why()
 
+    @property
+    def epoch(self) -> int:
+        """The number of the assignment in force; 0 before the first."""
+        return self.guests.epochs.current
+
     def status(self) -> dict[str, object]:
-        """Return what the status tells of whoever adapts the plan of all pods; nothing where nobody does."""
-        return {} if self.why() is None else {"adapting": {"number": self._assignee.heard}}
+        """Return what the status tells of the assignment, and of whoever adapts the plan of all pods."""
+        adapting = {} if self.why() is None else {"adapting": {"number": self._assignee.heard}}
+        return {"epoch": self.epoch, **adapting}
 
     def placed(self, plan: Plan, manifest: Manifest) -> Plan:
         """Return a plan with no replicas here of the groups that others have."""
