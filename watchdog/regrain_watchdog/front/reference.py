@@ -34,7 +34,8 @@ The commands that ask a running app (`status`, `invoke`, `slow`, ...) find it by
 METRICS_HEAD = """# Metrics
 
 `GET /metrics` on the metrics port, in Prometheus' text format. The `http_` ones are of-watchdog's, so that
-dashboards made for it go on working; `process_` ones tell of the front's own process.
+dashboards made for it go on working; `process_` ones tell of the front's own process. Behind `regrain gateway`
+each app's are on [the gateway's page](gateway.md#metrics).
 
 | name | type | labels | what it is |
 |---|---|---|---|

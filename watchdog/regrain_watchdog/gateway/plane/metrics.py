@@ -14,8 +14,6 @@ from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.gateway.plane.counts import Counts, full_name
 from regrain_watchdog.gateway.plane.route import Key
 
-OWN = "regrain_"
-"""How the metrics begin that are told of apps; requests are counted by the gateway itself."""
 Measures = Callable[[], Iterable[tuple[Key, Collector]]]
 
 
@@ -64,7 +62,6 @@ class MetricsPage:
         metrics.add(self._counts.collect())
         metrics.add(self._process.collect())
         for key, measure in self._measures():
-            own = (family for family in measure.collect() if family.name.startswith(OWN))
-            metrics.add(own, app=key[1], function_name=full_name(key))
+            metrics.add(measure.collect(), app=key[1], function_name=full_name(key))
             await asyncio.sleep(0)
         return await asyncio.to_thread(generate_latest, metrics)
