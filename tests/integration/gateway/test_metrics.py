@@ -64,6 +64,7 @@ def test_functions_are_served_without_metrics_where_their_port_is_taken(start_ga
 
         assert answer.status_code == 302
         said = (
-            f"metrics are not served: port {port} on 127.0.0.1 is taken; choose another with --metrics-port"
+            f"metrics are not served: port {port} on 127.0.0.1 is taken; choose another with --metrics-port or "
+            "REGRAIN_GATEWAY_METRICS_PORT (0: any free one)"
         )
         until(lambda: said in gateway.output, "it is said", PATIENCE)

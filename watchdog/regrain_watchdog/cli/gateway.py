@@ -9,7 +9,7 @@ import click
 
 from regrain_watchdog.cli import logs
 from regrain_watchdog.gateway import keeper
-from regrain_watchdog.gateway.settings import Settings, default_state
+from regrain_watchdog.gateway.settings import PREFIX, Settings, default_state
 
 LAST_PORT = 65535
 PORT = click.IntRange(0, LAST_PORT)
@@ -27,7 +27,9 @@ def _port_or_off(ctx: click.Context, option: click.Parameter, text: str) -> int 
     return int(text)
 
 
-@click.command("gateway", context_settings={"auto_envvar_prefix": "REGRAIN_GATEWAY", "show_default": True})
+@click.command(
+    "gateway", context_settings={"auto_envvar_prefix": PREFIX.removesuffix("_"), "show_default": True}
+)
 @click.option("--host", default="127.0.0.1", show_envvar=True, help="Address that it listens on.")
 @click.option("--port", default=8080, type=PORT, show_envvar=True, help="Port of functions and of the API.")
 @click.option("--metrics-port", default=8081, type=PORT, show_envvar=True, help="Port of Prometheus metrics.")

@@ -16,6 +16,7 @@ from regrain.errors import SpecError
 from regrain_watchdog.front.handler import Handler
 from regrain_watchdog.front.http1.limits import BACKLOG, Limits
 from regrain_watchdog.front.http1.port import Port
+from regrain_watchdog.front.settings import PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +133,12 @@ class Listener:
             self._open.cut()
 
 
-def bind(host: str, port: int, *, name: str, backlog: int) -> socket.socket:
-    """Return a listening socket; SpecError says which setting to change where the address cannot be had."""
-    variable, flag = f"REGRAIN_{name.upper()}", f"--{name.replace('_', '-')}"
+def bind(host: str, port: int, *, name: str, backlog: int, prefix: str = PREFIX) -> socket.socket:
+    """Return a listening socket; SpecError says which setting to change where the address cannot be had.
+
+    `name`: of that setting; `prefix`: how its variable begins.
+    """
+    variable, flag = f"{prefix}{name.upper()}", f"--{name.replace('_', '-')}"
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)

@@ -12,6 +12,8 @@ from msgspec import Struct
 from regrain.errors import SpecError
 from regrain.hosts import is_address, is_loopback
 
+PREFIX = "REGRAIN_GATEWAY_"
+"""How the variables of the settings begin."""
 SOCKET_PATH = 107
 """Bytes of a Unix socket's path at most."""
 

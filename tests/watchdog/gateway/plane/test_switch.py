@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from regrain.errors import SpecError
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.grpc.reflect import NAME
+from regrain_watchdog.front.listen import bind
 from regrain_watchdog.gateway.plane.switch import STREAM, Calls
 
 REFLECT = f"/{NAME}/ServerReflectionInfo"
@@ -25,6 +27,15 @@ async def serving(**limits):
             yield calls, channel
     finally:
         await calls.stop(0.0)
+
+
+def test_a_port_that_is_taken_is_refused_naming_the_gateways_own_variable():
+    with bind("127.0.0.1", 0, name="port", backlog=1) as taken:
+        port = taken.getsockname()[1]
+        calls = Calls(None, None, Config(host="127.0.0.1", grpc_port=port))
+
+        with pytest.raises(SpecError, match=f"port {port} .*--grpc-port or REGRAIN_GATEWAY_GRPC_PORT"):
+            asyncio.run(calls.start())
 
 
 @pytest.mark.parametrize("path", [STREAM, REFLECT])

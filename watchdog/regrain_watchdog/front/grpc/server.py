@@ -16,6 +16,7 @@ from regrain_watchdog.front.grpc.methods import SERVICES, Methods
 from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.oip.inference import Inference
+from regrain_watchdog.front.settings import PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,14 @@ class Listening:
     Args:
         handlers: of its methods.
         config: address, limits.
+        prefix: how the variable begins that chooses the port.
     """
 
-    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler], config: Config) -> None:
+    def __init__(
+        self, handlers: Sequence[grpc.GenericRpcHandler], config: Config, *, prefix: str = PREFIX
+    ) -> None:
         self.port = 0
+        self._prefix = prefix
         self._config = config
         self._handlers = tuple(handlers)
         self._server: grpc.aio.Server | None = None
@@ -50,7 +55,7 @@ class Listening:
 
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
-        self.port = _free(self._host, self._config.grpc_port or 0)
+        self.port = _free(self._host, self._config.grpc_port or 0, self._prefix)
         await self._open()
         self._keeping = asyncio.create_task(self._keep())
 
@@ -109,7 +114,7 @@ class Listening:
             else:
                 server.add_insecure_port(address)
         except RuntimeError as error:
-            raise SpecError(f"cannot listen on {address} (--grpc-port, REGRAIN_GRPC_PORT)") from error
+            raise SpecError(f"cannot listen on {address} (--grpc-port, {self._prefix}GRPC_PORT)") from error
 
 
 class Server(Listening):
@@ -165,18 +170,18 @@ def _options(config: Config) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _free(host: str, port: int) -> int:
+def _free(host: str, port: int, prefix: str) -> int:
     """The port to bind, any free one if the usual one is taken and nobody asked for it.
 
     gRPC's own complaint about one that is taken says neither why nor what to do.
     """
     try:
-        bound = bind(host, port, name="grpc_port", backlog=1)
+        bound = bind(host, port, name="grpc_port", backlog=1, prefix=prefix)
     except SpecError:
         if port != Config.DEFAULT_GRPC_PORT:
             raise  # somebody asked for this port
         logger.warning("port %d is taken: gRPC gets another", port)
-        bound = bind(host, 0, name="grpc_port", backlog=1)
+        bound = bind(host, 0, name="grpc_port", backlog=1, prefix=prefix)
     with bound:
         free: int = bound.getsockname()[1]
     return free

@@ -40,7 +40,7 @@ from regrain_watchdog.gateway.plane.private import Private
 from regrain_watchdog.gateway.plane.public import Public
 from regrain_watchdog.gateway.relay import Relay
 from regrain_watchdog.gateway.sandbox import FIRST_USER, Cell, Means
-from regrain_watchdog.gateway.settings import Settings
+from regrain_watchdog.gateway.settings import PREFIX, Settings
 from regrain_watchdog.gateway.store import Store
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _unix(path: Path) -> socket.socket:
 def _metrics(settings: Settings) -> socket.socket | None:
     """Return a socket for the metrics; None where their port cannot be had: functions are served without them too."""
     try:
-        return bind(settings.host, settings.metrics_port, name="metrics_port", backlog=BACKLOG)
+        return bind(settings.host, settings.metrics_port, name="metrics_port", backlog=BACKLOG, prefix=PREFIX)
     except SpecError as error:
         logger.warning("metrics are not served: %s", error)
         return None

@@ -27,6 +27,7 @@ from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.kinds.app import AppInstance
 from regrain_watchdog.gateway.plane.route import named
 from regrain_watchdog.gateway.plane.version import Version
+from regrain_watchdog.gateway.settings import PREFIX
 
 FUNCTION = "function"
 """Metadata that names a function, as NAME or NAME.NAMESPACE."""
@@ -148,7 +149,7 @@ class Calls(Listening):
             SERVICES, lambda: "", calls=config.max_connections, seconds=config.header_timeout
         )
         reflection = reflect.Reflection((*SERVICES, health.NAME), silence=self._silence)
-        super().__init__((switch, self._health.handlers(), reflection.handlers()), config)
+        super().__init__((switch, self._health.handlers(), reflection.handlers()), config, prefix=PREFIX)
 
     def drain(self) -> None:
         """Let watchers end, and streams that ask nothing."""
