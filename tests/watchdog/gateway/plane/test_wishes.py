@@ -29,6 +29,20 @@ def test_a_wrong_value_is_named() -> None:
         config(Deployment(labels={"regrain.slo": "soon"}), 1)
 
 
+@pytest.mark.parametrize(
+    "deployment",
+    [
+        Deployment(annotations={"regrain.gpus": "emulated:v100x2"}),
+        Deployment(env_vars={"REGRAIN_GPUS": "emulated:a10", "REGRAIN_SCENARIO": "scenario.toml"}),
+    ],
+    ids=["annotation", "variable"],
+)
+def test_emulated_gpus_are_refused_naming_those_that_a_function_may_have(deployment: Deployment) -> None:
+    said = r"gpus was 'emulated:.*': a function has no emulated GPUs; allowed are .*: lease, green, mps, mig"
+    with pytest.raises(SpecError, match=said):
+        wishes.check(deployment)
+
+
 @pytest.mark.parametrize(("text", "adapts"), [("", False), ("on", True), ("off", False), ("true", True)])
 def test_a_function_may_choose_its_plan_by_itself(text: str, adapts: bool) -> None:
     assert wishes.adapts(Deployment(annotations={"regrain.adapt": text})) is adapts

@@ -5,10 +5,12 @@ The annotation (or label) of the setting `slo` is `regrain.slo`, its variable RE
 
 from __future__ import annotations
 
+from regrain.cards import PREFIX as EMULATED
 from regrain.errors import SpecError
 from regrain.units import SWITCH
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.front.survey import REAL
 from regrain_watchdog.gateway.spec import Deployment
 
 WORD = "regrain."
@@ -36,12 +38,16 @@ SETTINGS = (
     "ready_path",
     "upstream_url",
 )
-"""Those that a function may choose. Ports, keys and files are the gateway's."""
+"""Those that a function may choose. Ports, keys and files are the gateway's, and so there is no scenario."""
 
 
 def config(deployment: Deployment, replicas: int) -> Config:
     """Return how to serve a function; SpecError names the setting that is wrong."""
     found = {name: text for name in SETTINGS if (text := _wish(deployment, name))}
+    gpus = found.get("gpus", "")
+    if gpus.startswith(EMULATED):
+        allowed = f"allowed are ways of sharing this machine's: {', '.join(REAL)}"
+        raise SpecError(f"gpus was {gpus!r}: a function has no emulated GPUs; {allowed}")
     return Config.from_strings({**found, "replicas": str(replicas)})
 
 
