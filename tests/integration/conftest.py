@@ -92,7 +92,15 @@ class Served:
         environment |= {f"REGRAIN_{name.upper()}": text for name, text in settings.items()}
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(target), *_ports(flags), *flags],
+            [
+                sys.executable,
+                "-m",
+                "regrain_watchdog.cli",
+                "run",
+                str(target),
+                *_ports(str(target), flags),
+                *flags,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -207,10 +215,13 @@ class Served:
             self.process.stdout.close()
 
 
-def _ports(flags: tuple[str, ...]) -> list[str]:
-    """A flag for each port that a test does not choose itself: any free one."""
+def _ports(target: str, flags: tuple[str, ...]) -> list[str]:
+    """A flag for each port that a test does not choose itself: any free one; none of gRPC for an upstream."""
     names = [option.flag for option in options() if option.name == "port" or option.name.endswith("_port")]
-    return [text for name in names if name not in flags for text in (name, "0")]
+    chosen = dict.fromkeys(names, "0")
+    if target.startswith("wsgi:") or "--upstream-url" in flags:
+        chosen["--grpc-port"] = "off"
+    return [text for name, port in chosen.items() if name not in flags for text in (name, port)]
 
 
 @contextlib.contextmanager

@@ -81,12 +81,13 @@ def test_a_wsgi_app_that_cannot_be_loaded_ends_the_start(attempt, tmp_path):
     assert served.lines[-1] == "regrain: the upstream ended before it was ready: exit code 3"
 
 
-@pytest.mark.parametrize("flag", ["--grain=fine", "--gpu-shares=0.5", "--adapt"])
+@pytest.mark.parametrize("flag", ["--grain=fine", "--adapt", "--grpc-port=0"])
 def test_a_setting_of_stages_is_bad_input(attempt, flag):
     served = attempt("wsgi:web:app", flag)
 
     assert served.ended() == 2
-    assert f"{flag.partition('=')[0]} is for apps; an upstream has no stages" in served.output
+    said = f"{flag.partition('=')[0]} is for apps; an upstream has no stages, and speaks HTTP alone"
+    assert said in served.output
 
 
 def test_a_program_that_does_not_exist_is_bad_input(attempt):
@@ -149,7 +150,7 @@ def test_an_image_for_of_watchdog_runs_as_it_is(serve, tmp_path, free_ports, mon
     for name, text in image.items():
         monkeypatch.setenv(name, text)
 
-    served = serve(".", "--host", "127.0.0.1")
+    served = serve(".", "--host", "127.0.0.1", "--grpc-port", "off")
     late = served.get("/?seconds=60")
 
     assert served.port != upstream

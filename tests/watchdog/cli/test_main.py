@@ -109,6 +109,30 @@ def test_a_setting_of_a_controller_that_does_not_run_is_noted(regrain, tmp_path,
     assert ("regrain: --decision-log is for --adapt, which is off\n" in outcome.err) == noted
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--resident", "all"),
+        ("--gpus", "lease"),
+        ("--scenario", "scenario.toml"),
+        ("--gpu-folder", "gpus"),
+        ("--gpu-hang-timeout", "9s"),
+        ("--predictor", "learned"),
+        ("--adapt-period", "9s"),
+        ("--cores", "1"),
+        ("--hang-timeout", "9s"),
+        ("--replica-memory", "1Gi"),
+        ("--memory", "1Gi"),
+        ("--grpc-port", "0"),
+    ],
+)
+def test_what_is_for_apps_is_refused_before_an_upstream(regrain, flag, value):
+    outcome = regrain("run", "wsgi:web:app", flag, value)
+
+    said = f"{flag} is for apps; an upstream has no stages, and speaks HTTP alone"
+    assert (outcome.code, outcome.err) == (2, f"regrain: {said}\n")
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("is_pod", [False, True])
 def test_cores_are_a_setting_of_the_controller_of_all_pods_too(regrain, tmp_path, is_pod):

@@ -39,11 +39,15 @@ REFRESH = 0.25
 TOLD = ("adapt", "grain", "replicas", "slo", "port", "host")
 """Settings that most users want; help shows them first."""
 
-STAGED = ("grain", "resident", "gpus", "gpu_shares", "profile", "decision_log", "remote", "remote_key_file")
-"""Settings that say how stages are served."""
 CORES = "cores"
 MINDED = ("profile", "predictor", "adapt_period", "decision_log", CORES)
 """Settings of the controller."""
+STAGED = (
+    *("grain", "resident", "hang_timeout", "memory", "replica_memory", "remote", "remote_key_file"),
+    *("gpus", "scenario", "gpu_shares", "gpu_folder", "gpu_hang_timeout"),
+    *MINDED,
+)
+"""Settings that say how stages are served."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -98,10 +102,9 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
     config = Config.from_env(translated(os.environ) if module == HERE else os.environ, flags)
     logs.configure(config.log_level, config.log_format, config.access_log)
     upstream = find(config, module)
-    given = ["adapt"] * config.adapt + [name for name in STAGED if name in flags]
-    if given and upstream is not None:
-        flag = f"--{given[0].replace('_', '-')}"
-        raise SpecError(f"{flag} is for apps; an upstream has no stages that could be served otherwise")
+    if upstream is not None and (staged := _staged(config, flags)):
+        flag = f"--{staged.replace('_', '-')}"
+        raise SpecError(f"{flag} is for apps; an upstream has no stages, and speaks HTTP alone")
     if reloads and upstream is not None:
         raise SpecError("--reload is for apps; gunicorn has one of its own: GUNICORN_CMD_ARGS=--reload")
     if not config.adapt and (idle := _idle(config, flags)):
@@ -110,6 +113,13 @@ def command(*, module: str, reloads: bool, **texts: str | None) -> int:
         return reload.serve(module, _again(flags))
     with _view(config) as view:
         return uvloop.run(_serve(config, upstream or module, Session(view, runfile.directory(os.environ))))
+
+
+def _staged(config: Config, flags: Mapping[str, str]) -> str:
+    """Return a setting that is given to an app alone; "" where there is none."""
+    given = {"adapt": config.adapt, "grpc_port": "grpc_port" in flags and config.grpc_port is not None}
+    given |= {name: name in flags for name in STAGED}
+    return next((name for name, is_given in given.items() if is_given), "")
 
 
 def _idle(config: Config, flags: Mapping[str, str]) -> str:
