@@ -10,6 +10,13 @@ import pytest
 from regrain_watchdog.front.remote.line import Line
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Keep connections however long the machine stands still, and wait as long for one to go on in frames."""
+    monkeypatch.setattr("regrain_watchdog.front.upstream.client.IDLE", 60.0)
+    monkeypatch.setattr("regrain_watchdog.front.remote.line.SWITCH", 60.0)
+
+
 @pytest.fixture
 def lined(loop):
     """Run a scenario of a line, under these terms, to a pod: what comes of it."""
