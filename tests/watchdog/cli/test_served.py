@@ -317,7 +317,8 @@ def test_a_start_that_fails_ends_with_its_reason(tmp_path):
 
     assert code == 1
     assert line.startswith("regrain: ")
-    assert app.said == ["regrain: starting\n", line]
+    slow = "regrain: still importing the module\n"  # which it may be, on a busy machine
+    assert [said for said in app.said if said != slow] == ["regrain: starting\n", line]
 
 
 def test_a_taken_port_is_bad_input(served, tmp_path):
