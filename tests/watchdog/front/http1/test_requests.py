@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from regrain_watchdog.front.http1 import connection as connections
 from regrain_watchdog.front.http1.limits import AHEAD
 from regrain_watchdog.front.http1.parse import Requests
 
@@ -283,7 +284,11 @@ def test_a_small_body_that_nobody_wanted_is_read_for_the_next_request(answering,
     assert connection.response()[::2] == (200, b"/next")
 
 
-def test_a_large_body_that_nobody_wanted_ends_the_connection_after_its_answer_was_read(answering, raw):
+def test_a_large_body_that_nobody_wanted_ends_the_connection_after_its_answer_was_read(
+    answering, raw, monkeypatch
+):
+    monkeypatch.setattr(connections, "LINGER", 60.0)  # the sender may stand still
+
     async def refuse(scope, proto):
         await asyncio.sleep(0.1)  # the body comes meanwhile, and is held back
         proto.response_bytes(413, [], b"no")

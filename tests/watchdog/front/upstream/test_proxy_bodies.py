@@ -3,6 +3,8 @@
 import pytest
 import uvloop
 
+from regrain_watchdog.front.upstream import edge
+
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["of a length", "in chunks"])
 def test_a_large_body_is_streamed_there_and_back(before, chunked):
@@ -48,7 +50,9 @@ def test_a_small_chunked_body_gets_a_length(before):
     assert body == b"hello"
 
 
-def test_a_chunked_body_over_the_limit_is_refused(before, refusal):
+def test_a_chunked_body_over_the_limit_is_refused(before, refusal, monkeypatch):
+    monkeypatch.setattr(edge, "LINGER", 60.0)  # the sender may stand still
+
     async def serve(reader, writer):
         await reader.read()
 
