@@ -214,13 +214,14 @@ def test_other_errors_are_told_too(client, received, sent, told):
 
 
 def test_nobody_there_is_one_clear_error():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
 
-    with Client(url) as client:
-        assert not client.ready()
-        with pytest.raises(RequestError, match=f"nothing answers at {url}") as caught:
-            client.invoke(b"x")
+        with Client(url) as client:
+            assert not client.ready()
+            with pytest.raises(RequestError, match=f"nothing answers at {url}") as caught:
+                client.invoke(b"x")
     assert caught.value.status == 503
 
 
