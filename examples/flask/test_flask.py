@@ -33,10 +33,10 @@ def test_the_front_serves_it_and_drains():
     ) as process:
         ready = next(line for line in process.stdout if line.startswith("regrain: ready"))
         url = next(word for word in ready.split() if word.startswith("http")).rstrip(",")
-        words = requests.post(f"{url}/?limit=1", data=TEXT, timeout=10)
-        lines = requests.post(f"{url}/lines", data=b"a b\nc", timeout=10)
+        words = requests.post(f"{url}/?limit=1", data=TEXT, timeout=60)
+        lines = requests.post(f"{url}/lines", data=b"a b\nc", timeout=60)
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     assert words.json() == [["the", 3]]
     assert words.headers["X-Duration-Seconds"]
