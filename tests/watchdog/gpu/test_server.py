@@ -374,7 +374,7 @@ def test_looking_where_nobody_serves_says_so(node):
 
 def test_whoever_lives_is_served_whatever_becomes_of_the_others(node):
     rng = random.Random(1)
-    node.arbiter(hang=5.0)
+    node.arbiter(hang=20.0)
     workers = [node.worker("w", weight=1.0 + place, priority=place % 2) for place in range(4)]
     for turn in range(8):
         victim = workers.pop(rng.randrange(len(workers)))
