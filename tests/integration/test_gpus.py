@@ -94,7 +94,7 @@ def test_calls_of_stages_on_a_gpu_are_held_for_their_models_time_and_booked(card
     assert {answer.text for answer in answers} == {"a1-2"}
     one, two = books(served)["cards/one"], books(served)["cards/two"]
     assert one["grants"] - before["grants"] == 5
-    assert one["declared"], two["declared"] == (1 << 30, 2 << 30)
+    assert (one["declared"], two["declared"]) == (1 << 30, 2 << 30)
     assert (one["sm_seconds"] - before["sm_seconds"]) / 40 >= 5 * 0.005  # half of 80 SMs
     timing = answers[0].headers["Server-Timing"]
     assert "gpu-lease;dur=" in timing
