@@ -272,22 +272,6 @@ def _until():
     return until
 
 
-def with_time(attempt, first):
-    """Try with a timer of so many seconds, and with longer ones where that fails; return what the attempt does.
-
-    For what a timer of the product must leave time for: where the machine stands still, a short one runs out before.
-    """
-    for seconds in (first, 10 * first):
-        with contextlib.suppress(Exception):
-            return attempt(seconds)
-    return attempt(100 * first)
-
-
-@pytest.fixture(name="with_time")
-def _with_time():
-    return with_time
-
-
 @pytest.fixture
 def loop():
     made = Loop()
