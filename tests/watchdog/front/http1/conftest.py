@@ -1,6 +1,7 @@
 """Handlers for real connections, and a reader of raw responses."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -51,17 +52,18 @@ class Raw:
     def send(self, data):
         self.connection.sendall(data)
 
-    def fill(self, data):
-        """Send until nothing more is taken for a while; how many bytes were."""
-        self.connection.settimeout(0.3)
-        sent = 0
-        try:
-            while sent < len(data):
+    def fill(self, data, client):
+        """Send until nothing more is taken although the port's loop takes its turns; how many bytes were."""
+        self.connection.settimeout(0.1)
+        sent = stuck = 0
+        while sent < len(data) and stuck < 3:
+            try:
                 sent += self.connection.send(data[sent : sent + (1 << 20)])
-        except TimeoutError:
-            pass
-        finally:
-            self.connection.settimeout(60)
+                stuck = 0
+            except TimeoutError:
+                take_a_turn(client)
+                stuck += 1
+        self.connection.settimeout(60)
         return sent
 
     def response(self, *, bodiless=False):
@@ -102,6 +104,13 @@ class Raw:
     def close(self):
         self._file.close()
         self.connection.close()
+
+
+def take_a_turn(client):
+    """Have the loop of a port answer what is no request."""
+    with contextlib.closing(Raw(client.connect())) as other:
+        other.send(b"no request\r\n\r\n")
+        assert other.response()[0] == 400
 
 
 @pytest.fixture

@@ -78,11 +78,12 @@ def test_a_body_behind_as_many_requests_as_are_parsed_ahead_is_read_on(served, f
 
 
 def test_no_more_is_parsed_and_read_while_enough_requests_wait(listen, gate, raw):
-    connection = raw(listen(gate))
+    client = listen(gate)
+    connection = raw(client)
     connection.send(GET + b"\r\n")
     assert gate.entered.wait(60)
 
-    sent = connection.fill((GET + b"A: " + b"a" * 4000 + b"\r\n\r\n") * 10_000)
+    sent = connection.fill((GET + b"A: " + b"a" * 4000 + b"\r\n\r\n") * 10_000, client)
 
     assert sent < 40_000_000
 

@@ -178,10 +178,11 @@ def test_a_body_is_taken_piece_by_piece_and_held_back_meanwhile(answering, raw, 
         total.extend([len(piece) async for piece in proto])
         proto.response_bytes(200, [], b"%d" % sum(total))
 
-    connection = raw(answering(count))
+    client = answering(count)
+    connection = raw(client)
     connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n")
     content = bytes(50_000_000)
-    sent = connection.fill(content)
+    sent = connection.fill(content, client)
     loop._loop.call_soon_threadsafe(may.set)
     connection.send(content[sent:])
 
