@@ -218,7 +218,7 @@ def test_room_is_asked_for_by_the_largest_results_so_far():
 
     stand.function.finished(dispatch, Done(run, outcomes, []), time.monotonic())
 
-    assert 2 * 100_000 <= stand.function.room(2) <= 3 * 100_000
+    assert 2 * 100_000 <= stand.function.learned.room(2) <= 3 * 100_000
 
 
 def test_a_batch_goes_without_room_when_none_is_free_beforehand():

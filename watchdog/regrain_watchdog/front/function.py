@@ -30,11 +30,6 @@ from regrain_watchdog.policy.shed import Entry, Fate, Line, fate
 if TYPE_CHECKING:
     from regrain_watchdog.front.remote.peer import Peer
 
-ROOM_MARGIN = 1.25
-"""How much more room a batch gets than the largest results so far took."""
-ROOM_LIMIT = 16 << 20
-"""Bytes of room that a batch gets beforehand at most. To ask for more costs little beside writing that much, and
-one large result must not have every later batch hold as much."""
 SLICE = 0.005
 """Seconds that short dispatches of one function may follow each other on a replica while another function waits."""
 
@@ -168,14 +163,12 @@ class Function:
             self._timer.cancel()
             self._timer = None
         while self._line:
-            runner = self._idlest() or self._idle_peer()
-            if runner is None:
-                return
             now = time.monotonic()
-            due = self.due(now) if isinstance(runner, Replica) else now  # a pod makes batches of its own
-            if due > now:
-                self._timer = asyncio.get_running_loop().call_later(due - now, self.pump)
-                return
+            if self.pool is not None and self._is_early(now):
+                return  # it has no turn in its pool either
+            runner = self._idlest() or self._idle_peer()
+            if runner is None or (isinstance(runner, Replica) and self._is_early(now)):
+                return  # a pod makes batches of its own
             self._dispatch(runner, now)
 
     def bring(self, job: Job) -> None:
@@ -193,7 +186,7 @@ class Function:
         """Run the sample on a replica; its results are thrown away."""
         size = len(self.learned.sample)
         units = [frames.Unit("warm-up", 0, 0.0, b"", values) for values in self.learned.sample]
-        replica.run(units, Dispatch(self, [], size, time.monotonic()), self.room(size))
+        replica.run(units, Dispatch(self, [], size, time.monotonic()), self.learned.room(size))
 
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
@@ -215,10 +208,6 @@ class Function:
     def died(self) -> None:
         """Count a replica that ended without being told to."""
         self._measure.died(self.name)
-
-    def room(self, units: int) -> int:
-        """Return the bytes that the results of a batch are expected to need."""
-        return min(int(self.learned.room * units * ROOM_MARGIN), ROOM_LIMIT)
 
     def drain(self, error: RequestError) -> None:
         """Refuse everything that waits."""
@@ -295,6 +284,13 @@ class Function:
             latest=self._line.first_deadline() - self.left(now)[2],
         )
 
+    def _is_early(self, now: float) -> bool:
+        """Whether the next batch is to wait for more; it is looked at again when it is due."""
+        due = self.due(now)
+        if due > now:
+            self._timer = asyncio.get_running_loop().call_later(due - now, self.pump)
+        return due > now
+
     def _idlest(self) -> Replica | None:
         """The replica that holds least, if it may hold one more."""
         usable = (State.READY, State.LOADED) if self.is_warming else (State.READY,)
@@ -348,7 +344,7 @@ class Function:
         for job in jobs:
             job.flight.flying += 1
         try:
-            runner.run(units, dispatch, self.room(len(jobs)))
+            runner.run(units, dispatch, self.learned.room(len(jobs)))
         except RequestError as error:  # it is too large for a frame
             dispatch.lost(error.detail)
             for job in reversed(jobs):  # as in `lost`

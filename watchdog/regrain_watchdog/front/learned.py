@@ -11,6 +11,12 @@ from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.policy import batch
 from regrain_watchdog.policy.deadline import Estimate
 
+ROOM_MARGIN = 1.25
+"""How much more room a batch gets than the largest results so far took."""
+ROOM_LIMIT = 16 << 20
+"""Bytes of room that a batch gets beforehand at most. To ask for more costs little beside writing that much, and
+one large result must not have every later batch hold as much."""
+
 
 @dataclass(slots=True, eq=False)
 class Learned:
@@ -18,7 +24,7 @@ class Learned:
 
     sample: values of units that warm a replica up, taken from the app's sample (their leaves are kept).
     cost: what a unit's run and its hop take. service, unit_service: seconds that a dispatch and a unit of it take.
-    room: bytes that a unit's results take.
+    unit_room: bytes that a unit's results take.
     """
 
     step: Step
@@ -26,13 +32,17 @@ class Learned:
     cost: Estimate = field(default_factory=Estimate)
     service: float = 0.0
     unit_service: float = 0.0
-    room: float = 0.0
+    unit_room: float = 0.0
 
-    def took(self, service: float, unit_service: float, room: float) -> None:
+    def took(self, service: float, unit_service: float, unit_room: float) -> None:
         """Learn from one more dispatch; as the attributes."""
         self.service = batch.smoothed(self.service, service)
         self.unit_service = batch.smoothed(self.unit_service, unit_service)
-        self.room = max(self.room * 0.99, room)
+        self.unit_room = max(self.unit_room * 0.99, unit_room)
+
+    def room(self, units: int) -> int:
+        """Return the bytes that the results of a batch are expected to need."""
+        return min(int(self.unit_room * units * ROOM_MARGIN), ROOM_LIMIT)
 
     def keep(self, sample: list[list[frames.Parts]], pool: Pool) -> None:
         """Keep the values of the app's sample; they stay in shared memory for as long as the version lives."""
