@@ -142,6 +142,14 @@ def run(tmp_path):
 
 
 @pytest.fixture
+def fluid(tmp_path):
+    tmp_path.chmod(0o700)
+    made = Run(tmp_path, APP, "--grain", "check | ~shout+join")
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def adapting(tmp_path):
     tmp_path.chmod(0o700)
     made = Run(tmp_path, APP, "--adapt", "--adapt-period", "1s", "--cores", "1")
@@ -252,6 +260,20 @@ def test_nothing_reaches_over_the_edge_of_the_window(browser, run, width):
 
     browser.command("Emulation.clearDeviceMetricsOverride", {})
     assert over == 0
+
+
+def test_a_fluid_groups_batches_are_those_of_all_its_stages(browser, fluid):
+    browser.open(fluid.admin)
+    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
+    row = "return [...document.querySelectorAll('#functions tbody tr')].at(-1).innerText"
+
+    assert fluid.call("a") == 200
+
+    browser.until(
+        lambda: re.search(r"1\t4\t[\d.]+ /s\t[\d.]+ (µs|ms|s)$", str(browser.run(row))),
+        "what it did is shown",
+    )
+    assert browser.complaints() == []
 
 
 def test_gpus_show_who_has_had_how_much_of_them_and_holds_what(browser, cards):

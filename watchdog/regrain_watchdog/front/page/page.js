@@ -176,20 +176,28 @@ function functions(now, tints, recent) {
     { title: "Wait in queue", number: true },
   ];
   const rows = now.groups.map((group, place) => {
-    const done = recent.get(group.name);
+    const done = together(group, recent);
     const queue = samples((sample) => sample.groups.find((other) => other.name === group.name)?.queue ?? null);
     return [
       el("span", {}, el("span", { class: `swatch ${tints.get(group.name)}` }), group.stages.join(" + ")),
       el("span", {}, ...group.replicas.map(replica), group.replicas.length ? "" : "none"),
       String(group.queue),
       spark(queue, { label: `waiting over two minutes, now ${group.queue}`, span: SPAN, small: true }),
-      done?.batches ? number(done.units / done.batches) : "–",
+      done.batches ? number(done.units / done.batches) : "–",
       String(group.max_size),
-      done?.batches ? `${number(done.batches / done.over)} /s` : "–",
-      done?.batches ? duration(done.waited / done.batches) : "–",
+      done.batches ? `${number(done.batches / done.over)} /s` : "–",
+      done.batches ? duration(done.waited / done.batches) : "–",
     ];
   });
   byId("functions").replaceChildren(table(columns, rows));
+}
+
+/** What a group has done in the last half minute: of a fluid one all of its stages, each of which has a queue. */
+function together(group, recent) {
+  const queues = group.lanes?.length ? group.lanes.map((lane) => lane.stage) : [group.name];
+  const parts = queues.flatMap((name) => recent.get(name) ?? []);
+  const sum = (key) => parts.reduce((total, part) => total + part[key], 0);
+  return { batches: sum("batches"), units: sum("units"), waited: sum("waited"), over: parts[0]?.over };
 }
 
 const replica = (one) =>
