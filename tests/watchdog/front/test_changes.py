@@ -5,9 +5,11 @@ import logging
 from http import HTTPStatus
 
 import pytest
+from msgspec import structs
 
 from regrain.errors import GrainError, LoadError, RequestError, SpecError
 from regrain.grain import make_plan
+from regrain.plan import GpuShare, Group, Plan
 from regrain_watchdog.front.changes import Changes, Release
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.crew import Crew
@@ -41,6 +43,39 @@ def run(x: int) -> int:
 THIRD = APP.replace(
     "@app.flow", "@app.stage()\ndef third(x: int) -> int:\n    return x\n\n\n@app.flow"
 ).replace("second(first(x))", "third(second(first(x)))")
+
+CARDS = """
+from regrain import GPU, App
+
+app = App("pair")
+
+
+@app.batched(max_size=8, max_wait=0.001, gpu=GPU(memory="1Gi"))
+def look(words: list[str]) -> list[str]:
+    return words
+
+
+@app.stage(gpu=GPU(memory="1Gi"))
+def tell(word: str) -> str:
+    return word
+
+
+@app.flow
+def run(word: str) -> str:
+    return tell(look(word))
+"""
+ADAPTED = Plan(
+    (
+        Group(
+            stages=("look",),
+            replicas=3,
+            max_size=2,
+            max_wait=0.002,
+            gpu=GpuShare(fraction=0.15, memory=1 << 30),
+        ),
+        Group(stages=("tell",), gpu=GpuShare(fraction=0.25, memory=1 << 30)),
+    )
+)
 
 
 class Stand:
@@ -107,6 +142,47 @@ def test_a_group_is_scaled_by_its_name_or_that_of_a_stage_in_it(tmp_path, group)
             await stand.changes.scale(group, 2)
 
             assert stand.plan == {"first+second": 2}
+
+    asyncio.run(scenario())
+
+
+async def adapted(stand):
+    """Put a plan in force whose batches and shares are not those of the settings."""
+    await stand.changes.adopt(ADAPTED, {})
+    await stand.settle()
+
+
+def test_scaling_a_group_leaves_the_batches_and_shares_of_all_as_they_are(tmp_path):
+    async def scenario():
+        async with standing(tmp_path, code=CARDS) as stand:
+            await adapted(stand)
+
+            await stand.changes.scale("tell", 2)
+
+            look, tell = ADAPTED.groups
+            assert stand.live.current.route.plan == Plan((look, structs.replace(tell, replicas=2)))
+
+    asyncio.run(scenario())
+
+
+def test_a_version_takes_batches_and_shares_over_but_of_groups_whose_stages_declare_something_else(tmp_path):
+    async def scenario():
+        async with standing(tmp_path, code=CARDS) as stand:
+            await adapted(stand)
+            stand.path.write_text(CARDS.replace("return words", "return list(words)"))
+
+            await stand.changes.update()
+            await stand.settle()
+            same = stand.live.current.route.plan
+            stand.path.write_text(CARDS.replace("max_size=8", "max_size=4"))
+            await stand.changes.update()
+            other = stand.live.current.route.plan
+
+            assert same == ADAPTED
+            assert [(one.replicas, one.max_size, one.gpu.fraction) for one in other.groups] == [
+                (3, 4, 1.0),
+                (1, 1, 0.25),
+            ]
 
     asyncio.run(scenario())
 

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from regrain.errors import GrainError, RegrainError, RequestError, SpecError
 from regrain.grain import make_plan
-from regrain.manifest import Manifest
+from regrain.manifest import Manifest, StageSpec
 from regrain.plan import Group, Plan
 from regrain_watchdog.front.adapting.seats import seats
 from regrain_watchdog.front.config import Config
@@ -111,9 +111,7 @@ class Changes:
             try:
                 manifest = self.release.manifest
                 plan = shaped(make_plan(manifest, grain, replicas, self._config.gpu_shares), shapes)
-                plan = self._remote.placed(plan, manifest)
-                if self._gpus is not None:
-                    self._gpus.check(plan)
+                plan = self._checked(self._remote.placed(plan, manifest))
                 change = await self._carry(self.release, plan)
             except BaseException:
                 self._remote.homes = before
@@ -143,18 +141,19 @@ class Changes:
             return await self._carry(self.release, plan)
 
     async def scale(self, group: str, replicas: int) -> Change:
-        """Give a group (by its name or a stage's) another number of replicas, the others as they are."""
+        """Give a group (by its name or a stage's) another number of replicas; all else of the plan stays as it is."""
         if not 1 <= replicas <= MAX_REPLICAS:
             raise SpecError(f"a group has 1 to {MAX_REPLICAS} replicas, {replicas} were asked for")
-        current = self._live.current.route.plan
-        names = {name for one in current.groups for name in (one.name, *one.stages)}
-        if group not in names:
-            raise SpecError(f"there is no group or stage {group!r}; there are {', '.join(sorted(names))}")
-        wanted = tuple(
-            structs.replace(one, replicas=replicas) if group in (one.name, *one.stages) else one
-            for one in current.groups
-        )
-        return await self.regrain(current.grain, _replicas(Plan(wanted)))
+        async with self._live.turn():
+            groups = self._live.current.route.plan.groups
+            names = {name for one in groups for name in (one.name, *one.stages)}
+            if group not in names:
+                raise SpecError(f"there is no group or stage {group!r}; there are {', '.join(sorted(names))}")
+            wanted = tuple(
+                structs.replace(one, replicas=replicas) if group in (one.name, *one.stages) else one
+                for one in groups
+            )
+            return await self._carry(self.release, self._checked(Plan(wanted)))
 
     async def keep(self, setting: str) -> int:
         """Have replicas keep other stages loaded; return the bytes given back. Errors of `keep`, `Live.turn`.
@@ -255,20 +254,33 @@ class Changes:
             ending.add_done_callback(self._endings.discard)
 
     def _carried(self, manifest: Manifest) -> Plan:
-        """The plan in force for another version, or one of that version's own where it has other stages."""
-        current = self._live.current.route.plan
+        """The plan in force for another version, or one of that version's own where it has other stages.
+
+        Groups batch, and have of GPUs, what they do now, as long as their stages declare what they did.
+        """
+        current, config = self._live.current.route.plan, self._config
         try:
-            return self._plan(manifest, current.grain, _replicas(current))
+            plan = make_plan(manifest, current.grain, _replicas(current), config.gpu_shares)
         except GrainError:
             grain = manifest.grain
             logger.warning(
                 "grain %s is none of the new version's: its own is taken, %s", current.grain, grain
             )
-            return self._plan(manifest, grain, self._config.replicas)
+            return self._plan(manifest, grain, config.replicas)
+        old = self._live.manifest
+        same = [
+            group
+            for group in current.groups
+            if all(_declared(old, name) == _declared(manifest, name) for name in group.stages)
+        ]
+        return self._checked(shaped(plan, same))
 
     def _plan(self, manifest: Manifest, grain: str, replicas: str) -> Plan:
         """Make a plan that the node can hold; GrainError or SpecError if there is none."""
-        plan = make_plan(manifest, grain, replicas, self._config.gpu_shares)
+        return self._checked(make_plan(manifest, grain, replicas, self._config.gpu_shares))
+
+    def _checked(self, plan: Plan) -> Plan:
+        """Return a plan that the node can hold; SpecError if it cannot."""
         if self._gpus is not None:
             self._gpus.check(plan)
         return plan
@@ -376,3 +388,8 @@ def shaped(plan: Plan, shapes: Sequence[Group]) -> Plan:
 def _replicas(plan: Plan) -> str:
     """A plan's numbers of replicas, as the setting has them; none for groups that only other pods run."""
     return ",".join(f"{group.name}={group.replicas}" for group in plan.groups if group.replicas)
+
+
+def _declared(manifest: Manifest, stage: str) -> StageSpec:
+    """Return what a stage declares, whatever its code is."""
+    return structs.replace(manifest.stage(stage), digest="", doc="")
