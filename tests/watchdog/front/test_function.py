@@ -172,6 +172,23 @@ def test_behind_a_short_run_another_one_waits_and_short_units_go_together():
     assert stand.held() == [jobs[:2], jobs[2:4]]  # 0.5 ms holds two units of 0.2 ms
 
 
+def test_how_long_a_line_is_believed_to_take_has_nothing_of_cold_runs():
+    stand = Stand(max_size=1, replicas=2)
+    stand.push(stand.job(is_sample=True))
+    stand.finish(3.0)
+    stand.push(stand.job())
+    stand.finish(0.02)
+    stand.function.learned.sample = [stand.job().values]
+    for place, replica in enumerate(stand.function.replicas):
+        stand.function.warm(replica)
+        stand.finish(3.0, place)
+
+    stand.push(*(stand.job() for _ in range(4)))
+
+    assert stand.function.drained_in() == pytest.approx(0.03)  # two wait, and two are half done
+    assert stand.function.cost.mean < 1.0
+
+
 def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: 100.0)
     monkeypatch.setattr(function, "time", clock)

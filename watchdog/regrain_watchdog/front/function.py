@@ -194,8 +194,9 @@ class Function:
         answered = dispatch.first or now
         held = now - dispatch.sent if self.step.streams else service + leased
         nbytes = placed(done) if dispatch.extents else 0
-        self.learned.took(held, service / dispatch.size, nbytes / dispatch.size)
-        if dispatch.jobs:
+        self.learned.gave(nbytes / dispatch.size)
+        if dispatch.is_asked:
+            self.learned.took(held, service / dispatch.size)
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)

@@ -34,10 +34,13 @@ class Learned:
     unit_service: float = 0.0
     unit_room: float = 0.0
 
-    def took(self, service: float, unit_service: float, unit_room: float) -> None:
-        """Learn from one more dispatch; as the attributes."""
+    def took(self, service: float, unit_service: float) -> None:
+        """Learn what one more dispatch took that somebody asked for; as the attributes."""
         self.service = batch.smoothed(self.service, service)
         self.unit_service = batch.smoothed(self.unit_service, unit_service)
+
+    def gave(self, unit_room: float) -> None:
+        """Learn what room the results of one more dispatch took; as the attribute."""
         self.unit_room = max(self.unit_room * 0.99, unit_room)
 
     def room(self, units: int) -> int:

@@ -62,6 +62,11 @@ class Dispatch:
         """What is run."""
         return self.function.step
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for it: neither a warm-up nor the app's sample, which meet stages that are cold."""
+        return any(not job.flight.call.is_sample for job in self.jobs)
+
     def lost(self, why: str) -> None:
         """It does not come back."""
         if self.legs is not None:
