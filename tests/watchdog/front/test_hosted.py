@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from regrain.errors import LoadError
+from regrain_watchdog.front import hosted as hosting
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.hosted import Hosted
@@ -144,3 +146,27 @@ def test_a_zygote_that_dies_as_it_is_taken_on_is_replaced(tmp_path: Path) -> Non
 
     assert answer == ["first", "a", "", ""]
     assert not (tmp_path / "deadly").exists()
+
+
+def test_a_zygote_that_cannot_be_started_again_is_told_of(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(hosting, "PAUSES", (0.01, 0.01))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def scenario() -> str:
+        hosted = await started(Hosted(Config(), written(tmp_path, "first")))
+        (replica,) = hosted.live.current.crew.replicas
+        zygote = psutil.Process(replica.pid).ppid()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            os.kill(zygote, signal.SIGKILL)
+            while not hosted.live.trouble:
+                await asyncio.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await ended(hosted)
+        return hosted.live.trouble
+
+    trouble = asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+    assert "are not replaced until `regrain update`" in trouble
+    assert "cannot be started: [Errno 24] Too many open files" in trouble

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 from http import HTTPStatus
 from pathlib import Path
@@ -130,6 +131,30 @@ def test_a_replica_that_dies_is_replaced_by_a_warm_one(number):
             assert new.pid != old.pid
             assert new.state is State.READY
             assert (await ask(app, numbers=[2], scale=1))["squares"] == [4, 4]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("maps", {"numbers": [1], "scale": 2}), ("threaded", {"number": 1})]
+)
+def test_a_replica_for_which_there_are_no_descriptors_starts_once_there_are(name, values, caplog):
+    async def scenario():
+        async with opened(APPS / f"{name}.py") as app:
+            await asyncio.wait_for(app.start(values), TIMEOUT)
+            [old] = replicas(app)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                os.kill(old.pid, signal.SIGKILL)
+                await until(lambda: "cannot be started now" in caplog.text)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+            await until(lambda: not app.unready())
+            [new] = replicas(app)
+            assert new.pid != old.pid
 
     asyncio.run(scenario())
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from regrain.errors import LoadError, RequestError
@@ -30,6 +29,7 @@ from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.pooled import leads, pump
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.starting import Starting
 from regrain_watchdog.front.supervise import DEFAULT_CARE, Care, Supervisor
 from regrain_watchdog.front.zygote import Zygote
 from regrain_watchdog.policy import resident, restart
@@ -71,7 +71,7 @@ class Crew:
         self._moved = asyncio.Event()
         self._plans = 0
         self._cores = len(os.sched_getaffinity(0))
-        self._queue: deque[Function] = deque()
+        self._starting = Starting(may_start=self._may_start, start=self._spawn)
         self._beside = beside
         self._told: set[int] = set()
         self._stopping = False
@@ -228,22 +228,15 @@ class Crew:
                     told.append(replica)
         return told
 
-    def _spawn(self, function: Function) -> None:
-        """Start a replica now, or once those that start leave room: while others serve, loading takes their cores."""
-        self._queue.append(function)
-        self._start_next()
+    def _may_start(self) -> bool:
+        now = time.monotonic()
+        ages = [now - one.born for one in self.replicas if one.state is State.STARTING]
+        return restart.may_start(ages, self._cores, serving=self.others_serve())
 
-    def _start_next(self) -> None:
-        while self._queue:
-            now = time.monotonic()
-            ages = [now - one.born for one in self.replicas if one.state is State.STARTING]
-            if not restart.may_start(ages, self._cores, serving=self.others_serve()):
-                asyncio.get_running_loop().call_later(restart.LOOK, self._start_next)
-                return
-            function = self._queue.popleft()
-            if function in self._functions and not self._stopping:
-                stages = resident.kept(self.keeps, function.seat.stages, self._order)
-                function.join(self._supervisor.spawn(function, stages))
+    def _spawn(self, function: Function) -> None:
+        if function in self._functions and not self._stopping:
+            stages = resident.kept(self.keeps, function.seat.stages, self._order)
+            function.join(self._supervisor.spawn(function, stages))
 
     def staff(self, function: Function) -> None:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
@@ -252,10 +245,10 @@ class Crew:
         if function.pool is not None:
             function = function.pool.functions[0]
         self.cover(function)
-        short = function.wanted - len(function.own) - self._queue.count(function)
-        somebody_comes = function.replicas or function in self._queue or function.is_elsewhere
+        short = function.wanted - len(function.own) - self._starting.count(function)
+        somebody_comes = function.replicas or self._starting.count(function) or function.is_elsewhere
         for _ in range(max(short, 0 if somebody_comes else 1)):
-            self._spawn(function)
+            self._starting.add(function)
         function.pump()
 
     def cover(self, function: Function) -> None:
@@ -273,7 +266,7 @@ class Crew:
                 pump(replica.functions)  # the sample may wait for it
             else:
                 self._warm(replica)
-            self._start_next()
+            self._starting.go_on()
         self._moved.set()
 
     def load_failed(self, replica: Replica, frame: frames.LoadFailed) -> None:
@@ -322,7 +315,7 @@ class Crew:
         poisoned = bequeath(replica, reason, self.manifest, () if was_told_to else self._functions)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
-        self._start_next()
+        self._starting.go_on()
         if was_told_to:
             return
         home.died()

@@ -6,6 +6,7 @@ Which of them serves what is up to the crew (crew.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import mmap
 import os
@@ -97,42 +98,49 @@ class Supervisor:
         os.close(cancels)
 
     def spawn(self, function: Function, stages: tuple[str, ...]) -> Replica:
-        """Start a replica for a function, with these stages loaded."""
+        """Start a replica for a function, with these stages loaded; OSError where the system has no room for it now."""
         number = self._zygote.number()
         entitled = self._gpus.seat(number, function.seat, stages) if self._gpus is not None else None
-        ours, theirs = socket.socketpair()
-        board = create(BOARD)
-        replica = Replica(
-            number,
-            self._pool,
-            mmap.mmap(board, BOARD),
-            self._handlers,
-            function,
-            wanted=frozenset(stages),
-        )
-        PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
-        replica.born = time.monotonic()
+        with contextlib.ExitStack() as passed, contextlib.ExitStack() as undone:
+            if self._gpus is not None:
+                undone.callback(self._gpus.leave, number)
+            ours, theirs = socket.socketpair()
+            undone.callback(ours.close)
+            passed.callback(theirs.close)
+            board = create(BOARD)
+            passed.callback(os.close, board)
+            progress = mmap.mmap(board, BOARD)
+            undone.callback(progress.close)
+            replica = Replica(
+                number, self._pool, progress, self._handlers, function, wanted=frozenset(stages)
+            )
+            self._zygote.spawn(
+                number,
+                [theirs.fileno(), self._readable_cancels, board],
+                lambda pid, pidfd: self._born(replica, stages, entitled, pid, pidfd),
+            )
+            undone.pop_all()
         replica.on_trial = function.deaths > 0
         if self._gpus is not None and entitled is not None:
             replica.end = self._gpus.end
+        self._follow(replica, ours)
+        return replica
+
+    def _follow(self, replica: Replica, sock: socket.socket) -> None:
+        """Listen to a replica that is about to live, and look after it."""
+        PROGRESS.pack_into(replica.progress, 0, IDLE, 0.0)
+        replica.born = time.monotonic()
         replica.link = Link(
-            ours,
+            sock,
             frames.FromReplica,
             received=replica.received,
             closed=replica.closed,
             takes_descriptors=False,
         )
-        self.replicas[number] = replica
+        self.replicas[replica.number] = replica
         replica.link.start()
-        self._zygote.spawn(
-            number,
-            [theirs.fileno(), self._readable_cancels, board],
-            lambda pid, pidfd: self._born(replica, stages, entitled, pid, pidfd),
-        )
-        asyncio.get_running_loop().call_soon(_close, theirs, board)
         if self._ticker is None:
             self._tick()
-        return replica
 
     async def end(self, replicas: Collection[Replica]) -> None:
         """Let replicas finish what they hold and end; kill those that do not."""
@@ -254,8 +262,3 @@ class Supervisor:
             replica.timed_out = True
             what = f"stage {stage.name!r}" if stage is not None else "the replica"
             replica.kill(f"{what} has not moved for {self._hang_timeout:g} s")
-
-
-def _close(sock: socket.socket, board: int) -> None:
-    sock.close()
-    os.close(board)

@@ -6,6 +6,7 @@ A module that must not be forked is run from fresh interpreters instead, slower 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -61,7 +62,7 @@ PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class DiedError(LoadError):
-    """The process that imports an app ended before it could say whether there is one."""
+    """The process that imports an app could not be started, or ended before it could say whether there is one."""
 
 
 class Zygote:
@@ -101,10 +102,10 @@ class Zygote:
         self.unforkable = ""
         self.died_of = ""
         self._digest = ""
-        ours, theirs = socket.socketpair()
-        self._process = self._start("zygote", [theirs.fileno()])
-        theirs.close()
-        self._sock = ours
+        try:
+            self._sock, self._process = self._open()
+        except OSError as error:  # no descriptors, memory or processes at the moment, or no such interpreter
+            raise DiedError(f"the process that imports {target} cannot be started: {error}") from error
         self._hello: asyncio.Future[Manifest] | None = None
         self._reaping: asyncio.Future[int] | None = None
         self._link: Link[frames.FromZygote] | None = None
@@ -127,18 +128,16 @@ class Zygote:
         return next(self._numbers)
 
     def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
-        """Start a replica with its socket, cancel board and progress board; `born` is told when it lives."""
+        """Start a replica with its socket, cancel board and progress board; `born` is told later, when it lives.
+
+        OSError where the system has no room for it now.
+        """
         if self.unforkable:
-            process = self._start("replica", descriptors, "--digest", self._digest)
-            self._fresh[number] = process
-            pidfd = os.pidfd_open(process.pid)
-            watched = os.dup(pidfd)
-            asyncio.get_running_loop().add_reader(watched, self._reap_fresh, number, watched)
-            born(process.pid, pidfd)
+            self._spawn_fresh(number, descriptors, born)
             return
-        self._births[number] = born
         if self._link is not None:
             self._link.send(frames.Fork(number), descriptors)
+        self._births[number] = born
 
     async def stop(self) -> None:
         """End the zygote and whatever it still has; the replicas should be gone before."""
@@ -205,11 +204,36 @@ class Zygote:
                 self.died_of = sentence
                 self._died(sentence)
 
+    def _spawn_fresh(self, number: int, descriptors: list[int], born: Offspring) -> None:
+        """Start a replica of an interpreter of its own."""
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as undone:
+            process = self._start("replica", descriptors, "--digest", self._digest)
+            undone.callback(lambda: loop.run_in_executor(None, process.wait))
+            undone.callback(process.kill)
+            pidfd = os.pidfd_open(process.pid)
+            undone.callback(os.close, pidfd)
+            watched = os.dup(pidfd)
+            undone.pop_all()
+        self._fresh[number] = process
+        loop.add_reader(watched, self._reap_fresh, number, watched)
+        loop.call_soon(born, process.pid, pidfd)
+
     def _reap_fresh(self, number: int, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)
         os.close(pidfd)
         process = self._fresh.pop(number)
         self._exited(number, process.wait())
+
+    def _open(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """Start its process; return our end of the socket to it, and the process."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                return ours, self._start("zygote", [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
 
     def _start(self, command: str, descriptors: Iterable[int], *options: str) -> subprocess.Popen[bytes]:
         passed = list(descriptors)
