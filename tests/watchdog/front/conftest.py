@@ -7,7 +7,9 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import random
+import resource
 import socket
 import threading
 import time
@@ -270,6 +272,24 @@ def until(claim):
 @pytest.fixture(name="until")
 def _until():
     return until
+
+
+@contextlib.contextmanager
+def without_descriptors(more=None):
+    """Have this process get no more descriptors for a block's length, or only so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)  # the lowest that is free
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 if more is None else free + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(name="without_descriptors")
+def _without_descriptors():
+    return without_descriptors
 
 
 @pytest.fixture

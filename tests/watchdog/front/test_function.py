@@ -20,7 +20,7 @@ from regrain_watchdog.front.flight import Flight, Job
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.measure import Measure
-from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.route import Route, make_route
 from regrain_watchdog.front.segments import FRONT, Pool
 
@@ -396,7 +396,3 @@ def test_draining_refuses_what_waits():
     stand.function.drain(RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down"))
 
     assert [job for job, _ in stand.given_back] == jobs[1:]
-
-
-def test_a_fault_carries_no_values():
-    assert values_of(Fault(500, "a", "")) == []

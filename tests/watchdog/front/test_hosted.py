@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import time
@@ -148,21 +147,19 @@ def test_a_zygote_that_dies_as_it_is_taken_on_is_replaced(tmp_path: Path) -> Non
     assert not (tmp_path / "deadly").exists()
 
 
-def test_a_zygote_that_cannot_be_started_again_is_told_of(tmp_path: Path, monkeypatch) -> None:
+def test_a_zygote_that_cannot_be_started_again_is_told_of(
+    tmp_path: Path, monkeypatch, without_descriptors
+) -> None:
     monkeypatch.setattr(hosting, "PAUSES", (0.01, 0.01))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def scenario() -> str:
         hosted = await started(Hosted(Config(), written(tmp_path, "first")))
         (replica,) = hosted.live.current.crew.replicas
         zygote = psutil.Process(replica.pid).ppid()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
+        with without_descriptors():
             os.kill(zygote, signal.SIGKILL)
             while not hosted.live.trouble:
                 await asyncio.sleep(0.01)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await ended(hosted)
         return hosted.live.trouble
 

@@ -91,6 +91,21 @@ def test_frames_arrive_whole_and_in_order_wherever_the_stream_is_cut(count, cuts
     play(scenario)
 
 
+def test_a_frame_whose_descriptors_cannot_be_copied_leaves_nothing_behind(without_descriptors):
+    async def scenario(ends):
+        before = len(os.listdir("/proc/self/fd"))
+        with without_descriptors(more=1), pytest.raises(OSError, match="Too many open files"):
+            ends.link.send(frames.Segment(1, 10, writable=False), [ends.peer.fileno()] * 2)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+        ends.link.send(frames.Drop(3))
+        await asyncio.sleep(0)
+
+        assert ends.peer.recv(1 << 16) == frames.encode(frames.Drop(3))
+
+    play(scenario)
+
+
 def test_frames_of_one_turn_leave_in_order_beside_their_descriptors():
     async def scenario(ends):
         ends.link.send(frames.Drop(1))

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from http import HTTPStatus
 
 import pytest
 
@@ -21,7 +22,7 @@ from regrain_watchdog.front.learned import Learned
 from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import Dispatch, Replica, State
-from regrain_watchdog.front.segments import Pool
+from regrain_watchdog.front.segments import FRONT, Pool
 
 pytestmark = pytest.mark.process
 STEP = Step(stages=("a", "b"), inputs=(), outputs=(Output(Ref("b")), Output(Ref("a", ("list",)), split=True)))
@@ -226,6 +227,41 @@ def test_a_replica_that_needs_more_than_there_is_is_told_so():
 
         assert stand.heard() == [frames.Grant(1, None)]
         assert stand.told == []
+
+    play(scenario)
+
+
+def test_a_batch_is_refused_while_there_are_no_descriptors_and_the_next_one_is_whole(without_descriptors):
+    async def scenario(stand):
+        extent = stand.pool.grant(FRONT, 8)
+        stand.pool.commit(extent, 1)
+        units = [frames.Unit("call", 0, 0.0, b"", [leaf_in(extent)])]
+
+        with without_descriptors(), pytest.raises(RequestError, match="Too many open files") as refused:
+            stand.replica.run(units, stand.of(STEP), 0)
+
+        assert refused.value.status is HTTPStatus.SERVICE_UNAVAILABLE
+        assert stand.replica.holding == {}
+        stand.replica.run(units, stand.of(STEP), 0)
+        await settle()
+        assert [type(frame) for frame in stand.heard()] == [frames.Segment]
+        assert [type(frame) for frame in stand.heard()] == [frames.Define, frames.Run]
+
+    play(scenario)
+
+
+def test_room_that_cannot_be_handed_over_is_refused_and_given_back(without_descriptors):
+    async def scenario(stand):
+        dispatch = stand.dispatch(nbytes=0)
+        stand.pool.commit(stand.pool.grant(NUMBER, 100_000), 0)
+        await settle()
+        stand.heard()
+
+        with without_descriptors():
+            await stand.say(Need(1, 100_000))
+
+        assert stand.heard() == [frames.Grant(1, None)]
+        assert (dispatch.extents, stand.pool.in_use, stand.told) == ([], 0, [])
 
     play(scenario)
 

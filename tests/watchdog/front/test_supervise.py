@@ -2,7 +2,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 from http import HTTPStatus
 from pathlib import Path
@@ -138,19 +137,17 @@ def test_a_replica_that_dies_is_replaced_by_a_warm_one(number):
 @pytest.mark.parametrize(
     ("name", "values"), [("maps", {"numbers": [1], "scale": 2}), ("threaded", {"number": 1})]
 )
-def test_a_replica_for_which_there_are_no_descriptors_starts_once_there_are(name, values, caplog):
+def test_a_replica_for_which_there_are_no_descriptors_starts_once_there_are(
+    name, values, caplog, without_descriptors
+):
     async def scenario():
         async with opened(APPS / f"{name}.py") as app:
             await asyncio.wait_for(app.start(values), TIMEOUT)
             [old] = replicas(app)
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-            try:
+            with without_descriptors():
                 os.kill(old.pid, signal.SIGKILL)
                 await until(lambda: "cannot be started now" in caplog.text)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
             await until(lambda: not app.unready())
             [new] = replicas(app)

@@ -346,7 +346,7 @@ class Function:
             job.flight.flying += 1
         try:
             runner.run(units, dispatch, self.learned.room(len(jobs)))
-        except RequestError as error:  # it is too large for a frame
+        except RequestError as error:  # it is too large for a frame, or descriptors are lacking
             dispatch.lost(error.detail)
             for job in reversed(jobs):  # as in `lost`
                 job.flight.flying -= 1

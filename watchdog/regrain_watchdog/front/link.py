@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Generic, TypeVar
 
@@ -66,7 +66,10 @@ class Link(Generic[F]):
         self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def send(self, frame: frames.Frame, descriptors: list[int] | None = None) -> None:
-        """Queue a frame; it leaves with `flush`, or in this turn of the loop. Descriptors stay the caller's."""
+        """Queue a frame; it leaves with `flush`, or in this turn of the loop. Descriptors stay the caller's.
+
+        OSError where the system gives no copies of them now; then nothing is queued.
+        """
         self.queue(frame, descriptors)
         if self._open and not self._flushing:
             self._flushing = True
@@ -77,7 +80,7 @@ class Link(Generic[F]):
         if not self._open:
             return
         data = frames.encode(frame)
-        copies = [os.dup(fd) for fd in descriptors] if descriptors else []
+        copies = _copied(descriptors) if descriptors else []
         self._outbox.append((data, copies))
         self._queued += len(data)
         if self._queued > MAX_QUEUED:
@@ -190,6 +193,17 @@ class Link(Generic[F]):
         data = b"".join(run)
         self._outbox.appendleft((data, []))
         return data
+
+
+def _copied(descriptors: Sequence[int]) -> list[int]:
+    """Return a copy of each; OSError if the system gives none, and nothing is left of the others."""
+    copies: list[int] = []
+    try:
+        copies.extend(os.dup(fd) for fd in descriptors)
+    except OSError:
+        _close_all(copies)
+        raise
+    return copies
 
 
 def _close_all(descriptors: list[int]) -> None:

@@ -7,7 +7,7 @@ import enum
 import mmap
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -19,6 +19,8 @@ from regrain.wire import frames
 from regrain.wire.boards import BEGUN, BEGUN_AT, PROGRESS
 from regrain_watchdog.front.flight import Job, leaves
 from regrain_watchdog.front.link import Link
+from regrain_watchdog.front.outcomes import are_sound, covers, has_shape, values_of
+from regrain_watchdog.front.reply import RETRY_AFTER
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.streaming import Collected
 from regrain_watchdog.gpu.ending import End, kill
@@ -182,23 +184,25 @@ class Replica:
     def run(self, units: list[frames.Unit], dispatch: Dispatch, nbytes: int) -> None:
         """Hand it a batch; `nbytes` is the room that the results are expected to need.
 
-        RequestError if the batch is too large for a frame.
+        RequestError if the batch is too large for a frame, or (503) the system gives no descriptors to hand it over.
         """
         step = dispatch.step
         if nbytes:
             with contextlib.suppress(RequestError):  # it may need less, and asks once it has results
                 dispatch.extents.append(self.pool.grant(self.number, nbytes))
-        self._map_all(units, dispatch.extents)
         self._runs += 1
         self.holding[self._runs] = dispatch
-        run = frames.Run(self._runs, self._define(step), units, list(dispatch.extents))
         try:
+            self._map_all(units, dispatch.extents)
+            run = frames.Run(self._runs, self._define(step), units, list(dispatch.extents))
             if self.link is not None:
                 self.link.queue(run)
-        except frames.FrameError as error:
+        except (frames.FrameError, RequestError) as error:
             del self.holding[self._runs]
             for extent in dispatch.extents:
                 self.pool.commit(extent, 0)
+            if isinstance(error, RequestError):
+                raise
             detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
             raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
         if step.streams:
@@ -292,24 +296,31 @@ class Replica:
         if dispatch is None or need.nbytes < 0:
             self.kill("it asked for room for a dispatch that it does not hold")
             return
+        extent = None
         try:
             extent = self.pool.grant(self.number, need.nbytes)
+            self._map(extent.segment)
         except RequestError:
+            if extent is not None:
+                self.pool.commit(extent, 0)
             self._send(frames.Grant(need.run, None))
             return
         dispatch.extents.append(extent)
-        self._map(extent.segment)
         self._send(frames.Grant(need.run, extent))
 
     def _map(self, number: int) -> None:
         if number in self._mapped:
             return
-        self._mapped.add(number)
         segment = self.pool.segment(number)
         writable = segment.owner == self.number
         fd = segment.fd if writable else segment.readonly_fd
-        if self.link is not None:
-            self.link.send(frames.Segment(number, segment.nbytes, writable), [fd])
+        try:
+            if self.link is not None:
+                self.link.send(frames.Segment(number, segment.nbytes, writable), [fd])
+        except OSError as error:  # no descriptors at the moment
+            detail = f"shared memory cannot be handed over now: {error}"
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER) from error
+        self._mapped.add(number)
 
     def _define(self, step: Step) -> int:
         """Return the number under which the replica knows a step, telling it first if it does not."""
@@ -336,7 +347,7 @@ class Replica:
         for value in values_of(outcome):
             for leaf in value.leaves:
                 if leaf.segment >= 0 and leaf.generation not in granted:
-                    if not any(_covers(given, leaf) for given in dispatch.given()):
+                    if not any(covers(given, leaf) for given in dispatch.given()):
                         return False
                 elif not self.pool.owns(self.number, leaf):
                     return False
@@ -345,50 +356,3 @@ class Replica:
     def _send(self, frame: frames.ToReplica) -> None:
         if self.link is not None:
             self.link.send(frame)
-
-
-def are_sound(dispatch: Dispatch, timings: Sequence[frames.Timing]) -> bool:
-    """Whether timings can be true that come back with a dispatch; others would upset every mean that they enter."""
-    gone, stages = time.monotonic() - dispatch.sent, dispatch.step.stages
-    for timing in timings:
-        is_time = 0.0 <= timing.seconds <= gone and 0.0 <= timing.leased <= gone
-        if not (is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in stages):
-            return False
-    return True
-
-
-def _covers(given: frames.Leaf, leaf: frames.Leaf) -> bool:
-    """Whether a leaf lies within one that was given."""
-    return (
-        given.segment == leaf.segment
-        and given.generation == leaf.generation
-        and given.offset <= leaf.offset
-        and 0 <= leaf.nbytes <= given.offset + given.nbytes - leaf.offset
-    )
-
-
-def has_shape(step: Step, outcome: frames.Result | frames.Fault | frames.Answered) -> bool:
-    """Whether an outcome has the shape that its step gives, and a status that HTTP knows."""
-    match outcome:
-        case frames.Fault():
-            return True
-        case frames.Answered():
-            return 200 <= outcome.status <= 599
-        case frames.Result():
-            if len(outcome.outputs) != len(step.outputs):
-                return False
-            for output, parts in zip(step.outputs, outcome.outputs, strict=True):
-                if parts.split != output.split or not (parts.split or len(parts.values) == 1):
-                    return False
-            return True
-
-
-def values_of(outcome: frames.Result | frames.Fault | frames.Answered) -> list[frames.Value]:
-    """Return the values that an outcome carries."""
-    match outcome:
-        case frames.Result():
-            return [value for parts in outcome.outputs for value in parts.values]
-        case frames.Answered():
-            return [outcome.value]
-        case frames.Fault():
-            return []

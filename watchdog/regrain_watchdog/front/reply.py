@@ -11,7 +11,7 @@ from regrain.errors import RequestError
 from regrain.graph import Ref
 from regrain.headers import sendable
 from regrain.wire import frames
-from regrain_watchdog.front.replica import values_of
+from regrain_watchdog.front.outcomes import values_of
 from regrain_watchdog.front.segments import Pool
 
 RETRY_AFTER = {"Retry-After": "1"}

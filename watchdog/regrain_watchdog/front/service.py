@@ -23,8 +23,9 @@ from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.flight import Flight, Job, LengthError
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.measure import Measure
+from regrain_watchdog.front.outcomes import values_of
 from regrain_watchdog.front.pooled import leads, pools
-from regrain_watchdog.front.replica import Dispatch, Replica, State, values_of
+from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import failure, shutting_down
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.standing import lacking, objective, standings, warnings

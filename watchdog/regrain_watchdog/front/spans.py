@@ -8,7 +8,8 @@ from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import Span
 from regrain_watchdog.front.flight import leaves
-from regrain_watchdog.front.replica import Dispatch, values_of
+from regrain_watchdog.front.outcomes import values_of
+from regrain_watchdog.front.replica import Dispatch
 
 
 def totals(timings: Sequence[frames.Timing]) -> tuple[float, float]:

@@ -21,10 +21,11 @@ from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.death import Death
 from regrain_watchdog.front.flight import Job
 from regrain_watchdog.front.function import Function
+from regrain_watchdog.front.outcomes import are_sound, has_shape
 from regrain_watchdog.front.remote import wire
 from regrain_watchdog.front.remote.line import PodError
 from regrain_watchdog.front.remote.pod import Pod
-from regrain_watchdog.front.replica import Dispatch, are_sound, has_shape
+from regrain_watchdog.front.replica import Dispatch
 from regrain_watchdog.front.reply import shutting_down
 from regrain_watchdog.policy.breaker import LONGEST as LONGEST_WAIT
 from regrain_watchdog.policy.retry import Progress
