@@ -14,6 +14,7 @@ from regrain_watchdog.front.handler import CallerGoneError, Exchange, Fields, Sc
 from regrain_watchdog.front.http1.head import text
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Answer, Connection, UpstreamError
+from regrain_watchdog.front.upstream.proxy import INLINE
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +31,89 @@ CLOSE = {"connection": "close"}
 class Bounds:
     """What a request may cost.
 
-    piece: seconds that a caller has for each further piece of a body. whole: seconds that it has for all of it; None
-    for any time. answer: seconds that the server has, once it has the body, to begin its answer; None for any time.
-    body: bytes; 0 for any number. server: what it is called.
+    piece: seconds that a caller has for each further piece of a body; None for as long as it has for all of it. whole:
+    seconds for which it is waited for, for all of its body. answer: seconds that the server has to take a piece of the
+    body, and, once it has all of it, to begin its answer; None for any time. stall: seconds that it has for each
+    further piece of its answer; None for any time. body: bytes; 0 for any number. server: what it is called.
     """
 
-    piece: float
-    whole: float | None = None
-    answer: float | None
+    piece: float | None = None
+    whole: float
+    answer: float | None = None
+    stall: float | None = None
     body: int = 0
     server: str
 
 
-async def ask(
-    connection: Connection, scope: Scope, proto: Exchange, bounds: Bounds, prefix: str = ""
-) -> Answer:
+class Body:
+    """A request's body, within bounds.
+
+    Args:
+        scope, proto: of the request.
+        bounds: what it may cost.
+
+    Attributes:
+        first: what of it is here already.
+        is_whole: whether that is all.
+        length: as a field of the head; None where only its end tells.
+    """
+
+    def __init__(self, scope: Scope, proto: Exchange, bounds: Bounds) -> None:
+        arrived = proto.arrived()
+        self.first = arrived or b""
+        self.is_whole = arrived is not None
+        self.length = str(len(self.first)) if self.is_whole else scope.headers.get("content-length")
+        self._pieces = proto.__aiter__()
+        self._bounds = bounds
+        self._size = 0
+        self._left = bounds.whole
+
+    async def gather(self) -> None:
+        """Wait for a small body, as for the first INLINE bytes of one whose length nobody knows.
+
+        Raises:
+            RequestError: it is too slow (408) or too large (413).
+            CallerGoneError: it breaks off.
+        """
+        announced = int(self.length or 0)
+        self._check(announced)
+        if self.is_whole or announced > INLINE:
+            return
+        gathered = bytearray()
+        while len(gathered) <= INLINE:
+            data = await self.read()
+            gathered += data
+            if not data:
+                self.is_whole = True
+                self.length = str(len(gathered))
+                break
+        self.first = bytes(gathered)
+
+    async def read(self) -> bytes:
+        """Return the next piece of it, b"" behind the last. Raises as `gather`."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        patience = min(self._left, self._bounds.piece or self._left)
+        try:
+            async with asyncio.timeout(patience):
+                data = await anext(self._pieces, b"")
+        except TimeoutError as error:
+            nothing = f"nothing of the body came for {patience:g} s"
+            all_of_it = f"not all of the body came within {self._bounds.whole:g} s"
+            detail = nothing if patience < self._left else all_of_it
+            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from error
+        self._left -= clock() - began
+        self._size += len(data)
+        self._check(self._size)
+        return data
+
+    def _check(self, size: int) -> None:
+        if self._bounds.body and size > self._bounds.body:
+            detail = f"the body has more than {self._bounds.body} bytes (max_body)"
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)
+
+
+async def ask(connection: Connection, scope: Scope, body: Body, bounds: Bounds, prefix: str = "") -> Answer:
     """Send a request, its path behind a prefix, and return its answer as soon as that begins.
 
     What has not been sent of the body by then is not sent any more, and the connection is of no use to another request.
@@ -52,16 +121,14 @@ async def ask(
     Raises:
         UpstreamError: there is none.
         RequestError: the caller was too slow (408) or sent too much (413), or the server was too slow (504).
+        CallerGoneError: the body broke off.
     """
-    body = proto.arrived()
-    if bounds.body and body is not None and len(body) > bounds.body:
-        raise _too_large(bounds)
-    length = scope.headers.get("content-length") if body is None else str(len(body))
-    head = _head(scope, length, prefix)
-    coming = connection.ask(head + (body or b""), headless=scope.method == "HEAD")
+    in_chunks = body.length is None
+    first = heads.chunk(body.first) if in_chunks and body.first else body.first
+    coming = connection.ask(_head(scope, body.length, prefix) + first, headless=scope.method == "HEAD")
     sending = None
-    if body is None:
-        sending = asyncio.create_task(_send(connection, proto, bounds, in_chunks=length is None))
+    if not body.is_whole:
+        sending = asyncio.create_task(_send(connection, body, bounds, in_chunks=in_chunks))
     try:
         if sending is not None:
             both: tuple[asyncio.Future[Answer] | asyncio.Task[None], ...] = (coming, sending)
@@ -80,7 +147,7 @@ async def ask(
 
 
 async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) -> None:
-    """Send the answer to a request on. One that breaks off is broken off."""
+    """Send the answer to a request on. One that breaks off, or stalls, is broken off."""
     dropped = FRAMING | heads.named(answer.fields)
     fields: Fields = [
         (name.decode("latin-1").lower(), text(value))
@@ -99,28 +166,28 @@ async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) ->
         return
     stream = proto.response_stream(answer.status, fields)
     try:
-        while data := await answer.body.read():
+        while data := await _piece(answer, bounds):
             await stream.send_bytes(data)
     except UpstreamError as error:
         logger.warning("an answer of %s broke off: %s", bounds.server, error)
         raise CallerGoneError from error  # the port breaks off what has begun
 
 
-async def _send(connection: Connection, proto: Exchange, bounds: Bounds, *, in_chunks: bool) -> None:
-    clock = asyncio.get_running_loop().time
-    size = 0
+async def _piece(answer: Answer, bounds: Bounds) -> bytes:
+    """Return the next piece of an answer's body; UpstreamError where there is none in time."""
     try:
-        async with asyncio.timeout(bounds.whole), asyncio.timeout(bounds.piece) as limit:
-            async for data in proto:
-                size += len(data)
-                if bounds.body and size > bounds.body:
-                    raise _too_large(bounds)
-                await connection.send(heads.chunk(data) if in_chunks else data)
-                limit.reschedule(clock() + bounds.piece)
+        async with asyncio.timeout(bounds.stall):
+            return await answer.body.read()
     except TimeoutError as error:
-        nothing = f"nothing of the body came for {bounds.piece:g} s"
-        detail = nothing if limit.expired() else f"not all of the body came within {bounds.whole:g} s"
-        raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=CLOSE) from error
+        raise UpstreamError(f"nothing came for {bounds.stall:g} s") from error
+
+
+async def _send(connection: Connection, body: Body, bounds: Bounds, *, in_chunks: bool) -> None:
+    """Send the rest of a body; TimeoutError where the server does not take it."""
+    try:
+        while data := await body.read():
+            async with asyncio.timeout(bounds.answer):
+                await connection.send(heads.chunk(data) if in_chunks else data)
     except ConnectionResetError:
         return  # the server has gone: who waits for its answer is told
     if in_chunks:
@@ -141,8 +208,3 @@ def named(headers: Mapping[str, str]) -> frozenset[str]:
     """Return the fields that a request's Connection names as its own, in lower case."""
     own = headers.get("connection", "")
     return frozenset(name.decode() for name in heads.named([(b"connection", own.encode())])) if own else NONE
-
-
-def _too_large(bounds: Bounds) -> RequestError:
-    detail = f"the body has more than {bounds.body} bytes (max_body)"
-    return RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=CLOSE)

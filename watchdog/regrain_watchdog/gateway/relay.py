@@ -14,7 +14,7 @@ from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.upstream.client import Connection, UpstreamError
 from regrain_watchdog.gateway import forward
 from regrain_watchdog.gateway.credentials import OPEN, REALM, REFUSED, Credentials
-from regrain_watchdog.gateway.forward import Bounds
+from regrain_watchdog.gateway.forward import Body, Bounds
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Relay:
             )
             return
         try:
-            answer = await forward.ask(connection, scope, proto, bounds)
+            answer = await forward.ask(connection, scope, Body(scope, proto, bounds), bounds)
         except UpstreamError as error:
             logger.warning("%s %s: %s", scope.method, scope.path, error)
             _say(proto, 502, "the control plane ended at this; try again in a moment")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from regrain.errors import RequestError
+from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
+from regrain_watchdog.front.settings import PREFIX
 from regrain_watchdog.gateway.journal import Journal
 from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.kinds.upstream import UpstreamInstance
@@ -21,18 +27,25 @@ from regrain_watchdog.gateway.settings import Settings
 from regrain_watchdog.gateway.spec import Deployment, Function, Image
 
 PATIENCE = 60.0
-HASTY = """
+SERVER = """
 import asyncio, itertools, sys
 
 numbers = itertools.count()
+OK = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%b"
 
 async def serve(reader, writer):
     number = next(numbers)
     while head := await reader.readuntil(b"\\r\\n\\r\\n"):
         length = int(head.lower().split(b"content-length: ")[1].split(b"\\r\\n")[0])
-        await reader.readexactly(min(length, 10))  # and answers, whatever else comes
+        path = head.split()[1]
+        await reader.readexactly(length if path == b"/whole" else min(length, 10))
+        if path == b"/silent":
+            await asyncio.Event().wait()
+        if path == b"/part":
+            writer.write(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n1\\r\\na\\r\\n")
+            await asyncio.Event().wait()
         answer = b"connection %d" % number
-        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(answer) + answer)
+        writer.write(OK % (len(answer), answer))
 
 async def main():
     server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
@@ -40,13 +53,26 @@ async def main():
 
 asyncio.run(main())
 """
-"""Takes ten bytes of a body, and says on which connection it was asked."""
+"""Says on which connection it was asked, once it has ten bytes of a body, or whatever its path says."""
+
+
+class Telling:
+    """Tells what an instance refuses, as the gateway does."""
+
+    def __init__(self, instance: UpstreamInstance) -> None:
+        self._instance = instance
+
+    async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
+        try:
+            await self._instance.__rsgi__(scope, proto)
+        except RequestError as error:
+            proto.response_str(error.status, [*error.headers.items()], error.detail)
 
 
 @asynccontextmanager
-async def served(folder: Path, source: str) -> AsyncIterator[tuple[str, int]]:
-    """Serve a program that listens on the port that it is given; give where it is asked through the gateway."""
-    (folder / "main.py").write_text(source)
+async def served(folder: Path, **settings: str) -> AsyncIterator[tuple[str, int]]:
+    """Serve SERVER with these settings; give where it is asked through the gateway."""
+    (folder / "main.py").write_text(SERVER)
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
     function = Function(
@@ -55,7 +81,10 @@ async def served(folder: Path, source: str) -> AsyncIterator[tuple[str, int]]:
             image="a",
             namespace="dev",
             env_process=f"{sys.executable} main.py {number}",
-            env_vars={"upstream_url": f"http://127.0.0.1:{number}"},
+            env_vars={
+                "upstream_url": f"http://127.0.0.1:{number}",
+                **{PREFIX + name.upper(): text for name, text in settings.items()},
+            },
         ),
         image=Image(name="a", kind="app", folder=str(folder)),
         created=0.0,
@@ -67,20 +96,37 @@ async def served(folder: Path, source: str) -> AsyncIterator[tuple[str, int]]:
     await instance.start(1)
     bound = socket.create_server(("127.0.0.1", 0))
     bound.setblocking(False)
-    port = Port(instance, bound, Limits(), None)
+    port = Port(Telling(instance), bound, Limits(), None)
     port.start()
-    yield bound.getsockname()
-    port.cut()
-    assert await port.stop(PATIENCE)
-    await instance.stop()
-    output.close()
-    log.close()
+    try:
+        yield bound.getsockname()
+    finally:
+        port.cut()
+        assert await port.stop(PATIENCE)
+        await instance.stop()
+        output.close()
+        log.close()
+
+
+def post(path: str, length: int = 0, fields: str = "") -> bytes:
+    """Return the head of a request that announces so many bytes, and ends its connection."""
+    ends = f"{fields}Connection: close\r\n"
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\n{ends}Content-Length: {length}\r\n\r\n".encode()
+
+
+async def told(address: tuple[str, int], sent: bytes) -> bytes:
+    """Send a request; return all that comes back."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(sent)
+    answer = await reader.read()
+    writer.close()
+    return answer
 
 
 async def asked(address: tuple[str, int], length: int, body: bytes) -> bytes:
     """Send a request that announces so many bytes; return the answer's body."""
     reader, writer = await asyncio.open_connection(*address)
-    writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length + body)
+    writer.write(post("/", length) + body)
     await reader.readuntil(b"\r\n\r\n")
     answer = await reader.readuntil(b"connection ") + await reader.read(1)
     writer.close()
@@ -89,10 +135,10 @@ async def asked(address: tuple[str, int], length: int, body: bytes) -> bytes:
 
 def test_no_request_follows_one_that_was_answered_before_all_of_its_body_was_sent(tmp_path: Path) -> None:
     async def scenario() -> list[bytes]:
-        async with asyncio.timeout(PATIENCE), served(tmp_path, HASTY) as address:
+        async with asyncio.timeout(PATIENCE), served(tmp_path) as address:
             return [
                 await asked(address, 10, b"x" * 10),
-                await asked(address, 100, b"x" * 10),
+                await asked(address, 1 << 20, b"x" * 10),
                 await asked(address, 10, b"x" * 10),
             ]
 
@@ -100,3 +146,98 @@ def test_no_request_follows_one_that_was_answered_before_all_of_its_body_was_sen
 
     assert whole == part  # a connection is kept
     assert part != after
+
+
+@asynccontextmanager
+async def sending(address: tuple[str, int], length: int) -> AsyncIterator[tuple]:
+    """Begin a request, and send its body once it is asked for: byte by byte, for as long as this lasts."""
+
+    async def drip() -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(post("/whole", length, "Expect: 100-continue\r\n"))
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    dripping = asyncio.create_task(drip())
+    try:
+        yield reader
+    finally:
+        dripping.cancel()
+        writer.close()
+
+
+def test_who_sends_a_body_slowly_keeps_nobody_out(tmp_path: Path) -> None:
+    async def scenario() -> bytes:
+        async with (
+            asyncio.timeout(PATIENCE),
+            served(tmp_path, max_inflight="1") as address,
+            sending(address, 60000),
+        ):
+            return await asked(address, 10, b"x" * 10)
+
+    assert asyncio.run(scenario()).startswith(b"connection ")
+
+
+@pytest.mark.parametrize("length", [60000, 1 << 20])
+def test_a_body_that_comes_bit_by_bit_has_a_time(tmp_path: Path, length: int) -> None:
+    async def scenario() -> bytes:
+        async with (
+            asyncio.timeout(PATIENCE),
+            served(tmp_path, body_timeout="500ms") as address,
+            sending(address, length) as reader,
+        ):
+            return await reader.readuntil(b"\r\n")
+
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_awaited(tmp_path: Path) -> None:
+    async def scenario() -> bytes:
+        async with asyncio.timeout(PATIENCE), served(tmp_path, max_body="100") as address:
+            return await told(address, post("/whole", 101))
+
+    assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_answer_that_stalls_is_broken_off(tmp_path: Path) -> None:
+    async def scenario() -> bytes:
+        async with asyncio.timeout(PATIENCE), served(tmp_path, exec_timeout="500ms") as address:
+            return await told(address, post("/part"))
+
+    assert asyncio.run(scenario()).endswith(b"\r\n\r\n1\r\na\r\n")  # and no chunk that ends it
+
+
+def test_the_time_for_an_answer_counts_from_the_requests_arrival(tmp_path: Path) -> None:
+    async def scenario() -> tuple[list[bytes], float]:
+        settings = {"max_inflight": "1", "exec_timeout": "2s"}
+        async with asyncio.timeout(PATIENCE), served(tmp_path, **settings) as address:
+            began = time.monotonic()
+            asked = (told(address, post("/silent")) for _ in range(2))
+            return await asyncio.gather(*asked), time.monotonic() - began
+
+    answers, seconds = asyncio.run(scenario())
+
+    assert [answer.split()[1] for answer in answers] == [b"504"] * 2
+    assert seconds < 3.5  # and not 2 s in line and 2 s more at the function
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "detail"),
+    [
+        pytest.param("100ms", b"504", b"the function did not answer within 0.1 s", id="lowers"),
+        pytest.param("soon", b"400", b"X-Timeout must be", id="nonsense"),
+    ],
+)
+def test_a_caller_may_lower_the_time_for_an_answer(
+    tmp_path: Path, text: str, status: bytes, detail: bytes
+) -> None:
+    async def scenario() -> bytes:
+        async with asyncio.timeout(PATIENCE), served(tmp_path, exec_timeout="2s") as address:
+            return await told(address, post("/silent", fields=f"X-Timeout: {text}\r\n"))
+
+    answer = asyncio.run(scenario())
+
+    assert answer.split()[1] == status
+    assert detail in answer

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from regrain.errors import LoadError, RequestError, SpecError
+from regrain_watchdog.front import urgency
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.handler import Exchange, Scope
@@ -24,7 +25,7 @@ from regrain_watchdog.front.upstream.openfaas import translated
 from regrain_watchdog.front.upstream.target import WSGI
 from regrain_watchdog.front.upstream.upstream import Address, Upstream
 from regrain_watchdog.gateway import forward, sandbox
-from regrain_watchdog.gateway.forward import Bounds
+from regrain_watchdog.gateway.forward import Body, Bounds
 from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.plane.dressing import CALL_ID
 from regrain_watchdog.gateway.plane.instance import Tally
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds that a server has to end, once no request is under way. The first process of a sandbox hears SIGTERM only if
 it asks to."""
+NEVER = float("inf")
 GONE, LOOK = 2.0, 0.02
 """Seconds for which a port may still be held by what has to end of the server before, and between two looks."""
 
@@ -80,8 +82,8 @@ class UpstreamInstance:
         self._gate = Gate(config.max_inflight, config.max_queue)
         self._timeout = config.exec_timeout
         self._bounds = Bounds(
-            piece=config.body_timeout,
-            answer=config.exec_timeout or None,
+            whole=config.body_timeout,
+            stall=config.exec_timeout or None,
             body=config.max_body,
             server="the function",
         )
@@ -90,35 +92,37 @@ class UpstreamInstance:
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request."""
-        call = self._begun(scope) if self._traces is not None else None
+        call = self._begun(scope)
         status = CANCELLED
         try:
-            status = await self._answer(scope, proto)
+            status = await self._answer(call, scope, proto)
         except RequestError as error:
             status = error.status.value
             raise
         finally:
-            if call is not None and call.trace is not None:
+            if call.trace is not None:
                 call.trace.end(call, status, time.monotonic())
 
     def _begun(self, scope: Scope) -> Call:
-        """Return a request as a call, its span begun and named by its headers."""
+        """Return a request as a call, its span begun and named by its headers where that is asked for."""
         headers = scope.headers
         call = Call(id=headers.get(CALL_ID, ""), values={}, headers=b"", arrived=time.monotonic())
-        keep_valid(headers)
         if self._traces is not None:
+            keep_valid(headers)
             self._traces.begin_http(call, headers, scope.method, scope.path)
         return call
 
-    async def _answer(self, scope: Scope, proto: Exchange) -> int:
-        """Answer one request; return the status of the answer."""
+    async def _answer(self, call: Call, scope: Scope, proto: Exchange) -> int:
+        """Answer one request; return the status of the answer. Who sends a small body slowly holds no place."""
+        urgency.admit(call, scope.headers, self._timeout)
+        body = Body(scope, proto, self._bounds)
+        await body.gather()
         upstream = self._there
         if upstream.down:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, upstream.down, headers=RETRY_AFTER)
-        now = asyncio.get_running_loop().time()
-        await self._gate.enter(now + self._timeout if self._timeout else float("inf"), now, 0)
+        await self._gate.enter(call.deadline or NEVER, time.monotonic(), call.priority)
         try:
-            return await self._pass_on(upstream, scope, proto)
+            return await self._pass_on(call, scope, proto, body)
         except UpstreamError as error:
             raise RequestError(HTTPStatus.BAD_GATEWAY, str(error)) from error
         finally:
@@ -150,18 +154,24 @@ class UpstreamInstance:
         process = self._there.process
         return [process.pid] if process is not None and process.pid else []
 
-    async def _pass_on(self, upstream: Upstream, scope: Scope, proto: Exchange) -> int:
-        connection = await upstream.pool.take()
+    async def _pass_on(self, call: Call, scope: Scope, proto: Exchange, body: Body) -> int:
+        connection: Connection | None = None
         whole = False
         try:
-            answer = await forward.ask(connection, scope, proto, self._bounds, upstream.address.prefix)
+            async with asyncio.timeout_at(call.deadline or None):
+                connection = await self._there.pool.take()
+                prefix = self._there.address.prefix
+                answer = await forward.ask(connection, scope, body, self._bounds, prefix)
             await forward.tell(answer, scope, proto, self._bounds)
             whole = True
             return answer.status
+        except TimeoutError as error:
+            detail = f"the function did not answer within {call.deadline - call.arrived:g} s"
+            raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, headers=forward.CLOSE) from error
         finally:
-            if whole:
-                upstream.pool.give(connection)
-            else:
+            if connection is not None and whole:
+                self._there.pool.give(connection)
+            elif connection is not None:
                 connection.close()
 
     def _http(self, replicas: int) -> tuple[Upstream, Config]:
