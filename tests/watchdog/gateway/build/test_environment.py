@@ -36,15 +36,54 @@ def test_the_same_requirements_are_one_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["-r more.txt", "./local", "-e .", "/opt/a.whl", "a @ file:///a.whl", "--constraint c"]
+    "line",
+    [
+        "-r more.txt",
+        "-rmore.txt",
+        "-cconstraints.txt",
+        "--constraint c",
+        "--requirement=more.txt",
+        "--requirement \\",
+        "-f wheels",
+        "--find-links wheels",
+        "--index-url file:///opt/simple",
+        "--index-url https://host/simple -r more.txt",
+        "-e .",
+        ".",
+        "./local",
+        "vendor/common",
+        "vendor/lib-1.0-py3-none-any.whl",
+        "lib-1.0-py3-none-any.whl",
+        "lib-1.0-py3-none-any.whl[extra]",
+        'lib-1.0.TAR.GZ; python_version > "3"',
+        "/opt/a.whl",
+        "a @ file:///a.whl",
+        "a @ git+file:///a",
+    ],
 )
 def test_requirements_that_stand_for_files_depend_on_the_files(line: str) -> None:
     assert environment.key([line], "files") != environment.key([line], "other files")
 
 
-def test_an_index_is_no_file() -> None:
-    line = "--extra-index-url https://host/simple"
-
+@pytest.mark.parametrize(
+    "line",
+    [
+        "numpy",
+        "zope.interface [testing] >= 5, < 6",
+        'numpy ~= 2.0; python_version > "3"',
+        "numpy (>=2)",
+        "numpy==2.0 \\",
+        "--hash=sha256:0123 \\",
+        "a @ https://host/a.whl#sha256=1",
+        "a@git+https://host/a@main ; os_name == 'posix'",
+        "https://host/lib-1.0-py3-none-any.whl",
+        "--extra-index-url https://host/simple",
+        "-i https://host/simple",
+        "--only-binary :all:",
+        "--pre",
+    ],
+)
+def test_what_comes_from_an_index_or_a_host_is_no_file(line: str) -> None:
     assert environment.key([line], "files") == environment.key([line], "other files")
 
 

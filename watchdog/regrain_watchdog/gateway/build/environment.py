@@ -29,8 +29,18 @@ COMPLETE = ".complete"
 MET = "Requirement already satisfied"
 WAIT = 0.2
 """Seconds between two looks at whether another build is through with an environment."""
-REFERS = re.compile(r"(-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links)\b|\.|/|.*\bfile:")
-"""A requirement that stands for files, which may be other ones the next time."""
+URL = r"(?!\S*\bfile:)[a-z+]+://\S+"
+NAME = r"(?![\w.-]*\.(whl|zip|tar|tgz|tbz|txz|tlz|gz|bz2|xz|lz|lzma)(?![\w.-]))\w[\w.-]*"
+"""That of a distribution; what ends as an archive does is a file, if there is one."""
+FORMS = (
+    rf"{NAME}\s*(\[[^]]*\])?\s*(@\s*{URL}(\s.*)?|[<>=!~;(\\].*)?",
+    URL,
+    rf"(--[a-z-]+|-i)[ =]*{URL}",
+    r"--[a-z-]+",
+    r"--(only-binary|no-binary|trusted-host|hash)[ =]\S+(\s*\\)?",
+)
+ELSEWHERE = re.compile("|".join(FORMS), re.IGNORECASE)
+"""A line that certainly stands for no file of the handler, which may be another one the next time."""
 OURS = re.compile(r"regrain", re.IGNORECASE)
 
 Step = Callable[[Sequence[str], Sequence[str], str], Command]
@@ -46,14 +56,14 @@ def needed(text: str) -> list[str]:
 def key(lines: Sequence[str], files: str) -> str:
     """Return what an environment is known by: requirements, Python, and what the gateway's installation holds.
 
-    files: the digest of the handler's files, which counts where a requirement refers to them.
+    files: the digest of the handler's files, which counts where a requirement may refer to them.
     """
     digest = hashlib.sha256(f"{sys.version}\n{sys.prefix}\n".encode())
     for place in _places():
         installed = sorted(name for name in os.listdir(place) if name.endswith((".dist-info", ".pth")))
         digest.update("\n".join([place, *installed, ""]).encode())
     digest.update("\n".join(lines).encode())
-    if any(REFERS.match(line) for line in lines):
+    if not all(ELSEWHERE.fullmatch(line) for line in lines):
         digest.update(files.encode())
     return digest.hexdigest()[:16]
 
