@@ -105,3 +105,32 @@ def test_a_result_that_the_disk_has_no_room_for_is_told_as_such_and_those_that_f
 
     assert [(result.status, len(result.body)) for result in found] == [(507, 0), (200, RESERVE // 8)]
     table.close()
+
+
+def test_calls_are_taken_again_once_those_before_have_ended(path, make) -> None:
+    def look(folder: Path) -> Usage:
+        used = sum(file.stat().st_size for file in folder.iterdir())
+        return Usage(16 * MIB, used, 16 * MIB - used)
+
+    table = Table(path, room=Room(path.parent, look))
+    places = []
+
+    def fill() -> None:
+        while True:
+            with table.database.writing() as db:
+                places.append(table.add(db, make(body=bytes(100_000)), 1.0))
+
+    with pytest.raises(RequestError, match="MiB stay free"):
+        fill()
+    for place in places:
+        with table.database.writing() as db:
+            taken = table.take(db, place.number, 2.0)
+            after = taken.course.answered(200, 3.0, random.Random(0), owes=False)
+            table.advance(db, place.number, taken.course, after)
+
+    with table.database.writing() as db:
+        table.add(db, make("new", body=bytes(100_000)), 4.0)
+
+    assert len(places) > 10
+    assert table.records(5.0)[0].id == "new"
+    table.close()

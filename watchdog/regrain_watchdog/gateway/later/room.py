@@ -45,20 +45,24 @@ class Room:
         self._look = look
         self._is_short = False
 
-    def require(self) -> None:
-        """Raise RequestError 507 where less than the reserve is left, whatever the call's size."""
+    def require(self, reusable: int = 0) -> None:
+        """Raise RequestError 507 where less than the reserve is left, whatever the call's size.
+
+        reusable: bytes that calls before it have left in their file, which stays as large as it was.
+        """
         disk = self._look(self._folder)
         reserve = _reserve(disk)
-        left = f"{disk.free / MIB:.1f} MiB of the disk of {self._folder} are left"
-        self._tell(disk.free < reserve, left)
+        free = disk.free + reusable
+        left = f"{free / MIB:.1f} MiB of the disk of {self._folder} are left"
+        self._tell(free < reserve, left)
         if self._is_short:
             detail = f"this could not be kept: {left}, and {reserve / MIB:.1f} MiB stay free"
             raise RequestError(HTTPStatus.INSUFFICIENT_STORAGE, detail)
 
-    def takes(self, nbytes: int) -> bool:
-        """Whether half of the reserve is left after so many bytes of a call that was accepted."""
+    def takes(self, nbytes: int, reusable: int = 0) -> bool:
+        """Whether half of the reserve is left after so many bytes of a call that was accepted; `reusable` as there."""
         disk = self._look(self._folder)
-        return disk.free - nbytes >= _reserve(disk) // 2
+        return disk.free + reusable - nbytes >= _reserve(disk) // 2
 
     def _tell(self, is_short: bool, left: str) -> None:
         was_short, self._is_short = self._is_short, is_short

@@ -56,6 +56,7 @@ KEEP = "UPDATE calls SET result = ?, size = size + ? WHERE number = ?"
 PLACES = """
 SELECT number, at, state, namespace, function, callback FROM calls WHERE state IN ('waiting', 'owed')
 """
+REUSABLE = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 HELD = "SELECT count(*), total(size) FROM calls WHERE state IN ('waiting', 'running', 'owed', 'telling')"
 LIST = """
 SELECT at, id, namespace, function, state, attempts, created, status, callback, detail FROM calls
@@ -147,7 +148,7 @@ class Table:
             most = f"{self._bounds.calls} calls of {self._bounds.nbytes} bytes"
             detail = f"{self._calls} calls wait already, and no more than {most} may"
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
-        self._room.require()
+        self._room.require(_reusable(db))
         self._calls += 1
         self._nbytes += len(packed)
         course = Course(at=now, retries=call.retries)
@@ -245,7 +246,7 @@ class Table:
             self._count(db)
         if self._nbytes + nbytes > most:
             return f"the answer was not kept: it has {nbytes} bytes, and calls have up to {most} together"
-        if not self._room.takes(nbytes):
+        if not self._room.takes(nbytes, _reusable(db)):
             return f"the answer was not kept: the disk has no room for its {nbytes} bytes"
         return ""
 
@@ -274,6 +275,12 @@ class Table:
         db.execute("UPDATE calls SET result = x'', size = length(call) WHERE number = ?", (number,))
         if state != "dead":
             db.execute("UPDATE calls SET call = x'', size = 0 WHERE number = ?", (number,))
+
+
+def _reusable(db: sqlite3.Connection) -> int:
+    """Return the bytes of the file that hold nothing any more."""
+    [(nbytes,)] = db.execute(REUSABLE)
+    return int(nbytes)
 
 
 def _key(state: str, namespace: str, function: str, callback: str) -> str:
