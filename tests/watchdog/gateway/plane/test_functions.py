@@ -13,7 +13,7 @@ import pytest
 from regrain.errors import LoadError, RequestError
 from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.functions import Functions
-from regrain_watchdog.gateway.plane.instance import Instance
+from regrain_watchdog.gateway.plane.instance import Clear, Instance
 from regrain_watchdog.gateway.plane.kinds.redirect import RedirectInstance
 from regrain_watchdog.gateway.spec import BUILT_IN, Deployment, Function
 from regrain_watchdog.gateway.store import Store
@@ -148,16 +148,16 @@ class Server(RedirectInstance):
 
     def __init__(self, function: Function) -> None:
         super().__init__(function)
-        self.replaces = True
         self._listens = False
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:
         """Take the port."""
+        await clear()
         if Server.listening:
             raise LoadError("something listens there already")
         Server.listening += 1
         self._listens = True
-        await super().start(replicas)
+        await super().start(replicas, clear)
 
     async def stop(self) -> None:
         """Let go of the port."""
@@ -236,11 +236,11 @@ class Slow(RedirectInstance):
     starts: asyncio.Event
     may_start: asyncio.Event
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:
         """Wait."""
         Slow.starts.set()
         await Slow.may_start.wait()
-        await super().start(replicas)
+        await super().start(replicas, clear)
 
 
 class Answered:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from regrain.errors import LoadError, RequestError
+from regrain.errors import LoadError, RequestError, SpecError
 from regrain_watchdog.front.zygote import DiedError
 from regrain_watchdog.gateway.build.images import HANDLER, Images
 from regrain_watchdog.gateway.journal import Journal
 from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.hosting import Hosting
-from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.spec import Deployment, Function, Image
 
@@ -28,6 +28,7 @@ class Version:
     admin = None
     measure = None
     replaces = False
+    is_wrong = False
 
     def __init__(self, number: int, fails: LoadError | None, before: list[Version]) -> None:
         self.number = number
@@ -39,7 +40,11 @@ class Version:
         self.served = 0
         self.stopped = False
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:
+        if self.replaces:
+            if self.is_wrong:
+                raise SpecError("exec_timeout: was 'soon'")
+            await clear()
         await self.may_start.wait()
         if self.fails:
             raise self.fails
@@ -279,6 +284,24 @@ def test_a_version_that_wants_the_port_of_the_one_before_starts_once_that_has_en
         await late
 
         assert (old.served, new.served) == (1, 1)
+
+    run(scenario, tmp_path)
+
+
+def test_a_version_whose_settings_are_wrong_does_not_end_the_one_whose_port_it_wants(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async def scenario(world: World) -> None:
+        monkeypatch.setattr(Version, "replaces", True)
+        old = await world.started()
+        old.may_answer.set()
+        monkeypatch.setattr(Version, "is_wrong", True)
+        world.hosting.update(replace(world.function, generation=2))
+        await world.settled(2)
+        await world.ask()
+
+        assert (world.hosting.standing().state, old.served, old.stopped) == ("ready", 1, False)
+        assert "exec_timeout" in world.hosting.standing().detail
 
     run(scenario, tmp_path)
 

@@ -285,9 +285,7 @@ class Hosting:
         try:
             async with self._starting:
                 made.hold(self.function.image)
-                if made.instance.replaces:
-                    await self._clear()
-                await made.instance.start(self.function.replicas)
+                await made.instance.start(self.function.replicas, self._clear)
         except BaseException as error:
             if isinstance(error, RegrainError | OSError):
                 output.say(f"did not start: {error}")

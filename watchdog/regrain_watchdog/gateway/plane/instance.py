@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client.registry import Collector
 
 from regrain_watchdog.front.handler import Exchange, Handler, Scope
+
+Clear = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +26,6 @@ class Instance(Protocol):
     """One version of a function. It is started, serves, and is stopped."""
 
     @property
-    def replaces(self) -> bool:
-        """Whether the version before must have ended when it starts, as both want the same port."""
-
-    @property
     def admin(self) -> Handler | None:
         """Its page and API for operators, who are asked for the gateway's password there; None without one."""
 
@@ -34,8 +33,11 @@ class Instance(Protocol):
     def measure(self) -> Collector | None:
         """What it tells of itself in metrics; None where that is nothing."""
 
-    async def start(self, replicas: int) -> None:
-        """Be ready for requests; RegrainError or OSError says why it cannot be, and is followed by `stop`."""
+    async def start(self, replicas: int, clear: Clear) -> None:
+        """Be ready for requests; RegrainError or OSError says why it cannot be, and is followed by `stop`.
+
+        clear: ends the versions before. It is awaited where both want the same port, once the settings are read.
+        """
 
     async def __rsgi__(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request. RequestError where the infrastructure refuses it, before an answer has begun."""

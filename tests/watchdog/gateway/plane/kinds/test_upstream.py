@@ -6,13 +6,13 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from regrain.errors import RequestError
+from regrain.errors import RequestError, SpecError
 from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
@@ -69,9 +69,13 @@ class Telling:
             proto.response_str(error.status, [*error.headers.items()], error.detail)
 
 
-@asynccontextmanager
-async def served(folder: Path, **settings: str) -> AsyncIterator[tuple[str, int]]:
-    """Serve SERVER with these settings; give where it is asked through the gateway."""
+async def nothing() -> None:
+    """End no version before."""
+
+
+@contextmanager
+def made(folder: Path, **settings: str) -> Iterator[UpstreamInstance]:
+    """Give an instance of SERVER with these settings."""
     (folder / "main.py").write_text(SERVER)
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
@@ -92,20 +96,28 @@ async def served(folder: Path, **settings: str) -> AsyncIterator[tuple[str, int]
     log = Log(("dev", "a"), Journal(folder / "a.log"))
     output = Output(log, "a-1")
     launcher = Launcher(Settings(state=str(folder)), Means(tools=False), Homes(folder / "homes"))
-    instance = UpstreamInstance(function, launcher, output)
-    await instance.start(1)
-    bound = socket.create_server(("127.0.0.1", 0))
-    bound.setblocking(False)
-    port = Port(Telling(instance), bound, Limits(), None)
-    port.start()
     try:
-        yield bound.getsockname()
+        yield UpstreamInstance(function, launcher, output)
     finally:
-        port.cut()
-        assert await port.stop(PATIENCE)
-        await instance.stop()
         output.close()
         log.close()
+
+
+@asynccontextmanager
+async def served(folder: Path, **settings: str) -> AsyncIterator[tuple[str, int]]:
+    """Serve SERVER with these settings; give where it is asked through the gateway."""
+    with made(folder, **settings) as instance:
+        await instance.start(1, nothing)
+        bound = socket.create_server(("127.0.0.1", 0))
+        bound.setblocking(False)
+        port = Port(Telling(instance), bound, Limits(), None)
+        port.start()
+        try:
+            yield bound.getsockname()
+        finally:
+            port.cut()
+            assert await port.stop(PATIENCE)
+            await instance.stop()
 
 
 def post(path: str, length: int = 0, fields: str = "") -> bytes:
@@ -131,6 +143,29 @@ async def asked(address: tuple[str, int], length: int, body: bytes) -> bytes:
     answer = await reader.readuntil(b"connection ") + await reader.read(1)
     writer.close()
     return answer
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        pytest.param({"exec_timeout": "soon"}, "EXEC_TIMEOUT|exec_timeout", id="a duration"),
+        pytest.param({"upstream_url": "ftp://a"}, "UPSTREAM_URL", id="an address"),
+    ],
+)
+def test_what_is_wrong_with_its_settings_is_known_before_the_version_before_is_ended(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    async def clear() -> None:
+        ended.append(True)
+
+    async def scenario() -> None:
+        with made(tmp_path, **settings) as instance, pytest.raises(SpecError, match=named):
+            await instance.start(1, clear)
+
+    ended: list[bool] = []
+    asyncio.run(scenario())
+
+    assert not ended
 
 
 def test_no_request_follows_one_that_was_answered_before_all_of_its_body_was_sent(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from regrain_watchdog.front.replica import State
 from regrain_watchdog.front.zygote import Birth
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.plane import wishes
-from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
@@ -47,7 +47,6 @@ class AppInstance:
         key: Key | None = None,
         export: Export | None = None,
     ) -> None:
-        self.replaces = False
         self.admin: Admin | None = None
         self.measure: Measure | None = None
         self._methods: Methods | None = None
@@ -60,7 +59,7 @@ class AppInstance:
         self._launch: Launch | None = None
         self._replicas = 0
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:  # noqa: ARG002 - it has no port of its own
         """Import the app, start its replicas, warm them up."""
         config = wishes.config(self._function.deployment, replicas)
         shares = bool(config.gpus or config.gpu_folder)

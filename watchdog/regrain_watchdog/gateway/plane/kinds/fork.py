@@ -20,7 +20,7 @@ from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.upstream.gate import Gate
 from regrain_watchdog.front.upstream.heads import go_duration
 from regrain_watchdog.gateway.plane import wishes
-from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
@@ -40,7 +40,6 @@ class ForkInstance:
     """One version of a command. Replicas are a number and nothing more, as there is a process for each request."""
 
     def __init__(self, function: Function, launcher: Launcher, output: Output) -> None:
-        self.replaces = False
         self.admin = None
         self.measure = None
         self._function = function
@@ -51,7 +50,7 @@ class ForkInstance:
         self._launch: Launch | None = None
         self._replicas = 0
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:  # noqa: ARG002 - it has no port of its own
         """Read the settings."""
         wanted = self._function.deployment
         self._config = wishes.config(wanted, replicas)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from regrain.errors import SpecError
 from regrain_watchdog.front.handler import Exchange, Scope
-from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.spec import Function
 
 DESTINATION = "destination"
@@ -14,13 +14,12 @@ class RedirectInstance:
     """Answers 302."""
 
     def __init__(self, function: Function) -> None:
-        self.replaces = False
         self.admin = None
         self.measure = None
         self._destination = function.deployment.env_vars.get(DESTINATION, "")
         self._replicas = 0
 
-    async def start(self, replicas: int) -> None:
+    async def start(self, replicas: int, clear: Clear) -> None:  # noqa: ARG002 - it has no port of its own
         """Check that there is somewhere to redirect to."""
         text = self._destination
         if not text or not text.isascii() or not text.isprintable():

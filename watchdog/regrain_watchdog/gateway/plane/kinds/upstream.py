@@ -28,7 +28,7 @@ from regrain_watchdog.gateway import forward, sandbox
 from regrain_watchdog.gateway.forward import Body, Bounds
 from regrain_watchdog.gateway.plane import wishes
 from regrain_watchdog.gateway.plane.dressing import CALL_ID
-from regrain_watchdog.gateway.plane.instance import Tally
+from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.plane.launch import Launch, Launcher
 from regrain_watchdog.gateway.plane.output import Output
 from regrain_watchdog.gateway.spec import Function
@@ -59,7 +59,6 @@ class UpstreamInstance:
     def __init__(
         self, function: Function, launcher: Launcher, output: Output, export: Export | None = None
     ) -> None:
-        self.replaces = not function.deployment.env_process.startswith(WSGI)
         self.admin = None
         self.measure = None
         self._function = function
@@ -70,13 +69,14 @@ class UpstreamInstance:
         self._replicas = 0
         self._traces = export.traces(function.deployment.service) if export is not None else None
 
-    async def start(self, replicas: int) -> None:
-        """Start the server, and wait until it is ready."""
+    async def start(self, replicas: int, clear: Clear) -> None:
+        """Start the server, and wait until it is ready. One with a port of its own ends the version before."""
         command = self._function.deployment.env_process
         if command.startswith(WSGI):
             upstream, config = self._wsgi(command, replicas)
         else:
             upstream, config = self._http(replicas)
+            await clear()
             await _until_free(upstream.pool, config.upstream_url)
         self._upstream = upstream
         self._gate = Gate(config.max_inflight, config.max_queue)
