@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from regrain.errors import LoadError, RequestError
+from regrain_watchdog.gateway.plane import functions as functions_module
 from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.instance import Clear, Instance
@@ -228,6 +230,34 @@ def test_a_function_that_did_not_start_is_tried_again_with_the_replicas_that_are
         assert function.replicas == 3
 
     run(tmp_path, scenario)
+
+
+def test_functions_that_hang_at_their_start_keep_no_others_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions_module, "TURN", 0.01)
+    hanging = max(2, os.cpu_count() or 2)
+
+    def kind(function: Function) -> Instance:
+        return RedirectInstance(function) if function.deployment.service == "red" else Slow(function)
+
+    async def scenario(store: Store, functions: Functions) -> None:
+        Slow.may_start, Slow.starts = asyncio.Event(), asyncio.Event()
+        for number in range(hanging):
+            store.put(deployed(name=f"hangs-{number}"), REDIRECT)
+        await functions.reconcile()
+        await Slow.starts.wait()
+        store.put(deployed(), REDIRECT)
+        await functions.reconcile()
+        found = functions.find(KEY)
+        assert found is not None
+        while found.have.busy:
+            await asyncio.sleep(0)
+
+        assert found.standing().state == "ready"
+        assert [one.state for one in functions.standings()].count("starting") == hanging
+
+    run(tmp_path, scenario, kind)
 
 
 class Slow(RedirectInstance):

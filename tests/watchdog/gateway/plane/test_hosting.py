@@ -17,6 +17,7 @@ from regrain_watchdog.gateway.plane import hosting
 from regrain_watchdog.gateway.plane.hosting import Hosting
 from regrain_watchdog.gateway.plane.instance import Clear, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
+from regrain_watchdog.gateway.plane.starts import Starts
 from regrain_watchdog.gateway.spec import Deployment, Function, Image
 
 PATIENCE = 60.0
@@ -90,7 +91,7 @@ class World:
             Log(("dev", "a"), Journal(folder / "a.log")),
             again=self._again,
             awaken=self._awaken,
-            starting=asyncio.Semaphore(2),
+            starts=Starts(2, PATIENCE),
         )
 
     def _made(self, function: Function, output: Output) -> Version:

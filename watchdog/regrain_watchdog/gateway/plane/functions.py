@@ -25,6 +25,7 @@ from regrain_watchdog.gateway.plane.reconcile import (
     instructions,
 )
 from regrain_watchdog.gateway.plane.route import Key
+from regrain_watchdog.gateway.plane.starts import Starts
 from regrain_watchdog.gateway.spec import Function, Standing
 from regrain_watchdog.gateway.store import Store
 from regrain_watchdog.policy.scale import Scaling
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 LOOK = 5.0
 """Seconds after which the store is looked at where nobody has said that it has changed."""
+
+TURN = 20.0
+"""Seconds for which a function that starts is counted among those that may start at once."""
 
 
 class Functions:
@@ -59,7 +63,7 @@ class Functions:
         self._removed: set[Hosting] = set()
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
-        self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
+        self._starts = Starts(max(2, os.cpu_count() or 2), TURN)
         self._wanted: dict[Key, Function] = {}
 
     def find(self, key: Key) -> Hosting | None:
@@ -154,7 +158,7 @@ class Functions:
             Log(key, Journal(self._log(namespace, name))),
             again=self.changed,
             awaken=self._awaken,
-            starting=self._starting,
+            starts=self._starts,
             ending=ending,
         )
 

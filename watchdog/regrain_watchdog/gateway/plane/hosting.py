@@ -22,6 +22,7 @@ from regrain_watchdog.gateway.plane.instance import Instance, Tally
 from regrain_watchdog.gateway.plane.output import Log, Output
 from regrain_watchdog.gateway.plane.reconcile import Have
 from regrain_watchdog.gateway.plane.route import Key
+from regrain_watchdog.gateway.plane.starts import Starts
 from regrain_watchdog.gateway.plane.version import Ending, Version
 from regrain_watchdog.gateway.spec import Function, Standing, State
 
@@ -48,7 +49,7 @@ class Hosting:
         log: the function's.
         again: told when something that was begun has ended.
         awaken: told when a request finds no replica.
-        starting: lets so many start at once.
+        starts: gives starts their turn.
         ending: of a removed function of its name; None where there is none.
 
     Attributes:
@@ -66,7 +67,7 @@ class Hosting:
         *,
         again: Callable[[], None],
         awaken: Callable[[Hosting], None],
-        starting: asyncio.Semaphore,
+        starts: Starts,
         ending: Ending | None = None,
     ) -> None:
         self.function = function
@@ -81,7 +82,7 @@ class Hosting:
         self._log = log
         self._again = again
         self._awaken = awaken
-        self._starting = starting
+        self._starts = starts
         self._state: State = "zero"
         self._detail = ""
         self._version: Version | None = None
@@ -283,7 +284,7 @@ class Hosting:
         output = Output(self._log, f"{self.key[1]}-{self.function.generation}-{self._begun}")
         made = Version(self._make(self.function, output), output, self.function.generation)
         try:
-            async with self._starting:
+            async with self._starts.turn():
                 made.hold(self.function.image)
                 await made.instance.start(self.function.replicas, self._clear)
         except BaseException as error:
