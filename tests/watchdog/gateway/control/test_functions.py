@@ -246,8 +246,23 @@ def test_alerts_scale_up_and_their_end_scales_down(control):
     assert replicas == [5, 9, 10, 1]
 
 
-def test_an_alert_without_a_function_is_refused(control):
-    assert control.request("POST", "/system/alert", {"alerts": [{"status": "firing"}]}).status == 400
+def test_an_alert_without_a_function_is_refused_and_those_beside_it_are_followed(control):
+    control.request("POST", "/system/functions", HELLO)
+
+    refused = control.request("POST", "/system/alert", alert("firing", "", "hello", "No.Function"))
+
+    assert refused.status == 400
+    assert refused.text.startswith("2 of 3 alerts name no function: serviceName: ")
+    assert control.request("GET", "/system/function/hello").json()["replicas"] == 5
+
+
+def test_the_end_of_an_alert_wakes_no_function_that_is_at_zero(control):
+    control.request("POST", "/system/functions", HELLO)
+    control.request("POST", "/system/scale-function/hello", {"replicas": 0})
+
+    assert control.request("POST", "/system/alert", alert("resolved", "hello")).status == 200
+
+    assert control.store.function("hello", NAMESPACE).replicas == 0
 
 
 @pytest.mark.parametrize(

@@ -180,12 +180,21 @@ class Functions:
         return answers.accepted()
 
     def alerted(self) -> Response:
-        """Scale the functions that Alertmanager names: up while an alert fires, down once it is resolved."""
+        """Scale the functions that Alertmanager names: up while an alert fires, down once it is resolved.
+
+        Alerts that name none keep the others that came with them from nothing: they are told behind those.
+        """
         sent = answers.sent(Alerts)
         standings = self._front.standings()
+        wrong: list[SpecError] = []
         for alert in sent.alerts:
-            self._alerted(alert, sent.status, standings)
+            try:
+                self._alerted(alert, sent.status, standings)
+            except SpecError as error:
+                wrong.append(error)
         self._front.changed()
+        if wrong:
+            raise SpecError(f"{len(wrong)} of {len(sent.alerts)} alerts name no function: {wrong[0]}")
         return answers.text("")
 
     def _alerted(self, alert: Alert, status: str, standings: Mapping[Key, Standing]) -> None:
@@ -194,10 +203,13 @@ class Functions:
         function = self._store.function(name, deployment.namespace)
         if function is None:
             return
+        firing = (alert.status or status) == "firing"
+        if not firing and not function.replicas:
+            return  # it stays at zero until a request comes
         scaling = Scaling.of(function.deployment.labels)
         standing = standings.get((deployment.namespace, name))
         replicas = standing.replicas if standing is not None else function.replicas
-        wanted = scaling.alerted(replicas, firing=(alert.status or status) == "firing")
+        wanted = scaling.alerted(replicas, firing=firing)
         self._store.scale(name, deployment.namespace, wanted)
 
     def _put(self, deployment: Deployment) -> None:
