@@ -112,6 +112,13 @@ def test_what_is_no_such_request_is_refused_before_anything_is_done(admin, recor
     assert (answer.status, recorder.asked) == (400, [])
 
 
+def test_a_body_that_is_too_large_is_refused_and_no_setting_would_help(admin, recorder):
+    answer = admin.post(b" " * 65537, path="/update")
+
+    assert (answer.status, recorder.asked) == (413, [])
+    assert answer.json["detail"] == "the body has more than 65536 bytes"
+
+
 def test_a_grain_is_held_if_wanted_and_left_to_the_controller_again(admin, recorder):
     admin.post(b'{"grain": "fine", "hold": true}', path="/grain")
     assert recorder.held is True

@@ -99,7 +99,7 @@ class Operations:
                 HTTPStatus.NOT_FOUND, f"there is no POST {scope.path}; there are {', '.join(self._paths)}"
             )
         headers = dict(scope.headers.items())
-        sent = await body.read(proto, headers, limit=MAX_BODY, timeout=BODY_TIMEOUT)
+        sent = await body.read(proto, headers, limit=MAX_BODY, timeout=BODY_TIMEOUT, is_set=False)
         try:
             told = await _whole(operation(sent or b"{}"))
         except (SpecError, msgspec.MsgspecError) as error:

@@ -51,7 +51,8 @@ class Deferred:
         if self._functions.find(key) is None:
             proto.response_str(404, [PLAIN], f"No such function: {key[1]}")
             return
-        sent = await body.read(proto, scope.headers, limit=self._limits.body, timeout=BODY_TIMEOUT)
+        most = self._limits.body
+        sent = await body.read(proto, scope.headers, limit=most, timeout=BODY_TIMEOUT, is_set=False)
         await self._later.accept(Call.of(*key, Below(scope, path, headers), sent))
         proto.response_empty(202, [(CALL_ID, headers[CALL_ID]), (START, headers[START])])
 
