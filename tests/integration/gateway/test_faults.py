@@ -139,6 +139,18 @@ def test_a_gateway_that_is_started_again_under_load_loses_what_was_cut_off_and_n
     until(lambda: third.status().get("availableReplicas") == 2, "two replicas")
 
 
+def test_the_log_of_a_function_that_was_removed_while_there_was_no_front_goes_with_the_next_one(
+    start_gateway, tmp_path: Path
+) -> None:
+    left = tmp_path / "state" / "logs" / "openfaas-fn" / "hello.log"
+    left.parent.mkdir(parents=True)
+    left.touch()
+
+    start_gateway()
+
+    assert not left.exists()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> list[str]:
     """What starts a command whose state folder is a disk of its own, of 32 MiB."""

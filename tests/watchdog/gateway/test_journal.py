@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regrain_watchdog.gateway.journal import LONGEST, READ, Choice, Journal, Line, Reader, before, lines
+from regrain_watchdog.gateway.journal import LONGEST, READ, Choice, Journal, Line, Reader, before, keep, lines
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -220,3 +220,22 @@ def test_a_log_is_removed_with_its_function(path: Path, journal: Journal) -> Non
     journal.remove()
 
     assert list(path.parent.iterdir()) == []
+
+
+def test_logs_of_functions_that_are_no_more_go(path: Path) -> None:
+    others = [path.with_name("gone.log"), path.parent.with_name("red") / path.name]
+    for one in (path, *others):
+        one.parent.mkdir(parents=True, exist_ok=True)
+        one.touch()
+        before(one).touch()
+
+    odd = path.with_name("odd.log")
+    odd.mkdir()
+
+    keep(path.parent.parent, {path})
+
+    assert sorted(path.parent.parent.glob("*/*")) == [path, before(path), odd]
+
+
+def test_where_there_are_no_logs_none_go(tmp_path: Path) -> None:
+    keep(tmp_path / "none", set())

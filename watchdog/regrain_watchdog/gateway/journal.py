@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,6 +214,14 @@ def _is_at(file: io.BufferedReader, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return True
+
+
+def keep(folder: Path, kept: Collection[Path]) -> None:
+    """Remove the logs of functions that are no more from a folder of all; those kept are given by their files."""
+    files = {file for path in kept for file in (path, before(path))}
+    for path in set(folder.glob("*/*")) - files:
+        with contextlib.suppress(OSError):  # tried again at the next start
+            path.unlink()
 
 
 def before(path: Path) -> Path:

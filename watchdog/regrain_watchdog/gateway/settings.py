@@ -77,9 +77,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The file that holds the key of builds."""
         return Path(self.payload_secret or self.folder / "payload-secret")
 
+    @property
+    def logs(self) -> Path:
+        """The folder of the functions' logs."""
+        return self.folder / "logs"
+
     def log(self, namespace: str, name: str) -> Path:
         """Return the file of a function's log."""
-        return self.folder / "logs" / namespace / f"{name}.log"
+        return self.logs / namespace / f"{name}.log"
 
     def encode(self) -> str:
         """Return it as one argument of a process."""

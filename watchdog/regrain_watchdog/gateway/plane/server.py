@@ -7,7 +7,8 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.front.listen import bind
 from regrain_watchdog.front.signals import KILLED, Signals
 from regrain_watchdog.front.tracing.asked import open_export
-from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway import journal, sandbox
 from regrain_watchdog.gateway.build.folders import shared
 from regrain_watchdog.gateway.credentials import Credentials
 from regrain_watchdog.gateway.later.later import Later
@@ -38,6 +39,7 @@ from regrain_watchdog.gateway.plane.make import Maker
 from regrain_watchdog.gateway.plane.metrics import MetricsPage
 from regrain_watchdog.gateway.plane.private import Private
 from regrain_watchdog.gateway.plane.public import Public
+from regrain_watchdog.gateway.plane.route import Key as RouteKey
 from regrain_watchdog.gateway.relay import Relay
 from regrain_watchdog.gateway.sandbox import FIRST_USER, Cell, Means
 from regrain_watchdog.gateway.settings import PREFIX, Settings
@@ -86,7 +88,7 @@ class Plane:
         functions = Functions(store, maker, self._settings.log)
         counts = Counts(functions.standings)
         functions.removed = counts.forget
-        functions.kept = homes.keep
+        functions.kept = partial(_keep, self._settings, homes)
         public = Public(functions, counts, Relay(self._settings.control_socket, credentials), key)
         rng = random.Random()  # noqa: S311 - spreads tries in time
         later = Later(table, lambda call: deferred.run(call, public.invoke, LIMITS), rng, limits=LIMITS)
@@ -173,6 +175,12 @@ async def _calls(settings: Settings, functions: Functions, counts: Counts) -> Ca
         return None
     logger.info("gRPC on %s", calls.address)
     return calls
+
+
+def _keep(settings: Settings, homes: Homes, keys: Collection[RouteKey]) -> None:
+    """Remove what functions that are no more have left, also while there was no front."""
+    homes.keep(keys)
+    journal.keep(settings.logs, {settings.log(*key) for key in keys})
 
 
 def _unix(path: Path) -> socket.socket:
