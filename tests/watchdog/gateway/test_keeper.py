@@ -245,8 +245,20 @@ def test_how_to_log_in_is_told_by_the_password_s_path(tmp_path: Path) -> None:
     with prepared(settings):
         password = (tmp_path / "basic-auth-password").read_text()
 
-    lines = told(settings, "http://127.0.0.1:8080")
+    lines = told(settings, 8080)
 
     assert f"--password-stdin < {tmp_path}/basic-auth-password" in lines[1]
     assert password not in "".join(lines)
-    assert len(told(Settings(state=str(tmp_path), auth=False), "http://127.0.0.1:8080")) == 2
+    assert len(told(Settings(state=str(tmp_path), auth=False), 8080)) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("localhost", "http://localhost:80"), ("10.0.0.8", "http://10.0.0.8:80"), ("::1", "http://[::1]:80")],
+)
+def test_the_address_that_is_told_can_be_asked(tmp_path: Path, host: str, url: str) -> None:
+    lines = told(Settings(state=str(tmp_path), host=host), 80)
+
+    assert lines[0].startswith(f"gateway on {url}, ")
+    assert f"-g {url} " in lines[1]
+    assert f"--remote-builder {url} " in lines[2]

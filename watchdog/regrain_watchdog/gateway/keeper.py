@@ -20,6 +20,7 @@ from pathlib import Path
 from regrain.errors import SpecError
 from regrain_watchdog.front.http1.limits import BACKLOG
 from regrain_watchdog.front.upstream.process import Process
+from regrain_watchdog.front.upstream.upstream import Address
 from regrain_watchdog.gateway import private
 from regrain_watchdog.gateway.credentials import PASSWORD, Credentials
 from regrain_watchdog.gateway.settings import Settings
@@ -78,8 +79,7 @@ class Keeper:
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Serve until signalled. SpecError where the folder or the address cannot be had."""
     with prepared(settings), listening(settings.host, settings.port) as port:
-        url = f"http://{settings.host}:{port.getsockname()[1]}"
-        for line in told(settings, url):
+        for line in told(settings, port.getsockname()[1]):
             say(line)
         program = [sys.executable, "-m"]
         front = [*program, f"{PACKAGE}.plane", settings.encode(), str(port.fileno())]
@@ -122,8 +122,9 @@ def listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def told(settings: Settings, url: str) -> list[str]:
+def told(settings: Settings, port: int) -> list[str]:
     """Return what a user wants to know at the start; the password itself is not in it."""
+    url = f"http://{Address(host=settings.host, port=port).netloc}"
     lines = [f"gateway on {url}, its state in {settings.folder}"]
     if settings.auth:
         lines.append(f"log in with: faas-cli login -g {url} --password-stdin < {settings.folder / PASSWORD}")
