@@ -90,6 +90,7 @@ def test_lines_are_chosen(control, journal, query, numbers):
     ("query", "status", "said"),
     [
         ("name=hello&tail=many", 400, "tail:"),
+        ("name=hello&tail=100000000000000000000", 400, "tail:"),
         ("name=hello&since=today", 400, "since:"),
         ("name=nope", 404, "No such function: nope"),
         ("name=../../basic-auth-password", 404, "No such function"),

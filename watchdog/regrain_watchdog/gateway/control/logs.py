@@ -20,6 +20,9 @@ FOLLOW = 45.0
 FOLLOWERS = 16
 """Requests that may follow a log at once: each holds a thread."""
 
+MOST = 1_000_000_000
+"""Lines that may be asked for: more than a log ever has."""
+
 
 class Logs:
     """The route of logs.
@@ -63,6 +66,8 @@ def _choice() -> Choice:
         number = int(tail)
     except ValueError as error:
         raise SpecError(f"tail: a whole number, -1 for all, was {tail!r}") from error
+    if number > MOST:
+        raise SpecError(f"tail: up to {MOST} lines, -1 for all, was {tail[:40]}")
     return Choice(
         since=_time(request.args.get("since", "")),
         instance=request.args.get("instance", ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 from regrain_watchdog.front.handler import Exchange, Fields, Scope, Stream
 from regrain_watchdog.front.http1.exchange import Exchange as Connected
@@ -48,7 +49,7 @@ class Dressed:
     """A request's protocol that adds to its response who was called and when, and remembers its status.
 
     Attributes:
-        status: of the response; 499 as long as there is none.
+        status: of the response; 499 as long as there is none, 500 where it failed before.
         is_begun: whether a response has begun.
     """
 
@@ -88,6 +89,11 @@ class Dressed:
     def response_stream(self, status: int, headers: Fields) -> Stream:
         """Answer bit by bit."""
         return self._proto.response_stream(status, self._dressed(status, headers))
+
+    def fail(self) -> None:
+        """The request failed unexpectedly, which the port tells where no response has begun."""
+        if not self.is_begun:
+            self.status = HTTPStatus.INTERNAL_SERVER_ERROR
 
     def _dressed(self, status: int, headers: Fields) -> Fields:
         self.status = status

@@ -96,6 +96,11 @@ class Public:
             await hosting.serve(Below(scope, scope.path, headers), dressed)
         except RequestError as error:
             _refuse(dressed, error, headers[CALL_ID])
+        except ConnectionError:
+            raise  # the caller's
+        except Exception:
+            dressed.fail()
+            raise
         finally:
             self._counts.ended(key, dressed.status, time.monotonic() - began)
 

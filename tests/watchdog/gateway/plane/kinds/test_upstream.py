@@ -17,6 +17,7 @@ from regrain_watchdog.front.handler import Exchange, Scope
 from regrain_watchdog.front.http1.limits import Limits
 from regrain_watchdog.front.http1.port import Port
 from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.front.upstream import client
 from regrain_watchdog.gateway.journal import Journal
 from regrain_watchdog.gateway.plane.homes import Homes
 from regrain_watchdog.gateway.plane.kinds.upstream import UpstreamInstance
@@ -35,6 +36,7 @@ OK = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%b"
 
 async def serve(reader, writer):
     number = next(numbers)
+    is_kept = False
     while head := await reader.readuntil(b"\\r\\n\\r\\n"):
         length = int(head.lower().split(b"content-length: ")[1].split(b"\\r\\n")[0])
         path = head.split()[1]
@@ -44,6 +46,10 @@ async def serve(reader, writer):
         if path == b"/part":
             writer.write(b"HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n1\\r\\na\\r\\n")
             await asyncio.Event().wait()
+        if path == b"/bye" and is_kept:
+            writer.close()
+            return
+        is_kept = True
         answer = b"connection %d" % number
         writer.write(OK % (len(answer), answer))
 
@@ -120,10 +126,10 @@ async def served(folder: Path, **settings: str) -> AsyncIterator[tuple[str, int]
             await instance.stop()
 
 
-def post(path: str, length: int = 0, fields: str = "") -> bytes:
+def post(path: str, length: int = 0, fields: str = "", method: str = "POST") -> bytes:
     """Return the head of a request that announces so many bytes, and ends its connection."""
     ends = f"{fields}Connection: close\r\n"
-    return f"POST {path} HTTP/1.1\r\nHost: a\r\n{ends}Content-Length: {length}\r\n\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{ends}Content-Length: {length}\r\n\r\n".encode()
 
 
 async def told(address: tuple[str, int], sent: bytes) -> bytes:
@@ -276,3 +282,19 @@ def test_a_caller_may_lower_the_time_for_an_answer(
 
     assert answer.split()[1] == status
     assert detail in answer
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", b"200"), ("POST", b"502")])
+def test_a_request_that_may_come_twice_is_sent_again_where_a_kept_connection_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, status: bytes
+) -> None:
+    monkeypatch.setattr(client, "IDLE", PATIENCE)
+
+    async def scenario() -> list[bytes]:
+        async with asyncio.timeout(PATIENCE), served(tmp_path) as address:
+            return [await told(address, post(path, method=method)) for path in ("/", "/bye")]
+
+    first, second = asyncio.run(scenario())
+
+    assert first.split()[1] == b"200"
+    assert second.split()[1] == status

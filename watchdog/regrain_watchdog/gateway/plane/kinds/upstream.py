@@ -19,9 +19,10 @@ from regrain_watchdog.front.measure import CANCELLED
 from regrain_watchdog.front.reply import RETRY_AFTER
 from regrain_watchdog.front.trace_context import keep_valid
 from regrain_watchdog.front.upstream import target
-from regrain_watchdog.front.upstream.client import Connection, Pool, UpstreamError, accepts
+from regrain_watchdog.front.upstream.client import Answer, Connection, Pool, UpstreamError, accepts
 from regrain_watchdog.front.upstream.gate import Gate
 from regrain_watchdog.front.upstream.openfaas import translated
+from regrain_watchdog.front.upstream.proxy import IDEMPOTENT
 from regrain_watchdog.front.upstream.target import WSGI
 from regrain_watchdog.front.upstream.upstream import Address, Upstream
 from regrain_watchdog.gateway import forward, sandbox
@@ -155,24 +156,42 @@ class UpstreamInstance:
         return [process.pid] if process is not None and process.pid else []
 
     async def _pass_on(self, call: Call, scope: Scope, proto: Exchange, body: Body) -> int:
-        connection: Connection | None = None
-        whole = False
         try:
             async with asyncio.timeout_at(call.deadline or None):
-                connection = await self._there.pool.take()
-                prefix = self._there.address.prefix
-                answer = await forward.ask(connection, scope, body, self._bounds, prefix)
-            await forward.tell(answer, scope, proto, self._bounds)
-            whole = True
-            return answer.status
+                connection, answer = await self._asked(scope, body)
         except TimeoutError as error:
             detail = f"the function did not answer within {call.deadline - call.arrived:g} s"
             raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail, headers=forward.CLOSE) from error
+        whole = False
+        try:
+            await forward.tell(answer, scope, proto, self._bounds)
+            whole = True
+            return answer.status
         finally:
-            if connection is not None and whole:
+            if whole:
                 self._there.pool.give(connection)
-            elif connection is not None:
+            else:
                 connection.close()
+
+    async def _asked(self, scope: Scope, body: Body) -> tuple[Connection, Answer]:
+        """Have the server begin its answer; ask a safe request again that met a connection just being closed."""
+        upstream = self._there
+        again = body.is_whole and scope.method in IDEMPOTENT
+        connection = await upstream.pool.take()
+        while True:
+            try:
+                return connection, await forward.ask(
+                    connection, scope, body, self._bounds, upstream.address.prefix
+                )
+            except UpstreamError as error:
+                connection.close()
+                if not (again and error.stale):
+                    raise
+                again = False
+            except BaseException:
+                connection.close()
+                raise
+            connection = await upstream.pool.take(fresh=True)
 
     def _http(self, replicas: int) -> tuple[Upstream, Config]:
         """Return the server that the variables of of-watchdog tell of."""
