@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 
 import pytest
 
@@ -58,3 +59,16 @@ def test_a_state_that_another_gateway_has_is_named(regrain, tmp_path):
 
     assert outcome.code == 2
     assert f"another gateway keeps its state in {tmp_path}" in outcome.err
+
+
+def test_a_sqlite_that_is_too_old_for_the_store_is_told_before_anything_is_made(
+    regrain, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+
+    outcome = regrain("gateway", "--state", str(tmp_path / "state"), "--host", "example.org")
+
+    assert outcome.code
+    assert outcome.err == "regrain: gateway needs SQLite 3.37 or later, and this Python has 3.34.1\n"
+    assert not (tmp_path / "state").exists()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sqlite3
 
 import click
 
 from regrain_watchdog.cli import logs
 from regrain_watchdog.gateway import keeper
+from regrain_watchdog.gateway.database import LEAST
 from regrain_watchdog.gateway.settings import PREFIX, Settings, default_state
 
 LAST_PORT = 65535
@@ -77,6 +79,11 @@ def command(
     for library in LIBRARIES:
         if importlib.util.find_spec(library) is None:
             raise click.ClickException(f"gateway needs {library}: pip install 'regrain[gateway]'")
+    if sqlite3.sqlite_version_info < LEAST:
+        least = ".".join(map(str, LEAST))
+        raise click.ClickException(
+            f"gateway needs SQLite {least} or later, and this Python has {sqlite3.sqlite_version}"
+        )
     settings = Settings(
         state=state,
         host=host,

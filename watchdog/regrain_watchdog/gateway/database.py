@@ -11,6 +11,8 @@ from pathlib import Path
 
 from regrain.errors import RegrainError
 
+LEAST = (3, 37)
+"""The version of SQLite that there must be: tables are STRICT."""
 PATIENCE = 10.0
 """Seconds that a write waits for another process' write."""
 
