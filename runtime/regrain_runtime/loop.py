@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http import HTTPStatus
 
 import msgspec
@@ -119,13 +120,18 @@ class Replica:
         """Run stages that need a GPU under leases; where that cannot be, no such stage can be loaded."""
         from regrain_runtime.gpu.station import Refusal, Station  # noqa: PLC0415 - replicas with a GPU only
 
+        device = self._executor.device
         try:
-            if isinstance(self._executor.device, Station):
-                self._executor.device.follow(entitled)
-            else:
+            if not isinstance(device, Station):
                 self._executor.device = Station(entitled)
+                return
+            with self._executor.rebuilding() if device.moves(entitled) else nullcontext():
+                device.follow(entitled)
+        except LoadError as error:
+            logger.critical("a stage could not be built for another share, so this replica ends: %s", error)
+            raise SystemExit(1) from error
         except RegrainError as error:
-            if isinstance(self._executor.device, Station):
+            if isinstance(device, Station):
                 logger.warning("the share of a GPU stays as it was: %s", error)
             else:
                 self._executor.device = Refusal(error)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -150,7 +150,7 @@ def onnx(
     build = current_build()
     wants_gpu = gpu if gpu is not None else build is not None and build.gpu
     cores = cpu if cpu is not None else int(build.cpu) if build else 1
-    loader = _Loader(max(1, cores), wants_gpu=wants_gpu, cuda=build.cuda if build is not None else {})
+    loader = _Loader(max(1, cores), wants_gpu=wants_gpu, cuda=build.cuda if build is not None else dict)
     session = None
     if share is not False and not loader.on_gpu and (store := open_store()):
         session = loader.shared(path, store, least=0 if share else LEAST)
@@ -166,7 +166,7 @@ def onnx(
 class _Loader:
     """Makes sessions on some cores."""
 
-    def __init__(self, cores: int, *, wants_gpu: bool, cuda: Mapping[str, str]) -> None:
+    def __init__(self, cores: int, *, wants_gpu: bool, cuda: Callable[[], Mapping[str, str]]) -> None:
         try:
             import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; heavy
         except ImportError as error:
@@ -243,7 +243,7 @@ class _Loader:
             options.graph_optimization_level = self._library.GraphOptimizationLevel.ORT_DISABLE_ALL
         if save:
             options.optimized_model_filepath = str(save)
-        providers = [(CUDA, dict(self._cuda)), CPU] if self.on_gpu else [CPU]
+        providers = [(CUDA, dict(self._cuda())), CPU] if self.on_gpu else [CPU]
         session: Session = self._library.InferenceSession(str(path), options, providers=providers)
         return session
 

@@ -115,13 +115,14 @@ class entered:  # noqa: N801  # used as a context manager, once per call of a st
 class Build:
     """The stage that is being built: its name, the cores it may use, and whether it asked for a GPU.
 
-    cuda: options of onnxruntime's CUDA provider that keep a session within the stage's share.
+    cuda: gives the options of onnxruntime's CUDA provider that keep a session within the stage's share. Whoever asks is
+        taken to make a session that keeps to them for life.
     """
 
     stage: str
     cpu: float
     gpu: bool
-    cuda: Mapping[str, str] = field(default_factory=dict)
+    cuda: Callable[[], Mapping[str, str]] = dict
 
 
 _build: ContextVar[Build | None] = ContextVar("regrain.build", default=None)
@@ -132,8 +133,8 @@ class building:  # noqa: N801  # used as a context manager
 
     __slots__ = ("_build", "_token")
 
-    def __init__(self, stage: str, spec: StageSpec, cuda: Mapping[str, str] | None = None) -> None:
-        self._build = Build(stage, spec.cpu, spec.gpu is not None, cuda or {})
+    def __init__(self, stage: str, spec: StageSpec, cuda: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._build = Build(stage, spec.cpu, spec.gpu is not None, cuda)
         self._token: Token[Build | None] | None = None
 
     def __enter__(self) -> None:

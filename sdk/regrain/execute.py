@@ -7,10 +7,12 @@ so that items of different requests share a batch. A unit that fails leaves the 
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -94,6 +96,7 @@ class Executor:
         self._began = began
         self.device: Device | None = None
         self._bodies: dict[str, Callable[..., object]] = {}
+        self._bound: set[str] = set()
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -109,8 +112,10 @@ class Executor:
             stage = self._app.stages[name]
             start = self._clock()
             try:
-                options = self.device.options() if self.device is not None and stage.spec.gpu else None
-                with building(name, stage.spec, options), self._loading(stage.spec):
+                with (
+                    building(name, stage.spec, partial(self._options, stage.spec)),
+                    self._loading(stage.spec),
+                ):
                     self._bodies[name] = self._announced(stage.spec, stage.build())
             except Exception as error:
                 if not isinstance(error, RegrainError):  # which says what is wrong, not where
@@ -123,8 +128,23 @@ class Executor:
         """Drop these stages."""
         for name in stages:
             known = self._bodies.pop(name, None) is not None
+            self._bound.discard(name)
             if known and self.device is not None and self._app.stages[name].spec.gpu is not None:
                 self.device.unloaded(name)
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[None]:
+        """Surround a change of the device's options; LoadError where a stage cannot be built under the new ones.
+
+        The stages that took the old ones are dropped before, and built again afterwards, also where the change fails.
+        """
+        bound = [name for name in self._bodies if name in self._bound]
+        self.unload(bound)
+        gc.collect()
+        try:
+            yield
+        finally:
+            self.load(bound)
 
     def run(self, step: Step, units: Sequence[Work]) -> tuple[list[Outcome], list[Timing]]:
         """Run a step on some units; return an outcome per unit, in order, and a timing per stage that ran.
@@ -153,6 +173,13 @@ class Executor:
         leased = 0.0 if spec.gpu is None or self.device is None else self.device.waited()
         self._began("")
         return Timing(name, max(0.0, seconds - leased), len(jobs), calls, leased)
+
+    def _options(self, spec: StageSpec) -> Mapping[str, str]:
+        """Return the device's options for a session of a stage, which from then on keeps to them."""
+        if spec.gpu is None or self.device is None:
+            return {}
+        self._bound.add(spec.name)
+        return self.device.options()
 
     def _loading(self, spec: StageSpec) -> AbstractContextManager[None]:
         if spec.gpu is None or self.device is None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from regrain import GPU, App
+from regrain.context import current_build
 from regrain.errors import LoadError
 from regrain.execute import Executor
 
@@ -68,6 +69,7 @@ class Books:
 
     def __init__(self) -> None:
         self.loaded: dict[str, int] = {}
+        self.lane = "first"
 
     @contextmanager
     def loading(self, stage: str, memory: int) -> Iterator[None]:
@@ -85,7 +87,7 @@ class Books:
         return 0.0
 
     def options(self) -> dict[str, str]:
-        return {}
+        return {"lane": self.lane}
 
 
 def test_a_device_learns_what_stages_declare_when_they_are_loaded_and_when_they_are_gone():
@@ -111,3 +113,57 @@ def test_a_device_learns_what_stages_declare_when_they_are_loaded_and_when_they_
     executor.unload(["model", "plain"])
 
     assert device.loaded == {}
+
+
+@pytest.fixture
+def bound():
+    """An executor of a stage whose session keeps to its lane, beside one without; its device; what sessions saw."""
+    app = App("lanes")
+    device, seen = Books(), []
+
+    class Session:
+        def __init__(self) -> None:
+            self.lane = current_build().cuda()["lane"]
+            seen.append(f"made in {self.lane}")
+
+        def __call__(self, item: int) -> int:
+            return item
+
+        def __del__(self) -> None:
+            seen.append(f"{self.lane} dropped, {device.lane} is there")
+
+    session = app.stage(gpu=GPU(memory=1000))(Session)
+
+    @app.stage(gpu=GPU(memory=1))
+    def plain(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return plain(session(item))
+
+    executor = Executor(app, clock=time.monotonic)
+    executor.device = device
+    executor.load(["session", "plain"])
+    return executor, device, seen
+
+
+def test_a_session_is_dropped_before_its_lane_ends_and_made_anew_in_the_next_one(bound):
+    executor, device, seen = bound
+
+    with executor.rebuilding():
+        assert list(device.loaded) == ["plain"]
+        device.lane = "second"
+
+    assert seen == ["made in first", "first dropped, first is there", "made in second"]
+    assert set(executor.resident) == {"session", "plain"}
+
+
+def test_a_lane_that_cannot_change_has_its_sessions_again(bound):
+    executor, _, seen = bound
+
+    with pytest.raises(ValueError, match="refused"), executor.rebuilding():
+        raise ValueError("refused")
+
+    assert seen[-1] == "made in first"
+    assert set(executor.resident) == {"session", "plain"}

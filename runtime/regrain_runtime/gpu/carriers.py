@@ -61,6 +61,9 @@ class Carrier(Protocol):
     def most_held(self) -> int:
         """Return the bytes of the device held at most since this was asked before; 0 where the driver alone knows."""
 
+    def moves(self, entitled: Entitle) -> bool:
+        """Whether sessions that were made with `options` would not outlive a change to another share."""
+
     def follow(self, entitled: Entitle) -> None:
         """Carry out another share from here on; GpuError where a running process cannot."""
 
@@ -135,6 +138,10 @@ class Emulated:
         """Return the bytes held at most since this was asked before."""
         most, self._most = max(self._most, self._truth.memory(self._loaded)), 0
         return most
+
+    def moves(self, entitled: Entitle) -> bool:  # noqa: ARG002 - as `options`
+        """Return False: nothing runs on CUDA."""
+        return False
 
     def follow(self, entitled: Entitle) -> None:
         """Have other memory; of SMs each lease says what was granted."""
@@ -222,6 +229,11 @@ class Real:
     def most_held(self) -> int:
         """Return 0: the watchdog asks the driver."""
         return 0
+
+    def moves(self, entitled: Entitle) -> bool:
+        """Whether a lane of another share has another stream, in place of the one that sessions keep to."""
+        share, before = _share(entitled), self._share
+        return bool(self._lane.stream) and (share.part, share.priority) != (before.part, before.priority)
 
     def follow(self, entitled: Entitle) -> None:
         """Take a lane of another size; GpuError where this backend cannot in a running process."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regrain.errors import SpecError
 from regrain_runtime.gpu import backend
@@ -69,6 +69,7 @@ class Atoms:
 class _Opened:
     atoms: frozenset[int]
     context: int
+    share: Allowance
 
 
 class GreenBackend:
@@ -113,9 +114,14 @@ class GreenBackend:
         return self._place(share, self._start(), own=frozenset())
 
     def resize(self, lane: Lane, share: Allowance) -> Lane:
-        """Return a lane of another size; it keeps atoms of the old one, which ends once the new one is there."""
+        """Return a lane of another size; it keeps atoms of the old one, which ends once the new one is there.
+
+        Where the share differs in memory alone the lane keeps its stream, and so what was built for it.
+        """
         opened = self._opened(lane)
         self.fence(lane)
+        if (share.part, share.priority) == (opened.share.part, opened.share.priority):
+            return replace(lane, memory=share.memory)
         placed = self._place(share, self._start(), own=opened.atoms)
         self._end(lane.stream)
         return placed
@@ -181,7 +187,7 @@ class GreenBackend:
                 f"other lanes hold {held}"
             )
         chosen = sorted(free[:count])
-        stream = self._open(chosen, atoms.parts, share.priority)
+        stream = self._open(chosen, atoms.parts, share)
         sms = count * atoms.size
         return Lane(
             device=atoms.device.ordinal,
@@ -192,15 +198,15 @@ class GreenBackend:
             device_memory=atoms.device.memory,
         )
 
-    def _open(self, chosen: Sequence[int], parts: Sequence[SmSet], priority: int) -> int:
+    def _open(self, chosen: Sequence[int], parts: Sequence[SmSet], share: Allowance) -> int:
         """Return the stream of a new green context on these atoms."""
         context = self._driver.context(self._primary.ordinal, [parts[atom] for atom in chosen])
         try:
-            stream = self._driver.stream(context, priority)
+            stream = self._driver.stream(context, share.priority)
         except BaseException:
             self._driver.end_context(context)
             raise
-        self._lanes[stream] = _Opened(frozenset(chosen), context)
+        self._lanes[stream] = _Opened(frozenset(chosen), context, share)
         return stream
 
     def _end(self, stream: int) -> None:

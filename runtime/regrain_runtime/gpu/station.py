@@ -41,6 +41,10 @@ class Station:
         self._client = Client(entitled.path, entitled.name, entitled.share)
         self._carrier = carry(entitled, clock)
 
+    def moves(self, entitled: Entitle) -> bool:
+        """Whether sessions that were made with `options` would not outlive a change to another share."""
+        return self._carrier.moves(entitled)
+
     def follow(self, entitled: Entitle) -> None:
         """Take leases under another share, or for another function, from here on.
 

@@ -12,6 +12,7 @@ from regrain_runtime.gpu.carriers import FIRST_GUESS, Real, carrier
 from regrain_runtime.gpu.driver import CudaDriver, DriverError, GpuError
 from regrain_runtime.gpu.fake import CUresult, FakeCuda
 from regrain_runtime.gpu.green import GreenBackend
+from regrain_runtime.gpu.lease import LeaseBackend
 
 GIB = 1 << 30
 
@@ -103,6 +104,38 @@ def test_another_share_is_a_lane_of_another_size_and_everything_is_given_back(cu
     found.stop()
 
     assert cuda.holds == 0
+
+
+def test_other_memory_leaves_the_stream_that_sessions_keep_to(cuda, clock):
+    found = real(cuda, clock)
+    before = found.options()
+    more = entitled(weight=2.0)
+    more = structs.replace(more, share=structs.replace(more.share, memory=2 * GIB))
+    assert not found.moves(more)
+
+    found.follow(more)
+
+    assert int(before["user_compute_stream"]) in cuda.streams
+    assert found.options() == {**before, "gpu_mem_limit": str(2 * GIB)}
+
+
+@pytest.mark.parametrize(
+    "other", [entitled(fraction=0.25), entitled(priority=1)], ids=["another part", "another priority"]
+)
+def test_it_is_told_before_the_stream_that_sessions_keep_to_ends(cuda, clock, other):
+    found = real(cuda, clock)
+    stream = int(found.options()["user_compute_stream"])
+    assert found.moves(other)
+
+    found.follow(other)
+
+    assert stream not in cuda.streams
+
+
+def test_turns_on_the_whole_gpu_have_no_stream_that_could_end(cuda, clock):
+    found = Real(entitled(backend="lease"), LeaseBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+
+    assert not found.moves(entitled(fraction=0.25, priority=1))
 
 
 def test_another_function_with_the_same_share_has_the_same_lane(cuda, clock):

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from regrain.context import Context, entered
+from regrain import GPU, App
+from regrain.context import Context, current_build, entered
 from regrain.errors import RequestError, SpecError
-from regrain.wire.frames import Entitle
+from regrain.wire.frames import Entitle, Load
 from regrain.wire.lease import LeaseError, Share
 from regrain_runtime.gpu.carriers import Real, carrier
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
@@ -148,6 +149,59 @@ def green(station, cuda):
     with gpu.loading("work", GIB):
         pass
     return gpu
+
+
+@pytest.fixture
+def session(attach, green, cuda, tmp_path):
+    """The front of a replica of one stage, whose session keeps to the stream that it is given, and what became of them.
+
+    The stage cannot be loaded again once there is a file `gone`.
+    """
+    app, streams = App("sessions"), []
+
+    class Session:
+        def __init__(self) -> None:
+            if (tmp_path / "gone").exists():
+                raise FileNotFoundError("no model")
+            streams.append(int(current_build().cuda()["user_compute_stream"]))
+
+        def __call__(self, item: int) -> int:
+            return item
+
+        def __del__(self) -> None:
+            streams.append("dropped while it is there" if streams[0] in cuda.streams else "dropped too late")
+
+    work = app.stage(gpu=GPU(memory=GIB), name="work")(Session)
+
+    @app.flow
+    def run(item: int) -> int:
+        return work(item)
+
+    front = attach(app)
+    front.replica._executor.device = green
+    front.send(Load(("work",)))
+    front.receive(), front.receive()
+    yield front, streams
+    front.end()
+
+
+def test_a_replica_makes_its_sessions_anew_in_the_lane_of_another_share(session, cuda, entitled):
+    front, streams = session
+
+    front.send(entitled("app/work", fraction=0.25), Load(()))
+
+    assert front.receive().stages == ("work",)
+    first, dropped, second = streams
+    assert dropped == "dropped while it is there"
+    assert list(cuda.streams) == [second] != [first]
+
+
+def test_a_replica_that_cannot_make_its_sessions_anew_ends(session, entitled, tmp_path):
+    front, _ = session
+    (tmp_path / "gone").touch()
+
+    with pytest.raises(SystemExit):
+        front.replica._handle(entitled("app/work", fraction=0.25))
 
 
 @pytest.mark.parametrize("name", ["app/work", "app/other"])
