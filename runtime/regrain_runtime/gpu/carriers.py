@@ -192,13 +192,13 @@ class Real:
 
     @contextlib.contextmanager
     def loading(self, stage: str, memory: int) -> Iterator[None]:
-        """Load the stage's model within the lane, and hold torch to the lane's memory."""
+        """Load the stage's model within the lane, with torch held to the lane's memory; a stage may import it first."""
         del stage, memory
+        self._limit()
         with self._in_lane(), contextlib.nullcontext() if self._weights is None else lending(self._weights):
             yield
         self._backend.fence(self._lane)
-        if (cuda := _torch()) is not None:
-            limit_memory(self._lane, cuda)
+        self._limit()
 
     def unloaded(self, stage: str) -> None:
         """Do nothing: what a stage frees is its libraries' to give back."""
@@ -241,12 +241,17 @@ class Real:
         if share != self._share:  # another function's replica may have the same
             self._lane = self._backend.resize(self._lane, share)
             self._share = share
+            self._limit()
 
     def stop(self) -> None:
         """Give the lane and the context back."""
         if self._weights is not None:
             self._weights.close()
         self._backend.stop()
+
+    def _limit(self) -> None:
+        if (cuda := _torch()) is not None:
+            limit_memory(self._lane, cuda)
 
     def _in_lane(self) -> contextlib.AbstractContextManager[None]:
         cuda = _torch()

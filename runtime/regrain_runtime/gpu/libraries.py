@@ -41,9 +41,12 @@ def in_lane(lane: Lane, cuda: TorchCuda) -> Iterator[None]:
 
 
 def limit_memory(lane: Lane, cuda: TorchCuda) -> None:
-    """Hold torch's allocator to a lane's memory: contexts, cuBLAS and onnxruntime are not counted in it."""
-    if lane.memory:
-        cuda.set_per_process_memory_fraction(min(1.0, lane.memory / lane.device_memory), lane.device)
+    """Hold torch's allocator to a lane's memory: contexts, cuBLAS and onnxruntime are not counted in it.
+
+    What it holds already beyond that stays, and nothing is added.
+    """
+    fraction = min(1.0, lane.memory / lane.device_memory) if lane.memory else 1.0
+    cuda.set_per_process_memory_fraction(fraction, lane.device)
 
 
 def onnx_options(lane: Lane) -> dict[str, str]:

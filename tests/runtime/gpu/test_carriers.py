@@ -1,6 +1,8 @@
 """Leases carried out on a real GPU, with a driver that is not there."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -130,6 +132,40 @@ def test_it_is_told_before_the_stream_that_sessions_keep_to_ends(cuda, clock, ot
     found.follow(other)
 
     assert stream not in cuda.streams
+
+
+@pytest.fixture
+def fractions(monkeypatch):
+    """Have torch, which sees a GPU; return the fractions of its memory that it is held to, in order."""
+    held = []
+    torch = SimpleNamespace(
+        cuda=SimpleNamespace(
+            is_available=lambda: True,
+            set_per_process_memory_fraction=lambda fraction, _device: held.append(fraction),
+        )
+    )
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    return held
+
+
+def turns(memory):
+    share = structs.replace(entitled(backend="lease").share, memory=memory)
+    return structs.replace(entitled(backend="lease"), share=share)
+
+
+def test_torch_is_held_to_the_memory_of_a_share_while_a_model_loads_and_follows_it(cuda, clock, fractions):
+    found = Real(turns(GIB), LeaseBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+    with found.loading("a", GIB):
+        assert fractions[-1] == pytest.approx(1 / 141)
+
+    found.follow(turns(2 * GIB))
+    assert fractions[-1] == pytest.approx(2 / 141)
+    with found.loading("b", GIB):
+        assert fractions[-1] == pytest.approx(2 / 141)
+    found.follow(turns(GIB))
+    assert fractions[-1] == pytest.approx(1 / 141)
+    found.follow(turns(0))
+    assert fractions[-1] == 1.0
 
 
 def test_turns_on_the_whole_gpu_have_no_stream_that_could_end(cuda, clock):
