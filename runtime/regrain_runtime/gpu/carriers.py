@@ -14,7 +14,7 @@ from typing import Protocol
 
 from regrain.cards import PREFIX, parse_gpus
 from regrain.context import context
-from regrain.weights.device import lending
+from regrain.weights.device import HOLDER, lending
 from regrain.wire.frames import Entitle
 from regrain_runtime.emulated import scenario
 from regrain_runtime.emulated.hold import hold
@@ -32,8 +32,6 @@ EMULATED = "emulated"
 MIB = 1 << 20
 LONGEST_WAIT = 60.0
 """Seconds that a call waits for its lease to be renewed."""
-HOLDER = ".weights"
-"""Suffix of the socket of the device's holder of weights, in place of its arbiter's."""
 FIRST_GUESS = 0.05
 """Seconds that a call of a stage is taken to last before one was seen."""
 GAIN = 0.25

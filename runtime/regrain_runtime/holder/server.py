@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regrain.errors import RegrainError
+from regrain.weights.device import LOCK
 from regrain_runtime.gpu.driver import Memory
 from regrain_runtime.holder import frames
 from regrain_runtime.holder.shelf import Shelf
@@ -160,11 +161,11 @@ class _Holder:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[bool]:
-    """Keep other holders of this path away; False where there is one."""
-    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    """Keep other holders of this path away; False where there is one. The lock also tells the arbiter who it is."""
+    lock = os.open(f"{path}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

@@ -8,6 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+HOLDER = ".weights"
+"""Suffix of the socket of a device's holder of weights, in place of its arbiter's."""
+LOCK = ".lock"
+"""Of a file beside that socket, by which the holder is alone, and known to the arbiter: a POSIX lock on all of it."""
+
 
 class Lender(Protocol):
     """Lends weights that lie in a device's memory, for all processes that map them."""

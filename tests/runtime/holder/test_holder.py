@@ -14,6 +14,7 @@ from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake_memory import FakeMemory
 from regrain_runtime.holder import frames
 from regrain_runtime.holder.lender import Lender
+from regrain_watchdog.gpu.holder import holder
 
 pytestmark = pytest.mark.process
 
@@ -38,6 +39,7 @@ def test_replicas_find_one_holder_and_see_the_same_memory(node):
     assert [content for _, content in told] == ["weights."] * 3
     assert len({epoch for epoch, _ in told}) == 1
     until(lambda: len(node.holders()) == 1)
+    assert node.holders() == [holder(node.path.with_suffix(".sock"))]
     assert len(node.allocations()) == 1
     assert said(replicas[0], "write") == "well"
     with node.allocations()[0].open("rb") as file:

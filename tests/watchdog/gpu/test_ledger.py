@@ -44,6 +44,32 @@ def test_a_refusal_names_all_that_hold(ledger):
     )
 
 
+def test_weights_that_one_process_holds_for_all_are_counted_within_what_these_declare(ledger):
+    ledger.declare(1, "a", 11, 300)
+    ledger.observe({11: 50, 99: 250}, holder=99)
+    assert ledger.free == 600
+
+    ledger.declare(2, "b", 12, 600)
+
+    ledger.observe({11: 50, 12: 350, 99: 250}, holder=99)
+    assert ledger.free == 0
+
+
+def test_weights_beyond_what_clients_declare_are_the_holders_own(ledger):
+    ledger.declare(1, "a", 11, 300)
+    ledger.observe({11: 100, 99: 250}, holder=99)
+    assert ledger.free == 550
+
+    with pytest.raises(LeaseError) as error:
+        ledger.declare(2, "b", 12, 800)
+
+    assert str(error.value).endswith(
+        "held by: a (process 11) 300 B; the holder of weights (process 99) 50 B beyond what clients declare"
+    )
+    ledger.strike_out(1)
+    assert ledger.free == 900 - 100 - 250
+
+
 def test_less_may_be_declared_where_too_much_is_held_already(ledger):
     ledger.declare(1, "a", 11, 500)
     ledger.declare(2, "b", 12, 400)

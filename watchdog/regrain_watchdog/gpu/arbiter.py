@@ -182,9 +182,9 @@ class Arbiter:
         del self._clients[client]
         self._accounts.left(member, self._clients.values())
 
-    def memory_seen(self, used: Mapping[int, int]) -> None:
-        """Take an observation of the device: bytes by process, made after all that was told before."""
-        self.ledger.observe(used)
+    def memory_seen(self, used: Mapping[int, int], holder: int = 0) -> None:
+        """Take an observation of the device, and who holds weights for its clients; as `Ledger.observe`."""
+        self.ledger.observe(used, holder)
 
     # what is to be done -----------------------------------------------------------------------------------
 

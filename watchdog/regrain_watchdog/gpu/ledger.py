@@ -26,7 +26,8 @@ class Ledger:
     """The memory of one device, in bytes, of which `reserve` is never given.
 
     A process is taken to hold what it declared and what is in quarantine for it, or what was seen if that is more; so
-    is a process that declared nothing (a stranger).
+    is a process that declared nothing (a stranger). The holder of weights declares nothing either, and holds what its
+    borrowers declare as if it were theirs: it counts as far as it is seen to hold more than clients leave of that.
     """
 
     def __init__(self, total: int, reserve: int = 0) -> None:
@@ -34,11 +35,13 @@ class Ledger:
         self._declared: dict[int, Holding] = {}
         self._quarantined: dict[tuple[int, str], int] = {}
         self._seen: dict[int, int] = {}
+        self._holder = 0
 
     @property
     def free(self) -> int:
         """Bytes that may still be declared; below 0 where processes hold more than they said."""
-        return self.capacity - sum(self._held(pid) for pid in self._pids())
+        others = self._pids() - {self._holder}
+        return self.capacity - sum(map(self._held, others)) - self._held_unclaimed()
 
     def declare(self, client: int, name: str, pid: int, nbytes: int) -> None:
         """Put down what a client holds at most, instead of what it declared before; LeaseError if that is too much."""
@@ -66,11 +69,13 @@ class Ledger:
         """Forget what a client declared; its process declares it anew, or never used it."""
         del self._declared[client]
 
-    def observe(self, used: Mapping[int, int]) -> None:
+    def observe(self, used: Mapping[int, int], holder: int = 0) -> None:
         """Take an observation of the device: bytes by process, made after all that was told before.
 
+        holder: the process that holds weights for clients, 0 for none.
         Quarantine shrinks to what a process is still seen to hold beyond what it declares.
         """
+        self._holder = holder
         self._seen = {pid: nbytes for pid, nbytes in used.items() if nbytes > 0}
         left = {pid: max(0, self._seen.get(pid, 0) - self._promised(pid)) for pid, _ in self._quarantined}
         for key, nbytes in list(self._quarantined.items()):
@@ -113,6 +118,12 @@ class Ledger:
         waiting = sum(nbytes for (whose, _), nbytes in self._quarantined.items() if whose == pid)
         return max(self._promised(pid) + waiting, self._seen.get(pid, 0))
 
+    def _held_unclaimed(self) -> int:
+        """Return the bytes of the holder of weights that no clients can have declared."""
+        clients = {held.pid for held in self._declared.values()}
+        unseen = sum(max(0, self._promised(pid) - self._seen.get(pid, 0)) for pid in clients)
+        return max(0, self._seen.get(self._holder, 0) - unseen)
+
     def _describe(self) -> Iterator[str]:
         clients = {held.pid for held in self._declared.values()}
         gone = {pid for pid, _ in self._quarantined}
@@ -125,5 +136,7 @@ class Ledger:
             excess = self._seen.get(pid, 0) - self._promised(pid)
             if excess > 0:
                 yield f"process {pid} {size(excess)} beyond what it declared"
-        for pid in sorted(self._seen.keys() - clients - gone):
+        if unclaimed := self._held_unclaimed():
+            yield f"the holder of weights (process {self._holder}) {size(unclaimed)} beyond what clients declare"
+        for pid in sorted(self._seen.keys() - clients - gone - {self._holder}):
             yield f"process {pid}, which is no client, {size(self._seen[pid])}"

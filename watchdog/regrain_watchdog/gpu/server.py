@@ -21,6 +21,7 @@ from regrain_watchdog.gpu.arbiter import Arbiter, End, Tell
 from regrain_watchdog.gpu.claim import Claim, claim
 from regrain_watchdog.gpu.ending import End as EndProcess
 from regrain_watchdog.gpu.ending import kill
+from regrain_watchdog.gpu.holder import holder
 from regrain_watchdog.gpu.limits import Device, Limits
 from regrain_watchdog.gpu.peer import Peer
 
@@ -274,7 +275,7 @@ class Server:
         if self._looking is not None:
             self._looking.cancel()
         used = self._observer.used() if self._observer is not None else {}
-        self.arbiter.memory_seen(used)
+        self.arbiter.memory_seen(used, holder(self.path))
         if self._observer is not None:
             waits = self.arbiter.ledger.quarantined and delay < LOOK_LATEST
             later = min(2 * delay, LOOK_LATEST) if waits else LOOK_LATEST
