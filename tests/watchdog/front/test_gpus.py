@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from regrain import GPU, App
-from regrain.errors import SpecError
+from regrain.errors import RequestError, SpecError
 from regrain.grain import make_plan
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
@@ -20,6 +20,8 @@ from regrain_watchdog.front.arbiters import ending
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.survey import Found, Instance
 from regrain_watchdog.gpu.ending import Terminator, kill
+from regrain_watchdog.gpu.limits import Device
+from regrain_watchdog.gpu.server import Server
 
 GIB = 1 << 30
 
@@ -203,6 +205,59 @@ def test_replicas_that_fit_only_in_one_way_are_seated_in_that():
             gpus.stop()
 
     assert asyncio.run(run()) == [1, 1, 0]
+
+
+class Strangers:
+    """An observer of a device on which a process that is no client holds so many bytes."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._used = {1: nbytes}
+
+    def used(self) -> dict[int, int]:
+        return self._used
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """Serve two cards of 80 GiB on which strangers hold so many, and do something with the app's view of them."""
+
+    def run(held: tuple[int, int], do: Callable[[Gpus], object]) -> object:
+        async def serve() -> object:
+            servers = [
+                Server(
+                    tmp_path / f"gpu{number}.sock",
+                    Device(sms=132, memory=80 * GIB),
+                    observer=Strangers(strange * GIB),
+                )
+                for number, strange in enumerate(held)
+            ]
+            cards = [Found(uuid="", name="h100", sms=132, memory=80 * GIB)] * 2
+            gpus = Gpus("app", cards, folder=str(tmp_path), backend="lease")
+            with contextlib.ExitStack() as stack:
+                for server in servers:
+                    server.start()
+                    stack.callback(server.stop)
+                stack.callback(gpus.stop)
+                await gpus.start()
+                return do(gpus)
+
+        return asyncio.run(serve())
+
+    return run
+
+
+def test_a_replica_goes_where_no_stranger_holds_the_memory_that_it_needs(beside):
+    assert beside((60, 0), lambda gpus: gpus.seat(1, group("a", 1.0, memory=30 * GIB)).device) == 1
+    assert beside((0, 60), lambda gpus: gpus.seat(1, group("a", 1.0, memory=30 * GIB)).device) == 0
+
+
+def test_what_strangers_hold_everywhere_is_refused_and_told(beside):
+    plan = Plan((group("a", 1.0, memory=30 * GIB),))
+
+    with pytest.raises(RequestError, match=r"no room for a .*GPU 0: undeclared 61440 MiB") as error:
+        beside((60, 55), lambda gpus: gpus.check_room(plan))
+
+    assert "GPU 1 (h100) 25600 MiB" in error.value.detail
 
 
 @pytest.mark.parametrize(("backend", "fraction"), [("lease", 1.0), ("emulated", 0.5)])

@@ -16,7 +16,8 @@ from regrain.errors import RequestError, SpecError
 from regrain.manifest import Manifest
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
-from regrain.wire.lease import Member, Share, Status
+from regrain.wire.lease import Share
+from regrain_watchdog.front import books
 from regrain_watchdog.front.arbiters import Far, arbiters, ending
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, wanted
@@ -125,7 +126,7 @@ class Gpus:
                 "card": card.name,
                 "part": card.part,
                 "path": str(arbiter.path),
-                **_named(arbiter.status()),
+                **books.named(arbiter.status()),
             }
             for number, (card, arbiter) in enumerate(zip(self.cards, self.arbiters, strict=True))
         ]
@@ -139,13 +140,15 @@ class Gpus:
                 continue
             if place.choose(empty, share) is None:
                 slices = f" and {share.fraction:g} of one" if self._backend == MIG else ""
-                raise SpecError(f"{_needs(group, share)}{slices}, which fits on none; {self._have(empty)}")
+                raise SpecError(
+                    f"{books.needs(group, share)}{slices}, which fits on none; {self._have(empty)}"
+                )
             if self._backend == EMULATED and group.gpu is not None:
                 for card in parse_gpus(PREFIX + ",".join(one.name for one in self.cards)):
                     card.check_lease(group.name, group.gpu.fraction)
         if place.place(empty, [share for _, share in self._shares(plan, None)]) is None:
             pairs = [(group, self._reserved(group)) for group in plan.groups]
-            wanted = ", ".join(_needs(group, share) for group, share in pairs if share is not None)
+            wanted = ", ".join(books.needs(group, share) for group, share in pairs if share is not None)
             raise SpecError(
                 f"the replicas of {plan.grain} do not fit together: {wanted}; {self._have(empty)}"
             )
@@ -171,11 +174,7 @@ class Gpus:
             for (group, _), device in zip(shares, devices, strict=True):
                 self._preferred.setdefault(group, []).append(device)
         if devices is None:
-            held = ", ".join(
-                f"GPU {number}: {_holds(member)}"
-                for number, arbiter in enumerate(self.arbiters)
-                for member in arbiter.status().members
-            )
+            held = books.held([arbiter.status() for arbiter in self.arbiters])
             detail = (
                 f"the GPUs have no room for {plan.grain} beside what runs; {self._have(rooms)}; held: {held}"
             )
@@ -185,11 +184,11 @@ class Gpus:
         """Return what the replicas of other apps have of each device."""
         found = []
         for arbiter in self.arbiters:
-            books = arbiter.status()
-            members = [one for one in books.members if not self._is_ours(one.name)]
+            status = arbiter.status()
+            members = [one for one in status.members if not self._is_ours(one.name)]
             found.append(
                 Held(
-                    sm_seconds=sum(one.sm_seconds for one in books.usage if not self._is_ours(one.name)),
+                    sm_seconds=sum(one.sm_seconds for one in status.usage if not self._is_ours(one.name)),
                     floor=sum(one.share.floor for one in members),
                     memory=sum(one.share.memory for one in members),
                 )
@@ -204,14 +203,11 @@ class Gpus:
         return rooms
 
     def without_ours(self) -> list[Room]:
-        """Return what each device has left beside the replicas of other apps."""
-        rooms = self._empty()
-        for device, arbiter in enumerate(self.arbiters):
-            for member in arbiter.status().members:
-                if not self._is_ours(member.name):
-                    share = GpuShare(memory=member.share.memory, floor=member.share.floor)
-                    rooms[device] = rooms[device].less(share)
-        return rooms
+        """Return what each device has left beside the replicas of other apps, and what others hold undeclared."""
+        return [
+            books.beside_others(room, arbiter.status(), self._is_ours)
+            for room, arbiter in zip(self._empty(), self.arbiters, strict=True)
+        ]
 
     def check_loads(self, loads: Mapping[int, tuple[Group, Collection[str]]]) -> None:
         """Refuse (RequestError, 409) that living replicas have these stages loaded, which their GPUs have no room for.
@@ -226,7 +222,7 @@ class Gpus:
             device = seat[0] if seat is not None else place.choose(rooms, share)
             is_more = seat is None or share.memory > seat[1].memory
             if device is None or (is_more and not rooms[device].fits(share)):
-                detail = f"{_needs(group, share)} to keep these stages; {self._have(rooms)}"
+                detail = f"{books.needs(group, share)} to keep these stages; {self._have(rooms)}"
                 raise RequestError(HTTPStatus.CONFLICT, detail)
             rooms[device] = rooms[device].less(share)
 
@@ -330,11 +326,7 @@ class Gpus:
         ]
 
     def _have(self, rooms: Sequence[Room]) -> str:
-        left = ", ".join(
-            f"GPU {number} ({card.name}) {room.memory // MIB} MiB and {room.floor:.3g} of its SMs{_slice(room)}"
-            for number, (card, room) in enumerate(zip(self.cards, rooms, strict=True))
-        )
-        return f"there are left: {left}"
+        return books.left([card.name for card in self.cards], rooms)
 
 
 async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | None = None) -> Gpus | None:
@@ -369,28 +361,3 @@ async def open_gpus(app: str, config: Config, plan: Plan, manifest: Manifest | N
         gpus.stop()
         raise
     return gpus
-
-
-def _slice(room: Room) -> str:
-    return f", which are {room.part:.3g} of a GPU" if room.part < 1 else ""
-
-
-def _named(status: Status) -> dict[str, object]:
-    """Return an arbiter's status with the names of its fields, as JSON has it."""
-    return {
-        **structs.asdict(status),
-        "members": [{**structs.asdict(one), "share": structs.asdict(one.share)} for one in status.members],
-        "usage": [structs.asdict(one) for one in status.usage],
-    }
-
-
-def _holds(member: Member) -> str:
-    reserved = f" and {member.share.floor:g} of the SMs" if member.share.floor else ""
-    return f"{member.name} (process {member.pid}) {member.share.memory // MIB} MiB{reserved}"
-
-
-def _needs(group: Group, share: GpuShare) -> str:
-    floor = group.gpu.floor if group.gpu is not None else 0.0
-    reserved = f" and reserves {floor:g} of the SMs" if floor else ""
-    replicas = "a replica" if group.replicas == 1 else f"each of {group.replicas} replicas"
-    return f"{replicas} of {group.name} needs {share.memory // MIB} MiB of a GPU{reserved}"
