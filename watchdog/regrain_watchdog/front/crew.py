@@ -19,7 +19,7 @@ from regrain.plan import Group, Step
 from regrain.wire import frames
 from regrain.wire.boards import BOARD
 from regrain.wire.lease import Status
-from regrain_watchdog.front import weight
+from regrain_watchdog.front import casting, weight
 from regrain_watchdog.front.bequest import bequeath
 from regrain_watchdog.front.course import crash_loop
 from regrain_watchdog.front.flight import Flight
@@ -97,7 +97,7 @@ class Crew:
             for replica in self.replicas
             if replica.state is State.READY
         ]
-        return resident.cast(living, groups)
+        return casting.cast(living, groups, self._gpus)
 
     def adopt(self, functions: Sequence[Function], cast: resident.Cast) -> None:
         """Let functions be served by replicas that live, beside what these serve already."""

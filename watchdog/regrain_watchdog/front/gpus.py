@@ -18,7 +18,7 @@ from regrain.plan import GpuShare, Group, Plan
 from regrain.wire import frames
 from regrain.wire.lease import Share
 from regrain_watchdog.front import books
-from regrain_watchdog.front.arbiters import Far, arbiters, ending
+from regrain_watchdog.front.arbiters import MPS, Far, arbiters, ending
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.survey import EMULATED, LEASE, MIG, Found, devices, wanted
 from regrain_watchdog.gpu.ending import End
@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 MIB = 1 << 20
 WHOLE = (LEASE, MIG)
 """Backends whose every lease is for a whole device."""
+
+
+Fixed = tuple[float, int, int] | None
+"""Of a share: fraction, memory in bytes, and priority, where they cannot change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,10 @@ class Gpus:
                 continue
             device = seat[0] if seat is not None else place.choose(rooms, share)
             is_more = seat is None or share.memory > seat[1].memory
+            if seat is not None and is_more and self.fixed(number) is not None:
+                reason = "under MPS a process keeps the memory that it began with"
+                detail = f"{books.needs(group, share)} to keep these stages; {reason}"
+                raise RequestError(HTTPStatus.CONFLICT, detail)
             if device is None or (is_more and not rooms[device].fits(share)):
                 detail = f"{books.needs(group, share)} to keep these stages; {self._have(rooms)}"
                 raise RequestError(HTTPStatus.CONFLICT, detail)
@@ -257,16 +265,27 @@ class Gpus:
     ) -> frames.Entitle | None:
         """Say what a replica is entitled to that serves another group now, or has these stages: where it is, if it is.
 
-        None where that is what it has. On its device it stays, if only with nothing.
+        None where that is what it has. On its device it stays, if only with nothing, and with what is fixed.
         """
         seat, wanted = self._seats.get(replica), self._reserved(group, stages)
         if seat is None:
             return self.seat(replica, group, stages)
         wanted = wanted or GpuShare()
+        if (fixed := self.fixed(replica)) is not None:
+            fraction, memory, priority = fixed
+            wanted = structs.replace(wanted, fraction=fraction, memory=memory, priority=priority)
         if seat[1:] == (wanted, group.name):
             return None
         self._seats[replica] = (seat[0], wanted, group.name)
         return self._entitle(seat[0], group, wanted)
+
+    def fixed(self, replica: int) -> Fixed:
+        """Return what a replica keeps of its share until its process ends: under MPS what it began with, else None."""
+        return self._fixed(self._seats[replica][1] if replica in self._seats else None)
+
+    def fixed_for(self, group: Group) -> Fixed:
+        """Return the same of a replica that is started for a group."""
+        return self._fixed(self._reserved(group))
 
     def device(self, replica: int) -> int:
         """Return the device that a replica is on; 0 where it is on none."""
@@ -296,6 +315,11 @@ class Gpus:
             uuid=self.cards[device].uuid,
             fractions={} if self._backend in WHOLE else lanes,
         )
+
+    def _fixed(self, share: GpuShare | None) -> Fixed:
+        if self._backend != MPS or share is None:
+            return None
+        return share.fraction, share.memory, share.priority
 
     def _is_ours(self, name: str) -> bool:
         return name.startswith(f"{self._app}/")
