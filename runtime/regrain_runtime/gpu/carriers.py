@@ -41,6 +41,9 @@ GAIN = 0.25
 class Carrier(Protocol):
     """What carries leases out."""
 
+    def takes_turns(self) -> bool:
+        """Whether one process at a time has the whole device, whatever its share."""
+
     def loading(self, stage: str, memory: int) -> contextlib.AbstractContextManager[None]:
         """Surround the building of a stage that declares so many bytes."""
 
@@ -83,6 +86,10 @@ class Emulated:
         self._most = 0
         self._call = ("", "")
         self._calls = 0
+
+    def takes_turns(self) -> bool:
+        """Return False: SMs are shared out."""
+        return False
 
     @contextlib.contextmanager
     def loading(self, stage: str, memory: int) -> Iterator[None]:
@@ -187,6 +194,10 @@ class Real:
         self._share = _share(entitled)
         os.environ.update(backend.environment(self._share))
         self._lane = backend.lane(self._share)
+
+    def takes_turns(self) -> bool:
+        """Whether its backend lets one process work at a time, as where it was demoted from another."""
+        return not self._backend.capability.concurrent
 
     @contextlib.contextmanager
     def loading(self, stage: str, memory: int) -> Iterator[None]:

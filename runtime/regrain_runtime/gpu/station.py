@@ -82,7 +82,7 @@ class Station:
         What lasts longer than any lease is asked for as the longest: the rest of it is overuse, unless it is renewed.
         """
         asked = self._clock()
-        fraction = self._entitled.fractions.get(stage, self._entitled.fraction)
+        fraction = self._fraction(stage)
         with contextlib.ExitStack() as stack:
             try:
                 seconds = min(self._carrier.expected(stage, count, fraction), self._client.longest)
@@ -96,6 +96,12 @@ class Station:
                 raise RequestError(
                     HTTPStatus.SERVICE_UNAVAILABLE, detail, stage=stage, headers=RETRY_AFTER
                 ) from error
+
+    def _fraction(self, stage: str) -> float:
+        """Return the part of the SMs that a lease of a stage is for: all where replicas take turns."""
+        if self._carrier.takes_turns():
+            return 1.0
+        return self._entitled.fractions.get(stage, self._entitled.fraction)
 
     def waited(self) -> float:
         """Return the seconds that calls have waited for leases since this was asked before."""

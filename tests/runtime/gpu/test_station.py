@@ -15,6 +15,7 @@ from regrain.errors import RequestError, SpecError
 from regrain.wire.frames import Entitle, Load
 from regrain.wire.lease import LeaseError, Share
 from regrain_runtime.gpu.carriers import Real, carrier
+from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
 from regrain_runtime.gpu.fake import CUresult, FakeCuda
 from regrain_runtime.gpu.green import GreenBackend
@@ -56,7 +57,7 @@ def arbiter(tmp_path):
 def entitled(tmp_path, arbiter):
     (tmp_path / "scenario.toml").write_text(SCENARIO + LONG)
 
-    def entitle(name, memory=GIB, fraction=0.5, **share):
+    def entitle(name, memory=GIB, fraction=0.5, fractions=None, **share):
         return Entitle(
             path=str(arbiter),
             name=name,
@@ -66,6 +67,7 @@ def entitled(tmp_path, arbiter):
             share=Share(memory=memory, **share),
             card="v100",
             scenario=str(tmp_path / "scenario.toml"),
+            fractions=fractions or {},
         )
 
     return entitle
@@ -149,6 +151,23 @@ def green(station, cuda):
     with gpu.loading("work", GIB):
         pass
     return gpu
+
+
+def test_one_that_was_demoted_from_mps_takes_turns_whatever_its_share(
+    station, cuda, arbiter, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no daemon of MPS is asked
+
+    def carry(entitled, clock):
+        return Real(entitled, backend_for_replica("mps", CudaDriver(cuda), uuid="GPU-7"), clock)
+
+    demoted = [
+        station(name, carry=carry, fraction=0.25, fractions={"work": 0.1}) for name in ("app/a", "app/b")
+    ]
+
+    for gpu in demoted:
+        with gpu.running("work", 1):
+            assert look(arbiter).free_sms == 0
 
 
 @pytest.fixture
