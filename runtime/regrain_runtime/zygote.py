@@ -24,6 +24,8 @@ from regrain_runtime import loop, module
 
 DESCRIPTORS_PER_FORK = 3
 """Socket, cancel board, progress board."""
+LARGEST_CHOSEN = 2**32 - 1
+"""Seed that is taken for one that somebody has given torch; NumPy takes none above. Torch's own are 64 random bits."""
 
 
 def main(sock: socket.socket, target: str) -> int:
@@ -129,8 +131,14 @@ class Zygote:
 
 
 def reseed() -> None:
-    """Give a forked child random numbers of its own; Python's own generator does it by itself."""
+    """Give a forked child random numbers of its own; Python's own generator does it by itself.
+
+    Torch that was given a seed keeps to it. On a GPU the new one holds from torch's first use of CUDA on.
+    """
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.initial_seed() > LARGEST_CHOSEN:
+        torch.seed()

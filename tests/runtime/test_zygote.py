@@ -168,21 +168,50 @@ def test_a_replica_ends_when_its_front_is_gone():
         assert zygote.receive() == frames.Exited(1, forked.pid, 0)
 
 
-def test_each_replica_draws_its_own_random_numbers():
+def drawn(imports: str, expression: str) -> list[bytes]:
+    """Return what two replicas of a process that has run these imports draw."""
     script = (
-        "import os, random, numpy\n"
+        f"import os, random\n{imports}\n"
         "from regrain_runtime.zygote import reseed\n"
         "for _ in range(2):\n"
         "    if os.fork() == 0:\n"
         "        reseed()\n"
-        "        os.write(1, f'{random.random()} {numpy.random.random()}\\n'.encode())\n"
+        f"        os.write(1, f'{{{expression}}}\\n'.encode())\n"
         "        os._exit(0)\n"
         "    os.wait()\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-    drawn = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, check=True
     ).stdout.split()
 
-    assert len(set(drawn)) == 4
+
+@pytest.mark.parametrize(
+    ("imports", "expression"),
+    [
+        pytest.param("", "random.random()", id="Python"),
+        pytest.param("import numpy", "numpy.random.random()", id="numpy"),
+        pytest.param("import torch", "torch.rand(()).item()", id="torch"),
+    ],
+)
+def test_each_replica_draws_its_own_random_numbers(imports, expression):
+    if "torch" in imports:
+        pytest.importorskip("torch")
+
+    first, second = drawn(imports, expression)
+
+    assert first != second
+
+
+def test_torch_draws_what_its_user_has_seeded_it_for():
+    pytest.importorskip("torch")
+
+    first, second = drawn("import torch\ntorch.manual_seed(7)", "torch.rand(()).item()")
+
+    assert first == second
+
+
+def test_torch_is_not_made_to_use_cuda_by_a_fork():
+    pytest.importorskip("torch")
+
+    assert drawn("import torch", "torch.cuda.is_initialized()") == [b"False"] * 2
