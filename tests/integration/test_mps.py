@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import requests
 
 APP = """
 import os
@@ -72,3 +73,40 @@ def test_where_the_daemon_has_ended_a_new_replica_serves_in_turns(serve, daemon,
 
     assert way == "turns"
     served.said("demoting this replica from mps to lease: nvidia-cuda-mps-control cannot be run")
+
+
+TWO = """
+import os
+
+from regrain import GPU, App
+
+app = App("two", sample={"text": "a"})
+
+
+@app.stage(gpu=GPU(memory="1Gi", share=0.25))
+def small(text: str) -> str:
+    return os.environ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"]
+
+
+@app.stage(gpu=GPU(memory="1Gi", share=0.5))
+def large(text: str) -> str:
+    return f"{text} {os.environ['CUDA_MPS_ACTIVE_THREAD_PERCENTAGE']}"
+
+
+@app.flow
+def flow(text: str) -> str:
+    return large(small(text))
+"""
+
+
+def test_a_plan_is_served_by_replicas_that_began_with_its_shares(serve, daemon, tmp_path, until):
+    (tmp_path / "app.py").write_text(TWO)
+    served = serve(tmp_path / "app.py", "--gpus", "mps", "--grain", "fine", "--resident", "all")
+    assert served.call(text="a").text == "25 50"
+
+    requests.post(f"{served.admin_url}/grain", json={"grain": "coarse"}, timeout=60).raise_for_status()
+    until(lambda: served.status()["transitions"][0]["state"] == "done", "the old plan has ended")
+
+    assert served.call(text="a").text == "50 50"
+    (member,) = served.status()["gpus"][0]["members"]
+    assert member["share"]["memory"] == 2 << 30

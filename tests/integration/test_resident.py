@@ -179,3 +179,60 @@ def test_sigterm_while_replicas_take_stages_in_ends_everything_and_loses_no_requ
 
     assert refused.status_code == 409
     assert served.ended() == 0
+
+
+CARDS = """
+import pathlib
+
+from regrain import GPU, App
+
+app = App("cards", sample={"text": "a"})
+
+
+@app.stage(gpu=GPU(memory="1Gi"))
+def first(text: str) -> str:
+    return text
+
+
+@app.stage(gpu=GPU(memory="2Gi"))
+class second:
+    def __init__(self):
+        if (pathlib.Path(__file__).parent / "gone").exists():
+            raise FileNotFoundError("no model")
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+@app.flow
+def flow(text: str) -> str:
+    return second(first(text))
+"""
+SCENARIO = """
+[emulated.stages.first]
+model = "alexnet"
+load_time = "1ms"
+
+[emulated.stages.second]
+model = "alexnet"
+load_time = "1ms"
+"""
+
+
+def test_memory_of_a_gpu_for_a_stage_that_could_not_be_loaded_is_booked_no_more(serve, until, tmp_path):
+    (tmp_path / "app.py").write_text(CARDS)
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+    scenario = ("--gpus", "emulated:v100", "--scenario", str(tmp_path / "scenario.toml"))
+    served = serve(tmp_path / "app.py", *scenario, "--grain", "fine")
+
+    def booked():
+        return {one["name"]: one["share"]["memory"] >> 30 for one in served.status()["gpus"][0]["members"]}
+
+    assert booked() == {"cards/first": 1, "cards/second": 2}
+    (tmp_path / "gone").touch()
+
+    kept = operate(served, "/resident", stages="all")
+
+    assert kept.status_code == 409, kept.text
+    until(lambda: booked() == {"cards/first": 1, "cards/second": 2}, "only what it has is booked")
+    assert served.call(text="a").text == "a"

@@ -275,6 +275,7 @@ class Crew:
         if replica.state is State.LOADING:
             logger.warning("replica %d: %s", replica.number, detail)
             replica.wanted, replica.has_settled = replica.resident, True
+            self.book(replica)
             self._up(replica)
             return
         if replica.home.is_warming:
