@@ -2,18 +2,21 @@
 """A driver, an NVML and an MPS daemon that are not there, for tests of what stands on them.
 
 `FakeCuda` has the functions of cuda.bindings.driver that the table uses, by their names, with the rules that decide the
-design: every split starts with the same SMs again, parts are rounded by compute capability, only parts of one split
-can be joined, and a context that ends leaves its streams to be ended. It keeps account of all that is held.
+design: which GPU a process sees is settled when it begins, every split starts with the same SMs again, parts are
+rounded by compute capability, only parts of one split can be joined, and a context that ends leaves its streams to be
+ended. It keeps account of all that is held.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from uuid import UUID
 
 from regrain_runtime.gpu.driver import GpuError
 from regrain_runtime.gpu.nvml import Instance
@@ -95,6 +98,11 @@ class Card:
     tells: bool = False
 
 
+def uuid_of(place: int) -> str:
+    """Return the UUID of the card at a place, as nvidia-smi writes it."""
+    return f"GPU-{UUID(bytes=bytes([place]) * 16)}"
+
+
 @dataclass(slots=True, kw_only=True)
 class FakeCuda:
     """The driver of these cards.
@@ -107,6 +115,7 @@ class FakeCuda:
         primary: how often each device's primary context is retained.
         contexts: the green contexts.
         streams: the context of each stream.
+        visible: the places of the cards that the process sees, once it has begun.
     """
 
     cards: tuple[Card, ...] = (Card(),)
@@ -116,6 +125,7 @@ class FakeCuda:
     primary: Counter[int] = field(default_factory=Counter)
     contexts: dict[int, Green] = field(default_factory=dict)
     streams: dict[int, int] = field(default_factory=dict)
+    visible: tuple[int, ...] | None = None
     _handles: itertools.count[int] = field(default_factory=lambda: itertools.count(0x1000, 0x10))
     _splits: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _descriptions: dict[int, frozenset[int]] = field(default_factory=dict)
@@ -133,9 +143,15 @@ class FakeCuda:
         return self.contexts[self.streams[stream]].sms if stream else frozenset(range(self.cards[0].sms))
 
     def cuInit(self, _flags: int) -> tuple[CUresult]:
-        """Begin."""
+        """Begin: the environment says now which card is seen, if it names one by its UUID, and is not asked again."""
         code = self._code("cuInit")
-        return (code if code or self.cards else CUresult.CUDA_ERROR_NO_DEVICE,)
+        if self.visible is None:
+            named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            places = range(len(self.cards))
+            self.visible = tuple(
+                place for place in places if named in (uuid_of(place), "") or not named.startswith("GPU-")
+            )
+        return (code if code or self.visible else CUresult.CUDA_ERROR_NO_DEVICE,)
 
     def cuDriverGetVersion(self) -> tuple[CUresult, int]:
         """Return the driver's CUDA version."""
@@ -143,12 +159,14 @@ class FakeCuda:
 
     def cuDeviceGetCount(self) -> tuple[CUresult, int]:
         """Return how many cards there are."""
-        return self._code("cuDeviceGetCount"), len(self.cards)
+        return self._code("cuDeviceGetCount"), len(self.visible or ())
 
     def cuDeviceGet(self, ordinal: int) -> tuple[CUresult, int]:
         """Return a device's handle."""
-        code = self._code("cuDeviceGet")
-        return code if code or ordinal < len(self.cards) else CUresult.CUDA_ERROR_INVALID_DEVICE, ordinal
+        code, seen = self._code("cuDeviceGet"), self.visible or ()
+        if not code and ordinal >= len(seen):
+            return CUresult.CUDA_ERROR_INVALID_DEVICE, 0
+        return code, seen[ordinal] if seen else 0
 
     def cuDeviceGetName(self, length: int, device: int) -> tuple[CUresult, bytes]:
         """Return a device's name, filled up with zeros."""

@@ -79,7 +79,7 @@ class GreenBackend:
         self._driver = driver
         self._uuid = uuid
         self._fine = fine
-        self._primary = Primary(driver, ordinal)
+        self._primary = Primary(driver, ordinal, uuid=uuid)
         self._atoms: Atoms | None = None
         self._lanes: dict[int, _Opened] = {}
 

@@ -20,7 +20,7 @@ class LeaseBackend:
     def __init__(self, driver: Driver, *, uuid: str = "", ordinal: int = 0) -> None:
         self._driver = driver
         self._uuid = uuid
-        self._primary = Primary(driver, ordinal)
+        self._primary = Primary(driver, ordinal, uuid=uuid)
 
     @property
     def capability(self) -> Capability:

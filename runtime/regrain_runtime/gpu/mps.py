@@ -117,7 +117,7 @@ class MpsBackend:
         self._driver = driver
         self._control = control
         self._uuid = uuid
-        self._primary = Primary(driver, ordinal)
+        self._primary = Primary(driver, ordinal, uuid=uuid)
         self._patience = patience
         self._clock = clock
         self._sleep = sleep

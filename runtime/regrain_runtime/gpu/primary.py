@@ -7,16 +7,25 @@ from regrain_runtime.gpu.driver import Device, Driver, GpuError
 
 
 class Primary:
-    """The primary context of one device, which is retained at its first use."""
+    """The primary context of one device, which is retained at its first use.
 
-    def __init__(self, driver: Driver, ordinal: int) -> None:
+    uuid: of the GPU that this has to be; "" where any will do, and for a MIG instance, whose driver may tell its GPU's.
+    """
+
+    def __init__(self, driver: Driver, ordinal: int, *, uuid: str = "") -> None:
         self._driver = driver
+        self._uuid = uuid
         self.ordinal = ordinal
         self._context: int | None = None
 
     def start(self) -> Device:
-        """Return the device, with its context retained."""
+        """Return the device, with its context retained; GpuError if it is another one than it has to be."""
         device = self._driver.device(self.ordinal)
+        if self._uuid and device.uuid not in ("", self._uuid):
+            raise GpuError(
+                f"this process sees {device.uuid} and was given {self._uuid}: CUDA was used before it was told which "
+                "GPU is its own, as when a module asks torch.cuda.is_available() while it is imported"
+            )
         if self._context is None:
             self._context = self._driver.retain(self.ordinal)
         return device

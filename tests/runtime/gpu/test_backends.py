@@ -14,7 +14,7 @@ from regrain_runtime.gpu.capability import CAPABILITIES
 from regrain_runtime.gpu.choose import BACKENDS, backend_named
 from regrain_runtime.gpu.doctor import rows
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
-from regrain_runtime.gpu.fake import CUresult, FakeControl, FakeCuda, FakeNvml
+from regrain_runtime.gpu.fake import CUresult, FakeControl, FakeCuda, FakeNvml, uuid_of
 from regrain_runtime.gpu.green import GreenBackend
 from regrain_runtime.gpu.lease import LeaseBackend
 from regrain_runtime.gpu.mig import MigBackend
@@ -37,9 +37,11 @@ SLICES = tuple(
 )
 QUARTER, HALF = Allowance(part=0.25, memory=4 * GIB), Allowance(part=0.5, memory=8 * GIB)
 MAKE = {
-    "lease": lambda cuda: LeaseBackend(CudaDriver(cuda), uuid="GPU-7"),
-    "green": lambda cuda: GreenBackend(CudaDriver(cuda), uuid="GPU-7"),
-    "mps": lambda cuda: MpsBackend(CudaDriver(cuda), FakeControl(servers={9: [os.getpid()]}), uuid="GPU-7"),
+    "lease": lambda cuda: LeaseBackend(CudaDriver(cuda), uuid=uuid_of(0)),
+    "green": lambda cuda: GreenBackend(CudaDriver(cuda), uuid=uuid_of(0)),
+    "mps": lambda cuda: MpsBackend(
+        CudaDriver(cuda), FakeControl(servers={9: [os.getpid()]}), uuid=uuid_of(0)
+    ),
     "mig": lambda cuda: MigBackend(CudaDriver(cuda), FakeNvml(SLICES)),
 }
 BARE = {

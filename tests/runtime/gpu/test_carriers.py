@@ -12,7 +12,7 @@ from regrain.wire.frames import Entitle
 from regrain.wire.lease import Share
 from regrain_runtime.gpu.carriers import FIRST_GUESS, Real, carrier
 from regrain_runtime.gpu.driver import CudaDriver, DriverError, GpuError
-from regrain_runtime.gpu.fake import CUresult, FakeCuda
+from regrain_runtime.gpu.fake import Card, CUresult, FakeCuda, uuid_of
 from regrain_runtime.gpu.green import GreenBackend
 from regrain_runtime.gpu.lease import LeaseBackend
 
@@ -27,7 +27,7 @@ def entitled(fraction=0.5, backend="green", **share):
         device=0,
         fraction=fraction,
         share=Share(memory=GIB, **share),
-        uuid="GPU-7",
+        uuid=uuid_of(0),
     )
 
 
@@ -51,17 +51,49 @@ def cuda(monkeypatch):
 
 
 def real(cuda, clock, **wanted):
-    return Real(entitled(**wanted), GreenBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+    return Real(entitled(**wanted), GreenBackend(CudaDriver(cuda), uuid=uuid_of(0)), clock)
 
 
 def test_a_replica_sees_its_gpu_alone_before_the_first_call_and_has_a_lane_of_its_share(cuda, clock):
     found = real(cuda, clock)
 
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-7"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == uuid_of(0)
     [stream] = cuda.streams
     assert len(cuda.seen(stream)) == 64  # of 132: half, in atoms of 8
     assert found.options()["user_compute_stream"] == str(stream)
     assert found.options()["gpu_mem_limit"] == str(GIB)
+
+
+TWO = (Card(name="A"), Card(name="B", sms=64))
+
+
+def second(cuda, clock, backend=LeaseBackend):
+    return Real(
+        structs.replace(entitled(), uuid=uuid_of(1)), backend(CudaDriver(cuda), uuid=uuid_of(1)), clock
+    )
+
+
+@pytest.mark.parametrize("backend", [LeaseBackend, GreenBackend])
+def test_a_replica_runs_on_the_gpu_that_it_was_given(monkeypatch, clock, backend):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cuda = FakeCuda(cards=TWO)
+
+    second(cuda, clock, backend)
+
+    assert (cuda.visible, list(cuda.primary)) == ((1,), [1])
+
+
+@pytest.mark.parametrize("backend", [LeaseBackend, GreenBackend])
+def test_one_that_has_used_cuda_before_and_sees_another_gpu_is_refused(monkeypatch, clock, backend):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cuda = FakeCuda(cards=TWO)
+    CudaDriver(cuda).devices()  # as torch.cuda.is_available() does
+
+    with pytest.raises(
+        GpuError, match=rf"sees {uuid_of(0)} and was given {uuid_of(1)}: CUDA was used before"
+    ):
+        second(cuda, clock, backend)
+    assert cuda.holds == 0
 
 
 def test_a_call_ends_when_the_device_has_done_its_work_and_says_how_long_the_next_may_take(cuda, clock):
@@ -154,7 +186,7 @@ def turns(memory):
 
 
 def test_torch_is_held_to_the_memory_of_a_share_while_a_model_loads_and_follows_it(cuda, clock, fractions):
-    found = Real(turns(GIB), LeaseBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+    found = Real(turns(GIB), LeaseBackend(CudaDriver(cuda), uuid=uuid_of(0)), clock)
     with found.loading("a", GIB):
         assert fractions[-1] == pytest.approx(1 / 141)
 
@@ -169,7 +201,7 @@ def test_torch_is_held_to_the_memory_of_a_share_while_a_model_loads_and_follows_
 
 
 def test_turns_on_the_whole_gpu_have_no_stream_that_could_end(cuda, clock):
-    found = Real(entitled(backend="lease"), LeaseBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+    found = Real(entitled(backend="lease"), LeaseBackend(CudaDriver(cuda), uuid=uuid_of(0)), clock)
 
     assert not found.moves(entitled(fraction=0.25, priority=1))
 

@@ -9,7 +9,7 @@ from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.capability import LEASE, MPS
 from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
-from regrain_runtime.gpu.fake import FakeControl, FakeCuda
+from regrain_runtime.gpu.fake import FakeControl, FakeCuda, uuid_of
 from regrain_runtime.gpu.mps import PAUSE, Daemon, MpsBackend
 
 HALF = Allowance(part=0.5, memory=4 << 30)
@@ -44,8 +44,8 @@ def mps(control, clock=None, **settings):
 
 
 def test_a_share_is_said_in_the_services_variables():
-    assert mps(FakeControl(pipes=PIPES), uuid="GPU-7").environment(HALF) == {
-        "CUDA_VISIBLE_DEVICES": "GPU-7",
+    assert mps(FakeControl(pipes=PIPES), uuid=uuid_of(0)).environment(HALF) == {
+        "CUDA_VISIBLE_DEVICES": uuid_of(0),
         "CUDA_MPS_PIPE_DIRECTORY": str(PIPES),
         "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
         "CUDA_MPS_CLIENT_PRIORITY": "0",
@@ -121,10 +121,10 @@ def test_a_daemon_without_a_server_is_sound_because_the_first_client_starts_one(
 def test_a_replica_is_demoted_to_turns_where_the_daemon_has_ended(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    chosen = backend_for_replica("mps", CudaDriver(FakeCuda()), uuid="GPU-7")
+    chosen = backend_for_replica("mps", CudaDriver(FakeCuda()), uuid=uuid_of(0))
 
     assert chosen.capability == LEASE
-    assert chosen.environment(HALF) == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
+    assert chosen.environment(HALF) == {"CUDA_VISIBLE_DEVICES": uuid_of(0)}
     assert "demoting this replica from mps to lease" in caplog.text
 
 

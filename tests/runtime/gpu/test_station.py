@@ -17,7 +17,7 @@ from regrain.wire.lease import LeaseError, Share
 from regrain_runtime.gpu.carriers import Real, carrier
 from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
-from regrain_runtime.gpu.fake import CUresult, FakeCuda
+from regrain_runtime.gpu.fake import CUresult, FakeCuda, uuid_of
 from regrain_runtime.gpu.green import GreenBackend
 from regrain_runtime.gpu.station import Refusal, Station
 from regrain_watchdog.gpu.limits import Device, Limits
@@ -145,7 +145,7 @@ def green(station, cuda):
     """A replica in a green context of a driver that is not there, known to its arbiter."""
 
     def carry(entitled, clock):
-        return Real(entitled, GreenBackend(CudaDriver(cuda), uuid="GPU-7"), clock)
+        return Real(entitled, GreenBackend(CudaDriver(cuda), uuid=uuid_of(0)), clock)
 
     gpu = station("app/work", carry=carry)
     with gpu.loading("work", GIB):
@@ -159,7 +159,7 @@ def test_one_that_was_demoted_from_mps_takes_turns_whatever_its_share(
     monkeypatch.setenv("PATH", str(tmp_path))  # no daemon of MPS is asked
 
     def carry(entitled, clock):
-        return Real(entitled, backend_for_replica("mps", CudaDriver(cuda), uuid="GPU-7"), clock)
+        return Real(entitled, backend_for_replica("mps", CudaDriver(cuda), uuid=uuid_of(0)), clock)
 
     demoted = [
         station(name, carry=carry, fraction=0.25, fractions={"work": 0.1}) for name in ("app/a", "app/b")
