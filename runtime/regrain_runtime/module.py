@@ -85,9 +85,25 @@ def unforkable() -> str:
     if session is not None and any(isinstance(thing, session) for thing in gc.get_objects()):
         return "importing it made an onnxruntime session"
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return "importing it initialised CUDA"
+    if torch is not None and (torch.cuda.is_initialized() or _breaks_in_a_fork(torch)):
+        return "importing it began to use CUDA"
     return ""
+
+
+def _breaks_in_a_fork(torch: ModuleType) -> bool:
+    """Whether torch has called the driver here, after which no fork of this process can use CUDA (pytorch#83973).
+
+    `torch.cuda.is_available()` does that unless PYTORCH_NVML_BASED_CUDA_CHECK is set, as the front does for zygotes.
+    Torch tells it in the fork alone, so one is asked.
+    """
+    pid = os.fork()
+    if not pid:
+        is_bad = True
+        try:
+            is_bad = getattr(torch.cuda, "_is_in_bad_fork", bool)()
+        finally:
+            os._exit(is_bad)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 def _folder(target: str) -> Path:

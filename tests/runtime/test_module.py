@@ -173,13 +173,58 @@ def test_a_digest_is_of_the_code_that_was_imported_whatever_is_on_disk_by_then(t
     [("maps", ""), ("threaded", "started 1 thread(s)"), ("session", "thread(s)|an onnxruntime session")],
 )
 def test_a_module_that_must_not_be_forked_is_told_from_one_that_may(name, told):
-    path = str(APPS / f"{name}.py")
-    script = f"from regrain_runtime import module; module.load({path!r}); print(module.unforkable())"
+    found = unforkable(APPS / f"{name}.py")
+
+    assert any(word in found for word in told.split("|")) if told else found == ""
+
+
+TORCH = """
+import os, sys
+from types import SimpleNamespace
+
+from regrain import App
+
+BEGAN = os.getpid()
+cuda = SimpleNamespace(is_initialized=lambda: False, _is_in_bad_fork=lambda: {poisoned})
+sys.modules["torch"] = SimpleNamespace(cuda=cuda)
+app = App("asks")
+
+
+@app.stage()
+def double(number: int) -> int:
+    return 2 * number
+
+
+@app.flow
+def run(number: int) -> int:
+    return double(number)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("poisoned", "told"),
+    [
+        pytest.param(
+            "os.getpid() != BEGAN", "importing it began to use CUDA", id="as torch.cuda.is_available does"
+        ),
+        pytest.param("False", "", id="not"),
+    ],
+)
+def test_a_module_that_asked_the_driver_for_a_gpu_is_known_by_what_torch_says_in_a_fork(
+    tmp_path, poisoned, told
+):
+    path = write(tmp_path, "asks_one.py", TORCH.format(poisoned=poisoned))
+
+    assert unforkable(path) == told
+
+
+def unforkable(path: Path) -> str:
+    """Return why a process that has imported a module must not be forked."""
+    script = f"from regrain_runtime import module; module.load({str(path)!r}); print(module.unforkable())"
     as_the_front_sets_them = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**os.environ, **as_the_front_sets_them}
     ran = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    found = ran.stdout.strip()
-
-    assert any(word in found for word in told.split("|")) if told else found == ""
+    return ran.stdout.strip()

@@ -71,6 +71,21 @@ def test_a_zygote_brings_the_manifest():
     asyncio.run(scenario())
 
 
+def test_torch_is_told_to_look_for_gpus_without_a_use_of_cuda_that_no_fork_survives(tmp_path):
+    path = tmp_path / "told_one.py"
+    path.write_text(
+        "import os\nfrom regrain import App\napp = App('told-' + os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'])\n"
+        "@app.stage()\ndef double(number: int) -> int:\n    return 2 * number\n"
+        "@app.flow\ndef run(number: int) -> int:\n    return double(number)\n"
+    )
+
+    async def scenario():
+        async with started(path) as (zygote, _):
+            assert (await zygote.hello(TIMEOUT)).app == "told-1"
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Set to 1 for our children unless the user sets them: a pool started at import would not survive a fork, and
 stages get their threads from their own `cpu`."""
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
-"""onnxruntime starts a thread for telemetry when it is imported, unless told not to; it would not survive a fork."""
+FORKABLE = {"ORT_DISABLE_TELEMETRY": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""What would not survive a fork unless libraries are told not to: onnxruntime starts a thread for telemetry when it is
+imported, and torch.cuda.is_available() begins to use CUDA, on whatever GPU comes first."""
 END_TIMEOUT = 2.0
 """Seconds that a zygote has to end by itself."""
 
@@ -89,7 +90,7 @@ class Zygote:
         self._birth = birth = birth or Birth()
         self._environment = {
             **dict.fromkeys(SINGLE_THREADED, "1"),
-            **QUIET,
+            **FORKABLE,
             **(os.environ if birth.environment is None else birth.environment),
             **(environment or {}),
         }

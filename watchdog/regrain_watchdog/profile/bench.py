@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from regrain.errors import RegrainError
 from regrain.wire import measuring
-from regrain_watchdog.front.zygote import QUIET, SINGLE_THREADED
+from regrain_watchdog.front.zygote import FORKABLE, SINGLE_THREADED
 from regrain_watchdog.spawned import PIPE, Spawned, spawn
 
 A = TypeVar("A", bound=measuring.Answer)
@@ -57,7 +57,7 @@ class Bench:
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env={**dict.fromkeys(SINGLE_THREADED, "1"), **QUIET, **os.environ},
+            env={**dict.fromkeys(SINGLE_THREADED, "1"), **FORKABLE, **os.environ},
             limit=LINE,
             start_new_session=True,
         )
