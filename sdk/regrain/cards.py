@@ -82,12 +82,12 @@ CARDS: Mapping[str, Card] = {
 
 
 def card_of(name: str, *, sms: int, memory: int, part: float = 1.0) -> Card:
-    """Return a GPU with its price: that of the type whose name its own holds ("NVIDIA H200"), 0 where there is none.
+    """Return a GPU with its price: that of the type that its name has as a word ("NVIDIA H200"), 0 where there is none.
 
-    Of several the longest, since an A100 is no A10.
+    A letter more is a sibling of the type ("A10G"), a digit more is another one ("RTX A1000").
     """
-    kind = max((kind for kind in CARDS if kind in name.lower()), key=len, default="")
-    price = CARDS[kind].price if kind else 0.0
+    words = re.findall(r"[a-z]+\d+(?=[a-z]?\b)", name.lower())
+    price = next((card.price for kind, card in CARDS.items() if kind in words), 0.0)
     return Card(name=name, sms=sms, memory=memory, price=price, part=part)
 
 

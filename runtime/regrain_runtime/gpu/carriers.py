@@ -20,6 +20,7 @@ from regrain_runtime.emulated import scenario
 from regrain_runtime.emulated.hold import hold
 from regrain_runtime.emulated.truth import Truth
 from regrain_runtime.gpu.backend import Allowance, Backend
+from regrain_runtime.gpu.capability import MIG
 from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.client import Lease
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
@@ -308,7 +309,6 @@ def carrier(entitled: Entitle, clock: Callable[[], float]) -> Carrier:
     if entitled.backend == EMULATED:
         return Emulated(entitled, clock)
     driver = CudaDriver()
-    weights = Lender(Path(entitled.path).with_suffix(HOLDER), driver)
-    return Real(
-        entitled, backend_for_replica(entitled.backend, driver, uuid=entitled.uuid), clock, weights=weights
-    )
+    backend = backend_for_replica(entitled.backend, driver, uuid=entitled.uuid)
+    weights = Lender(Path(entitled.path).with_suffix(HOLDER), driver) if backend.capability != MIG else None
+    return Real(entitled, backend, clock, weights=weights)

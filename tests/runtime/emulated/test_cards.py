@@ -109,6 +109,11 @@ def test_a_card_that_is_there_costs_what_its_type_does(name, kind):
     assert card_of(name, sms=1, memory=1).price == CARDS[kind].price
 
 
+@pytest.mark.parametrize("name", ["NVIDIA RTX A1000 Laptop GPU", "NVIDIA GeForce RTX 4090", "NVIDIA GA100"])
+def test_a_card_of_no_known_type_has_no_price_though_its_name_looks_like_one(name):
+    assert card_of(name, sms=1, memory=1).price == 0.0
+
+
 def test_no_lease_is_smaller_than_what_every_model_was_measured_on():
     assert {model.shares[0] for model in shipped().models} == {LEAST_SHARE}
 

@@ -1,13 +1,15 @@
 """A replica whose stages borrow weights of its GPU."""
 
+import sys
+
 import pytest
 
 from regrain.weights.device import current_lender
 from regrain.wire.frames import Entitle
 from regrain.wire.lease import Share
-from regrain_runtime.gpu.carriers import Real
-from regrain_runtime.gpu.driver import CudaDriver
-from regrain_runtime.gpu.fake import FakeCuda
+from regrain_runtime.gpu.carriers import Real, carrier
+from regrain_runtime.gpu.driver import BINDINGS, CudaDriver
+from regrain_runtime.gpu.fake import FakeCuda, uuid_of
 from regrain_runtime.gpu.lease import LeaseBackend
 from regrain_runtime.holder.lender import HolderLostError
 
@@ -67,3 +69,23 @@ def test_the_device_is_given_back_at_the_end(replica, weights, cuda):
 
     assert weights.closed
     assert cuda.holds == 0
+
+
+@pytest.mark.parametrize(("backend", "lends"), [("lease", True), ("green", True), ("mig", False)])
+def test_replicas_on_one_device_share_weights_and_one_that_has_an_instance_to_itself_its_own(
+    cuda, monkeypatch, backend, lends
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setitem(sys.modules, BINDINGS, cuda)
+    entitled = Entitle(
+        path="/run/gpu0.sock",
+        name="app/a",
+        backend=backend,
+        device=0,
+        fraction=1.0,
+        share=Share(),
+        uuid="MIG-1" if backend == "mig" else uuid_of(0),
+    )
+
+    with carrier(entitled, lambda: 0.0).loading("a", 0):
+        assert (current_lender() is not None) == lends
