@@ -27,8 +27,8 @@ model = "alexnet"
 """
 
 
-def seats(device="v100", sms=80, scenario="scenario.toml", backend="emulated"):
-    entitled = Entitle("/run/gpu0.sock", "ocr/read", backend, 0, 1.0, Share(), device, scenario)
+def seats(device="v100", sms=80, scenario="scenario.toml"):
+    entitled = Entitle("/run/gpu0.sock", "ocr/read", "emulated", 0, 1.0, Share(), device, scenario)
     return Seats(device, sms, entitled)
 
 
@@ -43,16 +43,6 @@ def test_shares_are_of_whole_sms_and_each_can_be_leased(device, sms):
     assert shares[-1] == 1.0
     assert all(share * sms == pytest.approx(round(share * sms)) for share in shares)
     assert [found.entitle(share).fraction for share in shares] == list(shares)
-
-
-@pytest.mark.parametrize("backend", ["lease", "mig"])
-def test_where_a_process_has_a_whole_device_that_is_all_there_is_to_measure(backend):
-    found = seats("h200", 132, scenario="", backend=backend)
-
-    assert found.shares() == (1.0,)
-    assert found.entitle(1.0).fraction == 1.0
-    with pytest.raises(SpecError, match=rf"under {backend} every lease is for a whole device: .* was 0\.5"):
-        found.entitle(0.5)
 
 
 def test_a_share_that_emulated_models_were_not_measured_on_is_refused():

@@ -19,7 +19,7 @@ from regrain.manifest import Manifest
 from regrain.plan import GpuShare, Group, Plan
 from regrain.wire.frames import Entitle
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.gpus import WHOLE, Gpus, open_gpus
+from regrain_watchdog.front.gpus import Gpus, open_gpus
 from regrain_watchdog.front.survey import wanted
 from regrain_watchdog.gpu.nvml import NvmlError, NvmlObserver
 
@@ -50,19 +50,12 @@ class Seats:
                 self._observer = NvmlObserver(entitled.uuid)
 
     def shares(self) -> tuple[float, ...]:
-        """Return the shares to measure, each of whole SMs: all where every lease is for a whole device."""
-        if self._entitled.backend in WHOLE:
-            return (1.0,)
+        """Return the shares to measure, each of whole SMs."""
         sms = {math.ceil(self.sms * step / STEPS - CLOSE) for step in range(1, STEPS + 1)}
         return tuple(count / self.sms for count in sorted(sms))
 
     def entitle(self, share: float) -> Entitle:
         """Return what the process is entitled to with a share of the GPU; SpecError if it cannot be leased."""
-        backend = self._entitled.backend
-        if backend in WHOLE and share < 1:
-            raise SpecError(
-                f"under {backend} every lease is for a whole device: the share to measure is 1, was {share:g}"
-            )
         if self._entitled.scenario:
             CARDS[self.device].check_lease("a stage", share)
         return structs.replace(self._entitled, fraction=share)
