@@ -87,6 +87,7 @@ def expecting(run_cli):
     return printed
 
 
+@pytest.mark.timeout(300)
 def test_a_load_that_rises_gets_another_plan_and_no_request_fails(serve, until, run_cli, tmp_path):
     log = tmp_path / "decisions.jsonl"
     served = serve("busy.py", *ADAPTS, "--decision-log", str(log))
