@@ -21,14 +21,10 @@ from regrain_watchdog.front.zygote import Zygote
 pytestmark = pytest.mark.process
 MORTAL = Path(__file__).parents[2] / "apps" / "mortal.py"
 TIMEOUT = 60.0
-LONG = "sleep 0.1"
-"""A sample that takes long, so that a replica gets nothing further while it runs something."""
 
 
 @contextlib.asynccontextmanager
-async def mortal(
-    name: str = "app", *, replicas: str = "", max_queue: int = 100, sample: str = "fine", **care: float
-):
+async def mortal(name: str = "app", *, replicas: str = "", max_queue: int = 100, **care: float):
     zygote = Zygote(f"{MORTAL}:{name}", died=lambda _: None, exited=lambda _, __: None)
     app = None
     try:
@@ -40,7 +36,7 @@ async def mortal(
             measure=Measure(),
             failed=lambda _: None,
         )
-        await asyncio.wait_for(app.start({"what": sample}), TIMEOUT)
+        await asyncio.wait_for(app.start({"what": "fine"}), TIMEOUT)
         yield app
     finally:
         if app is not None:
@@ -225,11 +221,11 @@ def test_a_firm_deadline_that_passes_is_answered_at_once_while_the_stage_runs_on
 
 
 def test_what_waits_behind_a_long_run_past_its_firm_deadline_is_never_run(tmp_path, with_time):
-    """It is let in, as by the sample the run before it should end in time."""
+    """It is let in, as nobody knows yet how long the run before it takes."""
 
     async def scenario(seconds):
         path, gate = tmp_path / f"runs {seconds}", tmp_path / f"gate {seconds}"
-        async with mortal(sample=LONG) as app:
+        async with mortal() as app:
             long = asyncio.create_task(ask(app, f"gate {gate}"))
             await until(lambda: app.functions[0].replicas[0].holding)
 
@@ -248,7 +244,7 @@ def test_of_a_full_queue_the_least_urgent_makes_room_and_the_caller_is_told_when
     gate = tmp_path / "gate"
 
     async def scenario():
-        async with mortal(max_queue=3, sample=LONG) as app:
+        async with mortal(max_queue=3) as app:
             long = asyncio.create_task(ask(app, f"gate {gate}"))
             await until(lambda: app.functions[0].replicas[0].holding)
             tasks = [
@@ -277,7 +273,7 @@ def test_callers_that_left_take_no_place_in_the_queue(tmp_path):
     gate = tmp_path / "gate"
 
     async def scenario():
-        async with mortal(max_queue=3, sample=LONG) as app:
+        async with mortal(max_queue=3) as app:
             long = asyncio.create_task(ask(app, f"gate {gate}"))
             await until(lambda: app.functions[0].replicas[0].holding)
             left = [asyncio.create_task(app.submit(call("gone"))) for _ in range(3)]
