@@ -267,6 +267,21 @@ def test_a_call_of_the_old_plan_that_never_ends_is_ended_with_the_replica_that_t
     run(scenario)
 
 
+def test_what_waits_for_any_stage_of_a_fluid_group_hears_of_its_crash_loop(standing, tmp_path):
+    async def scenario():
+        async with standing(PAIR, "~first+second") as stand:
+            early = stand.call("gate2")
+            await stand.until((tmp_path / "waits").exists)
+            (tmp_path / "deadly").touch()
+
+            os.kill(*stand.pids, signal.SIGKILL)  # it is to run once more, behind the first stage
+
+            with pytest.raises(RequestError, match="crash-loop: replicas of ~first.second end"):
+                await asyncio.wait_for(early, TIMEOUT)
+
+    run(scenario)
+
+
 def test_an_app_whose_groups_are_served_by_guests_alone_is_ready_and_warns(standing, tmp_path):
     async def scenario():
         async with standing(PAIR) as stand:

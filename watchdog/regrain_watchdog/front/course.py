@@ -162,7 +162,7 @@ def crash_loop(function: Function) -> RequestError:
     """Return the error of a request for which no replica lasts long enough."""
     return RequestError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"crash-loop: replicas of {function.name} end as soon as they start",
+        f"crash-loop: replicas of {function.seat.name} end as soon as they start",
         headers={"Retry-After": str(retry_after(restart.delay(function.deaths)))},
     )
 

@@ -388,6 +388,7 @@ class Crew:
             self._give_up(function, detail)
             return
         if function.is_looping and not function.is_serving:
-            function.drain(crash_loop(function))
+            for one in function.together():
+                one.drain(crash_loop(function))
         asyncio.get_running_loop().call_later(restart.delay(deaths), self.staff, function)
         function.pump()
