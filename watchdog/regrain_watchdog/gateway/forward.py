@@ -32,9 +32,9 @@ class Bounds:
     """What a request may cost.
 
     piece: seconds that a caller has for each further piece of a body; None for as long as it has for all of it. whole:
-    seconds for which it is waited for, for all of its body. answer: seconds that the server has to take a piece of the
-    body, and, once it has all of it, to begin its answer; None for any time. stall: seconds that it has for each
-    further piece of its answer; None for any time. body: bytes; 0 for any number. server: what it is called.
+    seconds for which a body is waited for altogether. answer: seconds that the server has to take a piece of the body,
+    and, once it has all of it, to begin its answer; None for any time. stall: seconds that it has for each further
+    piece of its answer; None for any time. body: bytes; 0 for any number. server: what it is called.
     """
 
     piece: float | None = None

@@ -19,7 +19,6 @@ FOLLOW = 45.0
 """Seconds after which following a log ends; clients do not come again by themselves."""
 FOLLOWERS = 16
 """Requests that may follow a log at once: each holds a thread."""
-
 MOST = 1_000_000_000
 """Lines that may be asked for: more than a log ever has."""
 

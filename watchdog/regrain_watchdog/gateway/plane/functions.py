@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 LOOK = 5.0
 """Seconds after which the store is looked at where nobody has said that it has changed."""
-
 TURN = 20.0
 """Seconds for which a function that starts is counted among those that may start at once."""
 
