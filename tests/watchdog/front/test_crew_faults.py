@@ -276,7 +276,7 @@ def test_what_waits_for_any_stage_of_a_fluid_group_hears_of_its_crash_loop(stand
 
             os.kill(*stand.pids, signal.SIGKILL)  # it is to run once more, behind the first stage
 
-            with pytest.raises(RequestError, match="crash-loop: replicas of ~first.second end"):
+            with pytest.raises(RequestError, match=r"crash-loop: replicas of ~first.second end"):
                 await asyncio.wait_for(early, TIMEOUT)
 
     run(scenario)

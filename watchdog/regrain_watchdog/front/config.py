@@ -199,14 +199,15 @@ class Config:
     body_timeout: float = dataclasses.field(
         default=30.0,
         metadata=settings.duration(
-            "Time in which a request's whole body must arrive; later is answered 408."
+            "Time in which a request's whole body, or the message of a call over gRPC, must arrive; later is "
+            "answered 408."
         ),
     )
     header_timeout: float = dataclasses.field(
         default=30.0,
         metadata=settings.duration(
-            "Time in which a request's headers, or the message of a call over gRPC, must arrive, and which a "
-            "kept-alive connection, or one of many streams over gRPC, may idle."
+            "Time in which a request's headers must arrive, and which a kept-alive connection, or one of many streams "
+            "over gRPC, may idle."
         ),
     )
     max_connections: int = dataclasses.field(
@@ -262,9 +263,8 @@ class Config:
     )
     ready_path: str = dataclasses.field(
         default="",
-        metadata=settings.text(
+        metadata=settings.url_path(
             "Path of the upstream that answers 2xx to GET once it is ready.",
-            "paths such as /healthz",
             "ready as soon as it accepts connections",
         ),
     )

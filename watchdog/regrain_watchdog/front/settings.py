@@ -133,6 +133,11 @@ def setting(
     return {"setting": Setting(help=help_, allowed=allowed, parse=parse, accepts=accepts, unset=unset)}
 
 
+def url_path(help_: str, unset: str) -> dict[str, Setting]:
+    """Return the kind of a setting that is a path of a URL, or not set."""
+    return setting(help_, "paths such as /healthz", str, _is_url_path, unset)
+
+
 def address(help_: str) -> dict[str, Setting]:
     """Return the kind of a setting that is an address to listen on."""
     return setting(help_, "localhost or an IP address", _address, _is_address)
@@ -149,6 +154,10 @@ def _address(text: str) -> str:
 
 def _is_address(value: object) -> bool:
     return isinstance(value, str) and is_address(value)
+
+
+def _is_url_path(value: object) -> bool:
+    return isinstance(value, str) and (value == "" or value.startswith("/"))
 
 
 def _objective(text: str) -> str:

@@ -34,13 +34,15 @@ class Bounds:
     piece: seconds that a caller has for each further piece of a body; None for as long as it has for all of it. whole:
     seconds for which a body is waited for altogether. answer: seconds that the server has to take a piece of the body,
     and, once it has all of it, to begin its answer; None for any time. stall: seconds that it has for each further
-    piece of its answer; None for any time. body: bytes; 0 for any number. server: what it is called.
+    piece of its answer; None for any time. take: seconds that the caller has to take what is there of the answer;
+    None for any time, as long as it takes something. body: bytes; 0 for any number. server: what it is called.
     """
 
     piece: float | None = None
     whole: float
     answer: float | None = None
     stall: float | None = None
+    take: float | None = None
     body: int = 0
     server: str
 
@@ -147,7 +149,7 @@ async def ask(connection: Connection, scope: Scope, body: Body, bounds: Bounds, 
 
 
 async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) -> None:
-    """Send the answer to a request on. One that breaks off, or stalls, is broken off."""
+    """Send the answer to a request on. One that breaks off, stalls, or is not taken, is broken off."""
     dropped = FRAMING | heads.named(answer.fields)
     fields: Fields = [
         (name.decode("latin-1").lower(), text(value))
@@ -167,7 +169,10 @@ async def tell(answer: Answer, scope: Scope, proto: Exchange, bounds: Bounds) ->
     stream = proto.response_stream(answer.status, fields)
     try:
         while data := await _piece(answer, bounds):
-            await stream.send_bytes(data)
+            async with asyncio.timeout(bounds.take):
+                await stream.send_bytes(data)
+    except TimeoutError as error:
+        raise CallerGoneError from error
     except UpstreamError as error:
         logger.warning("an answer of %s broke off: %s", bounds.server, error)
         raise CallerGoneError from error  # the port breaks off what has begun

@@ -67,7 +67,7 @@ def test_streams_that_ask_nothing_may_stay_while_they_are_few_and_end_with_the_p
 @pytest.mark.parametrize("path", ["/regrain.App/Invoke", "/grpc.health.v1.Health/Watch"])
 def test_a_call_that_brings_no_message_is_ended(path):
     async def scenario():
-        async with serving(header_timeout=0.1) as (_, channel):
+        async with serving(body_timeout=0.1) as (_, channel):
             silent = channel.stream_stream(path)()
 
             assert await asyncio.wait_for(silent.code(), 60) is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -60,7 +60,7 @@ class Entry:
         self._gathering = Gathering()
         self._inside = 0
         self._latency = latency
-        self._seconds = config.header_timeout
+        self._seconds = config.body_timeout
         self._logs = config.access_log != "off"
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
         self._makes = config.trace_context == "make"

@@ -132,7 +132,7 @@ class Server(Listening):
             SERVICES,
             inference.service.unready,
             calls=config.max_connections,
-            seconds=config.header_timeout,
+            seconds=config.body_timeout,
         )
         reflection = reflect.Reflection(
             (*SERVICES, health.NAME), self._methods.check, silence=self._methods.silence

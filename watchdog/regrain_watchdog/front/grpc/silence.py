@@ -1,7 +1,7 @@
 """How long calls may be open while their callers ask nothing.
 
-Streams as long as they like, where there are few. What brings one message alone has the time of a head over HTTP: by
-itself grpc waits for it for ever.
+Streams as long as they like, where there are few. What brings one message alone has as long for it as for a body over
+HTTP: by itself grpc waits for it for ever.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 
 from regrain.errors import RequestError
 from regrain_watchdog.front.config import Config
-from regrain_watchdog.front.grpc.status import code, sentence
+from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.http1.limits import Limits
 
 Requests = AsyncIterator[bytes]
@@ -63,7 +63,8 @@ class Silence:
     def check(self) -> None:
         """RequestError (408) where streams are too many for one to ask nothing for so long."""
         if self._streams > self._spare:
-            raise _asked_nothing(self.seconds)
+            detail = f"the caller asked nothing for {self.seconds:g} s"
+            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail)
 
     async def until_asked(self, requests: Requests) -> bytes | None:
         """Return a stream's next request, None behind the last and once all drain.
@@ -83,11 +84,11 @@ class Silence:
 
 
 async def only(requests: Requests, context: grpc.aio.ServicerContext[bytes, M], seconds: float) -> bytes:
-    """Return the message of a call that brings one; the call ends where none comes within `seconds`."""
+    """Return the message of a call that brings one; the call ends where not all of it is here within `seconds`."""
     try:
         return await _first(requests, seconds)
     except RequestError as error:
-        await context.abort(code(error.status), sentence(error))
+        await context.abort(code(error.status), sentence(error), trailers(error))
 
 
 async def _first(requests: Requests, seconds: float) -> bytes:
@@ -96,9 +97,6 @@ async def _first(requests: Requests, seconds: float) -> bytes:
             async for message in requests:
                 return message
     except TimeoutError:
-        raise _asked_nothing(seconds) from None
+        detail = f"the message did not come within {seconds:g} s"
+        raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
     raise RequestError(HTTPStatus.BAD_REQUEST, "the call brought no message")
-
-
-def _asked_nothing(seconds: float) -> RequestError:
-    return RequestError(HTTPStatus.REQUEST_TIMEOUT, f"the caller asked nothing for {seconds:g} s")

@@ -82,8 +82,6 @@ def find(config: Config, module: str) -> Target | None:
         raise SpecError(
             "REGRAIN_UPSTREAM_URL (--upstream-url) is missing: it says where the fprocess listens"
         )
-    if config.ready_path and not config.ready_path.startswith("/"):
-        raise SpecError(f"REGRAIN_READY_PATH (--ready-path): was {config.ready_path!r}, it must start with /")
     Address.parse(config.upstream_url)
     command = _split(config.fprocess)
     name = Path(command[0]).name if command else urlsplit(config.upstream_url).hostname or GROUP

@@ -47,12 +47,14 @@ class Switch(grpc.GenericRpcHandler):
         functions: all of them.
         counts: what counts invocations.
         silence: bounds the time in which a stream must ask something.
+        seconds: in which the message of any other call must be here.
     """
 
-    def __init__(self, functions: Functions, counts: Counts, silence: Silence) -> None:
+    def __init__(self, functions: Functions, counts: Counts, silence: Silence, seconds: float) -> None:
         self._functions = functions
         self._counts = counts
         self._silence = silence
+        self._seconds = seconds
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -70,7 +72,7 @@ class Switch(grpc.GenericRpcHandler):
     async def _unary(
         self, details: grpc.HandlerCallDetails, name: str, requests: Requests, context: Context
     ) -> bytes:
-        data = await only(requests, context, self._silence.seconds)
+        data = await only(requests, context, self._seconds)
         if not name and details.method in OURS:
             return OURS[details.method]
         hosting, found = await self._entered(name, data, context)
@@ -144,9 +146,9 @@ class Calls(Listening):
 
     def __init__(self, functions: Functions, counts: Counts, config: Config) -> None:
         self._silence = Silence.of(config)
-        switch = Switch(functions, counts, self._silence)
+        switch = Switch(functions, counts, self._silence, config.body_timeout)
         self._health = health.Health(
-            SERVICES, lambda: "", calls=config.max_connections, seconds=config.header_timeout
+            SERVICES, lambda: "", calls=config.max_connections, seconds=config.body_timeout
         )
         reflection = reflect.Reflection((*SERVICES, health.NAME), silence=self._silence)
         super().__init__((switch, self._health.handlers(), reflection.handlers()), config, prefix=PREFIX)

@@ -85,6 +85,7 @@ class UpstreamInstance:
         self._bounds = Bounds(
             whole=config.body_timeout,
             stall=config.exec_timeout or None,
+            take=config.body_timeout,
             body=config.max_body,
             server="the function",
         )
