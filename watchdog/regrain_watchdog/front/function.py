@@ -195,8 +195,7 @@ class Function:
         held = now - dispatch.sent if self.step.streams else service + leased
         nbytes = placed(done) if dispatch.extents else 0
         self.learned.gave(nbytes / dispatch.size)
-        if dispatch.is_asked:
-            self.learned.took(held, service / dispatch.size)
+        if dispatch.jobs and self.learned.took(held, service / dispatch.size, is_asked=dispatch.is_asked):
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)

@@ -24,7 +24,8 @@ class Learned:
 
     sample: values of units that warm a replica up, taken from the app's sample (their leaves are kept).
     cost: what a unit's run and its hop take. service, unit_service: seconds that a dispatch and a unit of it take.
-    unit_room: bytes that a unit's results take.
+    unit_room: bytes that a unit's results take. is_asked: whether a request was run; until then the sample stands for
+    them, which meets stages that are cold.
     """
 
     step: Step
@@ -33,11 +34,17 @@ class Learned:
     service: float = 0.0
     unit_service: float = 0.0
     unit_room: float = 0.0
+    is_asked: bool = False
 
-    def took(self, service: float, unit_service: float) -> None:
-        """Learn what one more dispatch took that somebody asked for; as the attributes."""
+    def took(self, service: float, unit_service: float, *, is_asked: bool) -> bool:
+        """Learn what one more dispatch took; as the attributes. Return whether it tells anything new."""
+        if self.is_asked and not is_asked:
+            return False
+        if is_asked and not self.is_asked:
+            self.is_asked, self.service, self.unit_service, self.cost = True, 0.0, 0.0, Estimate()
         self.service = batch.smoothed(self.service, service)
         self.unit_service = batch.smoothed(self.unit_service, unit_service)
+        return True
 
     def gave(self, unit_room: float) -> None:
         """Learn what room the results of one more dispatch took; as the attribute."""

@@ -66,7 +66,7 @@ class Dispatch:
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody asked for it: neither a warm-up nor the app's sample, which meet stages that are cold."""
+        """Whether a request is in it: not the app's sample alone."""
         return any(not job.flight.call.is_sample for job in self.jobs)
 
     def lost(self, why: str) -> None:
