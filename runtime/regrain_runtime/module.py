@@ -30,6 +30,8 @@ ENTRY_FILES = ("app.py", "handler.py")
 HEAVY = {"regrain._onnx": "onnxruntime", "regrain._torch": "torch"}
 """By the helper that loads models with it, the library that takes most of a cold start to import. onnxruntime starts a
 thread for telemetry when it is imported, unless ORT_DISABLE_TELEMETRY is set, as the front does for its zygotes."""
+DRIVER = "libcuda.so.1"
+"""The library of NVIDIA's driver, without which no process can use CUDA."""
 
 
 def load(target: str) -> App:
@@ -94,16 +96,28 @@ def _breaks_in_a_fork(torch: ModuleType) -> bool:
     """Whether torch has called the driver here, after which no fork of this process can use CUDA (pytorch#83973).
 
     `torch.cuda.is_available()` does that unless PYTORCH_NVML_BASED_CUDA_CHECK is set, as the front does for zygotes.
-    Torch tells it in the fork alone, so one is asked.
+    Torch tells it in the fork alone, so one is asked. Where there is no driver torch calls CUDA all the same, since there
+    is no NVML either, and says so: forks lose nothing then.
     """
     pid = os.fork()
     if not pid:
         is_bad = True
         try:
-            is_bad = getattr(torch.cuda, "_is_in_bad_fork", bool)()
+            is_bad = getattr(torch.cuda, "_is_in_bad_fork", bool)() and _has_driver()
         finally:
             os._exit(is_bad)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
+
+
+def _has_driver() -> bool:
+    """Whether a process could use CUDA here."""
+    import ctypes  # noqa: PLC0415 - for modules that import torch only
+
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def _folder(target: str) -> Path:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from regrain.errors import LoadError
@@ -203,27 +204,34 @@ def run(number: int) -> int:
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("poisoned", "told"),
+    ("poisoned", "driver", "told"),
     [
         pytest.param(
-            "os.getpid() != BEGAN", "importing it began to use CUDA", id="as torch.cuda.is_available does"
+            "os.getpid() != BEGAN",
+            Path(msgspec._core.__file__).read_bytes(),  # any library stands for it
+            "importing it began to use CUDA",
+            id="as torch.cuda.is_available does",
         ),
-        pytest.param("False", "", id="not"),
+        pytest.param(
+            "os.getpid() != BEGAN", b"", "", id="as torch.cuda.is_available does where there is no driver"
+        ),
+        pytest.param("False", Path(msgspec._core.__file__).read_bytes(), "", id="not"),
     ],
 )
 def test_a_module_that_asked_the_driver_for_a_gpu_is_known_by_what_torch_says_in_a_fork(
-    tmp_path, poisoned, told
+    tmp_path, poisoned, driver, told
 ):
     path = write(tmp_path, "asks_one.py", TORCH.format(poisoned=poisoned))
+    (tmp_path / "libcuda.so.1").write_bytes(driver)
 
-    assert unforkable(path) == told
+    assert unforkable(path, LD_LIBRARY_PATH=str(tmp_path)) == told
 
 
-def unforkable(path: Path) -> str:
+def unforkable(path: Path, **variables: str) -> str:
     """Return why a process that has imported a module must not be forked."""
     script = f"from regrain_runtime import module; module.load({str(path)!r}); print(module.unforkable())"
     as_the_front_sets_them = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment = {**os.environ, **as_the_front_sets_them}
+    environment = {**os.environ, **as_the_front_sets_them, **variables}
     ran = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )

@@ -209,9 +209,3 @@ def test_torch_draws_what_its_user_has_seeded_it_for():
     first, second = drawn("import torch\ntorch.manual_seed(7)", "torch.rand(()).item()")
 
     assert first == second
-
-
-def test_torch_is_not_made_to_use_cuda_by_a_fork():
-    pytest.importorskip("torch")
-
-    assert drawn("import torch", "torch.cuda.is_initialized()") == [b"False"] * 2
