@@ -85,7 +85,7 @@ def living(gpus: Gpus, *groups: Group) -> list[Living]:
             group("see", weight=2.0, floor=0.1, ceiling=0.9), True, id="what the arbiter alone sees to"
         ),
         pytest.param(group("see", 0.25), False, id="another fraction"),
-        pytest.param(group("see", memory=2 * GIB), False, id="other memory"),
+        pytest.param(group("see", memory=2 * GIB), False, id="more memory"),
         pytest.param(group("see", priority=1), False, id="another priority"),
     ],
 )
@@ -103,6 +103,38 @@ def test_elsewhere_a_replica_follows_its_share(on, backend):
     found = on(backend, lambda gpus: cast(living(gpus, group("see")), [group("see", 0.25)], gpus))
 
     assert found.homes == {0: "see"}
+
+
+def test_under_mps_replicas_that_began_with_memory_to_spare_go_on(on):
+    def do(gpus: Gpus) -> Cast:
+        groups = [group("see"), group("read", memory=2 * GIB)]
+        gpus.keeps = resident.ALL
+        alive = living(gpus, *groups)
+        gpus.keeps = resident.PLAN
+        return cast(alive, groups, gpus)
+
+    assert on("mps", do) == Cast(homes={0: "see", 1: "read"}, guests={}, missing={})
+
+
+@pytest.mark.parametrize(
+    ("memories", "found"),
+    [
+        pytest.param([1, 3], Cast(homes={0: "see", 1: "read"}, guests={}, missing={}), id="to whom it does"),
+        pytest.param(
+            [3], Cast(homes={0: "see"}, guests={"read": (0,)}, missing={"read": 1}), id="handed out once"
+        ),
+        pytest.param(
+            [1, 1], Cast(homes={0: "see"}, guests={"read": (0, 1)}, missing={"read": 1}), id="too little"
+        ),
+    ],
+)
+def test_under_mps_the_memory_that_replicas_began_with_goes_where_it_is_needed(on, memories, found):
+    def do(gpus: Gpus) -> Cast:
+        living(gpus, *(group("see", memory=memory * GIB) for memory in memories))
+        alive = [Living(number, "see", frozenset({"see", "read"})) for number in range(len(memories))]
+        return cast(alive, [group("see"), group("read", memory=2 * GIB)], gpus)
+
+    assert on("mps", do) == found
 
 
 def test_under_mps_each_replica_goes_where_its_share_is_and_none_is_missing_for_want_of_order(on):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from regrain.plan import Group
-from regrain_watchdog.front.gpus import Fixed, Gpus
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.policy import resident
 from regrain_watchdog.policy.resident import Cast, Living
 
@@ -13,25 +14,21 @@ from regrain_watchdog.policy.resident import Cast, Living
 def cast(living: Sequence[Living], groups: Sequence[Group], gpus: Gpus | None) -> Cast:
     """Hand living replicas over to the groups of a plan (policy/resident.py), each with what is fixed of its share.
 
-    A replica whose share is fixed gets a home in groups of just that share, for which others are started else. As a
+    A replica whose share is fixed gets a home in groups that it has enough for, for which others are started else. As a
     guest it serves any whose stages it has, as what it is.
     """
     if gpus is None:
         return resident.cast(living, groups)
-    by_share: dict[Fixed, list[Group]] = {}
-    for group in groups:
-        by_share.setdefault(gpus.fixed_for(group), []).append(group)
-    casts = [
-        resident.cast([one for one in living if gpus.fixed(one.number) == fixed], alike)
-        for fixed, alike in by_share.items()
-    ]
-    homes = {number: name for part in casts for number, name in part.homes.items()}
-    return Cast(
-        homes=homes,
-        guests={
-            group.name: tuple(one.number for one in living if one.resident.issuperset(group.stages))
-            for group in groups
-            if group.replicas and group.name not in homes.values()
-        },
-        missing={name: count for part in casts for name, count in part.missing.items()},
-    )
+    found = resident.cast([_at_home(one, groups, gpus) for one in living], groups)
+    stages = {group.name: group.stages for group in groups}
+    guests = {
+        name: tuple(one.number for one in living if one.resident.issuperset(stages[name]))
+        for name in found.guests
+    }
+    return replace(found, guests=guests)
+
+
+def _at_home(one: Living, groups: Sequence[Group], gpus: Gpus) -> Living:
+    """Return a replica with only the stages of groups that its share is enough for; no stage is in two groups."""
+    able = [group for group in groups if gpus.is_enough(one.number, group)]
+    return replace(one, resident=one.resident.intersection(stage for group in able for stage in group.stages))

@@ -283,9 +283,12 @@ class Gpus:
         """Return what a replica keeps of its share until its process ends: under MPS what it began with, else None."""
         return self._fixed(self._seats[replica][1] if replica in self._seats else None)
 
-    def fixed_for(self, group: Group) -> Fixed:
-        """Return the same of a replica that is started for a group."""
-        return self._fixed(self._reserved(group))
+    def is_enough(self, replica: int, group: Group) -> bool:
+        """Whether what is fixed of a replica's share is as if it had begun for a group, or with memory to spare."""
+        fixed, needed = self.fixed(replica), self._fixed(self._reserved(group))
+        if fixed is None or needed is None:
+            return fixed == needed
+        return needed == (fixed[0], min(fixed[1], needed[1]), fixed[2])
 
     def device(self, replica: int) -> int:
         """Return the device that a replica is on; 0 where it is on none."""
