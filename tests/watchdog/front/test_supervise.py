@@ -13,9 +13,11 @@ from regrain.errors import LoadError, RequestError
 from regrain.grain import make_plan
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.crew import Crew
+from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.replica import State
 from regrain_watchdog.front.service import App
+from regrain_watchdog.front.survey import Found
 from regrain_watchdog.front.zygote import Zygote
 
 pytestmark = pytest.mark.process
@@ -59,16 +61,45 @@ def run(item: int) -> int:
     return model(item)
 """
 
+CARDS = """
+from regrain import GPU, App
+
+app = App("cards", sample={"x": 1})
+
+@app.stage(gpu=GPU(memory="6Gi", share=0.5))
+def a(x: int) -> int:
+    return x
+
+@app.stage(gpu=GPU(memory="6Gi", share=0.5))
+def b(x: int) -> int:
+    return x
+
+@app.stage(gpu=GPU(memory="16Gi", share=0.5))
+def c(x: int) -> int:
+    return x
+
+@app.flow
+def run(x: int) -> int:
+    return c(b(a(x)))
+"""
+SCENARIO = """
+[emulated.stages]
+a = { model = "resnet50", load_time = "1ms" }
+b = { model = "resnet50", load_time = "1ms" }
+c = { model = "resnet50", load_time = "1ms" }
+"""
 
 @contextlib.asynccontextmanager
-async def opened(target: Path, grain: str = "coarse", *, replicas: str = "", failed=lambda _: None):
+async def opened(
+    target: Path, grain: str = "coarse", *, replicas: str = "", gpus: Gpus | None = None, failed=lambda _: None
+):
     """An app whose processes are not started yet."""
     zygote = Zygote(str(target), died=lambda _: None, exited=lambda _, __: None)
     app = None
     try:
         manifest = await zygote.hello(TIMEOUT)
         plan = make_plan(manifest, grain, replicas)
-        crew = Crew(manifest, zygote, memory=1 << 26)
+        crew = Crew(manifest, zygote, memory=1 << 26, gpus=gpus)
         app = App(plan, crew, max_queue=100, measure=Measure(), failed=failed)
         yield app
     finally:
@@ -152,6 +183,32 @@ def test_a_replica_for_which_there_are_no_descriptors_starts_once_there_are(
             await until(lambda: not app.unready())
             [new] = replicas(app)
             assert new.pid != old.pid
+
+    asyncio.run(scenario())
+
+
+def test_a_place_on_a_gpu_that_a_plan_has_found_is_not_lost_to_a_start_that_failed(
+    tmp_path, caplog, without_descriptors
+):
+    (tmp_path / "cards.py").write_text(CARDS)
+    (tmp_path / "scenario.toml").write_text(SCENARIO)
+    cards = [Found(uuid="", name="v100", sms=80, memory=16 << 30)] * 2
+    gpus = Gpus("cards", cards, folder="", backend="emulated", scenario=str(tmp_path / "scenario.toml"))
+
+    async def scenario():
+        await gpus.start()
+        try:
+            async with opened(tmp_path / "cards.py", "fine", gpus=gpus) as app:
+                gpus.check_room(make_plan(app.crew.manifest, "fine"))
+                with without_descriptors():
+                    starting = asyncio.create_task(app.start({"x": 1}))
+                    await until(lambda: "cannot be started now" in caplog.text)
+                await until(lambda: len(replicas(app)) == 3)
+
+                assert [gpus.device(replica.number) for replica in replicas(app)] == [1, 1, 0]
+                await asyncio.wait_for(starting, TIMEOUT)
+        finally:
+            gpus.stop()
 
     asyncio.run(scenario())
 

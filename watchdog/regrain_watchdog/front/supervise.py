@@ -100,10 +100,7 @@ class Supervisor:
     def spawn(self, function: Function, stages: tuple[str, ...]) -> Replica:
         """Start a replica for a function, with these stages loaded; OSError where the system has no room for it now."""
         number = self._zygote.number()
-        entitled = self._gpus.seat(number, function.seat, stages) if self._gpus is not None else None
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as undone:
-            if self._gpus is not None:
-                undone.callback(self._gpus.leave, number)
             ours, theirs = socket.socketpair()
             undone.callback(ours.close)
             passed.callback(theirs.close)
@@ -121,6 +118,8 @@ class Supervisor:
             )
             undone.pop_all()
         replica.on_trial = function.deaths > 0
+        # only now that nothing fails: a place that was found for it is given out once
+        entitled = self._gpus.seat(number, function.seat, stages) if self._gpus is not None else None
         if self._gpus is not None and entitled is not None:
             replica.end = self._gpus.end
         self._follow(replica, ours)
