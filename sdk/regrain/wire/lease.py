@@ -207,6 +207,7 @@ class Usage(Struct, frozen=True, array_like=True, kw_only=True):
     sm_seconds: SMs x seconds of lease. reserved_sm_seconds: its floors x SMs x seconds, used or not.
     lease_wait: seconds that its asks have waited. overuse: seconds that leases were held longer than granted.
     declared, seen, quarantined: bytes by its word, by observation, and of processes of its that are gone.
+    held: bytes that count: of each process the more of what it declared and has in quarantine, and what was seen.
     """
 
     name: str
@@ -218,6 +219,7 @@ class Usage(Struct, frozen=True, array_like=True, kw_only=True):
     declared: int = 0
     seen: int = 0
     quarantined: int = 0
+    held: int = 0
 
 
 class Member(Struct, frozen=True, array_like=True, kw_only=True):
@@ -232,7 +234,10 @@ class Member(Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, tag=26, array_like=True, kw_only=True):
-    """The device, who shares it and what each function has had of it; memory in bytes."""
+    """The device, who shares it and what each function has had of it; memory in bytes.
+
+    unclaimed: what its holder of weights has beyond what clients declare; counted as held, and theirs to declare.
+    """
 
     epoch: int
     sms: int
@@ -241,6 +246,7 @@ class Status(Struct, frozen=True, tag=26, array_like=True, kw_only=True):
     free_memory: int
     members: tuple[Member, ...]
     usage: tuple[Usage, ...]
+    unclaimed: int = 0
 
 
 class Hold(Struct, frozen=True, array_like=True, kw_only=True):

@@ -119,6 +119,37 @@ def test_clients_of_one_process_hold_together(ledger):
     assert ledger.declared_by("a") == 0
 
 
+def test_what_processes_of_a_function_hold_is_summed_up_process_by_process(ledger):
+    ledger.declare(1, "a", 11, 400)
+    ledger.declare(2, "a", 12, 400)
+    ledger.declare(3, "b", 13, 50)
+    ledger.observe({11: 450, 12: 200})
+
+    assert (ledger.held_by("a"), ledger.held_by("b")) == (850, 50)
+    ledger.give_up(2)
+    assert ledger.held_by("a") == 850
+    ledger.observe({11: 450, 12: 200})
+    assert ledger.held_by("a") == 650
+
+
+def test_what_a_process_of_two_functions_holds_is_counted_once(ledger):
+    ledger.declare(1, "a", 11, 100)
+    ledger.declare(2, "b", 11, 200)
+    ledger.observe({11: 350})
+
+    assert (ledger.held_by("a"), ledger.held_by("b")) == (150, 200)
+
+
+def test_weights_that_nobody_declares_are_told(ledger):
+    ledger.declare(1, "a", 11, 300)
+    ledger.observe({11: 100, 99: 250}, holder=99)
+    assert ledger.unclaimed == 50
+
+    ledger.declare(2, "b", 12, ledger.free + ledger.unclaimed)
+
+    assert (ledger.unclaimed, ledger.free) == (0, 0)
+
+
 class Card(RuleBasedStateMachine):
     """Processes that hold at most what was granted to them, on a card of 1000 bytes, seen now and then."""
 
@@ -159,6 +190,7 @@ class Card(RuleBasedStateMachine):
         dead = sum(nbytes for pid, nbytes in self.holds.items() if pid not in self.granted)
         assert sum(self.granted.values()) + dead <= 1000
         assert self.ledger.free >= 0
+        assert self.ledger.free == 1000 - self.ledger.held_by("f")
         assert self.ledger.free <= 1000 - sum(self.granted.values()) - dead
 
 

@@ -18,13 +18,13 @@ def beside_others(room: Room, status: Status, is_ours: Callable[[str], bool]) ->
     """Return what an empty device has left beside what clients of other apps declare and what strangers hold.
 
     The arbiter's word for what is free counts, for it has seen them; what our own functions hold of it (`is_ours` by
-    name), their dead processes too, is theirs to use again.
+    name), their dead processes too, is theirs to use again, and weights that nobody declares are for whoever comes.
     """
     for member in status.members:
         if not is_ours(member.name):
             room = room.less(GpuShare(memory=member.share.memory, floor=member.share.floor))
-    ours = sum(max(one.declared + one.quarantined, one.seen) for one in status.usage if is_ours(one.name))
-    return replace(room, memory=max(0, min(room.memory, status.free_memory + ours)))
+    ours = sum(one.held for one in status.usage if is_ours(one.name))
+    return replace(room, memory=max(0, min(room.memory, status.free_memory + ours + status.unclaimed)))
 
 
 def named(status: Status) -> dict[str, object]:

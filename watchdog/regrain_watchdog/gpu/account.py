@@ -94,6 +94,7 @@ class Accounts:
                 declared=ledger.declared_by(name),
                 seen=ledger.seen_of(name),
                 quarantined=ledger.quarantined_of(name),
+                held=ledger.held_by(name),
             )
             for name, each in sorted(sums.items())
         )

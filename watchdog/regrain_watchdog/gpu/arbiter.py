@@ -222,6 +222,7 @@ class Arbiter:
             free_sms=self._free,
             memory=self.ledger.capacity,
             free_memory=self.ledger.free,
+            unclaimed=self.ledger.unclaimed,
             members=tuple(
                 wire.Member(
                     client=client.number,

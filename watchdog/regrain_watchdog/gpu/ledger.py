@@ -41,7 +41,7 @@ class Ledger:
     def free(self) -> int:
         """Bytes that may still be declared; below 0 where processes hold more than they said."""
         others = self._pids() - {self._holder}
-        return self.capacity - sum(map(self._held, others)) - self._held_unclaimed()
+        return self.capacity - sum(map(self._held, others)) - self.unclaimed
 
     def declare(self, client: int, name: str, pid: int, nbytes: int) -> None:
         """Put down what a client holds at most, instead of what it declared before; LeaseError if that is too much."""
@@ -99,6 +99,23 @@ class Ledger:
         """Return the bytes in quarantine for a function."""
         return sum(nbytes for (_, whose), nbytes in self._quarantined.items() if whose == name)
 
+    def held_by(self, name: str) -> int:
+        """Return the bytes that the processes of a function hold, each what counts of it.
+
+        What one of several functions is seen to hold beyond its word is the first one's.
+        """
+        first = dict(self._quarantined.keys())
+        first |= {held.pid: held.name for held in reversed(self._declared.values())}
+        excess = sum(self._held(pid) - self._told(pid) for pid, whose in first.items() if whose == name)
+        return self.declared_by(name) + self.quarantined_of(name) + excess
+
+    @property
+    def unclaimed(self) -> int:
+        """Bytes of the holder of weights that no clients can have declared; new ones may declare them as theirs."""
+        clients = {held.pid for held in self._declared.values()}
+        unseen = sum(max(0, self._promised(pid) - self._seen.get(pid, 0)) for pid in clients)
+        return max(0, self._seen.get(self._holder, 0) - unseen)
+
     @property
     def quarantined(self) -> int:
         """Bytes in quarantine: while there are any, the device is worth looking at again."""
@@ -114,15 +131,12 @@ class Ledger:
     def _promised(self, pid: int) -> int:
         return sum(held.nbytes for held in self._declared.values() if held.pid == pid)
 
-    def _held(self, pid: int) -> int:
+    def _told(self, pid: int) -> int:
         waiting = sum(nbytes for (whose, _), nbytes in self._quarantined.items() if whose == pid)
-        return max(self._promised(pid) + waiting, self._seen.get(pid, 0))
+        return self._promised(pid) + waiting
 
-    def _held_unclaimed(self) -> int:
-        """Return the bytes of the holder of weights that no clients can have declared."""
-        clients = {held.pid for held in self._declared.values()}
-        unseen = sum(max(0, self._promised(pid) - self._seen.get(pid, 0)) for pid in clients)
-        return max(0, self._seen.get(self._holder, 0) - unseen)
+    def _held(self, pid: int) -> int:
+        return max(self._told(pid), self._seen.get(pid, 0))
 
     def _describe(self) -> Iterator[str]:
         clients = {held.pid for held in self._declared.values()}
@@ -136,7 +150,7 @@ class Ledger:
             excess = self._seen.get(pid, 0) - self._promised(pid)
             if excess > 0:
                 yield f"process {pid} {size(excess)} beyond what it declared"
-        if unclaimed := self._held_unclaimed():
+        if unclaimed := self.unclaimed:
             yield f"the holder of weights (process {self._holder}) {size(unclaimed)} beyond what clients declare"
         for pid in sorted(self._seen.keys() - clients - gone - {self._holder}):
             yield f"process {pid}, which is no client, {size(self._seen[pid])}"
