@@ -96,8 +96,8 @@ def _breaks_in_a_fork(torch: ModuleType) -> bool:
     """Whether torch has called the driver here, after which no fork of this process can use CUDA (pytorch#83973).
 
     `torch.cuda.is_available()` does that unless PYTORCH_NVML_BASED_CUDA_CHECK is set, as the front does for zygotes.
-    Torch tells it in the fork alone, so one is asked. Where there is no driver torch calls CUDA all the same, since there
-    is no NVML either, and says so: forks lose nothing then.
+    Torch tells it in the fork alone, so one is asked. Where there is no driver torch calls CUDA all the same, since
+    there is no NVML either, and says so: forks lose nothing then.
     """
     pid = os.fork()
     if not pid:

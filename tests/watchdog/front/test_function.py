@@ -189,17 +189,6 @@ def test_how_long_a_line_is_believed_to_take_has_nothing_of_cold_runs():
     assert stand.function.cost.mean < 1.0
 
 
-def test_until_a_request_was_run_the_sample_tells_how_long_a_line_is():
-    stand = Stand(max_size=1)
-    stand.push(stand.job(is_sample=True))
-    stand.finish(0.5)
-
-    stand.push(*(stand.job() for _ in range(3)))
-
-    assert stand.function.drained_in() == pytest.approx(1.25)  # two wait, and one is half done
-    assert stand.function.cost.mean > 0.0
-
-
 def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: 100.0)
     monkeypatch.setattr(function, "time", clock)

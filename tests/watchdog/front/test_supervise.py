@@ -89,9 +89,15 @@ b = { model = "resnet50", load_time = "1ms" }
 c = { model = "resnet50", load_time = "1ms" }
 """
 
+
 @contextlib.asynccontextmanager
 async def opened(
-    target: Path, grain: str = "coarse", *, replicas: str = "", gpus: Gpus | None = None, failed=lambda _: None
+    target: Path,
+    grain: str = "coarse",
+    *,
+    replicas: str = "",
+    gpus: Gpus | None = None,
+    failed=lambda _: None,
 ):
     """An app whose processes are not started yet."""
     zygote = Zygote(str(target), died=lambda _: None, exited=lambda _, __: None)

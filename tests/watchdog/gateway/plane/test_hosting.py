@@ -3,148 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from regrain.errors import LoadError, RequestError, SpecError
+from regrain.errors import LoadError, RequestError
 from regrain_watchdog.front.zygote import DiedError
 from regrain_watchdog.gateway.build.images import HANDLER, Images
-from regrain_watchdog.gateway.journal import Journal
 from regrain_watchdog.gateway.plane import hosting
-from regrain_watchdog.gateway.plane.hosting import Hosting
-from regrain_watchdog.gateway.plane.instance import Clear, Tally
-from regrain_watchdog.gateway.plane.output import Log, Output
-from regrain_watchdog.gateway.plane.starts import Starts
-from regrain_watchdog.gateway.spec import Deployment, Function, Image
+from regrain_watchdog.gateway.spec import Image
 
 PATIENCE = 60.0
 
 
-class Version:
-    """An instance that starts, serves and scales when the test lets it."""
-
-    admin = None
-    measure = None
-    replaces = False
-    is_wrong = False
-
-    def __init__(self, number: int, fails: LoadError | None, before: list[Version]) -> None:
-        self.number = number
-        self.fails = fails
-        self.before = before
-        self.may_start = asyncio.Event()
-        self.may_answer = asyncio.Event()
-        self.replicas = 0
-        self.served = 0
-        self.stopped = False
-
-    async def start(self, replicas: int, clear: Clear) -> None:
-        if self.replaces:
-            if self.is_wrong:
-                raise SpecError("exec_timeout: was 'soon'")
-            await clear()
-        await self.may_start.wait()
-        if self.fails:
-            raise self.fails
-        if self.replaces and not all(one.stopped for one in self.before):
-            raise LoadError("something listens there already")
-        self.replicas = replicas
-
-    async def __rsgi__(self, scope, proto) -> None:
-        await self.may_answer.wait()
-        assert not self.stopped
-        self.served += 1
-
-    async def scale(self, replicas: int) -> None:
-        self.replicas = replicas
-
-    async def stop(self) -> None:
-        self.stopped = True
-
-    def kill(self) -> None:
-        self.stopped = True
-
-    def tally(self) -> Tally:
-        return Tally(replicas=self.replicas, available=self.replicas)
-
-    def pids(self) -> list[int]:
-        return []
-
-
-class World:
-    """A function and its versions, in order."""
-
-    def __init__(self, folder: Path, replicas: int = 1) -> None:
-        self.versions: list[Version] = []
-        self.fails: dict[int, LoadError] = {}
-        self.again = 0
-        self.awakened = 0
-        deployment = Deployment(service="a", image="a", namespace="dev")
-        image = Image(name="a", kind="app")
-        self.function = Function(deployment=deployment, image=image, created=1.0, replicas=replicas)
-        self.hosting = Hosting(
-            self.function,
-            self._made,
-            Log(("dev", "a"), Journal(folder / "a.log")),
-            again=self._again,
-            awaken=self._awaken,
-            starts=Starts(2, PATIENCE),
-        )
-
-    def _made(self, function: Function, output: Output) -> Version:
-        number = len(self.versions)
-        self.versions.append(Version(number, self.fails.get(number), self.versions[:]))
-        return self.versions[-1]
-
-    def _again(self) -> None:
-        self.again += 1
-
-    def _awaken(self, hosting: Hosting) -> None:
-        self.awakened += 1
-        hosting.scale(1)
-
-    def ask(self) -> asyncio.Task[None]:
-        return asyncio.ensure_future(self.hosting.serve(None, None))
-
-    async def started(self) -> Version:
-        """Start the function as it is wanted, and wait until it is ready or has failed."""
-        self.hosting.update(self.function)
-        return await self.settled(1)
-
-    async def settled(self, number: int) -> Version:
-        """Let the version of this number start, and wait until it is ready or has failed."""
-        await until(lambda: len(self.versions) == number)
-        self.versions[-1].may_start.set()
-        await until(lambda: not self.hosting.have.busy)
-        return self.versions[-1]
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():
-            await asyncio.sleep(0)
-
-
-def run(scenario: Callable[[World], Awaitable[None]], folder: Path) -> None:
-    async def whole() -> None:
-        async with asyncio.timeout(PATIENCE):
-            world = World(folder)
-            await scenario(world)
-            await world.hosting.stop(0.0)
-
-    asyncio.run(whole())
-
-
-def test_an_update_takes_the_requests_and_those_under_way_end_before_the_old_version(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        old = await world.started()
-        early = world.ask()
-        await until(lambda: world.hosting.in_flight == 1)
+def test_an_update_takes_the_requests_and_those_under_way_end_before_the_old_version(hosted) -> None:
+    async def scenario(world) -> None:
+        old, early = await world.busy()
         world.hosting.update(replace(world.function, generation=2))
-        await until(lambda: len(world.versions) == 2)
+        await world.until(lambda: len(world.versions) == 2)
         between = world.ask()
         new = await world.settled(2)
         late = world.ask()
@@ -153,24 +29,24 @@ def test_an_update_takes_the_requests_and_those_under_way_end_before_the_old_ver
         assert not old.stopped
         old.may_answer.set()
         await asyncio.gather(early, between)
-        await until(lambda: old.stopped)
+        await world.until(lambda: old.stopped)
 
         assert (old.served, new.served) == (2, 1)
         assert world.hosting.invocations == 3
         assert world.hosting.standing().state == "ready"
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_why(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_why(hosted, tmp_path) -> None:
+    async def scenario(world) -> None:
         old = await world.started()
         old.may_answer.set()
         world.fails = {1: LoadError("no such module")}
         world.hosting.update(replace(world.function, generation=2))
         broken = await world.settled(2)
         await world.ask()
-        await until(lambda: broken.stopped)
+        await world.until(lambda: broken.stopped)
 
         standing = world.hosting.standing()
         assert (standing.state, standing.available, old.served) == ("ready", 1, 1)
@@ -179,10 +55,10 @@ def test_a_version_that_does_not_start_leaves_the_one_before_serving_and_says_wh
         assert world.hosting.have.version == (1.0, 2)
         assert b"no such module" in (tmp_path / "a.log").read_bytes()
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_the_image_of_the_version_that_serves_stays_while_further_ones_are_built(tmp_path: Path) -> None:
+def test_the_image_of_the_version_that_serves_stays_while_further_ones_are_built(hosted, tmp_path) -> None:
     images = Images(tmp_path / "images")
 
     def built(number: int) -> Image:
@@ -190,7 +66,7 @@ def test_the_image_of_the_version_that_serves_stays_while_further_ones_are_built
         (draft / HANDLER).mkdir(parents=True)
         return images.place(draft, Image(name="a", kind="app", digest=f"{number}", built=float(number)))
 
-    async def scenario(world: World) -> None:
+    async def scenario(world) -> None:
         world.function = replace(world.function, image=built(1))
         await world.started()
         world.fails = {1: LoadError("no such module")}
@@ -203,16 +79,16 @@ def test_the_image_of_the_version_that_serves_stays_while_further_ones_are_built
 
         world.hosting.update(replace(world.function, generation=3, image=built(5)))
         await world.settled(3)
-        await until(lambda: world.versions[0].stopped)
-        await until(lambda: not world.hosting.is_retiring)
+        await world.until(lambda: world.versions[0].stopped)
+        await world.until(lambda: not world.hosting.is_retiring)
         images.prune(set())
         assert {image.digest for image in images.all()} == {"4", "5"}
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who_come(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who_come(hosted) -> None:
+    async def scenario(world) -> None:
         world.fails = {0: LoadError("no such module")}
         world.hosting.update(world.function)
         early = world.ask()
@@ -223,80 +99,68 @@ def test_the_first_version_that_does_not_start_is_told_to_those_who_wait_and_who
             assert caught.value.status == 503
         assert world.hosting.standing().state == "failed"
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_start_in_which_a_process_died_is_tried_again_and_those_who_wait_are_answered(
-    tmp_path: Path,
-) -> None:
-    async def scenario(world: World) -> None:
+def test_a_start_in_which_a_process_died_is_tried_again_and_those_who_wait_are_answered(hosted) -> None:
+    async def scenario(world) -> None:
         world.fails = {0: DiedError("it was killed"), 1: DiedError("it was killed")}
         world.hosting.update(world.function)
         early = world.ask()
-        for number in (1, 2, 3):
-            await until(lambda number=number: len(world.versions) == number)
-            world.versions[-1].may_start.set()
+        await world.tried(3)
         world.versions[2].may_answer.set()
         await early
 
         assert [one.stopped for one in world.versions] == [True, True, False]
         assert world.hosting.standing().state == "ready"
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_process_that_dies_at_every_start_is_told_at_last(tmp_path: Path, monkeypatch) -> None:
+def test_a_process_that_dies_at_every_start_is_told_at_last(hosted, monkeypatch) -> None:
     monkeypatch.setattr(hosting, "PAUSES", (0.0, 0.0))
 
-    async def scenario(world: World) -> None:
+    async def scenario(world) -> None:
         world.fails = dict.fromkeys(range(9), DiedError("it was killed"))
         world.hosting.update(world.function)
         early = world.ask()
-        for number in (1, 2, 3):
-            await until(lambda number=number: len(world.versions) == number)
-            world.versions[-1].may_start.set()
+        await world.tried(3)
         with pytest.raises(RequestError, match="it was killed"):
             await early
 
         assert len(world.versions) == 3
         assert world.hosting.standing().state == "failed"
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_version_that_wants_the_port_of_the_one_before_starts_once_that_has_ended(
-    tmp_path: Path, monkeypatch
-) -> None:
-    async def scenario(world: World) -> None:
-        monkeypatch.setattr(Version, "replaces", True)
-        old = await world.started()
-        early = world.ask()
-        await until(lambda: world.hosting.in_flight == 1)
+def test_a_version_that_wants_the_port_of_the_one_before_starts_once_that_has_ended(hosted) -> None:
+    async def scenario(world) -> None:
+        world.replaces = True
+        old, early = await world.busy()
         world.hosting.update(replace(world.function, generation=2))
-        await until(lambda: len(world.versions) == 2)
+        await world.until(lambda: len(world.versions) == 2)
         late = world.ask()
-        await until(lambda: world.hosting.waiting == 1)
+        await world.until(lambda: world.hosting.waiting == 1)
         assert not old.stopped
         old.may_answer.set()
         await early
-        await until(lambda: old.stopped)
+        await world.until(lambda: old.stopped)
         new = await world.settled(2)
         new.may_answer.set()
         await late
 
         assert (old.served, new.served) == (1, 1)
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_version_whose_settings_are_wrong_does_not_end_the_one_whose_port_it_wants(
-    tmp_path: Path, monkeypatch
-) -> None:
-    async def scenario(world: World) -> None:
-        monkeypatch.setattr(Version, "replaces", True)
+def test_a_version_whose_settings_are_wrong_does_not_end_the_one_whose_port_it_wants(hosted) -> None:
+    async def scenario(world) -> None:
+        world.replaces = True
         old = await world.started()
         old.may_answer.set()
-        monkeypatch.setattr(Version, "is_wrong", True)
+        world.is_wrong = True
         world.hosting.update(replace(world.function, generation=2))
         await world.settled(2)
         await world.ask()
@@ -304,56 +168,46 @@ def test_a_version_whose_settings_are_wrong_does_not_end_the_one_whose_port_it_w
         assert (world.hosting.standing().state, old.served, old.stopped) == ("ready", 1, False)
         assert "exec_timeout" in world.hosting.standing().detail
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_version_that_wants_the_port_of_one_that_was_scaled_away_starts_once_that_has_ended(
-    tmp_path: Path, monkeypatch
-) -> None:
-    async def scenario(world: World) -> None:
-        monkeypatch.setattr(Version, "replaces", True)
-        old = await world.started()
-        early = world.ask()
-        await until(lambda: world.hosting.in_flight == 1)
+def test_a_version_that_wants_the_port_of_one_that_was_scaled_away_starts_once_that_has_ended(hosted) -> None:
+    async def scenario(world) -> None:
+        world.replaces = True
+        old, early = await world.busy()
         for replicas in (0, 1):
             world.hosting.scale(replicas)
-            await until(lambda: len(world.versions) == 2 or not world.hosting.have.busy)
+            await world.until(lambda: len(world.versions) == 2 or not world.hosting.have.busy)
         world.versions[1].may_start.set()
         old.may_answer.set()
         await early
-        await until(lambda: not world.hosting.have.busy)
+        await world.until(lambda: not world.hosting.have.busy)
 
         assert (world.hosting.standing().state, world.hosting.standing().detail) == ("ready", "")
         assert (old.served, old.stopped) == (1, True)
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_version_that_the_next_one_waits_for_ends_though_the_function_is_removed_meanwhile(
-    tmp_path: Path, monkeypatch
-) -> None:
-    async def scenario(world: World) -> None:
-        monkeypatch.setattr(Version, "replaces", True)
-        old = await world.started()
-        early = world.ask()
-        await until(lambda: world.hosting.in_flight == 1)
+def test_a_version_that_the_next_one_waits_for_ends_though_the_function_is_removed_meanwhile(hosted) -> None:
+    async def scenario(world) -> None:
+        world.replaces = True
+        old, early = await world.busy()
         world.hosting.update(replace(world.function, generation=2))
-        await until(lambda: world.hosting.in_flight == 0)  # the old version is asked no more
+        await world.until(lambda: world.hosting.in_flight == 0)  # the old version is asked no more
         world.hosting.remove()
         assert not old.stopped
         old.may_answer.set()
         await early
-        await until(lambda: not world.hosting.is_retiring)
+        await world.until(lambda: not world.hosting.is_retiring)
 
         assert [one.stopped for one in world.versions] == [True, True]
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_function_that_did_not_start_is_tried_again_by_a_request_after_a_while(
-    tmp_path: Path, monkeypatch
-) -> None:
-    async def scenario(world: World) -> None:
+def test_a_function_that_did_not_start_is_tried_again_by_a_request_after_a_while(hosted, monkeypatch) -> None:
+    async def scenario(world) -> None:
         world.fails = {0: LoadError("no memory")}
         await world.started()
         with pytest.raises(RequestError, match="no memory"):
@@ -367,17 +221,17 @@ def test_a_function_that_did_not_start_is_tried_again_by_a_request_after_a_while
         assert (second.served, world.awakened) == (1, 1)
         assert world.hosting.standing().detail == ""
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_request_starts_a_function_that_sleeps_once_and_waits_for_it(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+def test_a_request_starts_a_function_that_sleeps_once_and_waits_for_it(hosted) -> None:
+    async def scenario(world) -> None:
         first = await world.started()
         world.hosting.scale(0)
-        await until(lambda: first.stopped)
+        await world.until(lambda: first.stopped)
         asleep = world.hosting.standing()
         asked = [world.ask() for _ in range(5)]
-        await until(lambda: world.hosting.waiting == 5)
+        await world.until(lambda: world.hosting.waiting == 5)
         starting = world.hosting.standing()
         second = await world.settled(2)
         second.may_answer.set()
@@ -387,32 +241,30 @@ def test_a_request_starts_a_function_that_sleeps_once_and_waits_for_it(tmp_path:
         assert (starting.state, starting.replicas, starting.available) == ("starting", 1, 0)
         assert (world.awakened, second.served, len(world.versions)) == (1, 5, 2)
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_a_removed_function_lets_calls_end_and_takes_no_others(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        only = await world.started()
-        early = world.ask()
-        await until(lambda: world.hosting.in_flight == 1)
+def test_a_removed_function_lets_calls_end_and_takes_no_others(hosted) -> None:
+    async def scenario(world) -> None:
+        only, early = await world.busy()
         world.hosting.remove()
         with pytest.raises(RequestError, match="removed"):
             await world.ask()
         only.may_answer.set()
         await early
-        await until(lambda: only.stopped)
+        await world.until(lambda: only.stopped)
 
         assert only.served == 1
 
-    run(scenario, tmp_path)
+    hosted(scenario)
 
 
-def test_replicas_change_in_the_version_that_serves(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+def test_replicas_change_in_the_version_that_serves(hosted) -> None:
+    async def scenario(world) -> None:
         only = await world.started()
         world.hosting.scale(3)
-        await until(lambda: not world.hosting.have.busy)
+        await world.until(lambda: not world.hosting.have.busy)
 
         assert (only.replicas, world.hosting.have.replicas, len(world.versions)) == (3, 3, 1)
 
-    run(scenario, tmp_path)
+    hosted(scenario)
