@@ -43,7 +43,7 @@ from regrain_watchdog.simulate.static import Static, prepare
 Row = dict[str, object]
 FIXED = ("coarse", "fine")
 POLICIES = (*FIXED, "adaptive")
-ADAPTS = 120.0
+ADAPTS = 300.0
 """Seconds that a run with `--adapt` lasts at least."""
 USED = 2
 GPUS = f"emulated:v100x{USED}"
@@ -233,6 +233,7 @@ class Site:
             flags += ["--scenario", str(self.folder / "emulated.toml")]
         if run.adapts:
             flags += ["--adapt", "--profile", str(self.folder / "profile.json")]
+            flags += ["--cores", f"{self._node().cores:g}"]
         command = [*product.command(self.module, port=port, grain=plan.grain), *flags]
         with processes.Served([command], port=port, name=scenario.stem) as served:
             served.wait(ocr.request(self.folder) if self.is_ocr else cells.BODY, bool)
