@@ -199,6 +199,7 @@ class Executor:
             return body(*args, **kwargs)
 
         def lease_and_call(*args: object, **kwargs: object) -> object:
+            self._began("")  # it waits for its lease, and does not run
             given = next(iter((*args, *kwargs.values())), None)
             with self._running(spec, len(given) if spec.batched and isinstance(given, Sized) else 1):
                 return call(*args, **kwargs)

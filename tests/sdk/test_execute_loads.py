@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from regrain import GPU, App
-from regrain.context import current_build
+from regrain.calls import Job
+from regrain.context import Context, current_build
 from regrain.errors import LoadError
 from regrain.execute import Executor
 
@@ -167,3 +168,40 @@ def test_a_lane_that_cannot_change_has_its_sessions_again(bound):
 
     assert seen[-1] == "made in first"
     assert set(executor.resident) == {"session", "plain"}
+
+
+class Awaited(Books):
+    """A device that takes down which stage was said to run when a lease of it was asked for."""
+
+    def __init__(self, began: list[str]) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self._began = began
+
+    @contextmanager
+    def running(self, stage: str, count: int) -> Iterator[None]:
+        self.seen.append(self._began[-1])
+        yield
+
+
+def test_a_stage_that_waits_for_its_lease_is_not_said_to_run():
+    """Else its timeout would count the wait, as of the call before."""
+    app = App("cards")
+
+    @app.stage(gpu=GPU(memory=1000))
+    def model(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    began: list[str] = []
+    executor = Executor(app, clock=time.monotonic, began=began.append)
+    executor.device = device = Awaited(began)
+    executor.load(["model"])
+
+    executor.call("model", [Job(Context(call_id="0"), (number,), {}) for number in range(3)])
+
+    assert device.seen == ["", "", ""]
+    assert began == ["", "model"] * 3 + [""]
