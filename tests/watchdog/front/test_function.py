@@ -15,7 +15,7 @@ from regrain.plan import Group, Plan
 from regrain.wire.codec import pack
 from regrain.wire.frames import Done, Fault, Leaf, Parts, Result, Timing, Unit, Value
 from regrain_watchdog.front import function
-from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.call import Call, Span
 from regrain_watchdog.front.flight import Flight, Job
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.learned import Learned
@@ -60,10 +60,12 @@ class Stand:
         is_sample: bool = False,
         firm: bool = False,
         name: str = "test",
+        spans: list[Span] | None = None,
     ) -> Job:
         call = Call(
             id=name, values={}, headers=b"", arrived=0.0, deadline=deadline, is_sample=is_sample, firm=firm
         )
+        call.spans = call.spans if spans is None else spans
         [job] = Flight(self.route, call).start({Ref("$s"): parts or Parts([pack(1, None)])})
         return job
 
@@ -78,10 +80,11 @@ class Stand:
     def held(self) -> list[list[Job]]:
         return [dispatch.jobs for replica in self.function.replicas for dispatch in replica.holding.values()]
 
-    def finish(self, seconds: float, replica: int = 0) -> Dispatch:
+    def finish(self, seconds: float, replica: int = 0, *, calls: int = 1) -> Dispatch:
         run, dispatch = self.function.replicas[replica].holding.popitem()
         outcomes = [Fault(500, "a", "")] * dispatch.size
-        self.function.finished(dispatch, Done(run, outcomes, [Timing("a", seconds, 1, 1)]), time.monotonic())
+        timing = Timing("a", seconds, calls, calls)
+        self.function.finished(dispatch, Done(run, outcomes, [timing]), time.monotonic())
         return dispatch
 
 
@@ -323,6 +326,27 @@ def test_a_call_hears_of_its_wait_its_hop_and_its_service():
         ("service", "a"),
     }
     assert next(span.seconds for span in job.flight.call.spans if span.kind == "service") == 0.5
+
+
+def test_calls_that_are_answered_together_hear_of_what_they_share_once():
+    stand, spans = Stand(max_size=4), []
+    stand.push(*(stand.job(spans=spans) for _ in range(4)))
+
+    stand.finish(0.5)
+
+    assert sorted((span.kind, span.batch) for span in spans) == [("hop", 4), ("service", 1), ("wait", 1)]
+    assert next(span.seconds for span in spans if span.kind == "service") == 0.5
+
+
+def test_of_separate_calls_a_request_hears_of_those_of_its_own_units():
+    stand, spans = Stand(max_size=4), []
+    other = stand.job()
+    stand.push(other, *(stand.job(spans=spans) for _ in range(3)))
+
+    stand.finish(0.5, calls=4)
+
+    assert next(span.seconds for span in spans if span.kind == "service") == 0.375
+    assert next(span.seconds for span in other.flight.call.spans if span.kind == "service") == 0.125
 
 
 class Brought(Stand):

@@ -61,6 +61,7 @@ class Call:
     firm: whether the caller gave the deadline, and not the app's objective. priority: smaller is more urgent.
     items: what takes the items of a streamed answer; None has them collected into a list.
     is_sample: whether it is the app's own sample, which warms replicas up. size: bytes of its body.
+    spans: what it cost so far; calls that are answered together have one list of them.
     trace: where it is recorded, if it is; the headers name the span that it is in.
     """
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from regrain.errors import RequestError
 from regrain.plan import Group
 from regrain.wire import frames
-from regrain_watchdog.front.call import LEAST_URGENT, Call, Span
+from regrain_watchdog.front import spans
+from regrain_watchdog.front.call import LEAST_URGENT, Call
 from regrain_watchdog.front.death import Death, cut_off, obituary
 from regrain_watchdog.front.flight import Flight, Job
 from regrain_watchdog.front.learned import Learned
@@ -19,7 +20,6 @@ from regrain_watchdog.front.owner import Owner
 from regrain_watchdog.front.pooled import FluidPool
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.reply import not_run, shutting_down
-from regrain_watchdog.front.spans import cut, placed, ran, totals
 from regrain_watchdog.policy import batch, restart, retry
 from regrain_watchdog.policy.admit import wait
 from regrain_watchdog.policy.deadline import Estimate
@@ -190,18 +190,16 @@ class Function:
 
     def finished(self, dispatch: Dispatch, done: frames.Done, now: float) -> None:
         """Learn from a run that came back: service time, room for results; add its spans to the calls."""
-        service, leased = totals(done.timings)
+        service, leased = spans.totals(done.timings)
         answered = dispatch.first or now
         held = now - dispatch.sent if self.step.streams else service + leased
-        nbytes = placed(done) if dispatch.extents else 0
+        nbytes = spans.placed(done) if dispatch.extents else 0
         self.learned.gave(nbytes / dispatch.size)
         if dispatch.jobs and self.learned.took(held, service / dispatch.size, is_asked=dispatch.is_asked):
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
         self._measure.ran(self.name, hop, done.timings)
-        spans = ran(self.name, done.timings, leased=leased, hop=hop, units=dispatch.size)
-        for flight in {job.flight for job in dispatch.jobs}:
-            flight.call.spans.extend(spans)
+        spans.ran(dispatch, done.timings, leased=leased, hop=hop)
         if dispatch.legs is not None:
             dispatch.legs.ran(done, hop=hop, now=now)
 
@@ -248,11 +246,12 @@ class Function:
         """A replica died with a dispatch: let its jobs try again, or refuse them."""
         dispatch.lost(death.detail)
         shared, idempotent = len(dispatch.jobs) > 1, not death.rerun_bars
+        if how_far is Progress.RAN:
+            spans.cut(dispatch, death.stage, time.monotonic())
         for job in reversed(dispatch.jobs):  # what goes back in line last is next
             job.flight.flying -= 1
             if how_far is Progress.RAN:
                 job.deaths += 1
-                job.flight.call.spans.append(cut(dispatch, death.stage, time.monotonic()))
             verdict = retry.verdict(
                 how_far, deaths=job.deaths, idempotent=idempotent, shared=shared, timed_out=death.timed_out
             )
@@ -355,8 +354,7 @@ class Function:
                     job.alone = True
                     self.push(job, first=True)
             return
-        for flight, waited in waits.items():
-            flight.call.spans.append(Span(group=self.name, stage="", seconds=waited, kind="wait"))
+        spans.waited(self.name, waits)
         if not self.learned.sample:
             self.learned.keep([job.values for job in jobs if job.flight.call.is_sample], runner.pool)
         self._measure.dispatched(self.name, len(jobs), max(waits.values()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from regrain.wire import frames
 from regrain.wire.segments import ALIGNMENT
 from regrain_watchdog.front.call import Span
-from regrain_watchdog.front.flight import leaves
+from regrain_watchdog.front.flight import Flight, Job, leaves
 from regrain_watchdog.front.outcomes import values_of
 from regrain_watchdog.front.replica import Dispatch
 
@@ -21,19 +21,39 @@ def totals(timings: Sequence[frames.Timing]) -> tuple[float, float]:
     return service, leased
 
 
-def ran(group: str, timings: Sequence[frames.Timing], *, leased: float, hop: float, units: int) -> list[Span]:
-    """Return the spans of each of a dispatch's units; `leased` and `hop` in seconds, of the whole dispatch."""
-    spans = [_service(group, timing, units) for timing in timings]
-    if leased:
-        spans.append(Span(group=group, stage="", seconds=leased, batch=units, kind="lease"))
-    spans.append(Span(group=group, stage="", seconds=hop, batch=units, kind="hop"))
-    return spans
+def waited(group: str, waits: Mapping[Flight, float]) -> None:
+    """Add to each request of a dispatch the seconds that it waited for that: those of its units that waited longest."""
+    told: dict[int, Span] = {}
+    for flight, seconds in waits.items():
+        spans = flight.call.spans
+        span = told.get(id(spans))
+        if span is None:
+            span = told[id(spans)] = Span(group=group, stage="", seconds=seconds, kind="wait")
+            spans.append(span)
+        span.seconds = max(span.seconds, seconds)
 
 
-def cut(dispatch: Dispatch, stage: str, now: float) -> Span:
-    """Return the span of each unit of a dispatch whose replica has died at a stage."""
+def ran(dispatch: Dispatch, timings: Sequence[frames.Timing], *, leased: float, hop: float) -> None:
+    """Add to each request of a dispatch what the run cost it; `leased` and `hop` in seconds, of the whole dispatch.
+
+    Requests with as many units in it have the same spans.
+    """
+    group, units = dispatch.function.name, dispatch.size
+    whole = [Span(group=group, stage="", seconds=leased, batch=units, kind="lease")] if leased else []
+    whole.append(Span(group=group, stage="", seconds=hop, batch=units, kind="hop"))
+    made: dict[int, list[Span]] = {}
+    for spans, mine in _requests(dispatch.jobs):
+        if mine not in made:
+            made[mine] = [_service(group, timing, units, mine) for timing in timings]
+        spans.extend((*made[mine], *whole))
+
+
+def cut(dispatch: Dispatch, stage: str, now: float) -> None:
+    """Add to each request of a dispatch that its replica has died at a stage."""
     seconds = now - dispatch.sent
-    return Span(group=dispatch.function.name, stage=stage, seconds=seconds, batch=dispatch.size, lost=True)
+    span = Span(group=dispatch.function.name, stage=stage, seconds=seconds, batch=dispatch.size, lost=True)
+    for spans, _ in _requests(dispatch.jobs):
+        spans.append(span)
 
 
 def placed(done: frames.Done) -> int:
@@ -41,8 +61,17 @@ def placed(done: frames.Done) -> int:
     return sum(leaf.nbytes + ALIGNMENT for outcome in done.outcomes for leaf in leaves(values_of(outcome)))
 
 
-def _service(group: str, timing: frames.Timing, units: int) -> Span:
-    """What a stage cost each of a dispatch's units: all of a batched call, its own part of separate ones."""
+def _requests(jobs: Iterable[Job]) -> list[tuple[list[Span], int]]:
+    """Return the spans of each request that has units in a dispatch, and how many: its calls have one list."""
+    lists = [job.flight.call.spans for job in jobs]
+    counts: dict[int, int] = {}
+    for spans in lists:
+        counts[id(spans)] = counts.get(id(spans), 0) + 1
+    return [(spans, counts.pop(id(spans))) for spans in lists if id(spans) in counts]
+
+
+def _service(group: str, timing: frames.Timing, units: int, mine: int) -> Span:
+    """What a stage cost a request with some units of a dispatch: all of a batched call, its own part of separate ones."""
     if timing.calls >= units > 1:
-        return Span(group=group, stage=timing.stage, seconds=timing.seconds / units)
+        return Span(group=group, stage=timing.stage, seconds=timing.seconds * mine / units)
     return Span(group=group, stage=timing.stage, seconds=timing.seconds, batch=max(1, timing.count))

@@ -44,6 +44,15 @@ def test_all_items_of_a_batch_run_under_the_version_in_force_when_it_is_asked(ap
     assert versions == [1, 1, 1]
 
 
+def test_the_items_of_a_batch_have_one_account_of_what_they_cost(app_of, echo_service):
+    async def scenario():
+        service, call = echo_service(app_of(TEXT)), called()
+        await Inference(service).run(call, BATCH, {})
+        return [one.spans is call.spans for one in service.calls]
+
+    assert asyncio.run(scenario()) == [True, True, True]
+
+
 def test_the_first_item_that_fails_is_named_and_the_others_are_cancelled(app_of, echo_service):
     ended = []
 
