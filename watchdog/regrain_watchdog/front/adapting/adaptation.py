@@ -66,6 +66,7 @@ class Adaptation:
         self._watch = Watch(live, measure, gpus)
         self._target = target
         self._slo = objective(config, live.manifest)
+        self._lack = ""
         self._profile = find_profile(config, target, live.manifest)
         check_log(config.decision_log, "REGRAIN_DECISION_LOG (--decision-log)")
         self._past = Past()
@@ -87,11 +88,9 @@ class Adaptation:
     def trouble(self) -> str:
         """What an operator should know of the controller: why there is none; "" where one decides."""
         reason = self._mind.trouble
-        return (
-            f"the controller has ended {self.counts.ends} times, and the plan stays: {reason}"
-            if reason
-            else ""
-        )
+        if reason:
+            return f"the controller has ended {self.counts.ends} times, and the plan stays: {reason}"
+        return self._lack
 
     def status(self) -> dict[str, object]:
         """Return what the status tells."""
@@ -110,14 +109,25 @@ class Adaptation:
         self._mind.start()
 
     def follow(self) -> None:
-        """Another version of the app is in force: begin anew with that, and with a profile if there is one of it."""
+        """Another version of the app is in force: begin anew with that, and with a profile if there is one of it.
+
+        One without an objective is not adapted.
+        """
+        manifest = self._live.manifest
+        self._past.forget()
         try:
-            self._slo = objective(self._config, self._live.manifest)
-            self._profile = find_profile(self._config, self._target, self._live.manifest)
+            self._slo, self._lack = objective(self._config, manifest), ""
+        except SpecError as error:
+            self._lack = f"the version in force is not adapted: {error}"
+            logger.warning("%s", self._lack)
+            self.counts.predicted = None
+            self._mind.rest()
+            return
+        try:
+            self._profile = find_profile(self._config, self._target, manifest)
         except SpecError as error:
             logger.warning("the version in force is adapted without a profile: %s", error)
             self._profile = b""
-        self._past.forget()
         self._mind.renew()
 
     async def stop(self) -> None:

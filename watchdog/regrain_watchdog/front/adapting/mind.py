@@ -58,7 +58,7 @@ class Mind:
         self._heard_at = self._born = 0.0
         self._backoff = BACKOFF
         self._timer: asyncio.TimerHandle | None = None
-        self._is_stopping = False
+        self._is_stopping = self._is_resting = False
         self.trouble = self._said = ""
 
     @property
@@ -98,13 +98,17 @@ class Mind:
 
     def renew(self) -> None:
         """Start another one, which is told anew what it decides for; not where none was started yet."""
-        process = self._process
-        if self._is_stopping or process is None:
+        if self._is_stopping or (self._process is None and not self._is_resting):
             return
-        self._let_go()
-        process.kill()
-        self._loop.run_in_executor(None, process.wait)
+        self._dismiss()
+        self._is_resting = False
         self.start()
+
+    def rest(self) -> None:
+        """End it, and start none until it is renewed."""
+        self._is_resting = True
+        self._dismiss()
+        self.trouble = ""
 
     async def stop(self) -> None:
         """End it."""
@@ -180,12 +184,9 @@ class Mind:
 
     def _end(self, reason: str) -> None:
         """It is of no use any more: the plan stays, and another one is started after a while."""
-        process, lived = self._process, time.monotonic() - self._born
-        self._let_go()
+        lived = time.monotonic() - self._born
+        self._dismiss()
         self.counts.ends += 1
-        if process is not None:
-            process.kill()
-            self._loop.run_in_executor(None, process.wait)
         if self._is_stopping:
             return
         if lived > SOUND:
@@ -196,6 +197,14 @@ class Mind:
         self._said = self.trouble = reason
         self._timer = self._loop.call_later(self._backoff, self.start)
         self._backoff = min(2 * self._backoff, LONGEST)
+
+    def _dismiss(self) -> None:
+        """Let go of it, and see to it that it ends."""
+        process = self._process
+        self._let_go()
+        if process is not None:
+            process.kill()
+            self._loop.run_in_executor(None, process.wait)
 
     def _let_go(self) -> None:
         if self._timer is not None:
