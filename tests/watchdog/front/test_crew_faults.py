@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from http import HTTPStatus
 
 import pytest
 
@@ -260,8 +261,31 @@ def test_a_call_of_the_old_plan_that_never_ends_is_ended_with_the_replica_that_t
 
             await stand.change("coarse", "1")
 
-            with pytest.raises(RequestError, match="shutting down"):
+            with pytest.raises(RequestError, match="the app has changed"):
                 await asyncio.wait_for(early, TIMEOUT)
+            await stand.ask()
+
+    run(scenario)
+
+
+def test_calls_of_the_old_plan_that_never_end_hear_of_the_change_whichever_replica_runs_them(
+    standing, tmp_path
+):
+    """One replica goes over to the new plan, and the other ends with the old one."""
+
+    async def scenario():
+        async with standing(PAIR, "fine", keeps=resident.ALL, patience=SHORT) as stand:
+            early = [stand.call("gate2")]
+            await stand.until((tmp_path / "waits").exists)
+            early.append(stand.call("gate1"))
+            await stand.until(lambda: all(replica.holding for replica in stand.crew.replicas))
+
+            await stand.change("coarse", "1")
+
+            for call in early:
+                with pytest.raises(RequestError, match="the app has changed") as refused:
+                    await asyncio.wait_for(call, TIMEOUT)
+                assert refused.value.status is HTTPStatus.SERVICE_UNAVAILABLE
             await stand.ask()
 
     run(scenario)

@@ -21,7 +21,7 @@ from http import HTTPStatus
 from regrain.errors import RegrainError, RequestError
 from regrain.manifest import Manifest
 from regrain_watchdog.front.call import Call, Reply
-from regrain_watchdog.front.reply import shutting_down
+from regrain_watchdog.front.reply import overtaken, shutting_down
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.standing import gauges
 from regrain_watchdog.policy.transition import (
@@ -245,9 +245,9 @@ class Live:
     def _show(self, app: App) -> None:
         app.measure.gauges = lambda: gauges(app.functions, app.crew.pool, app.crew.gpu_books())
 
-    async def forget(self, app: App) -> None:
-        """Stop a plan's processes."""
-        await app.stop()
+    async def forget(self, app: App, why: RequestError | None = None) -> None:
+        """Stop a plan's processes, as its `stop`."""
+        await app.stop(why)
         self._apps.remove(app)
 
     def follow(self, tail: Awaitable[None]) -> None:
@@ -306,7 +306,7 @@ class _Change:
                     logger.info("in force: %s", _name(self._new))
                     self._live.follow(self._drain())
                 case Stop():
-                    await self._live.forget(self._old)
+                    await self._live.forget(self._old, overtaken(self._live.patience))
                 case Abandon():
                     logger.warning("%s did not come into force: %s", _name(self._new), instruction.reason)
                     await self._live.forget(self._new)

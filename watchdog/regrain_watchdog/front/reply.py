@@ -61,6 +61,12 @@ def shutting_down() -> RequestError:
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the app is shutting down", headers=RETRY_AFTER)
 
 
+def overtaken(seconds: float) -> RequestError:
+    """Return the error of a call whose plan has to end so long after another one came into force."""
+    detail = f"the app has changed, and its replicas of before end: the call has not ended within {seconds:g} s"
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
+
+
 def listed(name: str, value: object) -> list[object]:
     """Return the items of a parameter that a stage is mapped over; RequestError (400) if it is no list."""
     if isinstance(value, list | tuple):

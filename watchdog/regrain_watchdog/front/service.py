@@ -117,21 +117,27 @@ class App:
                 f"the app's own sample failed ({int(error.status)}): {error.detail}"
             ) from error
 
-    async def stop(self) -> None:
-        """Refuse what waits, let replicas finish what they hold, and end those that no other plan has; at most once."""
+    async def stop(self, why: RequestError | None = None) -> None:
+        """Refuse what waits, let replicas finish what they hold, and end those that no other plan has; at most once.
+
+        why: what calls under way hear, now; without it they may end as long as their replicas do.
+        """
         if self._stopped:
             return
         self.leaving = True
+        error, overdue = why or shutting_down(), list(self._waiters) if why is not None else []
+        for flight in overdue:
+            self._end(flight, error)
         for function in self.functions:
-            function.drain(shutting_down())
+            function.drain(error)
         await self.crew.leave(self.functions)
         self._stopped = True
         for peer in [peer for function in self.functions for peer in function.peers]:
             peer.close()
-        overdue = list(self._waiters)
-        for flight in overdue:  # their next group had no replica any more, or they took too long
-            self._end(flight, shutting_down())
-        self.crew.interrupt(overdue)
+        late = list(self._waiters)
+        for flight in late:  # their next group had no replica any more, or they took too long
+            self._end(flight, error)
+        self.crew.interrupt([*overdue, *late])
         while self._waiters:
             await asyncio.sleep(0)  # until they have taken their error and let go of their values
         self._course.end()
@@ -259,9 +265,7 @@ class App:
 
     def unready(self) -> str:
         """Why the app is not ready for requests, in one sentence; "" when it is."""
-        if self.draining:
-            return "the app is shutting down"
-        return lacking(self.functions)
+        return "the app is shutting down" if self.draining else lacking(self.functions)
 
     def _admit(self, call: Call) -> None:
         """RequestError if a call is not let in."""
