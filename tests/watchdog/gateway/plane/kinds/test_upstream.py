@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -84,13 +84,10 @@ async def nothing() -> None:
     """End no version before."""
 
 
-@contextmanager
-def made(folder: Path, **settings: str) -> Iterator[UpstreamInstance]:
-    """Give an instance of SERVER with these settings."""
+def function(folder: Path, number: int, settings: dict[str, str]) -> Function:
+    """Return a function that is SERVER at a port, with these settings."""
     (folder / "main.py").write_text(SERVER)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = free.getsockname()[1]
-    function = Function(
+    return Function(
         deployment=Deployment(
             service="a",
             image="a",
@@ -104,14 +101,22 @@ def made(folder: Path, **settings: str) -> Iterator[UpstreamInstance]:
         image=Image(name="a", kind="app", folder=str(folder)),
         created=0.0,
     )
+
+
+@contextmanager
+def made(folder: Path, **settings: str) -> Iterator[UpstreamInstance]:
+    """Give an instance of SERVER with these settings, at a port that nobody else is given meanwhile."""
     log = Log(("dev", "a"), Journal(folder / "a.log"))
     output = Output(log, "a-1")
     launcher = Launcher(Settings(state=str(folder)), Means(tools=False), Homes(folder / "homes"))
-    try:
-        yield UpstreamInstance(function, launcher, output)
-    finally:
-        output.close()
-        log.close()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        try:
+            yield UpstreamInstance(function(folder, taken.getsockname()[1], settings), launcher, output)
+        finally:
+            output.close()
+            log.close()
 
 
 @asynccontextmanager
@@ -180,7 +185,11 @@ def test_what_is_wrong_with_its_settings_is_known_before_the_version_before_is_e
     assert not ended
 
 
-def test_no_request_follows_one_that_was_answered_before_all_of_its_body_was_sent(tmp_path: Path) -> None:
+def test_no_request_follows_one_that_was_answered_before_all_of_its_body_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "IDLE", PATIENCE)
+
     async def scenario() -> list[bytes]:
         async with asyncio.timeout(PATIENCE), served(tmp_path) as address:
             return [
@@ -248,12 +257,16 @@ def test_a_body_that_is_announced_as_too_large_is_not_awaited(tmp_path: Path) ->
     assert asyncio.run(scenario()).startswith(b"HTTP/1.1 413 ")
 
 
-def test_an_answer_that_stalls_is_broken_off(tmp_path: Path) -> None:
-    async def scenario() -> bytes:
-        async with asyncio.timeout(PATIENCE), served(tmp_path, exec_timeout="500ms") as address:
+def test_an_answer_that_stalls_is_broken_off(tmp_path: Path, with_time: Callable[..., None]) -> None:
+    async def scenario(seconds: float) -> bytes:
+        async with asyncio.timeout(PATIENCE), served(tmp_path, exec_timeout=f"{seconds:g}s") as address:
             return await told(address, post("/part"))
 
-    assert asyncio.run(scenario()).endswith(b"\r\n\r\n1\r\na\r\n")  # and no chunk that ends it
+    def broken_off(seconds: float) -> None:
+        answer = asyncio.run(scenario(seconds))
+        assert answer.endswith(b"\r\n\r\n1\r\na\r\n")  # and no chunk that ends it
+
+    with_time(broken_off, 0.5)
 
 
 def test_who_takes_an_answer_bit_by_bit_keeps_others_out_for_a_while_at_most(tmp_path: Path) -> None:
