@@ -120,16 +120,20 @@ def test_a_replica_that_dies_again_and_again_while_it_loads_ends_the_start(attem
     assert served.lines[-1] == "regrain: replicas of net died 4 times in a row before one was ready"
 
 
-def test_a_start_that_takes_too_long_is_given_up(attempt, module):
+def test_a_start_that_takes_too_long_is_given_up(attempt, module, with_time):
     """It has time to import the module, and none is enough to load the stage."""
     text = MODEL.replace('self.net = onnx("net.onnx")', "import time; time.sleep(600)")
-    served = attempt(module(text), start_timeout="12s")
 
-    line, code = refusal(served)
+    def given_up(seconds):
+        served = attempt(module(text), start_timeout=f"{seconds:g}s")
 
-    assert "not ready after 12 s: no warm replica yet of: net" in line
-    assert "regrain: no warm replica yet of: net" in served.lines
-    assert code == 1
+        line, code = refusal(served)
+
+        assert f"not ready after {seconds:g} s: no warm replica yet of: net" in line
+        assert "regrain: no warm replica yet of: net" in served.lines
+        assert code == 1
+
+    with_time(given_up, 5.0)
 
 
 def test_an_import_that_takes_too_long_is_given_up(attempt, module):
