@@ -42,15 +42,8 @@ class Stand:
         self.function.replicas += [self.replica(number) for number in range(1, replicas + 1)]
 
     def replica(self, number: int) -> Replica:
-        return Replica(
-            number,
-            self.pool,
-            mmap.mmap(-1, 4096),
-            None,
-            self.function,
-            [self.function],
-            state=State.READY,
-        )
+        homes = [self.function]
+        return Replica(number, self.pool, mmap.mmap(-1, 4096), None, *homes, homes, state=State.READY)
 
     def job(
         self,
@@ -198,9 +191,8 @@ def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
 
     async def scenario():
         stand = Stand(max_size=3, max_wait=0.01)
-        first, second = stand.job(), stand.job()
-        stand.push(first)
-        stand.push(second)
+        jobs = [stand.job(), stand.job()]
+        stand.push(*jobs)
         assert stand.held() == []
 
         clock.monotonic = lambda: 100.01
@@ -208,7 +200,7 @@ def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
             while not stand.held():
                 await asyncio.sleep(0.001)
 
-        assert stand.held() == [[first, second]]
+        assert stand.held() == [jobs]
 
     asyncio.run(scenario())
 
@@ -216,12 +208,9 @@ def test_a_batch_that_is_not_full_waits_for_others_until_it_is_due(monkeypatch):
 def test_a_batch_that_fills_goes_without_waiting():
     async def scenario():
         stand = Stand(max_size=2, max_wait=60.0)
-        first, second = stand.job(), stand.job()
-
-        stand.push(first)
-        stand.push(second)
-
-        assert stand.held() == [[first, second]]
+        jobs = [stand.job(), stand.job()]
+        stand.push(*jobs)
+        assert stand.held() == [jobs]
 
     asyncio.run(scenario())
 
@@ -328,25 +317,14 @@ def test_a_call_hears_of_its_wait_its_hop_and_its_service():
     assert next(span.seconds for span in job.flight.call.spans if span.kind == "service") == 0.5
 
 
-def test_calls_that_are_answered_together_hear_of_what_they_share_once():
-    stand, spans = Stand(max_size=4), []
-    stand.push(*(stand.job(spans=spans) for _ in range(4)))
-
-    stand.finish(0.5)
-
-    assert sorted((span.kind, span.batch) for span in spans) == [("hop", 4), ("service", 1), ("wait", 1)]
-    assert next(span.seconds for span in spans if span.kind == "service") == 0.5
-
-
-def test_of_separate_calls_a_request_hears_of_those_of_its_own_units():
-    stand, spans = Stand(max_size=4), []
-    other = stand.job()
-    stand.push(other, *(stand.job(spans=spans) for _ in range(3)))
+def test_calls_that_are_answered_together_hear_once_of_what_they_share_and_of_separate_ones_their_own_part():
+    stand, other, spans = Stand(max_size=4), [], []
+    stand.push(*(stand.job(spans=seen) for seen in (other, spans, spans, spans)))
 
     stand.finish(0.5, calls=4)
 
-    assert next(span.seconds for span in spans if span.kind == "service") == 0.375
-    assert next(span.seconds for span in other.flight.call.spans if span.kind == "service") == 0.125
+    assert sorted((span.kind, span.batch) for span in spans) == [("hop", 4), ("service", 1), ("wait", 1)]
+    assert [span.seconds for span in (*other, *spans) if span.kind == "service"] == [0.125, 0.375]
 
 
 class Brought(Stand):

@@ -63,7 +63,9 @@ def shutting_down() -> RequestError:
 
 def overtaken(seconds: float) -> RequestError:
     """Return the error of a call whose plan has to end so long after another one came into force."""
-    detail = f"the app has changed, and its replicas of before end: the call has not ended within {seconds:g} s"
+    detail = (
+        f"the app has changed, and its replicas of before end: the call has not ended within {seconds:g} s"
+    )
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
 

@@ -71,7 +71,7 @@ def _requests(jobs: Iterable[Job]) -> list[tuple[list[Span], int]]:
 
 
 def _service(group: str, timing: frames.Timing, units: int, mine: int) -> Span:
-    """What a stage cost a request with some units of a dispatch: all of a batched call, its own part of separate ones."""
+    """What a stage cost a request with some units in a dispatch: all of a batched call, its part of separate ones."""
     if timing.calls >= units > 1:
         return Span(group=group, stage=timing.stage, seconds=timing.seconds * mine / units)
     return Span(group=group, stage=timing.stage, seconds=timing.seconds, batch=max(1, timing.count))

@@ -119,7 +119,9 @@ class Supervisor:
             undone.pop_all()
         replica.on_trial = function.deaths > 0
         # only now that nothing fails: a place that was found for it is given out once
-        entitled = self._gpus.seat(number, function.seat, stages) if self._gpus is not None else None
+        entitled: frames.Entitle | None = None
+        if self._gpus is not None:
+            entitled = self._gpus.seat(number, function.seat, stages)
         if self._gpus is not None and entitled is not None:
             replica.end = self._gpus.end
         self._follow(replica, ours)
