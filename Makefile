@@ -21,7 +21,7 @@ demo: $(READY) ## Serve the OCR example fused, split and in between, and read a 
 	$(BIN)/python examples/demo.py
 
 test: $(READY) ## Run the tests.
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(READY) ## Check format, lint, types and layers.
 	$(BIN)/ruff format --check .
