@@ -13,9 +13,19 @@ from regrain.errors import LoadError
 from regrain.execute import Executor
 
 
-def test_a_stage_that_cannot_be_built_is_named():
-    app = App("broken")
+def executor_of(kind: type) -> Executor:
+    """Return an executor of an app with one stage, `model`."""
+    app = App("loads")
+    model = app.stage()(kind)
 
+    @app.flow
+    def run(item: int) -> int:
+        return model(item)
+
+    return Executor(app, clock=time.monotonic)
+
+
+def test_a_stage_that_cannot_be_built_is_named():
     class Model:
         def __init__(self) -> None:
             raise FileNotFoundError("no model.onnx")
@@ -23,13 +33,7 @@ def test_a_stage_that_cannot_be_built_is_named():
         def __call__(self, item: int) -> int:
             return item
 
-    model = app.stage()(Model)
-
-    @app.flow
-    def run(item: int) -> int:
-        return model(item)
-
-    executor = Executor(app, clock=time.monotonic)
+    executor = executor_of(Model)
 
     with pytest.raises(
         LoadError, match=r"stage 'model' could not be loaded: FileNotFoundError: no model\.onnx"
@@ -40,7 +44,6 @@ def test_a_stage_that_cannot_be_built_is_named():
 
 def test_stages_are_loaded_once_and_can_be_dropped():
     built = []
-    app = App("loads")
 
     class Model:
         def __init__(self) -> None:
@@ -49,13 +52,7 @@ def test_stages_are_loaded_once_and_can_be_dropped():
         def __call__(self, item: int) -> int:
             return item
 
-    model = app.stage()(Model)
-
-    @app.flow
-    def run(item: int) -> int:
-        return model(item)
-
-    executor = Executor(app, clock=time.monotonic)
+    executor = executor_of(Model)
     assert set(executor.load(["model"])) == {"model"}
     assert executor.load(["model"]) == {}
     assert (len(built), executor.resident) == (1, ("model",))

@@ -186,40 +186,43 @@ class Replica:
 
         RequestError if the batch is too large for a frame, or (503) the system gives no descriptors to hand it over.
         """
-        step = dispatch.step
         if nbytes:
             with contextlib.suppress(RequestError):  # it may need less, and asks once it has results
                 dispatch.extents.append(self.pool.grant(self.number, nbytes))
         self._runs += 1
         self.holding[self._runs] = dispatch
         try:
-            self._map_all(units, dispatch.extents)
-            run = frames.Run(self._runs, self._define(step), units, list(dispatch.extents))
-            if self.link is not None:
-                self.link.queue(run)
-        except (frames.FrameError, RequestError) as error:
+            self._queue(units, dispatch)
+        except RequestError:
             del self.holding[self._runs]
             for extent in dispatch.extents:
                 self.pool.commit(extent, 0)
-            if isinstance(error, RequestError):
-                raise
-            detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
-            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
-        if step.streams:
-            self._let_stream(self._runs, dispatch.jobs)
+            raise
+        if dispatch.step.streams:
+            self._let_stream(self._runs, dispatch)
         if self.link is not None:
             self.link.flush()
 
-    def _let_stream(self, run: int, jobs: list[Job]) -> None:
+    def _queue(self, units: list[frames.Unit], dispatch: Dispatch) -> None:
+        """Queue a batch for it; RequestError as `run`."""
+        step = dispatch.step
+        self._map_all(units, dispatch.extents)
+        try:
+            run = frames.Run(self._runs, self._define(step), units, list(dispatch.extents))
+            if self.link is not None:
+                self.link.queue(run)
+        except frames.FrameError as error:
+            detail = f"what {'+'.join(step.stages)} takes cannot be handed over: {error}"
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail) from error
+
+    def _let_stream(self, run: int, dispatch: Dispatch) -> None:
         """Grant a run its first items; a warm-up gives one, and so does the sample."""
-        is_asked = False
-        for job in jobs:
+        for job in dispatch.jobs:
             call = job.flight.call
             call.items = call.items or Collected()
             if not call.is_sample:
-                is_asked = True
                 call.items.attach(partial(self._credit, run))
-        if not is_asked:
+        if not dispatch.is_asked:
             self._credit(run, 1)
             self._credit(run, 0)
 

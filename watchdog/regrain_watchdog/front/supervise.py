@@ -122,8 +122,8 @@ class Supervisor:
         entitled: frames.Entitle | None = None
         if self._gpus is not None:
             entitled = self._gpus.seat(number, function.seat, stages)
-        if self._gpus is not None and entitled is not None:
-            replica.end = self._gpus.end
+            if entitled is not None:
+                replica.end = self._gpus.end
         self._follow(replica, ours)
         return replica
 
