@@ -47,7 +47,7 @@ ADAPTS = 300.0
 """Seconds that a run with `--adapt` lasts at least."""
 USED = 2
 GPUS = f"emulated:v100x{USED}"
-"""As the cells of the core grid have them; the OCR app asks for one in a scenario, and uses none."""
+"""As the cells of the core grid have them."""
 SIZES = (1, 2, 4, 8)
 MORE = 8
 """Replicas that are added to a plan at most."""
@@ -188,7 +188,7 @@ class Site:
         node = self._node()
         lines = [
             f"seed = {run.seed}\nduration = {run.seconds:.1f}",
-            f'[node]\ngpus = "{GPUS}"\ncores = {node.cores:g}\nmemory = "{node.memory >> 30}Gi"',
+            f'[node]\ngpus = "{GPUS if node.cards else ""}"\ncores = {node.cores:g}\nmemory = "{node.memory >> 30}Gi"',
             f'[apps.{self.pipeline.name}]\nmodule = "{self.module}"\nprofile = "profile.json"',
             f'slo = {{latency = "{1000.0 * run.latency:.3f}ms", attainment = {ATTAINMENT}}}',
             f'grain = "{run.grain}"\nreplicas = "{run.replicas}"',

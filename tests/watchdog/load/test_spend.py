@@ -66,6 +66,17 @@ def test_replicas_of_a_fluid_group_have_their_share_together() -> None:
     assert meter.spending.rate == [pytest.approx(0.5 * CARDS["v100"].price / HOUR)]
 
 
+def test_stages_that_were_profiled_on_the_cpu_cost_no_gpu_where_none_is_told_of() -> None:
+    meter = Meter(PRICES, None, PROFILE)
+
+    meter.take(0.0, "read", [held("read", gpu=1.0)])
+
+    assert meter.spending is not None
+    assert meter.spending.rate == [
+        pytest.approx(cost.rate(Plan((Group(stages=("read",), cpu=2.0),)), PROFILE, PRICES, None))
+    ]
+
+
 def test_a_price_that_a_scenario_says_counts_for_a_card_of_no_known_type() -> None:
     card = card_of("NVIDIA Unheard-of", sms=80, memory=16 * GIB)
     meter = Meter(Prices(core=0.0, memory=0.0, gpu=2.0), card, None)
@@ -95,6 +106,7 @@ def test_each_grain_that_is_seen_is_kept_with_its_time() -> None:
             held("see", gpu=0.5),
             "price of its GPUs (NVIDIA Unheard-of) is not known: say it in a scenario, as gpu under [prices]",
         ),
+        (None, PROFILE, held("see", gpu=0.5), "price of its GPUs is not known"),
         (None, PROFILE, held("other"), "the profile lacks stage other"),
     ],
 )

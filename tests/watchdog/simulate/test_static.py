@@ -9,7 +9,7 @@ from regrain.errors import SpecError
 from regrain.manifest import Manifest
 from regrain.plan import Group, Plan
 from regrain_watchdog.policy.cost import rate
-from regrain_watchdog.policy.profile import Point, Profile, ProfileError, StageProfile, dumps
+from regrain_watchdog.policy.profile import Point, Profile, ProfileError, StageProfile, dumps, loads
 from regrain_watchdog.simulate.scenario import Scenario, read
 from regrain_watchdog.simulate.static import overcommitted, prepare
 
@@ -118,8 +118,19 @@ def test_an_app_with_no_objective_needs_one(scenario, cpu: Manifest) -> None:
         prepare(scenario(), "ocr", msgspec.structs.replace(cpu, slo=None))
 
 
-def test_stages_on_a_gpu_need_one(scenario, ocr: Manifest) -> None:
-    with pytest.raises(SpecError, match=r"apps\.ocr needs a GPU, and the node has none"):
+def test_stages_that_were_profiled_on_a_gpu_need_one(scenario, ocr: Manifest, tmp_path: Path) -> None:
+    """Those that a GPU would do good, and that were profiled on the CPU, cost and reserve none."""
+    made = prepare(scenario(), "ocr", ocr)
+    assert {group.gpu for group in made.plan.groups} == {None}
+
+    known = loads((tmp_path / "profile.json").read_bytes())
+    on_gpu = {
+        stage.name: msgspec.structs.replace(known.stages[stage.name], on_gpu=stage.gpu is not None)
+        for stage in ocr.stages
+    }
+    (tmp_path / "profile.json").write_bytes(dumps(msgspec.structs.replace(known, stages=on_gpu)))
+
+    with pytest.raises(SpecError, match=r"apps\.ocr needs a GPU, as it was profiled, and the node has none"):
         prepare(scenario(), "ocr", ocr)
 
 

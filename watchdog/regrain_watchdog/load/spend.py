@@ -66,7 +66,7 @@ class Meter:
         ]
         if unknown:
             self.lacking = f"the profile lacks stage {unknown[0]}"
-        elif not self._has_price and any(group.gpu for group in groups):
+        elif not self._has_price and any(self._is_on_gpu(group) for group in groups):
             kind = f" ({self.card.name})" if self.card is not None else ""
             self.lacking = (
                 f"the price of its GPUs{kind} is not known: say it in a scenario, as gpu under [prices]"
@@ -84,6 +84,12 @@ class Meter:
     @property
     def _has_price(self) -> bool:
         return self.card is not None and (self.prices.gpu or self.card.price) > 0
+
+    def _is_on_gpu(self, held: Held) -> bool:
+        """Whether a group is known to have a GPU, or may have one: not where its stages were profiled on the CPU."""
+        if not held.gpu or self.card is not None or self.profile is None:
+            return held.gpu > 0
+        return any(self.profile.stages[stage].on_gpu for stage in held.stages)
 
     def _rate(self, held: Held) -> float:
         if not held.replicas:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from regrain import grain
 from regrain.errors import SpecError
@@ -57,12 +58,15 @@ def prepare(scenario: Scenario, name: str, manifest: Manifest) -> Static:
     """
     app = scenario.apps[name]
     application = _application(app, f"apps.{name}", manifest)
-    plan = _plan(app, f"apps.{name}", manifest)
     node = scenario.node_of(name)
+    plan = _plan(app, f"apps.{name}", manifest)
+    if not node.cards:
+        plan = _on_cpu(plan, application.profile)
     problem = Problem.of(application, node, scenario.prices, limits(app, application, node))
     if problem.card is None and any(group.gpu is not None for group in plan.groups):
         raise SpecError(
-            f'apps.{name} needs a GPU, and the node has none; name them: gpus = "emulated:v100x1"'
+            f"apps.{name} needs a GPU, as it was profiled, and the node has none; name them: "
+            'gpus = "emulated:v100x1"'
         )
     resident.check(app.resident, manifest.graph.stages)
     arrivals = offered(scenario, name).arrivals
@@ -157,6 +161,18 @@ def _plan(app: AppScenario, where: str, manifest: Manifest) -> Plan:
                 "cpu of 0 or more"
             )
     return plan
+
+
+def _on_cpu(plan: Plan, profile: Profile) -> Plan:
+    """Return a plan as a node without GPUs has it: stages that were profiled on the CPU need none there."""
+    return Plan(
+        tuple(
+            group
+            if any(profile.stages[stage].on_gpu for stage in group.stages)
+            else structs.replace(group, gpu=None)
+            for group in plan.groups
+        )
+    )
 
 
 def _bytes(file: str) -> bytes:
