@@ -41,6 +41,10 @@ class Gate:
     def open(self):
         self._loop.call_soon_threadsafe(self._open.set)
 
+    def take_a_turn(self):
+        """Have the loop that it was entered in look at all sockets once."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(60)
+
 
 class Raw:
     """A connection that speaks bytes."""

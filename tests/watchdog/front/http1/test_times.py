@@ -160,24 +160,25 @@ def test_a_body_that_breaks_off_is_told_to_who_reads_it(listen, echo, raw):
     assert (status, b"the body broke off" in body) == (400, True)
 
 
-def test_connections_over_the_limit_wait_to_be_accepted(listen, echo, raw):
-    client = listen(echo, connections=2)
-    first, second, third = raw(client), raw(client), raw(client)
-    for connection in (first, second):
-        connection.send(GET)
-        assert connection.response()[0] == 200
-    third.send(GET)
-    for _ in range(3):  # turns of the loop, in which it would be answered
-        second.send(GET)
-        assert second.response()[0] == 200
-    third.connection.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        third.connection.recv(1, socket.MSG_PEEK)
+@pytest.mark.parametrize("how", ["leaves", "idles"])
+def test_connections_over_the_limit_wait_until_one_leaves_or_idles(listen, gate, raw, how):
+    client = listen(gate, connections=1, header_timeout=600.0)
+    first, second = raw(client), raw(client)
+    first.send(GET)
+    assert gate.entered.wait(60)
+    gate.entered.clear()
+    second.send(GET)
+    for _ in range(3):
+        gate.take_a_turn()
+    assert not gate.entered.is_set()
 
-    first.close()
+    if how == "leaves":
+        first.close()
+    else:
+        gate.open()
+        assert first.response()[0] == 200
 
-    third.connection.settimeout(60)
-    assert third.connection.recv(12) == b"HTTP/1.1 200"
+    assert gate.entered.wait(60)
 
 
 def test_no_room_is_made_by_a_caller_that_has_not_taken_its_answers(answering, raw):

@@ -204,5 +204,7 @@ class Port:
         now = self.loop.time()
         for connection in [one for one in self._connections if one.deadline <= now]:
             connection.expire(now)
+        if self._retry is None:
+            self._look_for_more()  # a connection may idle since, and make room
         again = bool(self._connections)
         self._sweeper = self.loop.call_later(self._period, self._sweep) if again else None
