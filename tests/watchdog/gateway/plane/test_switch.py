@@ -29,9 +29,12 @@ async def serving(**limits):
         await calls.stop(0.0)
 
 
-def test_a_port_that_is_taken_is_refused_naming_the_gateways_own_variable():
+@pytest.mark.parametrize("is_usual", [False, True])
+def test_a_port_that_is_taken_is_refused_naming_the_gateways_own_variable(is_usual, monkeypatch):
     with bind("127.0.0.1", 0, name="port", backlog=1) as taken:
         port = taken.getsockname()[1]
+        if is_usual:  # of an app's own front, where any free one will do
+            monkeypatch.setattr(Config, "DEFAULT_GRPC_PORT", port)
         calls = Calls(None, None, Config(host="127.0.0.1", grpc_port=port))
 
         with pytest.raises(SpecError, match=f"port {port} .*--grpc-port or REGRAIN_GATEWAY_GRPC_PORT"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -35,12 +36,19 @@ class Listening:
         handlers: of its methods.
         config: address, limits.
         prefix: how the variable begins that chooses the port.
+        usual: the port that nobody need have asked for: any free one will do where it is taken.
     """
 
     def __init__(
-        self, handlers: Sequence[grpc.GenericRpcHandler], config: Config, *, prefix: str = PREFIX
+        self,
+        handlers: Sequence[grpc.GenericRpcHandler],
+        config: Config,
+        *,
+        prefix: str = PREFIX,
+        usual: int | None = None,
     ) -> None:
         self.port = 0
+        self._usual = usual
         self._prefix = prefix
         self._config = config
         self._handlers = tuple(handlers)
@@ -55,7 +63,7 @@ class Listening:
 
     async def start(self) -> None:
         """Accept calls from here on; SpecError if the address cannot be had."""
-        self.port = _free(self._host, self._config.grpc_port or 0, self._prefix)
+        self.port = self._free(self._config.grpc_port or 0)
         await self._open()
         self._keeping = asyncio.create_task(self._keep())
 
@@ -100,6 +108,23 @@ class Listening:
                     task.add_done_callback(ending.discard)
                 self._server = None
 
+    def _free(self, port: int) -> int:
+        """Return the port to bind; SpecError where it is taken and was asked for.
+
+        gRPC's own complaint about one that is taken says neither why nor what to do.
+        """
+        listening = partial(bind, self._host, name="grpc_port", backlog=1, prefix=self._prefix)
+        try:
+            bound = listening(port)
+        except SpecError:
+            if port != self._usual:
+                raise
+            logger.warning("port %d is taken: gRPC gets another", port)
+            bound = listening(0)
+        with bound:
+            free: int = bound.getsockname()[1]
+        return free
+
     @property
     def _host(self) -> str:
         return "127.0.0.1" if self._config.host == "localhost" else self._config.host
@@ -137,7 +162,11 @@ class Server(Listening):
         reflection = reflect.Reflection(
             (*SERVICES, health.NAME), self._methods.check, silence=self._methods.silence
         )
-        super().__init__((*self._methods.handlers, self._health.handlers(), reflection.handlers()), config)
+        super().__init__(
+            (*self._methods.handlers, self._health.handlers(), reflection.handlers()),
+            config,
+            usual=Config.DEFAULT_GRPC_PORT,
+        )
 
     def follow(self, inference: Inference) -> None:
         """Answer for another version of the app from the next request on; nobody is cut off."""
@@ -168,20 +197,3 @@ def _options(config: Config) -> tuple[tuple[str, int], ...]:
         ("grpc.max_send_message_length", -1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", PING),
     )
-
-
-def _free(host: str, port: int, prefix: str) -> int:
-    """The port to bind, any free one if the usual one is taken and nobody asked for it.
-
-    gRPC's own complaint about one that is taken says neither why nor what to do.
-    """
-    try:
-        bound = bind(host, port, name="grpc_port", backlog=1, prefix=prefix)
-    except SpecError:
-        if port != Config.DEFAULT_GRPC_PORT:
-            raise  # somebody asked for this port
-        logger.warning("port %d is taken: gRPC gets another", port)
-        bound = bind(host, 0, name="grpc_port", backlog=1, prefix=prefix)
-    with bound:
-        free: int = bound.getsockname()[1]
-    return free
