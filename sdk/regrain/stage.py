@@ -182,8 +182,8 @@ class Batched(Stage[P, R]):
         except Answer:
             raise
         except Exception as error:
-            if len(calls) == 1:
-                return [Failure.of(self.name, error)]
+            if len(calls) == 1 or not self.spec.idempotent:
+                return [Failure.of(self.name, error) for _ in calls]
             return [result for call, named in kept for result in self._run_batch([call], named)]
 
     def _call_body(self, calls: list[tuple[object, ...]], each: dict[str, object]) -> list[object]:

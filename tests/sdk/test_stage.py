@@ -162,6 +162,19 @@ def test_items_of_a_batch_that_failed_are_called_alone_as_they_were(app):
     ]
 
 
+def test_items_of_a_batch_that_failed_are_called_once_where_nobody_promised_that_they_may_be_again(app):
+    called = []
+
+    @app.batched(errors="return", idempotent=False)
+    def book(values: list[int]) -> list[int]:
+        called.append(list(values))
+        raise ValueError("full")
+
+    failure = Failure(stage="book", message="ValueError: full")
+    assert book.map([1, 2]) == [failure, failure]
+    assert called == [[1, 2]]
+
+
 def test_a_batched_stage_may_return_an_array_of_results(app):
     @app.batched()
     def square(values: list[float]) -> np.ndarray:
