@@ -166,10 +166,11 @@ class Stand:
 
     def __init__(self, manifest, crew):
         self.manifest, self.crew, self.live = manifest, crew, None
+        self.measure = Measure()
 
     def app(self, grain, replicas=""):
         plan = make_plan(self.manifest, grain, replicas)
-        return App(plan, self.crew, max_queue=500, measure=Measure(), failed=lambda _: None)
+        return App(plan, self.crew, max_queue=500, measure=self.measure, failed=lambda _: None)
 
     async def change(self, grain, replicas="", *, drained=True):
         async with self.live.turn():

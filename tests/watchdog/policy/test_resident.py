@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regrain.errors import SpecError
-from regrain.plan import Group
+from regrain.plan import GpuShare, Group
 from regrain_watchdog.policy.resident import Living, cast, check, kept
 
 STAGES = ("a", "b", "c", "d")
@@ -128,3 +128,16 @@ def test_a_group_that_is_served_elsewhere_gets_nobody():
     found = cast(living, groups)
 
     assert (found.homes, found.guests, found.missing) == ({1: "a"}, {}, {})
+
+
+def test_a_replica_whose_share_is_fixed_has_its_home_in_a_group_of_that_share_and_is_a_guest_of_any():
+    living = [Living(number, "a", frozenset("ab"), share) for number, share in enumerate((0.2, None, 0.4))]
+    wanted = [
+        Group(stages=("a",), replicas=2, gpu=GpuShare(fraction=0.4)),
+        Group(stages=("b",), gpu=GpuShare(fraction=0.6)),
+    ]
+
+    found = cast(living[:1], wanted)
+    assert (found.homes, found.guests, found.missing) == ({}, {"a": (0,), "b": (0,)}, {"a": 2, "b": 1})
+    assert cast(living, wanted).homes == {1: "b", 2: "a"}
+    assert cast(living[:1], [Group(stages=("a",))]).homes == {0: "a"}

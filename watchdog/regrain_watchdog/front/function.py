@@ -195,10 +195,11 @@ class Function:
         held = now - dispatch.sent if self.step.streams else service + leased
         nbytes = spans.placed(done) if dispatch.extents else 0
         self.learned.gave(nbytes / dispatch.size)
-        if dispatch.jobs and self.learned.took(held, service / dispatch.size, is_asked=dispatch.is_asked):
+        is_asked = dispatch.is_asked
+        if dispatch.jobs and self.learned.took(held, service / dispatch.size, is_asked=is_asked):
             self.cost.learn(answered - dispatch.sent, now, dispatch.size)
         hop = max(0.0, answered - dispatch.sent - service - leased)
-        self._measure.ran(self.name, hop, done.timings)
+        self._measure.ran(self.name, hop, done.timings, is_asked=is_asked)
         spans.ran(dispatch, done.timings, leased=leased, hop=hop)
         if dispatch.legs is not None:
             dispatch.legs.ran(done, hop=hop, now=now)

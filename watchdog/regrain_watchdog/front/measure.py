@@ -240,10 +240,13 @@ class Measure(Collector):
         _of(self._batches, group, SIZES).add(size)
         _of(self._waits, group, SECONDS).add(waited)
 
-    def ran(self, group: str, hop: float, timings: Sequence[Timing]) -> None:
-        """Count a run that a replica finished: the seconds of hand-off there and back, and its stages."""
+    def ran(self, group: str, hop: float, timings: Sequence[Timing], *, is_asked: bool = True) -> None:
+        """Count a run that a replica finished: the seconds of hand-off there and back, and its stages.
+
+        is_asked: whether a request was in it; the controller is told of no others, which meet stages that are cold.
+        """
         _of(self._hops, group, SECONDS).add(hop)
-        if self.tally is not None:
+        if self.tally is not None and is_asked:
             self.tally.ran(group, timings)
         for timing in timings:
             _of(self._stages, timing.stage, SECONDS).add(timing.seconds)

@@ -19,11 +19,25 @@ ALL, PLAN = "all", "plan"
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """A warm replica: its number, the group that it serves now, the stages that it has loaded."""
+    """A warm replica: its number, the group that it serves now, the stages that it has loaded.
+
+    share: what it has of a GPU until its process ends, 0 to 1; None where it follows the group that it serves.
+    """
 
     number: int
     group: str
     resident: frozenset[str]
+    share: float | None = None
+
+    def can_serve(self, group: Group) -> bool:
+        """Whether it has all stages of a group loaded."""
+        return self.resident.issuperset(group.stages)
+
+    def is_of(self, group: Group) -> bool:
+        """Whether it is as if it had begun for a group."""
+        if self.share is not None and group.gpu is not None and group.gpu.fraction != self.share:
+            return False
+        return self.can_serve(group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +69,7 @@ def cast(living: Sequence[Living], groups: Sequence[Group]) -> Cast:
     same name stays with it where that costs neither. (Maximum bipartite matching by augmenting paths.)
     A group that is to have none is served elsewhere, and gets nobody.
     """
-    able = {
-        one.number: [group.name for group in groups if one.resident.issuperset(group.stages)]
-        for one in living
-    }
+    able = {one.number: [group.name for group in groups if one.is_of(group)] for one in living}
     before = {one.number: one.group for one in living}
     held: dict[str, list[int]] = {group.name: [] for group in groups}
     wanted = {group.name: group.replicas for group in groups}
@@ -76,9 +87,9 @@ def cast(living: Sequence[Living], groups: Sequence[Group]) -> Cast:
     return Cast(
         homes={number: name for name, numbers in held.items() for number in numbers},
         guests={
-            name: tuple(number for number, names in able.items() if name in names)
-            for name, numbers in held.items()
-            if not numbers and wanted[name]
+            group.name: tuple(one.number for one in living if one.can_serve(group))
+            for group in groups
+            if group.replicas and not held[group.name]
         },
         missing={
             group.name: group.replicas - len(held[group.name])

@@ -5,6 +5,8 @@ import pytest
 import regrain
 from regrain.plan import Fluid, GpuShare, Group, Lane, Plan
 from regrain_watchdog.front.adapting.watch import Watch, shares
+from regrain_watchdog.front.gpus import Gpus
+from regrain_watchdog.front.survey import Found
 
 PAIR = """
 from regrain import App
@@ -92,7 +94,7 @@ def test_what_a_fluid_group_does_reaches_whoever_decides(standing):
 
 async def _report_of_a_fluid_group(standing):
     async with standing(PAIR, "~one+two", "one+two=2") as stand:
-        watch = Watch(stand.live, stand.live.current.measure, None)
+        watch = Watch(stand.live, stand.measure, None)
         watch.start()
         assert await stand.ask("a") == (1, 2)
 
@@ -103,3 +105,42 @@ async def _report_of_a_fluid_group(standing):
         ("two", 1.0, 1),
     ]
     assert {one.group for one in report.living} == {"~one+two"} == {report.plan.grain}
+
+
+@pytest.mark.process
+def test_what_stages_take_when_a_new_replica_warms_up_is_not_told(standing):
+    asyncio.run(_reports_of_another_replica(standing))
+
+
+async def _reports_of_another_replica(standing):
+    async with standing(PAIR, "one+two", "one+two=1") as stand:
+        watch = Watch(stand.live, stand.measure, None)
+        watch.start()
+        await stand.change("one+two", "one+two=2")
+        warmed = watch.report()
+        await stand.ask("a")
+        asked = watch.report()
+
+    assert [len(report.living) for report in (warmed, asked)] == [2, 2]
+    assert [[seen.calls for seen in report.seen] for report in (warmed, asked)] == [[], [1, 1]]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("backend", "share"), [("mps", 0.3), ("lease", None)])
+def test_a_share_that_stays_until_its_replica_ends_is_told(standing, backend, share):
+    asyncio.run(_report_of_shares(standing, backend, share))
+
+
+async def _report_of_shares(standing, backend, share):
+    card = Found(uuid="", name="h100", sms=132, memory=80 << 30)
+    async with standing(PAIR, "one+two", "one+two=2") as stand:
+        gpus = Gpus("pair", [card], folder="", backend=backend)
+        await gpus.start()
+        try:
+            for replica in stand.live.current.crew.replicas:
+                gpus.seat(replica.number, Group(stages=("one", "two"), gpu=GpuShare(fraction=0.3)))
+            report = Watch(stand.live, stand.measure, gpus).report()
+        finally:
+            gpus.stop()
+
+    assert [one.share for one in report.living] == [share, share]

@@ -42,3 +42,14 @@ def test_what_is_missing_is_reserved_while_it_loads(problem):
     assert found.seconds == pytest.approx(0.05 + 0.5)
     rate = group_rate(group("s1", replicas=2), asked.app.profile, asked.prices, asked.card)
     assert found.dollars == pytest.approx(rate * found.seconds)
+
+
+def test_another_share_is_free_but_where_a_replica_keeps_what_it_began_with(problem):
+    asked, larger = problem(), Plan((group("s0", share=0.4),))
+
+    moved, anew = (
+        switch([Living(0, "s0", frozenset({"s0"}), share)], larger, asked) for share in (None, 0.2)
+    )
+
+    assert moved.is_free
+    assert (dict(anew.missing), anew.dollars > 0) == ({"s0": 1}, True)

@@ -38,6 +38,7 @@ class Watch:
         self._live = live
         self._measure = measure
         self._tally = Tally()
+        self._gpus = gpus
         self._others = Others(gpus)
         self._counted = _Counted(0, 0)
 
@@ -67,7 +68,7 @@ class Watch:
             misses=after.misses - before.misses,
             plan=app.route.plan,
             living=tuple(
-                Living(replica.number, replica.home.seat.name, replica.resident)
+                Living(replica.number, replica.home.seat.name, replica.resident, self._fixed(replica.number))
                 for replica in app.crew.replicas
                 if replica.state is State.READY
             ),
@@ -76,6 +77,10 @@ class Watch:
             seen=() if is_changing else taken.seen(shares(app.route.plan, app.manifest)),
             taken=self._others.look(now),
         )
+
+    def _fixed(self, replica: int) -> float | None:
+        fixed = self._gpus.fixed(replica) if self._gpus is not None else None
+        return fixed[0] if fixed is not None else None
 
     def _count(self) -> _Counted:
         self._counted = _Counted(*self._measure.ended())
