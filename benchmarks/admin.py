@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,7 +54,7 @@ class Admin:
         """Serve the code as it is on disk now, under the grain in force: everything but the front is new then."""
         return self._change("/update", "", "{}")
 
-    def status(self) -> dict[str, list[dict[str, object]]]:
+    def status(self) -> dict[str, Any]:
         """Return what GET /status tells."""
         return json.loads(self._ask("GET", "/status")[1])
 

@@ -20,6 +20,7 @@ from benchmarks.record import Results, arguments, table
 from regrain.grain import make_plan
 from regrain.manifest import Manifest
 from regrain_watchdog.front.content import Inputs
+from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.service import App
 from regrain_watchdog.front.zygote import Zygote
@@ -98,9 +99,8 @@ async def _replicas() -> dict[str, float]:
 
 async def _timed(manifest: Manifest, zygote: Zygote) -> float:
     plan = make_plan(manifest, "coarse")
-    app = App(
-        manifest, plan, zygote, memory=MEMORY, max_queue=16, measure=Measure(latency=None), failed=_raise
-    )
+    crew = Crew(manifest, zygote, memory=MEMORY)
+    app = App(plan, crew, max_queue=16, measure=Measure(latency=None), failed=_raise)
     start = time.perf_counter()
     await app.start(_sample(manifest))  # ready means that it has answered the sample
     seconds = time.perf_counter() - start

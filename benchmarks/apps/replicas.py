@@ -19,12 +19,16 @@ import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
 
 import regrain
 from regrain.weights.store import give_back
+
+if TYPE_CHECKING:
+    import torch
 
 MEBIBYTE = 1 << 20
 RUNS, TURNS, BATCH, WIDTH, LAYERS = 12, 30, 16, 1024, 26
@@ -39,7 +43,8 @@ def main() -> None:
         import torch  # noqa: F401  # as a module that uses it does in the zygote
 
     if "," in way:
-        print(json.dumps(_compare(*way.split(","), sources)))
+        first, second = way.split(",")
+        print(json.dumps(_compare(first, second, sources)))
         return
     gc.collect()
     gc.freeze()
@@ -143,7 +148,7 @@ def _session(source: str, *, packed: bool) -> Model:
     return lambda array: session.run(None, {session.get_inputs()[0].name: array})
 
 
-def _module(*, meta: bool = False) -> object:
+def _module(*, meta: bool = False) -> torch.nn.Module:
     import torch
 
     with torch.device("meta" if meta else "cpu"):

@@ -9,6 +9,7 @@ import threading
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -182,7 +183,7 @@ def _torchs_own() -> Record:
     try:
         from torch.cuda.green_contexts import GreenContext
 
-        made = [GreenContext.create(num_sms=64, device_id=0) for _ in range(2)]
+        made: list[Any] = [GreenContext.create(num_sms=64, device_id=0) for _ in range(2)]
         first, second = (where(context.Stream().cuda_stream) for context in made)
     except (ImportError, AttributeError, RuntimeError, TypeError) as error:
         return {"torch_overlap": None, "torch_reason": str(error).partition("\n")[0]}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -126,4 +125,4 @@ def _rotated(peers: list[adapters.Peer], turn: int) -> list[adapters.Peer]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -168,7 +168,7 @@ class _Loader:
 
     def __init__(self, cores: int, *, wants_gpu: bool, cuda: Callable[[], Mapping[str, str]]) -> None:
         try:
-            import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; heavy
+            import onnxruntime  # noqa: PLC0415  # heavy
         except ImportError as error:
             raise LoadError(
                 f"regrain.onnx needs onnxruntime: pip install 'regrain[onnx]' ({error})"
