@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from regrain.arrays import array_schema, array_type
+from regrain.carried import check_key, check_type
 
 Schema = dict[str, object]
 ANYTHING = (None, inspect.Parameter.empty, Any, object)
@@ -24,7 +25,10 @@ LISTS = (list, Sequence, MutableSequence, Collection)
 
 
 def json_schema(annotation: object) -> Schema:
-    """Return the schema of a type, dataclasses in its "$defs"; TypeError if no request carries the type."""
+    """Return the schema of a type, dataclasses in its "$defs".
+
+    TypeError if no request carries the type; where it is an UnsupportedValueError, that names what in it cannot travel.
+    """
     definitions: dict[str, Schema] = {}
     schema = _schema(annotation, definitions)
     return schema | {"$defs": definitions} if definitions else schema
@@ -87,6 +91,7 @@ def _composed(origin: object, arguments: tuple[object, ...], definitions: dict[s
     if origin in (Union, UnionType):
         return {"anyOf": [_schema(member, definitions) for member in arguments]}
     if origin is dict:
+        check_key(arguments[0])
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
     if origin in LISTS or arguments[-1] is Ellipsis:
         return {"type": "array", "items": _schema(arguments[0], definitions)}
@@ -125,6 +130,7 @@ def is_required(field: Field[object]) -> bool:
 
 
 def _plain(annotation: object, definitions: dict[str, Schema]) -> Schema:
+    check_type(annotation)
     schema: Schema = dict(msgspec.json.schema(annotation))
     inner = schema.pop("$defs", {})
     if isinstance(inner, dict):

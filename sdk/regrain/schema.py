@@ -17,7 +17,7 @@ import msgspec
 
 from regrain.answers import sentence
 from regrain.arrays import Tensor, array_type, as_array, tensor_spec, type_name
-from regrain.errors import SpecError
+from regrain.errors import SpecError, UnsupportedValueError
 from regrain.json_schema import ANYTHING, LISTS, Schema, default_of, is_required, json_schema, stripped
 from regrain.manifest import Parameter, TensorSpec
 from regrain.request import Request, Response
@@ -175,9 +175,10 @@ def _json_schema(annotation: object, where: str) -> Schema:
         return json_schema(annotation)
     except (TypeError, NameError) as error:
         shown = annotation.__qualname__ if isinstance(annotation, type) else annotation
-        raise SpecError(
-            f"{where} is of type {shown}, which no request carries; allowed are {CARRIED}"
-        ) from error
+        named = "which no request carries"
+        if isinstance(error, UnsupportedValueError):
+            named = f"and no request carries {error}"
+        raise SpecError(f"{where} is of type {shown}, {named}; allowed are {CARRIED}") from error
 
 
 def _as_union(value: object, members: tuple[object, ...], at: str) -> object:
