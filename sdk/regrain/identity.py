@@ -18,21 +18,24 @@ from regrain.errors import TraceError
 def check_identity(function: FunctionType) -> None:
     """Raise TraceError, with its line, where a flow compares a local by `is` or matches one.
 
-    Without source (a module made by exec) nothing is checked.
+    Of a decorated flow the function itself is looked at: its wrappers may ask about what is their own. Without source
+    (a module made by exec) nothing is checked.
     """
+    written: FunctionType = inspect.unwrap(function)
+    code = written.__code__
     try:
-        lines, first = inspect.getsourcelines(function)
+        lines, first = inspect.getsourcelines(written)
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return
-    local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+    local = {*code.co_varnames, *code.co_cellvars}
     for node in ast.walk(tree):
         for name in _asked(node):
             if name in local:
                 line = first + getattr(node, "lineno", 1) - 1
                 word = "match" if isinstance(node, ast.Match) else "is"
                 why = f"{name} may be known only when a request comes, but `{word}` asks for it here"
-                raise TraceError(f"{function.__code__.co_filename}:{line}: {why}; do it in a stage")
+                raise TraceError(f"{code.co_filename}:{line}: {why}; do it in a stage")
 
 
 def _asked(node: ast.AST) -> Iterator[str]:

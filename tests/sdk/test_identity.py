@@ -1,5 +1,6 @@
 """What Python answers about a value without asking it is found in the flow's source."""
 
+import functools
 import inspect
 
 import pytest
@@ -62,6 +63,30 @@ def test_what_cannot_be_traced_fails_with_its_file_its_line_and_what_is_allowed(
 
     assert str(caught.value).startswith(f"{__file__}:{line}: ")
     assert "\n" not in str(caught.value)
+
+
+def logged(flow):
+    """Decorate a flow as a library does, with a question about what is the wrapper's own."""
+
+    @functools.wraps(flow)
+    def wrapper(*args, **kwargs):
+        log = None
+        return flow(*args, **kwargs) if log is None else None
+
+    return wrapper
+
+
+@pytest.mark.parametrize(("flow", "says"), [pytest.param(*case, id=case[0].__name__) for case in REFUSED])
+def test_a_flow_within_a_decorator_is_looked_into_and_not_the_decorator(flow, says):
+    with pytest.raises(TraceError, match=says):
+        trace(logged(flow), app.stages)
+
+
+def test_a_decorator_may_ask_about_what_is_its_own():
+    def flow(image: bytes):
+        return decode(image)
+
+    assert trace(logged(flow), {"decode": decode}).stages == ("decode",)
 
 
 MODE = None
