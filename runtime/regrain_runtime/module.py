@@ -124,10 +124,21 @@ def _folder(target: str) -> Path:
     """Return the app's own folder, or that of its package."""
     where = target.partition(":")[0]
     path = _file(where)
-    if path is None:
-        package = sys.modules[where.partition(".")[0]]
-        path = Path(package.__file__ or "").resolve()
-    return path.parent
+    return _package_folder(where) if path is None else path.parent
+
+
+def _package_folder(name: str) -> Path:
+    """Return the folder of the outermost package of a module that was imported by name, or the module's own.
+
+    Of a package without __init__.py, which may lie in several folders, that is the one which the module is in.
+    """
+    package = sys.modules[name.partition(".")[0]]
+    file = getattr(package, "__file__", None)
+    if file is not None:
+        return Path(file).resolve().parent
+    inside = Path(sys.modules[name].__file__ or "").resolve()
+    portions = [Path(portion).resolve() for portion in package.__path__]
+    return next((portion for portion in portions if inside.is_relative_to(portion)), portions[0])
 
 
 def _file(where: str) -> Path | None:

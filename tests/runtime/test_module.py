@@ -168,6 +168,28 @@ def test_a_digest_is_of_the_code_that_was_imported_whatever_is_on_disk_by_then(t
     assert manifest(app, str(path)).digest == before
 
 
+@pytest.mark.parametrize("marker", ["__init__.py", "notes.txt"], ids=["a package", "a folder of modules"])
+def test_a_digest_of_a_module_in_a_package_is_of_what_lies_in_the_package(tmp_path, monkeypatch, marker):
+    """Of the first folder on the path, which holds no module, a package without __init__.py has a part, too."""
+    digests = set()
+    (tmp_path / "other" / "own_package").mkdir(parents=True)
+    for stray in ("old", "new"):
+        home = tmp_path / stray
+        home.mkdir()
+        write(home, "stray_module.py", f"WHAT = {stray!r}")
+        write(home / "own_package", marker, "")
+        write(home / "own_package", "inner.py", "import stray_module\n" + ONE.format(name="inner"))
+        monkeypatch.chdir(home)
+        with monkeypatch.context() as during:
+            during.setattr(sys, "path", [str(tmp_path / "other"), "", *sys.path])
+            app = load("own_package.inner")
+            digests.add(manifest(app, "own_package.inner").digest)
+        for name in ("stray_module", "own_package", "own_package.inner"):
+            del sys.modules[name]
+
+    assert len(digests) == 1
+
+
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "told"),
