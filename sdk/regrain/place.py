@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 _STORES = ("STORE_NAME", "STORE_GLOBAL", "STORE_FAST", "STORE_DEREF")
+_BEFORE = ("CACHE", "EXTENDED_ARG")
+"""What may stand between a call and the instruction that stores its result: the latter from the 257th name on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,6 @@ def _target(frame: FrameType) -> str:
     The instruction after the running call stores its result, if the call is all that is assigned.
     """
     for instruction in dis.get_instructions(frame.f_code):
-        if instruction.offset > frame.f_lasti and instruction.opname != "CACHE":
+        if instruction.offset > frame.f_lasti and instruction.opname not in _BEFORE:
             return str(instruction.argval) if instruction.opname in _STORES else ""
     return ""

@@ -78,3 +78,12 @@ def test_a_function_keeps_its_name_whatever_it_is_assigned_to():
     renamed = app.batched()(double)
 
     assert renamed.name == "double"
+
+
+def test_a_variable_of_a_large_module_is_found_as_well():
+    names = "".join(f"name_{number} = {number}\n" for number in range(300))
+    module: dict[str, object] = {"__name__": "large", "app": App("large"), "DoubleNet": DoubleNet}
+
+    exec(f"{names}deep = app.stage()(DoubleNet)\n", module)
+
+    assert repr(module["deep"]).startswith("<Stage 'deep', ")
