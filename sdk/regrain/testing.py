@@ -18,7 +18,7 @@ from regrain.app import App
 from regrain.context import Context
 from regrain.errors import RegrainError, RequestError, SpecError
 from regrain.execute import Executor, Work, follow
-from regrain.graph import Arg, Const, Pack, Ref
+from regrain.graph import Arg, Const, Graph, Pack, Ref
 from regrain.json_schema import Schema, check_length
 from regrain.outcomes import Ended, Failed, Gave, Outcome, failed
 from regrain.plan import Input, Step, steps
@@ -144,7 +144,7 @@ class Session:
         for call in calls:
             start = len(works)
             try:
-                works += _works(step, call, schemas)
+                works += _works(self._app.graph, step, call, schemas)
             except RequestError as error:
                 call.ended = error
                 continue
@@ -173,7 +173,7 @@ def _carried(value: object) -> object:
     return unpack(pack(value, None), None)
 
 
-def _works(step: Step, call: _Call, schemas: Mapping[str, Schema]) -> list[Work]:
+def _works(graph: Graph, step: Step, call: _Call, schemas: Mapping[str, Schema]) -> list[Work]:
     """What a call brings to a step: itself, or its items."""
     if not step.per_item:
         return [Work(call.context, [_input(entry, call) for entry in step.inputs], partial(_give, call))]
@@ -181,7 +181,9 @@ def _works(step: Step, call: _Call, schemas: Mapping[str, Schema]) -> list[Work]
     lengths = {len(items) for items, _ in values if items is not None}
     if len(lengths) > 1:
         found = " and ".join(map(str, sorted(lengths)))
-        raise _failure(step, f"is mapped over lists of different lengths: {found}")
+        theirs = all(ref.is_input for ref in graph.scope(step.stages[0]))
+        status = HTTPStatus.BAD_REQUEST if theirs else HTTPStatus.INTERNAL_SERVER_ERROR
+        raise _failure(step, f"is mapped over lists of different lengths: {found}", status)
     return [
         Work(
             call.context, [_input(entry, call) if items is None else items[place] for items, entry in values]
@@ -214,7 +216,7 @@ def _items(entry: Input, call: _Call, step: Step, schemas: Mapping[str, Schema])
     return value
 
 
-def _failure(step: Step, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> RequestError:
+def _failure(step: Step, detail: str, status: HTTPStatus) -> RequestError:
     stage = step.stages[0]
     return RequestError(status, f"stage {stage!r} {detail}", stage=stage)
 

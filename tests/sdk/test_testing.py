@@ -260,8 +260,38 @@ def test_lists_of_different_lengths_are_told(grain):
         return add.map(ones, others)
 
     assert testing.run(app, [1, 2], [3, 4], grain=grain) == [4, 6]
-    with pytest.raises(RequestError, match="stage 'add' is mapped over lists of different lengths: 1 and 2"):
+    with pytest.raises(
+        RequestError, match="stage 'add' is mapped over lists of different lengths: 1 and 2"
+    ) as told:
         testing.run(app, [1], [3, 4], grain=grain)
+    assert told.value.status == 400
+
+
+@pytest.mark.parametrize("grain", ["coarse", "fine"])
+@pytest.mark.parametrize(("makes", "status"), [(False, 400), (True, 500)], ids=["the caller", "a stage"])
+def test_lists_of_different_lengths_are_the_fault_of_who_made_them(grain, makes, status):
+    app = App("makers")
+
+    @app.stage()
+    def double(items: list[int]) -> list[int]:
+        return 2 * items
+
+    @app.stage()
+    def negate(item: int) -> int:
+        return -item
+
+    @app.stage()
+    def add(one: int, other: int, more: list[int]) -> int:
+        return one + other + len(more)
+
+    @app.flow
+    def flow(ones: list[int], others: list[int]) -> list[int]:
+        twice = double(others)
+        return add.map(negate.map(ones), twice if makes else others, more=twice)
+
+    with pytest.raises(RequestError, match=r"stage '\w+' is mapped over lists of different lengths") as told:
+        testing.run(app, [1], [3, 4], grain=grain)
+    assert told.value.status == status
 
 
 @pytest.mark.parametrize(
