@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from types import UnionType
 from typing import Annotated, Union, get_args, get_origin
@@ -110,11 +110,17 @@ def first_line(thing: object) -> str:
 
 
 def source_of(function: Callable[..., object]) -> str:
-    """Return the source text, or where there is none (a module made by exec) the qualified name."""
+    """Return the source text, or where there is none (a module made by exec) the qualified name.
+
+    Of a partial those of its function, and of another object that is called those of its class.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(named)
     except (OSError, TypeError):
-        return f"{function.__module__}:{function.__qualname__}"
+        return f"{named.__module__}:{named.__qualname__}"
 
 
 def may_be(annotation: object, *kinds: type) -> bool:

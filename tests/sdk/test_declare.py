@@ -1,6 +1,7 @@
 """What a stage may be declared with, and what may be declared as one."""
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -254,6 +255,25 @@ def test_the_digest_changes_with_source_and_options_and_with_nothing_else(app):
     assert app.stage(name="fourth", size=lambda value: value)(double).spec.digest != digest
     assert app.stage(name="fifth", size=lambda value: value + 1)(double).spec.digest != digest
     assert app.stage(name="sixth")(plain).spec.digest != digest
+
+
+class Sides:
+    def __call__(self, value: int) -> int:
+        return value
+
+
+def scaled(value: int, by: int) -> int:
+    return value * by
+
+
+def test_whatever_can_be_called_may_be_the_size_and_counts_for_the_digest(app):
+    sizes = [functools.partial(scaled, by=2), operator.attrgetter("real"), Sides(), len]
+
+    stages = [app.stage(name=f"stage_{place}", size=size)(plain) for place, size in enumerate(sizes)]
+
+    assert [stage.spec.size for stage in stages] == ["function"] * 4
+    assert len({stage.spec.digest for stage in stages}) == 4
+    assert [stage.measure(3) for stage in stages[:3]] == [6.0, 3.0, 3.0]
 
 
 def test_a_function_without_source_has_a_digest_too(app):
