@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -32,6 +33,9 @@ HEAVY = {"regrain._onnx": "onnxruntime", "regrain._torch": "torch"}
 thread for telemetry when it is imported, unless ORT_DISABLE_TELEMETRY is set, as the front does for its zygotes."""
 DRIVER = "libcuda.so.1"
 """The library of NVIDIA's driver, without which no process can use CUDA."""
+_NO_NAME = re.compile(r"[^a-z0-9-]", re.ASCII)
+"""What the name of an app has none of."""
+_LONGEST_NAME = 63
 
 
 def load(target: str) -> App:
@@ -225,7 +229,11 @@ def _instead(module: ModuleType) -> str:
 
 
 def _handler_name(module: ModuleType) -> str:
-    """A handler module is named after its file, or after its folder where the file has the usual name."""
+    """A handler module is named after its file, or after its folder where the file has the usual name.
+
+    In small letters, with a dash for whatever the name of an app cannot have: `OCR` is ocr, `my.function` my-function.
+    """
     path = Path(module.__file__ or module.__name__)
     generic = path.stem in ("handler", "app", "__init__")
-    return (path.resolve().parent.name if generic else path.stem).replace("_", "-")
+    name = path.resolve().parent.name if generic else path.stem
+    return _NO_NAME.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].rstrip("-") or "handler"

@@ -103,6 +103,25 @@ def test_a_handler_is_a_one_stage_app():
 
 
 @pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("page_reader", "page-reader"),
+        ("two--dashes", "two--dashes"),
+        ("OCR", "ocr"),
+        ("my.function", "my-function"),
+        ("_page (2)", "page--2"),
+        ("über", "ber"),
+        ("字", "handler"),
+        ("n" * 62 + "_name", "n" * 62),
+    ],
+)
+def test_a_handler_is_named_after_its_folder_however_that_is_written(tmp_path, folder, name):
+    path = write(tmp_path / folder, "handler.py", "def handle(event, context): ...\n")
+
+    assert load(str(path)).name == name
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         pytest.param("x = 1\nx = = 2\n", "bad_one.py:2: SyntaxError", id="syntax error"),
