@@ -7,8 +7,9 @@ dataclasses are walked here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, MutableSequence, Sequence
+from collections.abc import Collection, Container, Mapping, MutableSequence, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
+from itertools import chain, count
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -24,14 +25,22 @@ LISTS = (list, Sequence, MutableSequence, Collection)
 """What a JSON list becomes a list for."""
 
 
+class _Definitions:
+    """The "$defs" of a schema, and by which name a dataclass goes in them."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Schema] = {}
+        self.names: dict[type, str] = {}
+
+
 def json_schema(annotation: object) -> Schema:
     """Return the schema of a type, dataclasses in its "$defs".
 
     TypeError if no request carries the type; where it is an UnsupportedValueError, that names what in it cannot travel.
     """
-    definitions: dict[str, Schema] = {}
+    definitions = _Definitions()
     schema = _schema(annotation, definitions)
-    return schema | {"$defs": definitions} if definitions else schema
+    return schema | {"$defs": definitions.schemas} if definitions.schemas else schema
 
 
 def stripped(annotation: object) -> object:
@@ -70,7 +79,7 @@ def default_of(value: object) -> Schema:
     return {"default": plain}
 
 
-def _schema(annotation: object, definitions: dict[str, Schema]) -> Schema:
+def _schema(annotation: object, definitions: _Definitions) -> Schema:
     if annotation in ANYTHING:
         return {}
     array = array_type(annotation)
@@ -87,7 +96,7 @@ def _schema(annotation: object, definitions: dict[str, Schema]) -> Schema:
     return _plain(annotation, definitions)
 
 
-def _composed(origin: object, arguments: tuple[object, ...], definitions: dict[str, Schema]) -> Schema:
+def _composed(origin: object, arguments: tuple[object, ...], definitions: _Definitions) -> Schema:
     if origin in (Union, UnionType):
         return {"anyOf": [_schema(member, definitions) for member in arguments]}
     if origin is dict:
@@ -100,15 +109,22 @@ def _composed(origin: object, arguments: tuple[object, ...], definitions: dict[s
     return {"type": "array", "prefixItems": items, "items": False, "minItems": size, "maxItems": size}
 
 
-def _reference(kind: type, definitions: dict[str, Schema]) -> Schema:
-    name = kind.__qualname__.replace(".<locals>", "")
-    if name not in definitions:
-        definitions[name] = {}  # a dataclass may hold itself
-        definitions[name] = _object(kind, definitions)
-    return {"$ref": f"#/$defs/{name}"}
+def _reference(kind: type, definitions: _Definitions) -> Schema:
+    if kind not in definitions.names:
+        name = definitions.names[kind] = _free_name(kind, definitions.schemas)
+        definitions.schemas[name] = {}  # a dataclass may hold itself
+        definitions.schemas[name] = _object(kind, definitions)
+    return {"$ref": f"#/$defs/{definitions.names[kind]}"}
 
 
-def _object(kind: type, definitions: dict[str, Schema]) -> Schema:
+def _free_name(kind: type, taken: Container[str]) -> str:
+    own = kind.__qualname__.replace(".<locals>", "")
+    full = f"{kind.__module__}.{own}"
+    names = chain((own, full), (f"{full}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _object(kind: type, definitions: _Definitions) -> Schema:
     hints = get_type_hints(kind, include_extras=True)
     properties: dict[str, Schema] = {}
     required = []
@@ -129,10 +145,13 @@ def is_required(field: Field[object]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _plain(annotation: object, definitions: dict[str, Schema]) -> Schema:
+def _plain(annotation: object, definitions: _Definitions) -> Schema:
     check_type(annotation)
-    schema: Schema = dict(msgspec.json.schema(annotation))
-    inner = schema.pop("$defs", {})
-    if isinstance(inner, dict):
-        definitions.update(inner)
-    return schema
+    for number in count(1):
+        named = "{name}" if number == 1 else f"{{name}}-{number}"
+        schemas, inner = msgspec.json.schema_components([annotation], ref_template=f"#/$defs/{named}")
+        found = {named.format(name=name): schema for name, schema in inner.items()}
+        if all(definitions.schemas.get(name, schema) == schema for name, schema in found.items()):
+            break
+    definitions.schemas |= found
+    return dict(schemas[0])

@@ -93,3 +93,29 @@ def test_an_app_of_raw_requests_promises_nothing(app_of):
 
 def test_the_document_is_served(serve, app_of):
     assert serve().request("GET", "/_/openapi.json").json == document(app_of())
+
+
+def test_types_of_one_name_are_told_apart_also_from_the_documents_own(app_of):
+    def holding(name, kind):
+        schema = {
+            "$ref": "#/$defs/Outer",
+            "$defs": {
+                "Outer": {"type": "object", "properties": {"held": {"$ref": "#/$defs/Problem"}}},
+                "Problem": {"type": kind},
+            },
+        }
+        return Parameter(name=name, kind="json", schema=schema)
+
+    page = document(
+        app_of(holding("text", "string"), holding("number", "integer"), answer=holding("", "string"))
+    )
+
+    body = page["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    whole = body | {"components": page["components"]}
+    right = {"text": {"held": "a"}, "number": {"held": 1}}
+    jsonschema.validate(right, whole)
+    for wrong in ({"text": {"held": 1}}, {"number": {"held": "a"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(right | wrong, whole)
+    assert page["components"]["schemas"]["Problem"]["required"] == ["title", "status", "detail"]
+    assert len(page["components"]["schemas"]) == 5

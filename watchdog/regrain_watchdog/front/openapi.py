@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from regrain.manifest import Manifest, Parameter
 from regrain.media import EVENTS, LINES
 from regrain_watchdog.front.answer import JSON
@@ -105,24 +107,30 @@ def _answer(manifest: Manifest, definitions: JSONObject) -> JSONObject:
 
 
 def _schema(parameter: Parameter, definitions: JSONObject) -> JSONObject:
-    """A parameter's schema; what its `$defs` hold moves to the document's components."""
+    """A parameter's schema; what its `$defs` hold moves to the document's components.
+
+    Under another name where one of them is taken there: parameters may have types of one name in two modules.
+    """
     if parameter.kind == "bytes":
         return BINARY
-    moved = _moved(parameter.schema)
-    schema: JSONObject = moved if isinstance(moved, dict) else {}
-    inner = schema.pop("$defs", {})
-    if isinstance(inner, dict):
-        definitions.update(inner)
+    for number in itertools.count(1):
+        suffix = f"-{number}" if number > 1 else ""
+        schema = {name: _moved(item, suffix) for name, item in parameter.schema.items()}
+        inner = schema.pop("$defs", {})
+        found = {f"{name}{suffix}": item for name, item in inner.items()} if isinstance(inner, dict) else {}
+        if all(definitions.get(name, item) == item for name, item in found.items()):
+            break
+    definitions |= found
     return schema
 
 
-def _moved(value: object) -> object:
+def _moved(value: object, suffix: str) -> object:
     if isinstance(value, dict):
-        return {name: _moved(item) for name, item in value.items()}
+        return {name: _moved(item, suffix) for name, item in value.items()}
     if isinstance(value, list):
-        return [_moved(item) for item in value]
+        return [_moved(item, suffix) for item in value]
     if isinstance(value, str) and value.startswith("#/$defs/"):
-        return value.replace("#/$defs/", "#/components/schemas/", 1)
+        return value.replace("#/$defs/", "#/components/schemas/", 1) + suffix
     return value
 
 
