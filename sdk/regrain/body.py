@@ -17,7 +17,7 @@ from typing import Annotated, Union, get_args, get_origin
 from regrain.errors import SpecError
 from regrain.schema import types_of
 
-RESERVED = ("fine", "coarse")
+RESERVED = ("fine", "coarse", "fluid")
 """Names that mean a grain."""
 
 

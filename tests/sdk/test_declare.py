@@ -157,6 +157,13 @@ def named_coarse(value: int) -> int:
 named_coarse.__name__ = "coarse"
 
 
+def named_fluid(value: int) -> int:
+    return value
+
+
+named_fluid.__name__ = "fluid"
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
@@ -170,6 +177,7 @@ named_coarse.__name__ = "coarse"
         (IsAsync, "class IsAsync is async"),
         (lambda value: value, "a stage's name is letters, digits and _, was '<lambda>'; give one by name="),
         (named_coarse, "'coarse' is the name of a grain; a stage needs another one"),
+        (named_fluid, "'fluid' is the name of a grain; a stage needs another one"),
         (
             functools.partial(plain, 1),
             r"a stage is a function or a class with __call__, was functools\.partial",
