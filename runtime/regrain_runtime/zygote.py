@@ -34,17 +34,25 @@ def main(sock: socket.socket, target: str) -> int:
     try:
         app = module.load(target)
         described = manifest.dumps(module.manifest(app, target))
+        module.preload()
+        reason = module.unforkable()
+        hello = frames.encode(frames.Hello(described, reason))
+    except frames.FrameError as error:
+        return _give_up(sock, f"the sample and the defaults of the app are too large together: {error}")
     except RegrainError as error:
-        sock.sendall(frames.encode(frames.Broken(str(error))))
-        return 2
-    module.preload()
-    reason = module.unforkable()
-    sock.sendall(frames.encode(frames.Hello(described, reason)))
+        return _give_up(sock, str(error))
+    sock.sendall(hello)
     if reason:
         return 0
     gc.collect()
     gc.freeze()
     return Zygote(sock, app).serve()
+
+
+def _give_up(sock: socket.socket, reason: str) -> int:
+    """Say why no replica will come of this process; return its exit code."""
+    sock.sendall(frames.encode(frames.Broken(reason)))
+    return 2
 
 
 class Zygote:

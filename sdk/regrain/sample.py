@@ -15,6 +15,8 @@ from regrain.manifest import Sample
 OCTETS = "application/octet-stream"
 TYPES = {".npy": "application/x-npy", ".json": "application/json", ".txt": "text/plain"}
 """What mimetypes does not know, or knows differently from one machine to the next."""
+LARGEST = 47 << 20
+"""Bytes of a sample at most: the manifest has it as base64 and goes in one frame (regrain.wire.frames.MAX_FRAME)."""
 
 
 def read_sample(sample: str | bytes | Mapping[str, object], folder: Path) -> Sample:
@@ -26,24 +28,32 @@ def read_sample(sample: str | bytes | Mapping[str, object], folder: Path) -> Sam
         folder: where the app's file is.
 
     Raises:
-        SpecError: there is no such file, or a value is none that JSON can carry.
+        SpecError: there is no such file, a value is none that JSON can carry, or it is larger than 47 MiB.
     """
     if isinstance(sample, bytes):
-        return Sample(content_type=OCTETS, body=sample)
+        return _sized(Sample(content_type=OCTETS, body=sample), "the sample")
     if isinstance(sample, Mapping):
         try:
-            return Sample(content_type=TYPES[".json"], body=msgspec.json.encode(dict(sample)))
+            body = msgspec.json.encode(dict(sample))
         except (TypeError, ValueError) as error:
             raise SpecError(f"the sample cannot be written as JSON: {error}; give bytes or a file") from error
+        return _sized(Sample(content_type=TYPES[".json"], body=body), "the sample")
     path = _path(sample, folder)
     try:
-        body = path.read_bytes()
+        with path.open("rb") as file:
+            body = file.read(LARGEST + 1)
     except OSError as error:
         allowed = 'a path from the app\'s file, an absolute path, and "package:path/in/package"'
         raise SpecError(
             f"sample {sample!r} cannot be read: {error.strerror or error} ({path}); allowed are {allowed}"
         ) from error
-    return Sample(content_type=_type(path), body=body)
+    return _sized(Sample(content_type=_type(path), body=body), f"sample {sample!r}")
+
+
+def _sized(sample: Sample, name: str) -> Sample:
+    if len(sample.body) > LARGEST:
+        raise SpecError(f"{name} is too large; allowed are {LARGEST >> 20} MiB")
+    return sample
 
 
 def _path(sample: str, folder: Path) -> Path:

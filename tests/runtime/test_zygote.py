@@ -86,6 +86,30 @@ def test_a_module_that_fails_is_broken_in_one_line(tmp_path):
         assert zygote.process.wait(TIMEOUT) == 2
 
 
+LARGE = """
+from regrain import App
+
+app = App("large")
+
+@app.stage()
+def same(data: bytes) -> bytes:
+    return data
+
+@app.flow
+def run(data: bytes = bytes(50 << 20)) -> bytes:
+    return same(data)
+"""
+
+
+def test_a_manifest_that_no_frame_holds_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "large_one.py"
+    path.write_text(LARGE)
+
+    with Zygote(path) as zygote:
+        assert "sample and the defaults of the app are too large together" in zygote.receive().detail
+        assert zygote.process.wait(TIMEOUT) == 2
+
+
 def test_a_zygote_that_must_not_fork_says_so_and_ends():
     with Zygote(APPS / "threaded.py") as zygote:
         assert zygote.receive().unforkable == "importing it started 1 thread(s)"

@@ -1,12 +1,15 @@
 """Where an app's sample comes from."""
 
 import json
+import os
 
 import pytest
 
+from regrain import App
 from regrain.errors import SpecError
-from regrain.manifest import Sample
-from regrain.sample import read_sample
+from regrain.manifest import Sample, dumps
+from regrain.sample import LARGEST, read_sample
+from regrain.wire import frames
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,23 @@ def test_bytes_are_the_body_and_a_mapping_is_json(tmp_path):
 def test_a_sample_that_is_not_there_is_refused_with_what_is_allowed(tmp_path, sample, says):
     with pytest.raises(SpecError, match=says):
         read_sample(sample, tmp_path)
+
+
+def test_a_sample_that_no_frame_holds_is_refused(tmp_path):
+    (tmp_path / "large.bin").touch()
+    os.truncate(tmp_path / "large.bin", LARGEST + 1)
+
+    for sample in ("large.bin", bytes(LARGEST + 1), {"text": "x" * LARGEST}):
+        with pytest.raises(SpecError, match=r"sample.* is too large; allowed are 47 MiB"):
+            read_sample(sample, tmp_path)
+
+
+def test_the_largest_sample_goes_to_the_front_with_the_manifest():
+    app = App("large", sample=bytes(LARGEST))
+    same = app.stage(name="same")(lambda data: data)
+
+    @app.flow
+    def run(data: bytes) -> bytes:
+        return same(data)
+
+    assert len(frames.encode(frames.Hello(dumps(app.manifest()), ""))) > LARGEST
