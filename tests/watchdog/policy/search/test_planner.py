@@ -1,5 +1,7 @@
 """The planner: as good as brute force on small apps, within its nodes, and clear about what cannot be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -232,3 +234,29 @@ def test_a_plan_in_force_of_another_grain_than_is_kept_bars_no_other_from_being_
 
     assert choice.considered[0].plan == coarse
     assert choice.plan.grain == "s0 | s1 | s2"
+
+
+@pytest.mark.parametrize("empty", [6, 10])
+def test_an_app_whose_list_is_empty_in_most_requests_is_planned(make, machine, arriving, empty):
+    app = make(
+        [[], [0], [1]], [0.01, 0.02, 0.01], [0.2, 0.4, 0.1], slo=0.3, gpu=[False, True, True], mapped=(2,)
+    )
+    load = arriving(10, lists=1)
+    is_empty = np.arange(len(load))[:, None] % 10 < empty
+    sparse = replace(load, widths=np.where(is_empty, 0, load.widths))
+    problem = Problem.of(app, machine(), limits=Limits(waits=(0.0, 0.02), fluid=True))
+
+    choice = Planner(problem).plan(sparse, Analytic())
+
+    assert choice.prediction.hit_rate >= 0.95
+    assert choice.cost <= Planner(problem).plan(load, Analytic()).cost
+
+
+def test_a_stage_that_takes_longer_than_the_objective_is_no_reason_to_refuse_where_few_need_it(
+    make, machine, arriving
+):
+    app = make([[], [0]], [0.01, 0.5], [0.2, 0.4], slo=0.3, mapped=(1,), attainment=0.75)
+    load = arriving(5, lists=1)
+    rare = replace(load, widths=(np.arange(len(load))[:, None] % 5 == 0).astype(np.int32))
+
+    assert fastest(Problem.of(app, machine()), rare) < 0.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regrain_watchdog.policy.load import Arrivals
-from regrain_watchdog.policy.model import PER_REQUEST
 from regrain_watchdog.policy.search.dag import paths
 from regrain_watchdog.policy.search.demand import Calls, Demand, calls
 from regrain_watchdog.policy.search.options import Space
@@ -54,9 +53,9 @@ def check_objective(space: Space, tables: tuple[list[Calls], list[Calls]], deman
 def _stage(
     space: Space, tables: tuple[list[Calls], list[Calls]], demand: Demand, place: int, stage: int
 ) -> float:
-    """Return the least seconds of a stage; of one that is mapped, as if all items ran beside each other."""
+    """Return the least seconds of a stage; of one that is mapped, as if its items ran beside each other, if any."""
     scope = space.scope(stage)
-    count = np.ones(1, np.int64) if scope != PER_REQUEST else demand.widths[place : place + 1, scope]
+    count = np.minimum(1, demand.widths[place : place + 1, scope])
     size = demand.sizes[place : place + 1]
     sides = (tables[0],) if space.on_gpu(stage) else tables
     return float(min(np.nanmin(side[stage].total(count, size)) for side in sides))

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 MORE = (0, 1, 2, 4, 8)
 """Replicas beyond those that a group needs for its load, that P1 looks at."""
+LEAST = 1e-12
+"""Of seconds, items, and units a second: what is divided by none of them is divided by so much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,7 +280,7 @@ class Surrogate:
         wait = np.minimum(self.waits[options.wait], (sizes - 1) / rate)
         formed = np.maximum(formed, np.minimum(sizes, 1 + rate * wait))
         service = single + slope * (formed - 1)
-        scv = (self._spread[options.group, options.level] / single) ** 2 / formed
+        scv = (self._spread[options.group, options.level] / np.maximum(single, LEAST)) ** 2 / formed
         queue, atom = _queue(busy, options.replicas, service, (self.demand.burst + scv) / 2)
         queue = queue + (1 - 1 / formed) * service / (options.replicas + 1)
         own = self._quantile[options.group, options.level].T + (service - single)
@@ -291,15 +293,16 @@ class Surrogate:
         scope = self._scope[options.group]
         full = self._dispatch(options, full=True)
         wide = self.demand.widths[[self.demand.at(level) for level in LEVELS]][:, scope]
-        rounds = np.ceil(wide / (options.replicas * sizes))
-        together = np.minimum(np.ceil(wide / (rounds * options.replicas)), sizes).astype(np.intp)
+        rounds = np.ceil(wide / (options.replicas * sizes))  # 0 of an empty list
+        each = np.ceil(wide / (np.maximum(rounds, 1) * options.replicas))
+        together = np.minimum(each, sizes).astype(np.intp)
         own = rounds * self._items[options.group, options.level, together]
         width = self.demand.widths.mean(axis=0)[scope]
-        scv = (self.demand.widths.std(axis=0)[scope] / width) ** 2
+        scv = (self.demand.widths.std(axis=0)[scope] / np.maximum(width, LEAST)) ** 2
         work = width * full / sizes / options.replicas
         busy = np.minimum(busy, STABLE + 0.02)
         queue = (self.demand.burst + scv) / 2 * busy / (1 - busy) * work
-        wait = np.minimum(self.waits[options.wait], (sizes - 1) / self._units(options))
+        wait = np.minimum(self.waits[options.wait], (sizes - 1) / np.maximum(self._units(options), LEAST))
         found: Floats = own + _tail(queue, busy) + wait
         return found
 
