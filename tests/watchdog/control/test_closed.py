@@ -111,3 +111,22 @@ def test_a_controller_that_refines_its_profile_learns_what_stages_take_in_truth(
     drive(controller, World(problem=problem(slower=1.3)), arriving((20.0, 120.0)), planned(20.0))
 
     assert [refined.factor(stage.name) for stage in stages] == pytest.approx([1.3] * len(stages), rel=0.03)
+
+
+def test_calls_that_end_while_nothing_comes_are_of_requests_as_large_as_those_that_came_last(
+    problem, planned
+):
+    class Listening:
+        def __init__(self):
+            self.seen = []
+
+        def observe(self, seen):
+            self.seen += seen.seen
+
+    listening = Listening()
+    load = Arrivals(np.array([0.5]), np.array([1e6]), np.zeros((1, 0), np.int32), 4.0)
+
+    drive(listening, World(problem=problem()), load, planned(4.0))
+
+    assert listening.seen
+    assert {one.size for one in listening.seen} == {1e6}

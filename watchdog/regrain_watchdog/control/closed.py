@@ -176,6 +176,7 @@ class Loop:
         self.changes: list[_Change] = []
         self._hits = self._ended = self._counted = 0
         self._settled = self._settled_hits = 0
+        self._size = 0.0
         self._shares: dict[int, tuple[Model, dict[str, float]]] = {}
         self._worked: tuple[Worked, ...] = ()
         self._run = Run(self._model(plan), arrivals, seed=seed)
@@ -256,6 +257,8 @@ class Loop:
         at = self.arrivals.at
         first, self._counted = self._counted, int(np.searchsorted(at, now, side="right"))
         size = self.arrivals.size[first : self._counted]
+        if len(size):
+            self._size = float(size.mean())
         hits, ended = self._outcomes()
         fresh_hits, fresh = hits - self._hits, ended - self._ended
         self._hits, self._ended = hits, ended
@@ -270,10 +273,10 @@ class Loop:
             plan=self.plan,
             living=self._living(self.plan),
             is_changing=self._is_changing(now),
-            seen=self._seen(float(size.mean()) if len(size) else 0.0),
+            seen=self._seen(),
         )
 
-    def _seen(self, size: float) -> tuple[Seen, ...]:
+    def _seen(self) -> tuple[Seen, ...]:
         """Return the calls that were handed out before the last look, by now at their end."""
         calls, self._worked = self._worked, self._run.worked()
         stages = self.world.problem.app.graph.stages
@@ -284,7 +287,7 @@ class Loop:
                 units=one.units,
                 calls=one.calls,
                 seconds=one.seconds,
-                size=size,
+                size=self._size,
             )
             for one in calls
         )

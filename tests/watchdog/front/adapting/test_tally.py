@@ -63,3 +63,14 @@ def test_a_stages_seconds_are_told_with_the_waits_for_its_leases_as_a_profile_ha
     (seen,) = tally.take().seen({("detect", "detect"): 0.5})
 
     assert (seen.calls, seen.seconds) == (2, 0.625)
+
+
+def test_calls_that_end_while_nothing_comes_are_of_requests_as_large_as_those_that_came_last():
+    tally = Tally()
+    tally.note(1e6, 1.0)
+    tally.take()
+    tally.ran("detect", [Timing("detect", 0.25, 1, 1)])
+
+    (seen,) = tally.take().seen({("detect", "detect"): 0.5})
+
+    assert seen.size == 1e6

@@ -46,6 +46,7 @@ class _Calls:
 class Taken:
     """What was noted: 8-byte floats and integers as Report has them, and the calls of stages.
 
+    mean_size: of the last that came, before the last look if none came since; 0.0 where none ever did.
     calls: by queue (a group, or a stage of a fluid one), stage, and units in each of a dispatch's.
     """
 
@@ -77,6 +78,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._count = 0
+        self._mean_size = 0.0
         self._empty()
 
     def note(self, size: float, now: float) -> int:
@@ -109,12 +111,14 @@ class Tally:
     def take(self) -> Taken:
         """Return what was noted since the last time, and begin anew."""
         sizes = self._size
+        if sizes:
+            self._mean_size = sum(sizes) / len(sizes)
         taken = Taken(
             at=self._at.tobytes(),
             size=sizes.tobytes(),
             first=self._first,
             widened=self._widened.tobytes(),
-            mean_size=sum(sizes) / len(sizes) if sizes else 0.0,
+            mean_size=self._mean_size,
             calls=self._calls,
         )
         self._empty()
