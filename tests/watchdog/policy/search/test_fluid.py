@@ -116,3 +116,27 @@ def test_small_steps_lead_to_no_dearer_plan_and_end(make, machine, arriving, rou
     assert judge.meets(start)
     assert judge.best.cost < start.cost
     assert judge.nodes < problem.limits.nodes
+
+
+def test_no_step_leads_to_a_lease_that_a_stage_was_not_measured_with(make, machine, arriving, rough):
+    app = make([[], [0]], [0.02, 0.03], [0.1, 0.1], slo=0.6)
+    ranges = {"s0": (0.2, 1.0), "s1": (0.1, 0.4)}
+    stages = {
+        name: structs.replace(
+            stage, points=tuple(point for point in stage.points if least <= point.share <= most)
+        )
+        for (name, stage), (least, most) in zip(app.profile.stages.items(), ranges.values(), strict=True)
+    }
+    app = replace(app, profile=structs.replace(app.profile, stages=stages))
+
+    choice, _ = planned(app, machine, arriving(2), rough, fluid=True)
+
+    lanes = [
+        lane
+        for candidate in choice.considered
+        for group in candidate.plan.groups
+        if group.fluid is not None
+        for lane in group.fluid.lanes
+    ]
+    assert {"s0", "s1"} == {lane.stage for lane in lanes}
+    assert all(ranges[lane.stage][0] <= lane.fraction <= ranges[lane.stage][1] for lane in lanes)

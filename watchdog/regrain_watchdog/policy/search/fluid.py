@@ -219,10 +219,18 @@ def _lanes(space: Space, lanes: tuple[Lane, ...]) -> Iterator[tuple[Lane, ...]]:
     largest = max(lane.fraction for lane in lanes)
     smaller = [share for share in space.problem.limits.shares if share < largest]
     if smaller:
-        yield tuple(structs.replace(lane, fraction=min(lane.fraction, smaller[-1])) for lane in lanes)
+        lowered = tuple(structs.replace(lane, fraction=min(lane.fraction, smaller[-1])) for lane in lanes)
+        if all(_is_measured(space, lane) for lane in lowered):
+            yield lowered
     for place, lane in enumerate(lanes):
         for changed in _changed(space, lane):
             yield (*lanes[:place], changed, *lanes[place + 1 :])
+
+
+def _is_measured(space: Space, lane: Lane) -> bool:
+    """Whether a stage was measured under its lease; one without a GPU leases nothing."""
+    kind = space.kind(space.dag.mask((lane.stage,)))
+    return kind is not None and (not kind.on_gpu or lane.fraction in kind.levels)
 
 
 def _changed(space: Space, lane: Lane) -> Iterator[Lane]:
