@@ -32,6 +32,12 @@ class Calls:
     sizes: Floats
     cv: float
 
+    @property
+    def largest(self) -> int:
+        """Place of the largest level that was measured; the last where none was."""
+        measured = np.flatnonzero(np.isfinite(self.seconds[:, 0, 0]))
+        return int(measured[-1]) if len(measured) else len(self.seconds) - 1
+
     def total(self, units: Ints, size: Floats) -> Floats:
         """Return (levels, n) seconds of n dispatches of so many units, each in as many calls as that takes."""
         chunk = self.seconds.shape[1] - 1
@@ -111,7 +117,7 @@ class Demand:
         seen = np.linspace(0, len(load) - 1, min(SEEN, len(load))).astype(np.intp)
         widths = np.column_stack([load.widths[seen].astype(np.int64), np.ones(len(seen), np.int64)])
         weight = sum(
-            table.total(widths[:, space.scope(stage)], load.size[seen])[-1]
+            table.total(widths[:, space.scope(stage)], load.size[seen])[table.largest]
             for stage, table in enumerate(tables)
         )
         order = np.argsort(weight, kind="stable")
@@ -166,8 +172,12 @@ def stage_demand(table: Calls, scope: int, demand: Demand, sizes: tuple[int, ...
     widths, request = demand.widths[:, scope], demand.sizes
     single = table.total(widths, request)
     size = np.full(len(sizes), request.mean())
-    together = np.array([max(count, round(count * float(widths.mean()))) for count in sizes], np.int64)
-    batch = table.total(together, size)
+    together = np.array(sizes) * float(widths.mean())
+    if widths.mean() >= 1:
+        together = np.rint(together)
+    whole = np.floor(together).astype(np.int64)
+    part = together - whole  # of lists that are mostly empty; rounded, they would come to none or all
+    batch = (1 - part) * table.total(whole, size) + part * table.total(whole + 1, size)
     batch[:, np.array(sizes) == 1] = single.mean(axis=1, keepdims=True)
     jitter = table.cv * single.mean(axis=1)
     most = np.arange(max(sizes) + 1)
