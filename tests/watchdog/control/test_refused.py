@@ -77,3 +77,8 @@ def test_that_there_was_no_room_counts_for_a_while(leads):
 def test_what_living_replicas_can_serve_always_has_its_room(leads):
     assert leads(whole(0.8), present=split(0.5), other=split(0.5))
     assert leads(whole(0.8), present=split(0.5), other=split(0.4))
+
+
+def test_a_refusal_of_what_living_replicas_can_serve_says_nothing_of_the_room(leads):
+    """It had another reason, such as a share that no device leases."""
+    assert leads(whole(0.3), present=whole(0.4), other=whole(0.4, 2))

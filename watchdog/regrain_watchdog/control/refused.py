@@ -43,12 +43,16 @@ class Refused:
         self._refusals: list[_Refusal] = []
 
     def add(self, plan: Plan, present: Plan, living: Sequence[Living], problem: Problem, now: float) -> None:
-        """Learn that a plan was refused while another one was in force, with its living replicas."""
+        """Learn that a plan was refused while another one was in force, with its living replicas.
+
+        Where it needed nothing that there was not, it was refused for another reason, of which others learn nothing.
+        """
         if present != self._present:
             self._present, self._refusals = present, []
         has_way = _has_way(plan, present, living, problem)
         needs = _needs(plan, living, problem) if has_way else math.inf
-        self._refusals.append(_Refusal(now + LASTS, needs))
+        if needs > 0:
+            self._refusals.append(_Refusal(now + LASTS, needs))
 
     def leads(
         self, plan: Plan, present: Plan, living: Sequence[Living], problem: Problem, now: float
