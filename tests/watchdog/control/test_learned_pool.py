@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from regrain_watchdog.control.learned_features import NAMES
+from regrain_watchdog.control.learned_pool import seconds_each
 from regrain_watchdog.control.learned_reader import Reader
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import PER_REQUEST, Model, Pool, Station, Work
@@ -79,3 +80,15 @@ def test_a_list_without_items_takes_nothing():
 
 def test_a_pool_in_which_nothing_fits_bears_nothing():
     assert each(station(0, take=1.0), station(1), cards=(0.5,)) == inf
+
+
+@pytest.mark.parametrize(("units", "seconds"), [(60, 0.6 * RUN), (1, 0.01 * RUN), (0, 0.0)])
+def test_requests_that_bring_a_pool_nothing_pass_it_by(units, seconds):
+    """As Python runs it, which checks the bounds of arrays."""
+    brings = np.zeros((1, 100), np.int64)
+    brings[0, (7 + 3 * np.arange(units)) % 100] = 1
+    row, links = np.array([[0.0, 1.0, 0.0, RUN]]), np.zeros((1, 1), np.int64)
+
+    found = seconds_each.py_func(row, links, brings, 1, (np.ones(1), False))
+
+    assert found == pytest.approx(seconds)

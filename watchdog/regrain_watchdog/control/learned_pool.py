@@ -185,8 +185,9 @@ def seconds_each(
     facts, undone = _waiting(links, brings)
     runs = np.zeros((replicas, FIRST + int(rows[:, BATCH].max())), np.int64)
     ends = np.full(replicas, np.inf)
-    now, begin, done, counted, oldest = 0.0, 0.0, 0, -1, 0
-    last = int(COUNTED * len(undone))
+    many = int((undone > 0).sum())  # the others bring nothing, and are done as they come
+    warm, last = int(WARM * many), min(many, max(1, int(COUNTED * many)))
+    now, begin, done, counted, oldest = 0.0, 0.0, 0, -1 if warm else 0, 0
     while done < last:
         while undone[oldest] == 0:
             oldest += 1
@@ -202,7 +203,7 @@ def seconds_each(
             return np.inf
         pool[0][runs[soonest, CARD]] += rows[runs[soonest, STATION], TAKE]
         done += _finished(runs[soonest], links, facts, undone)
-        if counted < 0 and done >= int(WARM * len(undone)):
+        if counted < 0 and done >= warm:
             begin, counted = now, done
-    each: float = (now - begin) / max(1, done - counted)
+    each: float = (now - begin) / max(1, done - counted) * (many / len(undone))
     return each
