@@ -183,3 +183,10 @@ def test_after_a_silence_that_ended_the_bursts_a_step_is_found_at_once(told):
 
     assert [at for at, what in found if at > 720.0 and what == "rate"][:1] <= [728.0]
     assert [at for at, _ in found if at > 720.0]
+
+
+def test_a_bursty_load_of_so_many_requests_that_few_seconds_are_remembered_stays_one(told):
+    outlook, found = told((10_000.0, 30.0), (20_000.0, 20.0), (10_000.0, 60.0))
+
+    assert len(found) == 1
+    assert outlook.is_bursty

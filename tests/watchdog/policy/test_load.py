@@ -77,3 +77,8 @@ def test_two_parts_hold_what_the_whole_holds(at: list[float], one: float, other:
 
     assert [*first.size, *second.size] == list(seen.size)
     assert len(SCALES) == len(traits(seen).dispersion)
+
+
+@pytest.mark.parametrize("span", [0.0, -5.0])
+def test_of_no_span_there_are_no_counts(span: float) -> None:
+    assert counts(arrivals([], span), 1.0).tolist() == []

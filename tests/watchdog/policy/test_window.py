@@ -46,6 +46,16 @@ def test_a_full_ring_forgets_the_oldest_and_tells_the_shorter_window() -> None:
     assert recent.count == 10
 
 
+def test_a_time_of_which_all_is_forgotten_is_an_empty_window_of_no_span() -> None:
+    recent = RecentArrivals(0, begin=0.0, most=4)
+    for second in range(1, 11):
+        recent.note(float(second), now=float(second))
+
+    seen = recent.arrivals(now=5.0)
+
+    assert (len(seen), seen.span, seen.rate) == (0, 0.0, 0.0)
+
+
 def test_a_width_of_a_request_that_is_forgotten_changes_no_other() -> None:
     recent = RecentArrivals(1, begin=0.0, most=2)
     old = recent.note(1.0, now=1.0)

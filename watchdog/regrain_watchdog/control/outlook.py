@@ -250,9 +250,14 @@ class Outlook:
         return change
 
     def _beyond(self) -> Change | None:
-        """Return the change of a bursty load to far more or less than it ever was, which is no matter of seconds."""
+        """Return the change of a bursty load to far more or less than it ever was, which is no matter of seconds.
+
+        Of so many requests a second that too few seconds of them are remembered nothing is said.
+        """
         for seconds, is_up in ((PEAK, True), (LULL, False)):
             past = self._recent.arrivals(now=self._now - seconds, seconds=BURSTY)
+            if past.span < seconds:
+                continue
             rate = self._recent.arrivals(now=self._now, seconds=seconds).rate
             if rate > FAR * _busiest(past, PEAK) if is_up else FAR * rate < _quietest(past, LULL):
                 return Change(what="rate", before=past.rate, after=rate, seconds=seconds)

@@ -84,8 +84,8 @@ def traits(arrivals: Arrivals) -> Traits:
 
 
 def counts(arrivals: Arrivals, seconds: float) -> NDArray[np.float64]:
-    """Return the requests in each whole stretch of so many seconds, (floor(span / seconds),)."""
-    whole = int(arrivals.span / seconds + 1e-9)
+    """Return the requests in each whole stretch of so many seconds, (floor(span / seconds),); none of no span."""
+    whole = max(0, int(arrivals.span / seconds + 1e-9))
     found, _ = np.histogram(arrivals.at, bins=whole, range=(0.0, whole * seconds)) if whole else ([], None)
     return np.asarray(found, dtype=np.float64)
 

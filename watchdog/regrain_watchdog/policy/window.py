@@ -67,14 +67,14 @@ class RecentArrivals:
     def arrivals(self, *, now: float, seconds: float | None = None) -> Arrivals:
         """Return the requests of the last `seconds`, or of all that is looked back on.
 
-        The window is shorter where noting began later or older requests are forgotten. Widths that are not known yet
-        are those of the request before, and 1 where none is known.
+        The window is shorter where noting began later or older requests are forgotten; where all are it is empty, of
+        0 s. Widths that are not known yet are those of the request before, and 1 where none is known.
         """
         oldest = max(0, self._count - self._most)
         places = np.arange(oldest, self._count) % self._most
         at = np.asarray(self._at)[places]
         known_from = self._begin if oldest == 0 else float(at[0])
-        begin = max(now - min(seconds or self._seconds, self._seconds), known_from)
+        begin = min(now, max(now - min(seconds or self._seconds, self._seconds), known_from))
         low, high = np.searchsorted(at, begin), np.searchsorted(at, now, side="right")
         kept = places[low:high]
         size, widths = np.asarray(self._size), np.asarray(self._widths).reshape(self._most, self._lists)
