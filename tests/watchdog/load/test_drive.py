@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -132,6 +133,50 @@ def test_a_port_where_nobody_listens_is_an_error_of_each_request() -> None:
     assert all("refused" in one.error.lower() for one in sent)
 
 
+def test_whatever_goes_wrong_with_a_request_is_told_of_it(server) -> None:
+    """A body that cannot be made, and a server that is never asked."""
+    sent: list[Sent] = []
+
+    def too_large() -> tuple[bytes, str]:
+        raise MemoryError
+
+    jobs = [Job(at=0.0, target=0, content=too_large), Job(at=0.0, target=1, content=lambda: (b"", ""))]
+    nowhere = Target(host="127.0.0..1", port=1, path="/", tls=False)
+    targets = [Target.of(f"http://127.0.0.1:{server(saying(OK)).port}/"), nowhere]
+
+    assert run(jobs, targets, Limits(), lambda one, _: sent.append(one))
+
+    by_target = {one.target: one for one in sent}
+    assert (by_target[0].status, by_target[0].error) == (0, "MemoryError")
+    assert by_target[1].status == 0
+    assert "idna" in by_target[1].error
+
+
+@pytest.fixture
+def full():
+    """A port that takes no connection any more: its one place is taken, and nobody accepts."""
+    with socket.socket() as listening, contextlib.ExitStack() as held:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+def test_no_connection_in_time_is_no_answer_that_takes_too_long(full, monkeypatch) -> None:
+    monkeypatch.setattr("regrain_watchdog.load.client.CONNECT", 0.1)
+
+    (failed,) = drive(full, [0.0], timeout=30.0)
+    monkeypatch.setattr("regrain_watchdog.load.client.CONNECT", 30.0)
+    (unfinished,) = drive(full, [0.0], timeout=0.1)
+
+    assert failed.error == "no connection within 0.1 s"
+    assert failed.latency < 30.0
+    assert unfinished.error == "timeout"
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
@@ -147,7 +192,18 @@ def test_a_url_says_where_requests_go(url: str, told: tuple[str, int, str, bool]
 
 
 @pytest.mark.parametrize(
-    "url", ["", "host:80", "ftp://host/", "http://", "http://host:port/", "http://host:99999/"]
+    "url",
+    [
+        "",
+        "host:80",
+        "ftp://host/",
+        "http://",
+        "http://host:port/",
+        "http://host:99999/",
+        "http://[::1/",
+        "http://127.0.0..1:8080/",
+        f"http://{'a' * 64}.org/",
+    ],
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(SpecError, match="URL"):

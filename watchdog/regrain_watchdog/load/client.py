@@ -35,6 +35,7 @@ class Target:
         try:
             parts = urlsplit(url)
             port = parts.port
+            (parts.hostname or "").encode("idna")  # as it is when an address is asked for
         except ValueError as error:
             raise SpecError(f"{url!r} is no URL: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -49,6 +50,10 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+
+class NoConnectionError(OSError):
+    """There was no connection in time."""
 
 
 class ConnectionLostError(OSError):
@@ -141,10 +146,13 @@ class Client:
 
     async def _opened(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT):
-            _, connection = await loop.create_connection(
-                _Connection, self._target.host, self._target.port, ssl=self._ssl
-            )
+        try:
+            async with asyncio.timeout(CONNECT):
+                _, connection = await loop.create_connection(
+                    _Connection, self._target.host, self._target.port, ssl=self._ssl
+                )
+        except TimeoutError as error:
+            raise NoConnectionError(f"no connection within {CONNECT:g} s") from error
         return connection
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import httptools
 import uvloop
 
 from regrain_watchdog.load.client import Answer, Client, Target
@@ -39,7 +38,7 @@ class Sent:
         latency: seconds from then until the answer was whole, or there was none to be had.
         late: seconds from then until this generator took it up.
         status: of the answer; 0 without one.
-        error: why there was none: "" with an answer, "timeout", "interrupted", or what the system said.
+        error: why there was none: "" with an answer, "timeout", "interrupted", or what went wrong.
     """
 
     number: int
@@ -138,15 +137,14 @@ class _Generator:
     async def _one(self, number: int, job: Job, due: float) -> None:
         late = time.monotonic() - due
         answer, error = NONE, ""
+        limit = asyncio.timeout(self._timeout - late)
         try:
-            async with asyncio.timeout(self._timeout - late):
+            async with limit:
                 answer = await self._clients[job.target].send(*job.content())
-        except TimeoutError:
-            error = TIMEOUT
         except asyncio.CancelledError:
             error = INTERRUPTED
-        except (OSError, httptools.HttpParserError) as caught:
-            error = getattr(caught, "strerror", None) or str(caught) or type(caught).__name__
+        except Exception as caught:  # whatever it is, the request is one that was offered
+            error = TIMEOUT if limit.expired() else _reason(caught)
         sent = Sent(
             number=number,
             at=job.at,
@@ -157,6 +155,11 @@ class _Generator:
             error=error,
         )
         self._done(sent, answer.body)
+
+
+def _reason(error: Exception) -> str:
+    """Say why there was no answer."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 async def _cancelled(tasks: Sequence[asyncio.Future[None]] | set[asyncio.Task[None]]) -> None:
