@@ -212,6 +212,8 @@ def test_ctrl_c_reports_what_was_done_until_then(runtime, interruptible, tmp_pat
         ),
         pytest.param(("--sample", "--body", "x"), 2, "say what to send", id="two"),
         pytest.param(("ftp://x", "--body", "x"), 2, "the URL must be like http://127.0.0.1:8080/", id="url"),
+        pytest.param(("http://127.0.0..1:8080/", "--body", "x"), 2, "is no URL", id="host"),
+        pytest.param(("--sample", "--seed", str(1 << 64)), 2, "is not in the range", id="seed"),
         pytest.param(
             ("http://127.0.0.1:1", "--body", "x", "--duration", "0.2s"), 1, "was answered: ", id="nobody"
         ),

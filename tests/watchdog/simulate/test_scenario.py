@@ -31,6 +31,7 @@ load = {kind = "poisson", rate = 20.0}
 sizes = {kind = "lognormal", median = 1000, sigma = 0.5}
 widths = [{kind = "geometric", mean = 4}]
 """
+WIDTHS = GOOD.splitlines()[-1]
 
 
 @pytest.fixture
@@ -138,7 +139,10 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param(
             "seed = 3", "sed = 3", "the scenario has no setting 'sed'; it has seed, duration", id="top"
         ),
-        pytest.param("seed = 3", "seed = -1", "seed must be a whole number, 0 or more; was -1", id="seed"),
+        pytest.param("seed = 3", "seed = -1", "seed must be a whole number, 0 or more.*; was -1", id="seed"),
+        pytest.param(
+            "seed = 3", f"seed = {1 << 64}", r"less than 2\*\*64; was 18446744073709551616", id="seeds"
+        ),
         pytest.param('"100s"', '"soon"', "duration must be seconds or a duration like", id="duration"),
         pytest.param('"100s"', "0", "duration must be more than 0 seconds", id="no time"),
         pytest.param('"100s"', "inf", "duration must be more than 0 seconds.*; was inf", id="no end"),
@@ -174,6 +178,37 @@ def test_bodies_bring_their_sizes_and_widths(scenario, tmp_path: Path) -> None:
         pytest.param('"16Gi"', '"a lot"', "node.memory must be bytes or a size", id="memory"),
         pytest.param(
             "core = 0.05", "kernel = 1", "prices has no setting 'kernel'; it has core, memory", id="prices"
+        ),
+        pytest.param(
+            "core = 0.05", "core = nan", "prices.core must be dollars, 0 or more; was nan", id="nan"
+        ),
+        pytest.param(
+            "core = 0.05", "gpu = -1", "prices.gpu must be dollars, 0 or more; was -1", id="negative price"
+        ),
+        pytest.param("core = 0.05", "request = inf", "prices.request must be dollars", id="no price"),
+        pytest.param(
+            WIDTHS,
+            "bodies = [{file = 'b', weight = inf}]",
+            "apps.ocr.bodies: weights must be numbers above 0",
+            id="weight",
+        ),
+        pytest.param(
+            WIDTHS,
+            "bodies = [{file = 'b', weight = 1e308}, {file = 'b', weight = 1e308}]",
+            "apps.ocr.bodies: weights must be numbers above 0",
+            id="weights",
+        ),
+        pytest.param(
+            WIDTHS,
+            "bodies = [{file = 'b', widths = [3000000000]}]",
+            r"apps.ocr.bodies: widths must be from 0 to 1000000 items, were \[3000000000\]",
+            id="wide body",
+        ),
+        pytest.param(
+            WIDTHS,
+            f'widths = [{{kind = "uniform", low = 1, high = {(1 << 63) - 1}}}]',
+            r"apps.ocr.widths\[0\]: high must be at most 9007199254740991, was 9223372036854775807",
+            id="high",
         ),
         pytest.param("[apps.ocr]", "[app.ocr]", "the scenario has no setting 'app'", id="apps"),
         pytest.param("grain =", "grian =", "apps.ocr has no setting 'grian'; it has module", id="app"),
@@ -267,6 +302,32 @@ def test_what_is_wrong_is_named_with_what_is_allowed(scenario, old: str, new: st
     assert old in GOOD
     with pytest.raises(SpecError, match=said):
         scenario(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            WIDTHS,
+            'widths = [{kind = "fixed", value = 3000000000}]',
+            r"apps.ocr.widths\[0\]: items of a list must be at most 1000000, were 3000000000",
+            id="widths",
+        ),
+        pytest.param(
+            "median = 1000",
+            "median = 1e300",
+            "apps.ocr: bytes of a request must be at most 1073741824, were ",
+            id="sizes",
+        ),
+    ],
+)
+def test_what_is_too_large_to_be_sent_is_refused_before_anything_is(
+    scenario, old: str, new: str, said: str
+) -> None:
+    made = scenario(GOOD.replace(old, new))
+
+    with pytest.raises(SpecError, match=said):
+        offered(made, "ocr")
 
 
 def test_a_body_that_is_not_there_is_named(scenario) -> None:

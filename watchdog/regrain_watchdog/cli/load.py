@@ -35,7 +35,11 @@ from regrain_watchdog.simulate import scenario as scenarios
 @click.option("--type", "content_type", default="", help="Content type of the body; guessed by default.")
 @click.option("--slo", default="", help="Latency that counts as a hit; the app's own by default.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Equal seeds, equal arrivals."
+    "--seed",
+    type=click.IntRange(min=0, max=scenarios.SEEDS - 1),
+    default=1,
+    show_default=True,
+    help="Equal seeds, equal arrivals.",
 )
 @click.option(
     "--connections", type=click.IntRange(min=1), default=1000, show_default=True, help="At once at most."

@@ -47,6 +47,12 @@ LIMITS = tuple(field.name for field in fields(Limits))
 OBJECTIVE = tuple(field.name for field in fields(SLO))
 HABITS = ("predictor", "period", "limits")
 """Settings that are for apps whose plan is adapted."""
+SEEDS = 1 << 64
+"""So many seeds there are, from 0 on: the simulator's own generator has 64 bits."""
+LARGEST = 1 << 30
+"""Bytes that a request may have: a front takes 64 MiB unless told otherwise."""
+WIDEST = 1_000_000
+"""Items that a list may have."""
 
 
 class Body(Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,7 +168,7 @@ def read(path: Path) -> Scenario:
 
 
 def offered(scenario: Scenario, name: str) -> Offered:
-    """Draw what an app is offered; SpecError where a trace does not hold it."""
+    """Draw what an app is offered; SpecError where a trace does not hold it, or a request is larger than any may be."""
     app = scenario.apps[name]
     rng = np.random.default_rng([scenario.seed, zlib.crc32(name.encode())])
     times = sequence(app.load, rng)
@@ -170,15 +176,19 @@ def offered(scenario: Scenario, name: str) -> Offered:
     sizes = app.sizes.draw(times, rng) if app.sizes is not None else None
     widths = np.zeros((count, len(app.widths)), dtype=np.int32)
     for place, width in enumerate(app.widths):
-        widths[:, place] = np.rint(width.draw(times, rng))
+        drawn = width.draw(times, rng)
+        _check_most(drawn, WIDEST, f"apps.{name}.widths[{place}]: items of a list")
+        widths[:, place] = np.rint(drawn)
     chosen = np.full(count, -1)
     if app.bodies:
         lengths = np.array([Path(body.file).stat().st_size for body in app.bodies], dtype=np.float64)
         chosen = _chosen(app, lengths, sizes, count, rng)
         sizes = lengths[chosen]
         widths = np.array([body.widths for body in app.bodies], dtype=np.int32)[chosen]
+    sizes = np.zeros(count) if sizes is None else sizes
+    _check_most(sizes, LARGEST, f"apps.{name}: bytes of a request")
     span = sum(phase.seconds for phase in app.load)
-    return Offered(Arrivals(times.at, np.zeros(count) if sizes is None else sizes, widths, span), chosen)
+    return Offered(Arrivals(times.at, sizes, widths, span), chosen)
 
 
 def notes(scenario: Scenario) -> list[str]:
@@ -190,6 +200,12 @@ def notes(scenario: Scenario) -> list[str]:
         if isinstance(phase.process, Replay)
     ]
     return [f"{trace.file}: {note}" for trace in traces for note in trace.read().notes]
+
+
+def _check_most(values: NDArray[np.float64], most: int, what: str) -> None:
+    largest = float(values.max(initial=0.0))
+    if not largest <= most:
+        raise SpecError(f"{what} must be at most {most}, were {largest:.10g}")
 
 
 def _chosen(
@@ -215,16 +231,25 @@ def _scenario(raw: dict[str, object]) -> Scenario:
     if not isinstance(apps, dict) or not apps:
         raise SpecError("apps must hold a table for each app, such as [apps.ocr]")
     seed = raw.get("seed", 0)
-    if not isinstance(seed, int) or seed < 0:
-        raise SpecError(f"seed must be a whole number, 0 or more; was {seed!r}")
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise SpecError(f"seed must be a whole number, 0 or more and less than 2**64; was {seed!r}")
     nodes = _nodes(raw.get("node", {}))
     return Scenario(
         seed=seed,
         duration=float(duration),
         nodes=nodes,
-        prices=tables.one_of((Prices,), raw.get("prices", {}), "prices"),
+        prices=_prices(raw.get("prices", {})),
         apps={name: _app(app, f"apps.{name}", float(duration), nodes) for name, app in apps.items()},
     )
+
+
+def _prices(raw: object) -> Prices:
+    prices = tables.one_of((Prices,), raw, "prices")
+    for name in Prices.__struct_fields__:
+        price = getattr(prices, name)
+        if not is_number(price) or price < 0:
+            raise SpecError(f"prices.{name} must be dollars, 0 or more; was {price:g}")
+    return prices
 
 
 def _nodes(raw: object) -> dict[str, Shared]:
@@ -298,15 +323,22 @@ def _check_app(app: AppScenario, where: str) -> None:
         raise SpecError(
             f"{where}: bodies bring their own widths; leave out {'widths' if app.widths else 'body'}"
         )
-    if len({len(body.widths) for body in app.bodies}) > 1:
-        raise SpecError(f"{where}.bodies must all have as many widths")
-    if any(not body.weight > 0 for body in app.bodies):
-        raise SpecError(f"{where}.bodies: weight must be above 0")
-    for body in app.bodies:
-        if not Path(body.file).is_file():
-            raise SpecError(f"{where}.bodies: there is no file {body.file}")
     if app.plan and (app.grain or app.replicas or app.shares):
         raise SpecError(f"{where}: a plan has its own grain, replicas and shares; leave those out")
+    _check_bodies(app.bodies, f"{where}.bodies")
+
+
+def _check_bodies(bodies: Sequence[Body], where: str) -> None:
+    if len({len(body.widths) for body in bodies}) > 1:
+        raise SpecError(f"{where} must all have as many widths")
+    weights = [body.weight for body in bodies]
+    if not (all(weight > 0 for weight in weights) and is_number(sum(weights))):
+        raise SpecError(f"{where}: weights must be numbers above 0")
+    for body in bodies:
+        if not all(0 <= width <= WIDEST for width in body.widths):
+            raise SpecError(f"{where}: widths must be from 0 to {WIDEST} items, were {list(body.widths)}")
+        if not Path(body.file).is_file():
+            raise SpecError(f"{where}: there is no file {body.file}")
 
 
 def _phases(raw: object, where: str, duration: float) -> tuple[Phase, ...]:

@@ -13,6 +13,8 @@ from regrain_watchdog.simulate.arrivals import Times
 from regrain_watchdog.simulate.trace import Trace
 
 Floats = NDArray[np.float64]
+HIGHEST = (1 << 53) - 1
+"""The highest whole number below which floats have all of them."""
 
 
 class Fixed(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fixed"):
@@ -69,6 +71,8 @@ class Uniform(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
         """Refuse what holds nothing."""
         if not 0 <= self.low <= self.high:
             raise SpecError(f"low and high must be ascending and 0 or more, were {self.low} and {self.high}")
+        if self.high > HIGHEST:
+            raise SpecError(f"high must be at most {HIGHEST}, was {self.high}")
 
     def draw(self, times: Times, rng: np.random.Generator) -> Floats:
         """Draw one for each request."""
