@@ -14,6 +14,11 @@ import psutil
 import pytest
 
 from regrain import GrpcClient
+from regrain_watchdog.cli.course import Course
+from regrain_watchdog.cli.loading import look
+from regrain_watchdog.load.client import Target
+from regrain_watchdog.load.spend import Meter
+from regrain_watchdog.policy.cost import HOUR, Prices
 
 APPS = Path(__file__).parents[1] / "apps"
 PATIENCE = 60.0
@@ -244,6 +249,28 @@ def test_who_asked_for_a_change_may_go_before_it_is_in_force(gated, until, tmp_p
 
     until(lambda: gated.status()["grain"] == "first+second", "the change is in force")
     until(lambda: settled(gated), "the old plan has ended")
+
+
+def test_what_a_plan_reserves_while_it_loads_is_paid_for_beside_the_old_one(
+    gated, until, tmp_path, settled, *, regrain
+):
+    meter = Meter(Prices(core=HOUR, memory=0.0), None, None)
+    asked = Course("fragile", Target.of(gated.url), gated.admin_url, [], [], None, meter)
+    with ThreadPoolExecutor(1) as pool:
+        look(asked, 0.0)
+        change = pool.submit(regrain, gated, "coarse")
+        until(
+            lambda: [one for one in gated.status()["beside"] if one["replicas"]],
+            "a replica of the new plan loads",
+        )
+        look(asked, 0.0)
+        (tmp_path / "model").write_text("new")
+        assert change.result().status_code == 200
+    until(lambda: settled(gated), "the old plan has ended")
+    look(asked, 0.0)
+
+    assert gated.status()["beside"] == []
+    assert meter.rates == [pytest.approx(2.0), pytest.approx(3.0), pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,13 @@ def test_a_call_ends_under_the_plan_that_it_began_with_which_is_stopped_then(tmp
             assert stand.swapped == [stand.live.current]
             assert old.in_flight == 1
             assert stand.live.status()["grain"] == "first | second"
+            assert [group["name"] for group in stand.live.status()["beside"]] == ["first+second"]
             (tmp_path / "go").touch()
             late = stand.call(tmp_path / "go")
             assert (await early).value == (await late).value == f"{tmp_path / 'go'}!"
             await until(lambda: stand.states == ["done"])
             assert all(not function.replicas for function in old.functions)
+            assert stand.live.status()["beside"] == []
 
     asyncio.run(scenario())
 

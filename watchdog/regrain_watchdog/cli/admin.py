@@ -142,6 +142,7 @@ class Adapting(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """GET /status; `state` is "starting", "ready", "crash-loop" or "draining", `uptime` in seconds.
 
+    beside: the groups of plans that are to come, or that still end their calls, while the plan changes.
     epoch: of the groups that a controller has assigned to this pod; 0 where none has.
     """
 
@@ -154,6 +155,7 @@ class Status(Struct, frozen=True, kw_only=True):
     ports: dict[str, int | None] = {}
     scheme: str = "http"
     groups: list[GroupStatus] = []
+    beside: list[GroupStatus] = []
     gpus: list[GpuStatus] = []
     load: LoadStatus = LoadStatus()
     slo: Objective | None = None

@@ -14,7 +14,7 @@ from typing import Literal
 from regrain.errors import RegrainError
 from regrain.plan import Lane
 from regrain_watchdog.cli import admin
-from regrain_watchdog.cli.admin import GroupStatus, Status, problem
+from regrain_watchdog.cli.admin import GroupStatus, Replica, Status, problem
 from regrain_watchdog.cli.course import Course
 from regrain_watchdog.cli.loadline import LoadLine
 from regrain_watchdog.cli.why import Why
@@ -165,7 +165,7 @@ def look(course: Course, start: float) -> None:
         status = admin.get(course.base, "/status", Status)
     except admin.AdminError:
         return
-    course.meter.take(time.monotonic() - start, status.grain, [_held(group) for group in status.groups])
+    course.meter.take(time.monotonic() - start, status.grain, _reserved(status))
     if not course.is_asked:
         return
     try:
@@ -174,14 +174,25 @@ def look(course: Course, start: float) -> None:
         course.is_asked = error.status != HTTPStatus.NOT_FOUND  # by which an app says that it is not adapted
 
 
-def _held(group: GroupStatus) -> Held:
-    own = [replica for replica in group.replicas if not replica.guest]
+def _reserved(status: Status) -> list[Held]:
+    """Return what each group holds, those of other plans during a change too; one that stands in counts once."""
+    groups = [*status.groups, *status.beside]
+    counted = {replica.pid for group in groups for replica in group.replicas if not replica.guest}
+    held = []
+    for group in groups:
+        guests = [replica for replica in group.replicas if replica.guest and replica.pid not in counted]
+        counted.update(replica.pid for replica in guests)
+        held.append(_held(group, [replica for replica in group.replicas if not replica.guest] + guests))
+    return held
+
+
+def _held(group: GroupStatus, replicas: Sequence[Replica]) -> Held:
     return Held(
         stages=tuple(group.stages),
         max_size=group.max_size,
-        replicas=len(own),
+        replicas=len(replicas),
         cpu=group.cpu,
         gpu=group.gpu,
-        memory=sum(replica.memory for replica in own),
+        memory=sum(replica.memory for replica in replicas),
         lanes=tuple(Lane(stage=one.stage, fraction=one.gpu, max_size=one.max_size) for one in group.lanes),
     )

@@ -23,7 +23,7 @@ from regrain.manifest import Manifest
 from regrain_watchdog.front.call import Call, Reply
 from regrain_watchdog.front.reply import overtaken, shutting_down
 from regrain_watchdog.front.service import App
-from regrain_watchdog.front.standing import gauges
+from regrain_watchdog.front.standing import gauges, standings
 from regrain_watchdog.policy.transition import (
     Abandon,
     Drained,
@@ -136,10 +136,12 @@ class Live:
             for change in self.changes
         ]
         told = self.current.status()
+        others = [function for app in self._apps if app is not self.current for function in app.functions]
         if self.trouble and isinstance(told["warnings"], list):
             told["warnings"].append(self.trouble)
         return {
             **told,
+            "beside": standings(others),
             "resident": self.current.crew.keeps,
             "held": self.held,
             "transitions": changes[::-1],
