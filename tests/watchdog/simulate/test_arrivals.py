@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ processes = st.one_of(
     st.builds(OnOff, rate=rates, on=st.floats(0.1, 9), off=st.floats(0.1, 9), idle=rates),
     st.builds(Diurnal, rate=rates, swing=st.floats(0, 1), day=st.floats(1, 90), noise=st.floats(0, 1)),
 )
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
 
 
 def drawn(process: Process, seconds: float, seed: int = 1) -> Arrivals:
@@ -158,6 +163,47 @@ def test_a_trace_at_another_rate_keeps_its_shape(tmp_path: Path, rate: float) ->
 
     assert len(times) / 2000 == pytest.approx(rate * 1.5, rel=0.06)
     assert (times > 1000).sum() / len(times) == pytest.approx(2 / 3, rel=0.06)
+
+
+def counted(folder: Path, holds: Literal["counts", "rates"], *counts: float) -> Trace:
+    file = folder / "counts.csv"
+    file.write_text("n\n" + "".join(f"{count:.0f}\n" for count in counts))
+    return Trace(str(file), holds=holds)
+
+
+def test_of_counts_a_part_takes_what_falls_into_it(tmp_path: Path) -> None:
+    at = Replay(counted(tmp_path, "counts", 4000, 10, 30), part=(1 / 6, 1.0)).times(150.0, rng()).at
+
+    first, *others = np.histogram(at, bins=[0, 30, 90, 150])[0].tolist()
+    assert first == pytest.approx(2000, rel=0.1)
+    assert others == [10, 30]
+
+
+@pytest.mark.parametrize("holds", ["counts", "rates"])
+def test_what_is_not_taken_of_a_trace_may_be_more_than_one_load_may_have(tmp_path: Path, holds) -> None:
+    many = counted(tmp_path, holds, 5e9, 40, 60)
+
+    apart = Replay(many, part=(1 / 3, 1.0)).times(120.0, rng())
+    thinned = Replay(many, rate=10.0).times(60.0, rng())
+
+    assert (apart.at > 60).mean() == pytest.approx(0.6, rel=0.05)
+    assert len(thinned.at) == pytest.approx(1800, rel=0.1)
+
+
+def test_of_a_trace_of_times_the_part_is_repeated_and_no_more(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("regrain_watchdog.simulate.arrivals.MOST", 1000)
+    process = Replay(trace(tmp_path, [float(at) for at in range(1001)]), part=(0.9, 1.0), rate=5.0)
+
+    times = process.times(100.0, rng())
+
+    assert len(times.at) == pytest.approx(500, rel=0.05)
+    assert set(times.rows) == set(range(900, 1000))
+
+
+@pytest.mark.parametrize("options", [{}, {"rate": 1e6}, {"part": (0.0, 0.5)}])
+def test_of_a_trace_too_no_more_is_taken_than_one_load_may_have(tmp_path: Path, options) -> None:
+    with pytest.raises(SpecError, match="requests are more than the 20000000 that one load may have"):
+        Replay(counted(tmp_path, "counts", 5e9), **options).times(30.0, rng())
 
 
 def test_a_trace_that_is_too_short_says_how_long_it_is(tmp_path: Path) -> None:

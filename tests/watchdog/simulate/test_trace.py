@@ -34,7 +34,7 @@ def rng() -> np.random.Generator:
 def test_dates_are_read_to_the_microsecond_and_a_gap_is_told(write) -> None:
     read = write(LLM).read()
 
-    assert read.at(rng()).tolist() == pytest.approx([0.0, 0.052, 120.052])
+    assert read.drawn(rng())[0].tolist() == pytest.approx([0.0, 0.052, 120.052])
     assert read.columns["ContextTokens"].tolist() == [4808, 3180, 110]
     assert read.notes == ()
 
@@ -45,7 +45,7 @@ def test_dates_are_read_to_the_microsecond_and_a_gap_is_told(write) -> None:
 def test_what_nobody_draws_from_may_hold_anything(write) -> None:
     read = write("t,user,longitude,size\n0,7,-3.5,2\n1,,x,4\n").read()
 
-    assert read.at(rng()).tolist() == [0.0, 1.0]
+    assert read.drawn(rng())[0].tolist() == [0.0, 1.0]
     assert (list(read.columns), len(read.columns)) == (["t", "user", "longitude", "size"], 4)
     assert read.columns["size"].tolist() == [2, 4]
     with pytest.raises(SpecError, match="line 3: user must be a number, 0 or more; it is ''"):
@@ -59,14 +59,14 @@ def test_ends_and_durations_make_begins_in_any_order(write) -> None:
         write(text, column="end_timestamp", minus="duration").read()
     read = write(text, column="end_timestamp", minus="duration", sort=True).read()
 
-    assert read.at(rng()).tolist() == [0.0, 0.5]
+    assert read.drawn(rng())[0].tolist() == [0.0, 0.5]
     assert read.columns["duration"].tolist() == [10.5, 9.0]
 
 
 def test_counts_fall_within_their_steps(write) -> None:
     read = write("minute,count\n0,3\n1,0\n2,5\n", holds="counts", column="count").read()
 
-    at = read.at(rng())
+    at = read.drawn(rng())[0]
 
     assert read.span == 180.0
     assert np.histogram(at, bins=[0, 60, 120, 180])[0].tolist() == [3, 0, 5]
@@ -83,7 +83,7 @@ def test_rates_give_as_many_requests_in_the_mean(write) -> None:
         "step_5s,rps\n" + "".join(f"{step},8\n" for step in range(400)), holds="rates", column="rps", step=5.0
     )
 
-    assert len(read.read().at(rng())) == pytest.approx(400 * 40, rel=0.03)
+    assert len(read.read().drawn(rng())[0]) == pytest.approx(400 * 40, rel=0.03)
 
 
 def test_a_step_that_is_left_out_is_told(write) -> None:
@@ -122,7 +122,7 @@ def test_dates_keep_their_zone(write) -> None:
 def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write) -> None:
     read = write("t\n1\n\n2\n   \n3\n\n").read()
 
-    assert read.at(rng()).tolist() == [0.0, 1.0, 2.0]
+    assert read.drawn(rng())[0].tolist() == [0.0, 1.0, 2.0]
     assert read.notes == ("blank lines were left out: 2, from line 3 on",)
     with pytest.raises(SpecError, match="line 5: this request comes before the one above"):
         write("t\n1\n\n2\n1\n").read()
@@ -145,13 +145,24 @@ def test_blank_lines_are_told_but_at_the_end_and_lines_keep_their_numbers(write)
         ),
         pytest.param("t\n", {}, "must have a header and a row at least", id="empty"),
         pytest.param("1.5\n2.5\n", {}, "must name the columns; it begins with '1.5'", id="no header"),
+        pytest.param(
+            "2023-11-16 18:17:03.97\n2023-11-16 18:17:04.03\n",
+            {},
+            "must name the columns; it begins with '2023-11-16 18:17:03.97'",
+            id="no header but a date",
+        ),
         pytest.param("5\n3\n", {"holds": "counts"}, "must be successive steps.*found 5", id="counts alone"),
+        pytest.param(
+            "1\n3\n4\n", {"holds": "counts"}, "must be successive steps.*found 1", id="counts from 1"
+        ),
         pytest.param("f,²,³\na,5,5\n", {"holds": "counts"}, "line 2", id="digits that are no numbers"),
         pytest.param("f," + "9" * 5000 + "\na,5\n", {"holds": "counts"}, "line 2", id="digits without end"),
         pytest.param("f,1,2,4\na,5,5,5\n", {"holds": "counts"}, "found 1, 2, 4", id="a column left out"),
-        pytest.param("n\n5e9\n", {"holds": "counts"}, "5e\\+09 requests are more than", id="too many"),
         pytest.param(
-            "n\n1e300\n", {"holds": "rates"}, "requests are more than the 20000000", id="far too many"
+            "n\n1e300\n",
+            {"holds": "rates"},
+            "6e\\+301 requests are more than the 9007199254740992 that a trace may have",
+            id="far too many",
         ),
         pytest.param(
             "m,n\n0,1.5\n", {"holds": "counts", "column": "n"}, 'say holds = "rates"', id="fraction"

@@ -13,9 +13,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from regrain.errors import SpecError
-from regrain_watchdog.simulate.trace import MOST, Trace
+from regrain_watchdog.simulate.trace import Trace
 
 Floats = NDArray[np.float64]
+MOST = 20_000_000
+"""Requests of one drawing, so that a slip of the pen does not fill the memory."""
 PARTS = 1_000_000
 """Times that one process may change its rate, so that a slip of the pen does not take for ever."""
 
@@ -170,25 +172,28 @@ class Replay(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
     def times(self, seconds: float, rng: np.random.Generator) -> Times:
         """Return the requests of the first seconds of the part; SpecError where it is shorter than that."""
         read = self.trace.read()
-        span = read.span * (self.part[1] - self.part[0]) / self.speed
+        begin, end = read.span * self.part[0], read.span * self.part[1]
+        span = (end - begin) / self.speed
         if seconds > span * (1 + 1e-9):
             raise SpecError(
                 f"{self.trace.file}: this part of the trace lasts {span:g} seconds, asked for were {seconds:g}; "
                 "ask for no more, take a larger part, or a lower speed"
             )
-        at = (read.at(rng) - read.span * self.part[0]) / self.speed
-        rows = np.arange(len(at)) if read.known is not None else np.full(len(at), -1)
-        if self.rate:
-            inside = np.count_nonzero((at >= 0) & (at < span))
-            if not inside:
-                raise SpecError(f"{self.trace.file}: this part of the trace has no requests")
-            copies = _copies(len(at), self.rate * span / inside, rng)
-            gaps = np.repeat(np.diff(at, append=span), copies) * _later(copies, rng)
-            at, rows = np.repeat(at, copies) + gaps, np.repeat(rows, copies)
-        order = np.argsort(at, kind="stable")
-        at, rows = at[order], rows[order]
+        factor = self._factor(read.number(begin, end), span)
+        at, rows = read.drawn(rng, begin, end, min(factor, 1.0))
+        at = (at - begin) / self.speed
+        if factor > 1.0:
+            at, rows = _repeated(at, rows, span, factor, rng)
         kept = (at >= 0) & (at < seconds)
         return Times(at[kept], rows[kept], self.trace)
+
+    def _factor(self, number: float, span: float) -> float:
+        """Return how often each of the part's requests comes in the mean; SpecError for no requests, and too many."""
+        if self.rate and number < 1:
+            raise SpecError(f"{self.trace.file}: this part of the trace has no requests")
+        requests = self.rate * span or number
+        _check_number(requests)
+        return requests / number if self.rate else 1.0
 
 
 Process = Poisson | MMPP | OnOff | Diurnal | Replay
@@ -232,9 +237,19 @@ def _made(*parts: Floats) -> Times:
     return Times(at, np.full(len(at), -1))
 
 
+def _repeated(
+    at: Floats, rows: NDArray[np.int64], end: float, factor: float, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Have each request come `factor` times in the mean, its copies anywhere before the next request or the end."""
+    copies = _copies(len(at), factor, rng)
+    gaps = np.repeat(np.diff(at, append=end), copies) * _later(copies, rng)
+    at = np.repeat(at, copies) + gaps
+    order = np.argsort(at, kind="stable")
+    return at[order], np.repeat(rows, copies)[order]
+
+
 def _copies(count: int, factor: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return how often each of `count` requests comes, so that in the mean it is `factor` times."""
-    _check_number(count * factor)
     whole, rest = divmod(factor, 1.0)
     return int(whole) + (rng.uniform(size=count) < rest).astype(np.int64)
 

@@ -30,8 +30,8 @@ TOLD = 5
 """Gaps, or jumps of steps, that are told of one by one."""
 DIGITS = 10
 """That a column's name has fewer of if it is the number of a step."""
-MOST = 20_000_000
-"""Requests of one drawing, so that a slip of the pen does not fill the memory."""
+COUNTED = 1 << 53
+"""Requests of a trace at most: of more a float does not hold every number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -55,13 +55,39 @@ class Read:
     columns: Mapping[str, Floats]
     notes: tuple[str, ...]
 
-    def at(self, rng: np.random.Generator) -> Floats:
-        """Return the times of all requests; those of counts are drawn anywhere in their step."""
+    def number(self, begin: float, end: float) -> float:
+        """Return how many requests come from one second to another; of rates, in the mean."""
         if self.known is not None:
-            return self.known
-        numbers = self.counts.astype(np.int64) if self.exact else rng.poisson(self.counts)
-        begins = np.repeat(np.arange(len(numbers)) * self.step, numbers)
-        return np.sort(begins + rng.uniform(0.0, self.step, len(begins)))
+            return float(np.count_nonzero((self.known >= begin) & (self.known < end)))
+        return float(self.counts @ self._inside(begin, end))
+
+    def drawn(
+        self, rng: np.random.Generator, begin: float = 0.0, end: float = math.inf, share: float = 1.0
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Draw the requests from one second to another, each with a probability: their times and rows.
+
+        Those of counts and rates are anywhere in their step, and of no row (-1).
+        """
+        if self.known is not None:
+            rows = np.flatnonzero((self.known >= begin) & (self.known <= end))
+            if share < 1.0:
+                rows = rows[rng.uniform(size=len(rows)) < share]
+            return self.known[rows], rows
+        inside = self._inside(begin, end)
+        if self.exact:
+            numbers = rng.binomial(self.counts.astype(np.int64), inside * share)
+        else:
+            numbers = rng.poisson(self.counts * inside * share)
+        begins = np.maximum(np.arange(len(inside)), begin / self.step)
+        within = np.repeat(inside, numbers)
+        at = np.sort((np.repeat(begins, numbers) + within * rng.uniform(size=len(within))) * self.step)
+        return at, np.full(len(at), -1)
+
+    def _inside(self, begin: float, end: float) -> Floats:
+        """Return which share of each step lies between two seconds."""
+        steps = np.arange(len(self.counts))
+        shares: Floats = np.minimum(steps + 1, end / self.step) - np.maximum(steps, begin / self.step)
+        return shares.clip(0.0, 1.0)
 
 
 class Trace(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,9 +127,9 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             counts = counts * self.step
         elif (counts % 1 != 0).any():
             raise SpecError(f'{self.file}: counts must be whole numbers; for rates say holds = "rates"')
-        if not counts.sum() <= MOST:
+        if not counts.sum() <= COUNTED:
             raise SpecError(
-                f"{self.file}: {counts.sum():.4g} requests are more than the {MOST} that one load may have"
+                f"{self.file}: {counts.sum():.4g} requests are more than the {COUNTED} that a trace may have"
             )
         notes = (*table.notes, *_steps_missing(table, self.column))
         span = len(counts) * self.step
@@ -191,7 +217,7 @@ class _Table:
     def first(self) -> str:
         """The name of the first column; SpecError where that is a value, since the file has no header."""
         name = self.header[0]
-        if self._is_number(name):
+        if self._is_number(name) or self._date(name) is not None:
             raise SpecError(f"{self.file}: the first line must name the columns; it begins with {name!r}")
         return name
 
@@ -199,7 +225,8 @@ class _Table:
         """Return the columns that are named by the numbers of their steps; SpecError where one is left out."""
         names = [name for name in self.header if name.isdecimal() and len(name) < DIGITS]
         numbers = [int(name) for name in names]
-        if any(later != one + 1 for one, later in pairwise(numbers)) or (len(names) == 1 and numbers != [1]):
+        is_value = len(names) == 1 and (numbers != [1] or len(self.header) == 1 < len(self.rows))
+        if is_value or any(later != one + 1 for one, later in pairwise(numbers)):
             raise SpecError(
                 f"{self.file}: columns with numbers as names must be successive steps, such as 1, 2, 3; "
                 f"found {', '.join(names[:TOLD])}"
@@ -240,10 +267,17 @@ class _Table:
             raise SpecError(f"{self.file}, line {line}: {name} must be a number, 0 or more; it is {cell!r}")
         return number
 
-    def _time(self, name: str, line: int, cell: str) -> float:
+    @classmethod
+    def _date(cls, cell: str) -> datetime | None:
+        """Return the date that a cell holds; None for a number, and for what is neither."""
         try:
-            date = datetime.fromisoformat(cell if not self._is_number(cell) else "")
+            return None if cls._is_number(cell) else datetime.fromisoformat(cell)
         except ValueError:
+            return None
+
+    def _time(self, name: str, line: int, cell: str) -> float:
+        date = self._date(cell)
+        if date is None:
             return self._number(name, line, cell)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
