@@ -81,6 +81,15 @@ def test_help_imports_neither_the_sdk_nor_anything_heavy():
             ("run", "--port", "99999"), 2, "allowed are 0 (any free port) to 65535", id="bad setting"
         ),
         pytest.param(("status", "--url", "8082"), 2, "--url must start with http://", id="bad address"),
+        pytest.param(
+            ("status", "--url", "http://node..local:8082"),
+            2,
+            "http://node..local:8082' is no URL",
+            id="bad host",
+        ),
+        pytest.param(
+            ("invoke", "x", "--url", f"http://{'a' * 64}.org:8082"), 2, "is no URL", id="host without an end"
+        ),
         pytest.param(("status", "--url", "http://127.0.0.1:9"), 1, "connection refused", id="nobody answers"),
         pytest.param(("status",), 1, "no running app found", id="nothing runs"),
         pytest.param(("invoke", "--sample", "text"), 2, "say what to send", id="two bodies"),

@@ -20,6 +20,7 @@ from regrain.errors import RegrainError, SpecError
 from regrain_watchdog.cli import runfile
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.settings import PREFIX
+from regrain_watchdog.load.client import Target
 from regrain_watchdog.platforms.unanswered import reason
 
 TIMEOUT = 10.0
@@ -207,6 +208,7 @@ def address(url: str, app: str) -> str:
         return running(app).admin
     if not url.startswith(("http://", "https://")):
         raise SpecError(f"--url must start with http:// or https://, it is {url!r}")
+    Target.of(url)  # before anybody is asked: how a malformed host fails is up to the library that asks
     return url.rstrip("/")
 
 
