@@ -143,12 +143,17 @@ def test_an_app_is_measured_shown_and_kept(regrain, tmp_path):
     app = tmp_path / "app.py"
     app.write_text(HELLO.read_text())
     out = tmp_path / "profile.json"
+    inputs = [tmp_path / f"{name}.json" for name in ("ann", "bob")]
+    for file in inputs:
+        file.write_text(f'{{"name": "{file.stem}"}}')
+    given = [word for file in inputs for word in ("--input", str(file))]
 
-    outcome = regrain("profile", str(app), "--time", "60s", "--cores", "1,2")
+    outcome = regrain("profile", str(app), "--time", "60s", "--cores", "1,2", *given)
 
     assert outcome.code == 0
     assert outcome.out.splitlines()[1].startswith("greet  1 to 2 cores")
     assert "regrain: loading greet" in outcome.err
+    assert "regrain: 1 of 3 inputs were left out: each has as many bytes as one before it\n" in outcome.err
     assert outcome.err.endswith(f"wrote {out}\n")
     assert {point.share for point in loads(out.read_bytes()).stages["greet"].points} == {1.0, 2.0}
 

@@ -26,19 +26,22 @@ def test_the_sample_and_files_come_in_order_of_size_with_defaults_filled_in(tmp_
     (tmp_path / "b.png").write_bytes(b"1234567")
     (tmp_path / "a.png").write_bytes(b"1")
 
-    found = bodies(MANIFEST, [tmp_path])
+    found, notes = bodies(MANIFEST, [tmp_path])
 
     assert [body.size for body in found] == [1, 5, 7]
+    assert notes == []
     assert [unpack_inline(body.request.values["image"]) for body in found] == [b"1", b"12345", b"1234567"]
     assert {unpack_inline(body.request.values["threshold"]) for body in found} == {0.5}
 
 
-def test_of_two_requests_of_one_size_the_first_stands_for_both(tmp_path):
+def test_of_requests_of_one_size_the_first_stands_for_all_and_that_is_said(tmp_path):
     (tmp_path / "a.png").write_bytes(b"abcde")
+    (tmp_path / "b.png").write_bytes(b"fghij")
 
-    (found,) = bodies(MANIFEST, [tmp_path / "a.png"])
+    (found,), notes = bodies(MANIFEST, [tmp_path])
 
     assert unpack_inline(found.request.values["image"]) == b"12345"
+    assert notes == ["2 of 3 inputs were left out: each has as many bytes as one before it"]
 
 
 def test_an_app_without_a_sample_needs_an_input():
@@ -60,7 +63,7 @@ def test_the_whole_request_goes_to_an_app_that_takes_one():
         parameters=(Parameter(name="event", kind="request"),),
     )
 
-    (found,) = bodies(raw, [])
+    (found,), _ = bodies(raw, [])
 
     event = unpack_inline(found.request.values["event"])
     assert (event.body, event.headers, event.method) == (b"12345", {"content-type": "image/png"}, "POST")

@@ -23,8 +23,8 @@ class Body:
     request: measuring.Request
 
 
-def bodies(manifest: Manifest, files: Sequence[Path]) -> list[Body]:
-    """Return the requests in order of size, one of each size.
+def bodies(manifest: Manifest, files: Sequence[Path]) -> tuple[list[Body], list[str]]:
+    """Return the requests in order of size, one of each size, and what is to be known of others.
 
     Args:
         manifest: of the app; its sample is one of the requests.
@@ -42,7 +42,9 @@ def bodies(manifest: Manifest, files: Sequence[Path]) -> list[Body]:
     found: dict[float, Body] = {}
     for name, sample in samples:
         found.setdefault(float(len(sample.body)), _body(manifest, name, sample))
-    return [found[size] for size in sorted(found)]
+    spare = len(samples) - len(found)
+    notes = [f"{spare} of {len(samples)} inputs were left out: each has as many bytes as one before it"]
+    return [found[size] for size in sorted(found)], notes if spare else []
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

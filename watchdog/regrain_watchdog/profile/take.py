@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A profile, what could not be measured for it, and whether every point was that was wanted."""
+    """A profile, what could not be or was not measured for it, and whether every point was that was wanted."""
 
     profile: Profile
     notes: tuple[str, ...]
@@ -57,7 +57,7 @@ async def take(
         RegrainError: it cannot be measured; says why.
     """
     _check(manifest, config, effort)
-    requests = bodies(manifest, inputs)
+    requests, notes = bodies(manifest, inputs)
     before = _before(manifest, out) if resume and out.exists() else None
     file.check_writable(out)
     told(Progress(0, 0, "measuring what a hop takes"))
@@ -74,7 +74,7 @@ async def take(
             hop=await _hop(),
         )
         profile = await session.run()
-    return Taken(profile, tuple(session.notes), not session.skipped)
+    return Taken(profile, (*notes, *session.notes), not session.skipped)
 
 
 def _check(manifest: Manifest, config: Config, effort: Effort) -> None:
