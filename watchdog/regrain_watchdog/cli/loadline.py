@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from regrain_watchdog.front.window import Window
+from regrain_watchdog.load.report import JUDGED, OUTCOMES
 from regrain_watchdog.words import duration, share
 
 PLAIN_EVERY, LIVE_EVERY = 10.0, 0.2
@@ -54,7 +55,8 @@ class LoadLine:
         """Count a request that is over."""
         now = time.monotonic()
         self._ends[outcome] += 1
-        self._window.add(latency, hit=outcome == "hit", now=now)
+        hit = outcome == "hit" if outcome in OUTCOMES[:JUDGED] else None
+        self._window.add(latency, hit=hit, now=now)
         if now - self._shown >= (PLAIN_EVERY if self._progress is None else LIVE_EVERY):
             self._shown = now
             self._show(now)
