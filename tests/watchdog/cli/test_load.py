@@ -130,6 +130,22 @@ def test_several_apps_are_loaded_at_once(load, runtime, tmp_path: Path) -> None:
     assert min(app["outcomes"]["hit"] + app["outcomes"]["late"] for app in report["apps"]) > 10
 
 
+def test_where_other_verbs_ask_says_nothing_of_several_apps(
+    load, runtime, tmp_path: Path, monkeypatch
+) -> None:
+    app = SCENARIO.partition("[apps.hello]")[2]
+    tables = "".join(f'[apps.{name}]\nurl = "{runtime[1]}"{app}' for name in ("one", "other"))
+    (tmp_path / "scenario.toml").write_text('duration = "1s"\n' + tables)
+    monkeypatch.setenv("REGRAIN_URL", "http://127.0.0.1:1")
+
+    report, code, _ = load("--scenario", str(tmp_path / "scenario.toml"))
+    _, refused, said = load("--scenario", str(tmp_path / "scenario.toml"), "--url", "http://127.0.0.1:1")
+
+    assert code == 0
+    assert [app["app"] for app in report["apps"]] == ["one", "other"]
+    assert (refused, "give each its url" in said) == (2, True)
+
+
 def test_an_app_that_never_answers_leaves_the_others_their_report(load, runtime, tmp_path: Path) -> None:
     app = SCENARIO.partition("[apps.hello]")[2]
     urls = {"one": runtime[1], "other": "http://127.0.0.1:1/"}

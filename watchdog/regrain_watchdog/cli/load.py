@@ -97,4 +97,6 @@ def _planned(
         if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
             raise SpecError(f"a scenario says itself what is sent when: leave out {option.opts[0]}")
     made = scenarios.read(scenario)
+    if len(made.apps) > 1 and context.get_parameter_source("url") is ParameterSource.ENVIRONMENT:
+        url = ""  # REGRAIN_URL is of the one app that other verbs are to ask
     return from_scenario(made, target, url), made.duration, made.seed, scenarios.notes(made)
