@@ -2,18 +2,24 @@
 
 import asyncio
 from array import array
+from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from regrain import App
 from regrain.errors import SpecError
 from regrain.manifest import SLOSpec
-from regrain.plan import Group
+from regrain.plan import Group, Plan
+from regrain_watchdog.control import cluster as clusters
 from regrain_watchdog.control.cluster import ENOUGH, Cluster, Decided, Switches, in_force
+from regrain_watchdog.control.process import Adviser, outgoing
 from regrain_watchdog.front.adapting.mind import Mind
-from regrain_watchdog.front.adapting.words import Report, Watched, Word
+from regrain_watchdog.front.adapting.words import Device, Report, Watched, Word
+from regrain_watchdog.policy import profile as profiles
 from regrain_watchdog.policy.assignment import Assignment, Standing
+from regrain_watchdog.policy.cost import GIB
 
 app = App("chain")
 
@@ -98,6 +104,92 @@ def test_what_does_not_come_into_force_is_given_up_for_what_was():
         assert cluster.decided == wanted
 
     asyncio.run(decide())
+
+
+def test_what_was_decided_and_assigned_to_no_pod_is_dropped_once_none_is_counted_on():
+    async def decide():
+        cluster = Cluster(MANIFEST, SWITCHES)
+        split = Word(plan=Plan((Group(stages=("read",)), Group(stages=("look",)))))
+        cluster.stand(["1", "2"], given({"read+look": ("1", "2")}), is_changing=False, is_held=False)
+        cluster._hear(split)
+        assert cluster.decided is not None
+        cluster.rest()
+        assert cluster.decided is None
+
+        cluster._hear(split)
+        decided = cluster.decided
+        assigned = given({"read": ("1",), "look": ("2",)}, groups=decided.groups, epoch=2)
+        cluster.stand(["1", "2"], assigned, is_changing=True, is_held=False)
+        cluster.rest()
+        assert cluster.decided == decided
+
+    asyncio.run(decide())
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    shown = SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now)
+    monkeypatch.setattr(clusters, "time", shown)
+    monkeypatch.setattr(Mind, "start", lambda _: None)
+    return clock
+
+
+@pytest.fixture
+def telling(arriving):
+    """What a pod says at each second at which it is asked, to which so many requests a second come."""
+
+    def make(rate, seconds, seed):
+        load, asked = arriving((rate, float(seconds)), seed=seed), [0.0]
+
+        def say(now, plan, slo):
+            first, last = np.searchsorted(load.at, (asked[-1], now))
+            asked.append(now)
+            report = Report(
+                now=now,
+                at=load.at[first:last].tobytes(),
+                size=load.size[first:last].tobytes(),
+                first=int(first),
+                widened=b"",
+                hits=int(last - first),
+                misses=0,
+                plan=plan,
+                living=(),
+                is_changing=False,
+                is_held=False,
+            )
+            return Watched(
+                report=report, slo=slo, devices=(Device("v100", 80, 16 * GIB),), cores=8.0, memory=32 * GIB
+            )
+
+        return say
+
+    return make
+
+
+def test_silence_of_all_pods_is_not_taken_for_the_end_of_the_load(problem, planned, telling, clock, tmp_path):
+    app, file = problem().app, tmp_path / "profile.json"
+    file.write_bytes(profiles.dumps(app.profile))
+    plan, pods = outgoing(planned(40.0)), {"1": telling(20.0, 400, 1), "2": telling(20.0, 400, 2)}
+    homes = {group.name: ("1", "2") for group in plan.groups}
+
+    async def decide():
+        cluster = Cluster(app.manifest, Switches(profile=str(file), predictor="analytic", period=15.0))
+        mind, decided = None, []
+        for second in range(1, 351):
+            clock.now = float(second)
+            if not 200 < second <= 290:
+                cluster.stand(list(pods), given(homes, groups=plan.groups), is_changing=False, is_held=False)
+                for pod, say in pods.items():
+                    cluster.take(pod, say(clock.now, plan, app.slo), clock.now, 0.001)
+            if second > ENOUGH + 1:
+                mind = mind or Adviser(cluster._brief())
+                decided.append(mind.advise(cluster._report()))
+        return decided
+
+    words = asyncio.run(decide())
+    assert any(word.decision for word in words)
+    assert [word.sentence for word in words if word.plan is not None] == []
 
 
 def test_pods_that_know_of_another_decision_are_told_of_the_last_one():

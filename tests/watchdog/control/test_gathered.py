@@ -106,6 +106,43 @@ def test_what_came_to_a_pod_while_it_said_nothing_is_left_out():
     assert list(last.at) == [8.5, 9.5, 10.5, 11.5, 12.5, 13.2]
 
 
+def test_while_no_pod_says_anything_time_stands_still():
+    """Nobody knows the load then, which is not that there is none."""
+    gathered = Gathered()
+    for now in (1.0, 2.0):
+        for pod in "ab":
+            gathered.add(pod, report(now, [now - 0.5], first=int(now) - 1), now)
+        told(gathered, now)
+
+    silent = [told(gathered, now) for now in np.arange(3.0, 62.0)]
+    assert {(one.now, len(one.at)) for one in silent} == {(2.0, 0)}
+
+    gathered.add("a", report(62.0, [30.5, 61.9], first=2), 62.0)
+    gathered.add("b", report(62.2, [62.1], first=2), 62.2)
+    back = told(gathered, 62.3)
+    assert (back.now, len(back.at), back.first) == (2.0, 0, 4)
+
+    gathered.add("a", report(63.0, [62.5], first=4, widened=[(4, 0, 7)]), 63.0)
+    gathered.add("b", report(63.0, [62.9], first=3), 63.0)
+    last = told(gathered, 63.0)
+    assert last.now == pytest.approx(3.0)
+    assert list(last.at) == pytest.approx([2.1, 2.5, 2.9])
+    assert (last.first, last.widened.tolist()) == (4, [[5, 0, 7]])
+
+
+def test_while_there_is_no_pod_time_stands_still():
+    gathered = Gathered()
+    gathered.add("a", report(1.0, [0.5]), 1.0)
+    told(gathered, 1.0)
+    gathered.forget("a")
+    assert told(gathered, 30.0).now == 1.0
+
+    gathered.add("b", report(60.0), 60.0)
+    gathered.add("b", report(61.0, [60.5]), 61.0)
+
+    assert list(told(gathered, 61.0).at) == [1.5]
+
+
 def test_a_pod_that_begins_anew_is_another_one():
     gathered = Gathered()
     gathered.add("a", report(1.0, [0.5, 0.6], first=10), 1.0)

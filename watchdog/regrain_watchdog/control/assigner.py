@@ -132,7 +132,11 @@ class Assigner:
             self._seen.setdefault(url, _Seen(Line(url, self._terms)))
         await asyncio.gather(*(self._ask(url) for url in urls))
         standings = self._standings()
-        for version in {one.version for one in standings.values()}:
+        versions = {one.version for one in standings.values()}
+        for version, known in self._versions.items():
+            if known.cluster is not None and version not in versions:
+                known.cluster.rest()
+        for version in versions:
             await self._steer(version, {url: one for url, one in standings.items() if one.version == version})
         await self._forget_versions()
         if self._adapt is not None and time.monotonic() >= self._watched + WATCH_EVERY:

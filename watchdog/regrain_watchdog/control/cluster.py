@@ -111,8 +111,10 @@ class Cluster:
         self._node: _Node | None = None
         self._plan: Plan | None = None
         self._proven: Decided | None = None
+        self._assigned: Decided | None = None
         self._is_changing = self._is_held = self._warned = False
         self._mind = Mind(brief=self._brief, report=self._report, heard=self._hear)
+        self.rest()
 
     def take(self, pod: str, told: Watched, received: float, trip: float) -> None:
         """Take what a pod says, when that came in (CLOCK_MONOTONIC), and the seconds from question to answer."""
@@ -131,9 +133,15 @@ class Cluster:
         self._is_changing, self._is_held = is_changing, is_held
         if is_held:
             self.decided = Decided.of(self._manifest, given)
+        self._assigned = self.decided
         if not is_changing:
             self._proven = Decided.of(self._manifest, given)
         self._decide()
+
+    def rest(self) -> None:
+        """No pod is counted on: decide nothing before one is, and drop what was decided and assigned to none."""
+        self._node, self.decided = None, self._assigned
+        self._mind.rest()
 
     def give_up(self) -> None:
         """What was decided does not come into force: go back to what was; not from what an operator holds."""
@@ -171,11 +179,8 @@ class Cluster:
         node = _Node.of(list(self._told.values()), slo)
         if node == self._node:
             return
-        is_first, self._node = self._node is None, node
-        if is_first:
-            self._mind.start()
-        else:
-            self._mind.renew()
+        self._node = node
+        self._mind.renew()
 
     @property
     def _slo(self) -> SLOSpec | None:

@@ -2,8 +2,10 @@
 
 Each pod has a clock of its own, and counts its requests from 0 on. A report is taken to be of the moment at which it
 comes in, so that pods' times are off by no more than the way of an answer. Reports come one after the other; what is
-told ends where the last pod's does, so that no second lacks what one of them saw. A pod that says nothing is waited for
-for LATE seconds, and what came to it before is then left out: told at once it would look like a burst.
+told ends where the last pod's does, so that no second lacks what one of them saw. A pod that alone says nothing is
+waited for for LATE seconds, and what came to it before is then left out: told at once it would look like a burst.
+While none says anything nobody knows the load, which is not that there is none: the clock of what is told stands still,
+and goes on with the first answer as if nothing had been between.
 """
 
 from __future__ import annotations
@@ -82,10 +84,15 @@ class Gathered:
         self._first: dict[str, int] = {}
         self._count = 0
         self._reports: list[Report] = []
-        self._told = -math.inf
+        self._told = self._heard = self._since = -math.inf
+        self._lost = 0.0
 
     def add(self, name: str, report: Report, received: float) -> None:
-        """Take a pod's report, and when it came in, in seconds on the clock of what is told."""
+        """Take a pod's report, and when it came in (CLOCK_MONOTONIC); not before the one taken last."""
+        received -= self._lost
+        if received - self._heard > LATE and self._heard > -math.inf:
+            received = self._resume(received)
+        self._heard = received
         if report.first < self._first.get(name, 0):
             self._pods.pop(name, None)  # it has begun anew
         self._first[name] = report.first
@@ -97,17 +104,26 @@ class Gathered:
         self._pods.pop(name, None)
         self._first.pop(name, None)
 
+    def _resume(self, received: float) -> float:
+        """Have the clock go on from what was told last, without what came since; return what it shows now."""
+        self._since = self._told if self._told > -math.inf else self._heard
+        self._lost += received - self._since
+        for pod in self._pods.values():
+            pod.requests, pod.until = pod.requests[:0], self._since
+        return self._since
+
     def told(self, now: float, plan: Plan, *, is_changing: bool, is_held: bool) -> Report:
         """Return what happened since the last time as the report of one front.
 
         Args:
-            now: not before any `received`.
+            now: not before any `received`; the time that is told where no pod has said anything yet.
             plan: of all pods together, in force.
             is_changing: whether another one is about to be.
             is_held: whether an operator holds it.
         """
         pods = list(self._pods.values())
-        until = max(self._told, now - LATE, min((pod.until for pod in pods), default=now))
+        heard = self._heard if self._heard > -math.inf else now
+        until = max(self._told, heard - LATE, min((pod.until for pod in pods), default=heard))
         due, first = self._due(pods, until)
         widened = np.vstack([np.empty((0, 3), np.int64), *(pod.widths() for pod in pods)])
         since, self._told = self._told, until
@@ -131,7 +147,7 @@ class Gathered:
         """Return requests up to a time in the order in which they came, and the number of the first; number them."""
         parts = [pod.take(until) for pod in pods]
         due = np.vstack([np.empty((0, 3)), *parts])
-        counts = due[:, 1] >= self._told - LATE
+        counts = due[:, 1] >= max(self._told - LATE, self._since)
         order = np.flatnonzero(counts)[np.argsort(due[counts, 1], kind="stable")]
         first, self._count = self._count, self._count + len(order)
         numbers = np.full(len(due), NOBODY, np.int64)
