@@ -35,12 +35,27 @@ def test_what_nobody_takes_does_not_grow_for_ever(monkeypatch):
         tally.note(1.0, float(number))
         tally.widen(number, 0, 1)
 
-    taken = tally.take()
+    assert (len(tally._at), len(tally._widened)) == (3, 3 * 3)
 
-    assert floats(taken.at) == [0.0, 1.0, 2.0]
-    assert len(taken.widened) == 3 * 3 * 8
-    assert tally.note(1.0, 9.0) == 5
-    assert tally.take().first == 5
+
+def test_of_more_than_is_kept_nothing_is_told_since_the_rest_would_look_like_the_end_of_the_load(monkeypatch):
+    monkeypatch.setattr(tallies, "MOST", 3)
+    tally = Tally()
+    for number in range(3):
+        tally.note(1.0, float(number))
+    assert floats(tally.take().at) == [0.0, 1.0, 2.0]
+
+    for number in range(3, 7):
+        tally.note(2.0, float(number))
+        tally.widen(number, 0, 1)
+    tally.ran("a", [Timing("a", 0.1, 4, 1)])
+    taken = tally.take()
+    assert (taken.at, taken.size, taken.widened, taken.first, taken.mean_size) == (b"", b"", b"", 7, 2.0)
+    assert len(taken.seen({("a", "a"): 1.0})) == 1
+
+    assert tally.note(1.0, 9.0) == 7
+    after = tally.take()
+    assert (floats(after.at), after.first) == ([9.0], 7)
 
 
 def test_calls_of_stages_are_added_up_by_group_and_batch_and_told_with_the_share_they_had():

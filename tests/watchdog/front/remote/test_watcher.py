@@ -3,9 +3,11 @@
 import asyncio
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from regrain_watchdog.front.adapting.words import Watched
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.remote import watcher
@@ -70,6 +72,28 @@ def test_a_controller_is_there_for_as_long_as_it_asks(play, clock):
 
         watched.watched()
         assert adapting(measure) == [1.0]
+
+    play("300ms", scenario)
+
+
+def test_what_came_while_no_controller_asked_is_told_to_none(play, clock):
+    """A pod keeps only so much: what it keeps of a long time would look like a load that has ceased."""
+
+    def came(watched):
+        return len(msgspec.msgpack.decode(watched.watched(), type=Watched).report.at) // 8
+
+    def scenario(watched, measure):
+        watched.watched()
+        measure.tally.note(1.0, 1000.5)
+        clock.monotonic = lambda: 1000.0 + SILENCE
+        assert came(watched) == 1
+
+        measure.tally.note(1.0, 1010.5)
+        clock.monotonic = lambda: 1000.1 + 2 * SILENCE
+        assert came(watched) == 0
+
+        measure.tally.note(1.0, 1020.5)
+        assert came(watched) == 1
 
     play("300ms", scenario)
 

@@ -1,6 +1,7 @@
 """What the front notes of the load for the controller, in a few plain arrays: a request costs well below a microsecond.
 
-It is emptied once a second; where nobody does, it stops to note and begins anew with the next that is taken.
+It is emptied once a second. Where nobody does it stops to note after a while, and begins anew when somebody does: what
+came before the hole is thrown away then, since the hole would look like a load that has ceased.
 """
 
 from __future__ import annotations
@@ -79,13 +80,14 @@ class Tally:
     def __init__(self) -> None:
         self._count = 0
         self._mean_size = 0.0
-        self._empty()
+        self._calls: dict[tuple[str, str, int], _Calls] = {}
+        self._begin()
 
     def note(self, size: float, now: float) -> int:
         """Note a request that comes now; return its number."""
         number = self._count
         self._count = number + 1
-        if len(self._at) < MOST:
+        if number - self._first < MOST:
             self._at.append(now)
             self._size.append(size)
         return number
@@ -109,23 +111,26 @@ class Tally:
             calls.seconds += timing.seconds + timing.leased
 
     def take(self) -> Taken:
-        """Return what was noted since the last time, and begin anew."""
+        """Return what was noted since the last time, and begin anew; no requests where there were more than MOST."""
         sizes = self._size
         if sizes:
             self._mean_size = sum(sizes) / len(sizes)
+        if self._count - self._first > MOST:
+            self._begin()
         taken = Taken(
             at=self._at.tobytes(),
-            size=sizes.tobytes(),
+            size=self._size.tobytes(),
             first=self._first,
             widened=self._widened.tobytes(),
             mean_size=self._mean_size,
             calls=self._calls,
         )
-        self._empty()
+        self._begin()
+        self._calls = {}
         return taken
 
-    def _empty(self) -> None:
+    def _begin(self) -> None:
+        """Keep nothing of the requests so far."""
         self._first = self._count
         self._at, self._size = array("d"), array("d")
         self._widened = array("q")
-        self._calls: dict[tuple[str, str, int], _Calls] = {}

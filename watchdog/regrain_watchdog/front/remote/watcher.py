@@ -20,7 +20,10 @@ from regrain_watchdog.front.measure import Measure
 from regrain_watchdog.front.standing import ATTAINMENT
 
 SILENCE = 10.0
-"""Seconds after which a controller is away that asked once a second; a look of it may wait 2 s for a pod."""
+"""Seconds after which a controller is away that asked once a second; a look of it may wait 2 s for a pod.
+
+What came before is told to none: pods that keep more and less of it would show a load that has ceased.
+"""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -39,7 +42,7 @@ class Watcher:
         self._config = config
         self._gpus = gpus
         self._watch: Watch | None = None
-        self._asked = 0.0
+        self._asked = self._taken = 0.0
         self.counts = Counts()
 
     def watched(self) -> bytes:
@@ -47,12 +50,16 @@ class Watcher:
         config, manifest = self._config, self._live.manifest
         if config.adapt:
             raise RequestError(HTTPStatus.CONFLICT, "this pod adapts its plan itself (--adapt)")
+        now = time.monotonic()
         if self._watch is None:
             self._watch = Watch(self._live, self._measure, self._gpus)
             self._watch.start()
+        elif now - self._taken > SILENCE:
+            self._watch.report()
+        self._taken = now
         latency = config.latency(manifest)
         if latency is not None:  # else nobody adapts to it
-            self._asked = time.monotonic()
+            self._asked = now
             self._measure.adapting = self.told
         attainment = manifest.slo.attainment if manifest.slo is not None else ATTAINMENT
         return _encode(
