@@ -34,7 +34,7 @@ LOOK = 0.25
 TIMEOUT = 2.0
 """Seconds in which a pod must say how it stands."""
 GONE = 5.0
-"""Seconds after which a pod that says nothing is no longer counted on."""
+"""Seconds after which a pod that says nothing is no longer counted on; from when it was first asked if it never did."""
 AGAIN = 5.0
 """Seconds after which a pod that could not do what it was told is told again."""
 WATCH_EVERY = 1.0
@@ -59,10 +59,12 @@ class Wish:
 class _Seen:
     """A pod: how to ask it, what it said last and when (CLOCK_MONOTONIC), and when it may be told something again.
 
-    has_served: whether it was ready once; what it lacks later may be on its way.
+    since: when it was first asked. has_served: whether it was ready once, as one is that has an assignment in force;
+    what it lacks later may be on its way.
     """
 
     line: Line
+    since: float
     has_served: bool = False
     standing: Standing | None = None
     at: float = 0.0
@@ -129,7 +131,7 @@ class Assigner:
         for url in [url for url in self._seen if url not in urls]:
             self._forget(url)
         for url in urls:
-            self._seen.setdefault(url, _Seen(Line(url, self._terms)))
+            self._seen.setdefault(url, _Seen(Line(url, self._terms), time.monotonic()))
         await asyncio.gather(*(self._ask(url) for url in urls))
         standings = self._standings()
         versions = {one.version for one in standings.values()}
@@ -149,7 +151,7 @@ class Assigner:
         try:
             told = await seen.line.ask("GET", ASSIGN, timeout=TIMEOUT, twice=True)
             seen.standing, seen.at = msgspec.json.decode(told, type=Standing), time.monotonic()
-            seen.has_served = seen.has_served or seen.standing.ready
+            seen.has_served = seen.has_served or seen.standing.ready or seen.standing.epoch > 0
         except (PodError, msgspec.MsgspecError) as error:
             logger.debug("pod %s: %s", url, error)
 
@@ -239,6 +241,7 @@ class Assigner:
         decided = cluster.decided if cluster is not None and not self._wished.holds else None
         plan = Plan(decided.groups) if decided is not None else self._plan(known)
         pods = [url for url, one in standings.items() if self._seen[url].has_served and not one.draining]
+        pods = sorted([*pods, *self._awaited(last)]) if pods else []
         if plan is None or not pods:
             return last
         before = policy.follows(last, plan.grain, {group.name: () for group in plan.groups})
@@ -260,6 +263,16 @@ class Assigner:
             return last
         logger.info("epoch %d: %s", wanted.epoch, _shown(wanted))
         return wanted
+
+    def _awaited(self, last: Assignment | None) -> list[str]:
+        """Return the pods of an assignment that have told this controller nothing yet, and still may."""
+        now = time.monotonic()
+        homes = last.homes.values() if last is not None else ()
+        return [
+            url
+            for url, seen in self._seen.items()
+            if seen.standing is None and now - seen.since < GONE and any(url in pods for pods in homes)
+        ]
 
     def _plan(self, known: _Version) -> Plan | None:
         wish = self._wished
