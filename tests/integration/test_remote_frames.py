@@ -134,6 +134,52 @@ def test_units_that_fill_more_than_a_frame_go_one_by_one(serve, key, tmp_path, r
     assert pod.call(count=20).json()["sums"] == sums(20)
 
 
+@pytest.mark.parametrize(("idempotent", "status"), [(True, 200), (False, 500)])
+def test_what_units_give_that_fills_more_than_a_frame_comes_one_by_one(
+    serve, key, tmp_path, idempotent, status
+):
+    """What may not run twice is not asked for again."""
+    app = tmp_path / "relay.py"
+    text = (Path(__file__).parent / "apps" / "relay.py").read_text()
+    for old, new in (
+        ("-> list[np.ndarray]:\n    return [np.full", "-> list[int]:\n    return [np.full"),
+        ("[np.full(5000, float(number)) for number in range(count)]", "list(range(count))"),
+        ("max_size=4", f"max_size=128, idempotent={idempotent}"),
+        ("items: list[np.ndarray]) -> list[np.ndarray]", "items: list[int]) -> list[np.ndarray]"),
+        ("item[::-1] * 2", "np.full(5000, item * 2.0)"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    app.write_text(text)
+    flags = ["--grain", "fine", "--remote-key-file", str(key)]
+    other = serve(app, *flags)
+    pod = serve(app, *flags, "--remote", f"turn={other.url}", "--memory", "16Mi")
+
+    told = pod.call(count=110)
+
+    assert told.status_code == status, told.text
+    if status == 200:
+        assert told.json() == {"sums": sums(110), "front": pod.zygote()}
+    else:
+        assert "what turn gives is over 4194304 bytes" in told.json()["detail"]
+    assert pod.call(count=20).json()["sums"] == sums(20)
+
+
+def test_a_pod_whose_answer_fills_more_than_a_frame_is_as_good_as_before(serve, key):
+    """Nothing has died: the request alone has failed, whose stage gives so much."""
+    flags = ["--grain", "fine", "--remote-key-file", str(key)]
+    other = serve("relay.py", *flags)
+    pod = serve("relay.py", *flags, "--remote", f"spread={other.url}", "--memory", "16Mi")
+
+    told = [pod.call(count=110) for _ in range(3)]
+
+    assert [one.status_code for one in told] == [500] * 3, [one.text for one in told]
+    assert all("what spread gives is over 4194304 bytes" in one.json()["detail"] for one in told)
+    assert pod.call(count=20).json()["sums"] == sums(20)
+    assert pod.metric("regrain_poison_total") == 0.0
+    assert all(peer["answers"] for group in pod.status()["groups"] for peer in group["pods"])
+
+
 class Channel:
     """A switched connection to a pod."""
 

@@ -270,6 +270,17 @@ class Function:
                     self._measure.poisoned(self.name)
                 self.owner.refused(job, obituary(verdict, death))
 
+    def unfit(self, dispatch: Dispatch, error: RequestError, *, is_last: bool = False) -> None:
+        """A dispatch is too large, or what it gave: each of its jobs may fit by itself, unless it was its last try."""
+        dispatch.lost(error.detail)
+        for job in reversed(dispatch.jobs):  # as in `lost`
+            job.flight.flying -= 1
+            if is_last or len(dispatch.jobs) == 1 or job.flight.ended:
+                self.owner.refused(job, error)
+            else:
+                job.alone = True
+                self.push(job, first=True)
+
     def due(self, now: float) -> float:
         """When the next batch goes."""
         waiting = len(self._line)
@@ -346,14 +357,7 @@ class Function:
         try:
             runner.run(units, dispatch, self.learned.room(len(jobs)))
         except RequestError as error:  # it is too large for a frame, or descriptors are lacking
-            dispatch.lost(error.detail)
-            for job in reversed(jobs):  # as in `lost`
-                job.flight.flying -= 1
-                if len(jobs) == 1:
-                    self.owner.refused(job, error)
-                else:  # each may fit by itself
-                    job.alone = True
-                    self.push(job, first=True)
+            self.unfit(dispatch, error)
             return
         spans.waited(self.name, waits)
         if not self.learned.sample:

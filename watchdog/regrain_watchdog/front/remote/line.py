@@ -38,16 +38,25 @@ class PodError(Exception):
         gone: whether there is nobody to be asked again before a trial succeeds.
         refused: whether it answered that it will do nothing for us.
         timed_out: whether it took too long.
+        too_large: whether it answered, and with more than is taken.
     """
 
     def __init__(
-        self, detail: str, *, ran: bool, gone: bool, refused: bool = False, timed_out: bool = False
+        self,
+        detail: str,
+        *,
+        ran: bool,
+        gone: bool,
+        refused: bool = False,
+        timed_out: bool = False,
+        too_large: bool = False,
     ) -> None:
         super().__init__(detail)
         self.refused = refused
         self.ran = ran
         self.gone = gone
         self.timed_out = timed_out
+        self.too_large = too_large
 
 
 @dataclass(slots=True)
@@ -333,7 +342,8 @@ class Errand:
             return
         connection.close()
         if not isinstance(outcome, UpstreamError):
-            self._end(PodError(f"an answer of over {self._line.limit} bytes", ran=True, gone=False))
+            detail = f"an answer of over {self._line.limit} bytes"
+            self._end(PodError(detail, ran=True, gone=False, too_large=True))
             return
         self._ran = self._ran or not outcome.unsent
         if outcome.stale and self._twice:  # a kept connection has ended, which may be mere chance

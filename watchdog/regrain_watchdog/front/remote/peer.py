@@ -144,6 +144,11 @@ class Peer:
         self.function.pump()
 
     def _failed(self, dispatch: Dispatch, error: PodError) -> None:
+        if error.too_large:
+            detail = f"what {self.function.name} gives is over {self.pod.terms.limit} bytes"
+            failure = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+            self.function.unfit(dispatch, failure, is_last=bool(self._bars))
+            return
         death = Death(
             stage=self.function.group.stages[0],
             detail=f"pod {self.pod.url}: {error}",

@@ -86,7 +86,7 @@ class Pod:
 
     def _heard(self, told: Told, outcome: bytes | memoryview | PodError) -> None:
         self.asked -= 1
-        if isinstance(outcome, PodError):
+        if isinstance(outcome, PodError) and not outcome.too_large:  # else it answers as it should
             if not outcome.refused:  # else it is there, and another group may be served
                 self._failed(outcome)
         elif self._breaker.failures:
