@@ -149,9 +149,12 @@ class Peer:
             failure = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
             self.function.unfit(dispatch, failure, is_last=bool(self._bars))
             return
+        stage = self.function.group.stages[0]
+        if error.timed_out:
+            logger.warning("pod %s is late with stage %r: %s", self.pod.url, stage, error)
         death = Death(
-            stage=self.function.group.stages[0],
-            detail=f"pod {self.pod.url}: {error}",
+            stage=stage,
+            detail=f"stage {stage!r} runs on another pod: {error}",  # which one is nobody's business outside
             timed_out=error.timed_out,
             rerun_bars=self._bars,
         )
