@@ -152,7 +152,7 @@ def test_a_pod_is_asked_again_once_it_answers(loop, listen):
     client = listen(other)
 
     async def scenario():
-        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS), Watch()
+        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS, lambda: None), Watch()
         pod.peers.append(watch)
         assert not pod.is_open
         assert pod.is_hopeful
@@ -180,7 +180,7 @@ def test_a_group_that_is_refused_says_nothing_of_others(loop, listen):
     client = listen(other)
 
     async def scenario():
-        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS), Watch()
+        pod, watch = Pod(f"http://127.0.0.1:{client.port}", TERMS, lambda: None), Watch()
         pod.peers.append(watch)
         await watch.until_open(pod)
         other.status = 409
@@ -198,7 +198,7 @@ def test_what_could_not_be_begun_takes_no_place(loop):
 
     async def scenario():
         terms = Terms(secret=SECRET, version="v", epoch=fail, limit=1 << 16)
-        pod, watch = Pod("http://127.0.0.1:1", terms), Watch()
+        pod, watch = Pod("http://127.0.0.1:1", terms, lambda: None), Watch()
         pod.peers.append(watch)
         with pytest.raises(RuntimeError):
             await asked(pod)

@@ -29,15 +29,21 @@ TRIAL = 2.0
 class Pod:
     """A pod at a URL.
 
+    Args:
+        url: of it.
+        terms: under which it is asked.
+        ended: is called once it is asked no more.
+
     Attributes:
         peers: what functions have of it; told when it begins or ceases to answer, or is waited for no longer. With the
             last of them it is asked no more.
         closed: whether it is asked no more.
     """
 
-    def __init__(self, url: str, terms: Terms) -> None:
+    def __init__(self, url: str, terms: Terms, ended: Callable[[], object]) -> None:
         self.url = url
         self.terms = terms
+        self._ended = ended
         self.peers: list[Peer] = []
         self.closed = False
         self.asked = 0
@@ -104,6 +110,7 @@ class Pod:
         if self._trials is not None:
             self._trials.cancel()
         self._line.close()
+        self._ended()
 
     def _failed(self, error: PodError) -> None:
         self._breaker = self._breaker.failed(time.monotonic(), gone=error.gone)

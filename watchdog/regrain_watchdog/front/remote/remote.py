@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -146,14 +147,14 @@ class Remote:
 
     def _pod(self, url: str, version: str) -> Pod:
         pod = self._pods.get((url, version))
-        if pod is None or pod.closed:
+        if pod is None:
             terms = Terms(
                 secret=self._secret,
                 version=version,
                 epoch=lambda: self.guests.epochs.current,
                 limit=self._limit,
             )
-            pod = self._pods[url, version] = Pod(url, terms)
+            pod = self._pods[url, version] = Pod(url, terms, partial(self._pods.pop, (url, version)))
         return pod
 
 
