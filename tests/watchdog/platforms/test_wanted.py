@@ -28,10 +28,34 @@ def test_an_app_as_it_is(ocr):
 def test_what_is_wished_is_set_and_told(ocr):
     made = function(ocr, Wishes(image=IMAGE, slo="300ms", grain="fine", adapt="on"))
 
-    assert made.environment == {"REGRAIN_SLO": "300ms", "REGRAIN_GRAIN": "fine", "REGRAIN_ADAPT": "on"}
+    assert made.environment == {
+        "REGRAIN_SLO": "300ms",
+        "REGRAIN_GRAIN": "fine",
+        "REGRAIN_ADAPT": "on",
+        "REGRAIN_CORES": f"{made.cpu:g}",
+    }
     assert made.annotations["regrain.slo"] == "300ms"
     assert made.annotations["regrain.grain"] == "fine"
     assert made.annotations["regrain.adapt"] == "on"
+
+
+@pytest.mark.parametrize("remote_key", ["", "shared"])
+@pytest.mark.parametrize(("cpu", "cores"), [(4.0, "4"), (2.5, "2"), (0.5, "1"), (0.0, "1")])
+def test_a_plan_that_adapts_has_the_cores_that_are_asked_for(ocr, cpu, cores, remote_key):
+    """Those of its node are others' as well."""
+    made = function(ocr, Wishes(image=IMAGE, adapt="on", cpu=cpu, remote_key=remote_key))
+
+    assert made.environment["REGRAIN_CORES"] == cores
+
+
+def test_the_cores_of_a_plan_are_those_that_are_named(ocr):
+    named = {"REGRAIN_CORES": "7"}
+
+    assert function(ocr, Wishes(image=IMAGE, adapt="on", environment=named)).environment == {
+        "REGRAIN_ADAPT": "on",
+        **named,
+    }
+    assert "REGRAIN_CORES" not in function(ocr, Wishes(image=IMAGE, adapt="off", cpu=4.0)).environment
 
 
 def test_a_variable_that_is_named_wins(ocr):

@@ -59,13 +59,18 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
     if wishes.remote_key:
         environment.pop("REGRAIN_ADAPT", None)  # the controller of all replicas adapts their plan
     plan = make_plan(manifest, grain)
+    cpu = sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu
+    if annotations.get(declared.ADAPT) == "on":
+        environment.setdefault(
+            "REGRAIN_CORES", str(max(1, int(cpu)))
+        )  # else each plans with all of its node's
     return Function(
         name=wishes.name or manifest.app,
         image=wishes.image,
         environment=environment,
         annotations=annotations,
         secrets=secrets,
-        cpu=sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu,
+        cpu=cpu,
         memory=sum(stage.memory for stage in manifest.stages) if wishes.memory is None else wishes.memory,
         gpu=_need(plan),
         nodes=wishes.nodes,
