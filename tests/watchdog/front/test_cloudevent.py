@@ -253,3 +253,29 @@ def test_every_answer_is_an_event_that_can_be_read(subject, content, media):
         "type": "com.example.page.answer",
         "subject": subject,
     }
+
+
+@pytest.mark.parametrize("media", ["Application/CloudEvents+JSON", "APPLICATION/CLOUDEVENTS"])
+def test_a_media_type_is_the_same_in_any_case(media):
+    assert is_event({"content-type": media})
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ('"page 3"', "page 3"),
+        (r'"page \"3\" \\"', 'page "3" \\'),
+        ('"page%203"', "page 3"),
+        ('""', ""),
+        ('page "3"', 'page "3"'),
+        ('"page', '"page'),
+    ],
+)
+def test_an_attribute_may_be_in_double_quotes(sent, meant):
+    """HTTP binding 3.1.3.2: they are undone before the percent-encoding is."""
+    headers = {f"ce-{name}": text for name, text in {**EVENT, "subject": sent}.items()}
+
+    event, shown, _ = read(headers, b"")
+
+    assert event.attributes["subject"] == meant
+    assert unquote(shown["ce-subject"]) == meant

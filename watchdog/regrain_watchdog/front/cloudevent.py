@@ -35,6 +35,9 @@ PLAIN = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 _NONCHARACTERS = r"\ufdd0-\ufdef" + "".join(rf"\U{plane:04x}fffe\U{plane:04x}ffff" for plane in range(17))
 REFUSED = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_NONCHARACTERS}]")
 """What no attribute's text may have (CloudEvents 1.0, type String): control characters, surrogates, noncharacters."""
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+"""A header's value in double quotes (RFC 9110, 5.6.4)."""
+ESCAPED = re.compile(r"\\(.)")
 ANSWERS = range(200, 300)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _scalars = msgspec.json.Decoder(str | bool | int | None)
@@ -51,16 +54,16 @@ class Event:
 
 def is_event(headers: Mapping[str, str]) -> bool:
     """Whether a request is an event, or claims to be one."""
-    return VERSION in headers or headers.get(CONTENT_TYPE, "").startswith(FAMILY)
+    return VERSION in headers or headers.get(CONTENT_TYPE, "").lower().startswith(FAMILY)
 
 
 def read(headers: dict[str, str], sent: bytes) -> tuple[Event, dict[str, str], bytes]:
     """Return an event, and headers and body of the request that its data are; RequestError (400, 415)."""
     media = headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if not media.startswith(FAMILY):
-        found = {name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)}
-        event = _checked({name: unquote(text) for name, text in found.items()}, structured=False)
-        return event, headers, sent
+        found = {name: _bare(text) for name, text in headers.items() if name.startswith(PREFIX)}
+        attributes = {name.removeprefix(PREFIX): unquote(text) for name, text in found.items()}
+        return _checked(attributes, structured=False), {**headers, **found}, sent
     if media != STRUCTURED:
         raise RequestError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"an event alone as {STRUCTURED} is taken, this is {media}"
@@ -101,6 +104,12 @@ def answer(event: Event, app: str, call_id: str, response: Response) -> Response
     kept: Headers = [(name, text) for name, text in headers if name != CONTENT_TYPE]
     body = _encode({**attributes, "datacontenttype": media, **_member(media, content)})
     return status, [*kept, (CONTENT_TYPE, STRUCTURED)], body
+
+
+def _bare(text: str) -> str:
+    """Return a header's value out of double quotes, if it is in some; that goes before percent-encoding."""
+    quoted = QUOTED.fullmatch(text)
+    return ESCAPED.sub(r"\1", quoted[1]) if quoted is not None else text
 
 
 def _checked(attributes: dict[str, str], *, structured: bool) -> Event:
