@@ -6,7 +6,6 @@ import time
 
 import click
 from msgspec import Struct
-from rich.markup import escape
 from rich.table import Table
 
 from regrain_watchdog.cli import admin, change, tables
@@ -112,6 +111,6 @@ def changes(status: Status, now: float) -> Table:
     for one in status.transitions:
         took = duration(one.seconds or None)
         table.add_row(
-            f"{age(now - one.at)} ago", one.by or "-", one.old, one.new, one.state, took, escape(one.detail)
+            f"{age(now - one.at)} ago", one.by or "-", one.old, one.new, one.state, took, one.detail
         )
     return table

@@ -20,5 +20,7 @@ def table(*columns: str, whole: tuple[str, ...] = ()) -> Table:
 
 
 def show(made: Table) -> None:
-    """Print a table to stdout."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else ENDLESS).print(made)
+    """Print a table to stdout, its texts as they are: neither [...] nor :a: in an address of IPv6 is markup."""
+    Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else ENDLESS).print(
+        made
+    )

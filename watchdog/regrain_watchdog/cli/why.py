@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msgspec import Struct
-from rich.markup import escape
 from rich.table import Table
 
 from regrain_watchdog.cli import tables
@@ -73,7 +72,7 @@ def _row(table: Table, standing: str, told: Told) -> None:
     way = f"{duration(told.seconds)}, ${told.charge:.2g}" if told.seconds else ""
     table.add_row(
         standing,
-        escape(configured(told.plan)),
+        configured(told.plan),
         share(told.hit_rate),
         duration(told.p95),
         f"{told.cost:.3g}",
