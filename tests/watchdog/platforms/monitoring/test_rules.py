@@ -16,6 +16,18 @@ SELECTED = re.compile(r"([a-z_:0-9]+)\{([a-z]+)=\"([^\"]+)\"\}")
 BY = re.compile(r"by \(([a-z, ]+)\)")
 
 
+def test_two_apps_have_two_dashboards():
+    """Grafana takes 40 characters at most, and replaces a dashboard by one of the same uid."""
+    name = "recognise-pages-of-scanned-books"
+    assert dashboard("ocr", 0.95)["uid"] == "regrain-ocr"
+    assert dashboard(name, 0.95)["uid"] == f"regrain-{name}"
+
+    uids = {dashboard(f"{name}-{which}", 0.95)["uid"] for which in ("a", "b", "staging", "production")}
+
+    assert len(uids) == 4
+    assert all(len(uid) == 40 and re.fullmatch("[a-z0-9-]+", uid) for uid in uids)
+
+
 def rules():
     [group] = groups("ocr", 0.95)["groups"]
     return group["rules"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blake3 import blake3
+
 from regrain_watchdog.platforms.monitoring.scrape import LABEL
 
 WIDTH, HEIGHT, COLUMNS = 12, 8, 24
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SELECTED = f'{{{LABEL}="$app"}}'
 WINDOW = "[$__rate_interval]"
+LONGEST = 40
+"""Characters of a dashboard's uid at most, as Grafana has it; of two with the same the later replaces the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def dashboard(app: str, attainment: float) -> dict[str, object]:
     """Return the dashboard of an app of which that share of requests is to be in time."""
     return {
         "title": f"Regrain: {app}",
-        "uid": f"regrain-{app}"[:40],
+        "uid": _uid(app),
         "tags": ["regrain"],
         "schemaVersion": 39,
         "editable": True,
@@ -115,6 +119,15 @@ def dashboard(app: str, attainment: float) -> dict[str, object]:
         },
         "panels": [_panel(place, panel) for place, panel in enumerate((*_outside(attainment), *_inside()))],
     }
+
+
+def _uid(app: str) -> str:
+    """Return a name that no other app has: what is cut has a digest of all of it."""
+    whole = f"regrain-{app}"
+    if len(whole) <= LONGEST:
+        return whole
+    digest = blake3(whole.encode()).hexdigest()[:8]
+    return f"{whole[: LONGEST - 1 - len(digest)]}-{digest}"
 
 
 def _panel(place: int, panel: Panel) -> dict[str, object]:
