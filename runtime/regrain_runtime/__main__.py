@@ -88,9 +88,9 @@ def terminate(pid: int) -> int:
 
 def replica(descriptors: list[int], target: str, digest: str) -> int:
     """Be a replica that was started afresh, for modules that must not be forked; `digest` says of which version."""
-    from regrain_runtime import loop, module  # noqa: PLC0415 - heavy, and this process only
+    from regrain_runtime import forks, loop, module  # noqa: PLC0415 - heavy, and this process only
 
-    loop.leave_signals_to_the_front()
+    forks.leave_signals_to_the_front()
     try:
         app = module.load(target)
         if digest != module.manifest(app, target).digest:

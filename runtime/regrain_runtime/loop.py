@@ -10,7 +10,6 @@ import logging
 import mmap
 import os
 import select
-import signal
 import socket
 import time
 from collections import deque
@@ -361,14 +360,3 @@ def attach(app: App, sock_fd: int, cancel_fd: int, progress_fd: int) -> Replica:
     sock = socket.socket(fileno=sock_fd)
     sock.setblocking(True)
     return Replica(app, sock, cancels, progress)
-
-
-def leave_signals_to_the_front() -> None:
-    """Let an interrupt or SIGTERM that reaches the whole process group pass by.
-
-    The front drains first and says when to stop; its end is seen at the socket. A handler and not SIG_IGN, since
-    programs that a stage starts would inherit that. The front has had them blocked until now.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))

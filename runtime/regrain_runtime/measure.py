@@ -34,6 +34,7 @@ from regrain.wire import measuring
 from regrain.wire.codec import pack, unpack_inline
 from regrain.wire.frames import Entitle, Timing
 from regrain_runtime import module
+from regrain_runtime.forks import begin, end
 from regrain_runtime.gpu.station import Station
 from regrain_runtime.memory import unique_set_size
 from regrain_runtime.zygote import reseed
@@ -366,10 +367,10 @@ def _fork(work: Callable[[float], None]) -> int:
     status = 1
     try:
         reseed()
+        begin()
         work(forked)
         status = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stderr.flush()
-        os._exit(status)
+        end(status)

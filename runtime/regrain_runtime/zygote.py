@@ -20,7 +20,7 @@ from regrain import manifest
 from regrain.app import App
 from regrain.errors import RegrainError
 from regrain.wire import frames
-from regrain_runtime import loop, module
+from regrain_runtime import forks, loop, module
 
 DESCRIPTORS_PER_FORK = 3
 """Socket, cancel board, progress board."""
@@ -30,7 +30,7 @@ LARGEST_CHOSEN = 2**32 - 1
 
 def main(sock: socket.socket, target: str) -> int:
     """Import the module, say hello, and fork replicas until the front is gone. Returns the exit code."""
-    loop.leave_signals_to_the_front()
+    forks.leave_signals_to_the_front()
     try:
         app = module.load(target)
         described = manifest.dumps(module.manifest(app, target))
@@ -94,7 +94,7 @@ class Zygote:
         del self._descriptors[:DESCRIPTORS_PER_FORK]
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        pid = forks.fork()
         if pid == 0:
             self._become(mine)
         for fd in mine:
@@ -112,6 +112,7 @@ class Zygote:
             for pidfd in self._children:
                 os.close(pidfd)
             reseed()
+            forks.begin()
             loop.attach(self._app, *descriptors).serve()
             status = 0
         except SystemExit as error:
@@ -119,9 +120,7 @@ class Zygote:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+            forks.end(status)
 
     def _reap(self, pidfd: int) -> None:
         replica, pid = self._children.pop(pidfd)

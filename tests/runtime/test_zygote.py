@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from regrain import manifest
+from regrain.plan import steps
 from regrain.wire import frames
+from regrain.wire.codec import pack, unpack
 from regrain.wire.segments import create
 
 pytestmark = pytest.mark.process
@@ -190,6 +192,39 @@ def test_a_replica_ends_when_its_front_is_gone():
         replica.close()
 
         assert zygote.receive() == frames.Exited(1, forked.pid, 0)
+
+
+def answer_of(replica: socket.socket) -> frames.Done:
+    reader: frames.FrameReader[frames.FromReplica] = frames.FrameReader(frames.FromReplica)
+    while chunk := replica.recv(1 << 16):
+        for frame in reader.feed(chunk):
+            if isinstance(frame, frames.Done):
+                return frame
+    raise AssertionError("the replica ended")
+
+
+def test_stages_leave_work_to_other_processes_and_take_them_with_them():
+    with Zygote(APPS / "forking.py") as zygote:
+        graph = manifest.loads(zygote.receive().manifest).graph
+        [step] = steps(graph, (graph.stages,))
+        replica = zygote.fork(1)
+        forked = zygote.receive()
+        unit = frames.Unit("call", 1, 0.0, b"", [frames.Parts([pack(4, None)])])
+
+        for frame in (frames.Load(graph.stages), frames.Define(1, step), frames.Run(1, 1, [unit], [])):
+            replica.sendall(frames.encode(frame))
+        [gave] = answer_of(replica).outcomes
+        outputs = [unpack(parts.values[0], None) for parts in gave.outputs]
+        workers = [os.pidfd_open(pid) for pids in outputs if isinstance(pids, list) for pid in pids]
+        replica.sendall(frames.encode(frames.Stop()))
+
+        assert 6 in outputs
+        assert zygote.receive() == frames.Exited(1, forked.pid, 0)
+        assert len(workers) == 2
+        assert all(map(ended, workers))
+        for pidfd in workers:
+            os.close(pidfd)
+        replica.close()
 
 
 def drawn(imports: str, expression: str) -> list[bytes]:
