@@ -11,6 +11,7 @@ from regrain.errors import RegrainError
 from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
 from regrain.wire.codec import fresh
+from regrain.wire.detach import detach
 
 ENDS = (KeyboardInterrupt, SystemExit)
 """What ends the process. All else that a stage raises ends its own call, also what is no Exception: libraries in Rust
@@ -49,7 +50,7 @@ class Job:
 
 
 def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
-    """Call a body once for each job; return how often it was called."""
+    """Call a body once for each job; return how often it was called. What a call gave, no later one changes."""
     for job in jobs:
         with entered((job.context,)):
             try:
@@ -58,6 +59,8 @@ def call_each(body: Callable[..., object], jobs: list[Job]) -> int:
                 raise
             except BaseException as error:
                 job.error = error
+        if job is not jobs[-1]:
+            set_apart([job])
     return len(jobs)
 
 
@@ -86,7 +89,34 @@ def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) ->
 def _call_alone(spec: StageSpec, body: Callable[..., object], job: Job) -> int:
     """Call it on one input of a batch that failed, and may have been changed before."""
     job.renew()
-    return call_batch(spec, body, [job])
+    calls = call_batch(spec, body, [job])
+    set_apart([job])
+    return calls
+
+
+def set_apart(jobs: Sequence[Job]) -> None:
+    """Copy what a call gave for these jobs and its stage still holds, before that is called again and changes it."""
+    try:
+        handed = [value for job in jobs for value in (*job.given, *job.named.values())]
+        given = detach([_take(job) for job in jobs], handed)
+    except Exception as error:  # such as that there is no memory for it
+        for job in jobs:
+            job.error = error
+        return
+    for job, gave in zip(jobs, given, strict=True):
+        if isinstance(job.error, Answer):
+            job.error.value = gave
+        else:
+            job.result = gave
+
+
+def _take(job: Job) -> object:
+    """Return what a call gave, which the job holds no more; nor do the frames that an answer went through."""
+    gave, job.result = job.result, None
+    if isinstance(job.error, Answer):
+        job.error.__traceback__ = None
+        gave, job.error.value = job.error.value, None
+    return gave
 
 
 class _BadResultError(RegrainError):

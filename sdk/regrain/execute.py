@@ -18,7 +18,7 @@ from typing import Protocol
 
 from regrain.answers import Answer, Failure, line, sentence
 from regrain.app import App
-from regrain.calls import ENDS, Job, call_batch, call_each
+from regrain.calls import ENDS, Job, call_batch, call_each, set_apart
 from regrain.context import Context, building, entered
 from regrain.errors import LoadError, RegrainError, RequestError
 from regrain.graph import Arg, Const, Node, Pack, Ref
@@ -306,7 +306,10 @@ class Executor:
         order = self._by_size(spec.name, jobs) if spec.size else jobs
         calls = 0
         for start in range(0, len(order), spec.max_size):
-            calls += call_batch(spec, body, order[start : start + spec.max_size])
+            batch = order[start : start + spec.max_size]
+            calls += call_batch(spec, body, batch)
+            if start + len(batch) < len(order):
+                set_apart(batch)
         return calls
 
     def _by_size(self, name: str, jobs: list[Job]) -> list[Job]:

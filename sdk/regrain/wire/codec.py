@@ -8,7 +8,7 @@ imported already. Types are exact: a subclass of list or of an array is refused,
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import repeat
 
 import msgspec
@@ -31,6 +31,7 @@ __all__ = [
     "pack_inline",
     "pack_list",
     "plain",
+    "renew",
     "unpack",
     "unpack_inline",
 ]
@@ -144,17 +145,30 @@ def fresh(value: object) -> object:
     So a stage that changes a list or a tensor which it was given changes nobody else's. Tensors are copied for
     that, for torch has no read-only ones.
     """
-    if type(value) in _AS_THEY_ARE:
+    return renew(value, _given)
+
+
+def renew(value: object, leaf: Callable[[object], object], depth: int = 0) -> object:
+    """Return a value in containers of its own, with `leaf` of all else that it holds but plain data.
+
+    What lies in more containers than may travel stays as it is.
+    """
+    if type(value) in _AS_THEY_ARE or depth > MAX_DEPTH:
         return value
-    if type(value) is list:
-        return value.copy() if ATOMS.issuperset(map(type, value)) else [fresh(item) for item in value]
-    if type(value) is tuple:
-        return tuple(map(fresh, value))
+    if type(value) is list and ATOMS.issuperset(map(type, value)):
+        return value.copy()
+    if type(value) is list or type(value) is tuple:
+        items = [renew(item, leaf, depth + 1) for item in value]
+        return items if type(value) is list else tuple(items)
     if type(value) is dict:
-        return {key: fresh(item) for key, item in value.items()}
-    if is_tensor(value):
-        return own(value)
-    return records.renew(value, fresh) if records.is_record(value) else value
+        return {key: renew(item, leaf, depth + 1) for key, item in value.items()}
+    if records.is_record(value):
+        return records.renew(value, lambda item: renew(item, leaf, depth + 1))
+    return leaf(value)
+
+
+def _given(leaf: object) -> object:
+    return own(leaf) if is_tensor(leaf) else leaf
 
 
 def _freeze_items(value: list[object] | tuple[object, ...], depth: int) -> object:

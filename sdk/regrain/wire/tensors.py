@@ -39,6 +39,14 @@ _AS_ARRAYS = {
 }
 
 
+class Storage(Protocol):
+    """What is used of a torch.UntypedStorage; torch documents it."""
+
+    _cdata: int
+
+    def resizable(self) -> bool: ...  # noqa: D102  # torch's own
+
+
 class Tensor(Protocol):
     """What is used of a torch.Tensor; torch documents it."""
 
@@ -52,6 +60,7 @@ class Tensor(Protocol):
     def resolve_neg(self) -> Tensor: ...  # noqa: D102  # torch's own
     def clone(self) -> Tensor: ...  # noqa: D102  # torch's own
     def element_size(self) -> int: ...  # noqa: D102  # torch's own
+    def untyped_storage(self) -> Storage: ...  # noqa: D102  # torch's own
     def view(self, dtype: object, /) -> Tensor: ...  # noqa: D102  # torch's own
     def numpy(self) -> Array: ...  # noqa: D102  # torch's own
 
@@ -70,6 +79,25 @@ def is_dense(tensor: Tensor) -> bool:
 def own(tensor: Tensor) -> Tensor:
     """Return a tensor of its own memory, without a gradient, on the same device."""
     return tensor.detach().clone()
+
+
+def storage(tensor: Tensor) -> int:
+    """Return what tells the memory of a dense tensor from that of others for as long as it lives."""
+    return tensor.untyped_storage()._cdata
+
+
+def uses(tensor: Tensor, *, lent: bool = False) -> int:
+    """Return how many tensors lie in the memory of a dense one; a great many where that cannot be told.
+
+    lent: whether an array lies there by `Tensor.numpy`, after which torch takes it for memory that is not its own.
+    """
+    torch = import_module("torch")
+    count = getattr(torch._C, "_storage_Use_Count", None)
+    if count is None or not (lent or tensor.untyped_storage().resizable()):
+        return sys.maxsize
+    alone = torch.empty(0)
+    lone, its = alone.untyped_storage(), tensor.untyped_storage()
+    return int(count(its._cdata)) - int(count(lone._cdata)) + 1
 
 
 def put_tensor(tensor: Tensor, sink: Sink | None, inline: int = INLINE) -> Leaf:
