@@ -87,7 +87,7 @@ class Replica:
                     self._handle(frame)
                     if self._outbox and time.monotonic() - self._held_since > FLUSH_AFTER:
                         self._flush()
-        except (GoneError, BrokenPipeError, ConnectionResetError):
+        except GoneError:
             return
 
     def _handle(self, frame: frames.ToReplica) -> None:
@@ -219,7 +219,9 @@ class Replica:
             for output, measure, value in zip(step.outputs, measured, outcome.values, strict=True):
                 stage = output.ref.node
                 parts.append(self._parts(output, measure, value, writer))
-        except RegrainError as error:
+        except GoneError:
+            raise
+        except Exception as error:  # of whatever a property or a tensor raises that is read
             return _fault(failed(stage, error, "returned what cannot travel"))
         return frames.Result(parts)
 
@@ -304,7 +306,10 @@ class Replica:
         PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic())
 
     def _receive(self) -> None:
-        nbytes, ancillary, flags, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
+        try:
+            nbytes, ancillary, flags, _ = self._sock.recvmsg_into([self._chunk], ROOM_FOR_DESCRIPTORS)
+        except ConnectionResetError as error:
+            raise GoneError from error
         if ancillary:
             self._descriptors.extend(frames.descriptors(ancillary))
         if not nbytes:
@@ -331,7 +336,10 @@ class Replica:
 
     def _flush(self) -> None:
         if self._outbox:
-            self._sock.sendall(b"".join(self._outbox))
+            try:
+                self._sock.sendall(b"".join(self._outbox))
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise GoneError from error
             self._outbox.clear()
 
 

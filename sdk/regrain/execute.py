@@ -343,7 +343,7 @@ class Executor:
         result: object = results if listed else results[0]
         try:
             state.results[node.stage] = freeze(result)
-        except RegrainError as error:
+        except Exception as error:
             state.ended = failed(node.stage, error, "returned what cannot travel")
 
 
@@ -379,7 +379,7 @@ def _part(value: object, ref: Ref) -> object:
     """Return what a ref names of a value; RequestError says whose has it not."""
     try:
         return follow(value, ref.path)
-    except (AttributeError, LookupError, TypeError) as error:
+    except Exception as error:  # a field may be a property, and raise anything
         if ref.is_input:
             detail = f"parameter {ref.node[1:]!r} has no {'.'.join(map(str, ref.path))}"
             raise RequestError(HTTPStatus.BAD_REQUEST, detail) from error

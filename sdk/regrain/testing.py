@@ -16,7 +16,7 @@ from itertools import count
 from regrain import grain as grains
 from regrain.app import App
 from regrain.context import Context
-from regrain.errors import RegrainError, RequestError, SpecError
+from regrain.errors import RequestError, SpecError
 from regrain.execute import Executor, Work, follow
 from regrain.graph import Arg, Const, Graph, Pack, Ref
 from regrain.json_schema import Schema, check_length
@@ -234,7 +234,7 @@ def _collect(step: Step, call: _Call, outcomes: list[Outcome]) -> None:
     for place, output in enumerate(step.outputs):
         try:
             values = [_carried(one.values[place]) for one in gave]
-        except RegrainError as error:
+        except Exception as error:
             call.ended = _error(failed(output.ref.node, error, "returned what cannot travel"))
             return
         call.results[output.ref] = values if step.per_item else values[0]
@@ -245,7 +245,7 @@ def _end(outcome: Failed | Ended) -> Reply | RequestError:
         return _error(outcome)
     try:
         return Reply(value=_carried(outcome.value), status=outcome.status, headers=outcome.headers)
-    except RegrainError as error:
+    except Exception as error:
         return _error(failed(outcome.stage, error, "returned what cannot travel"))
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -199,6 +200,52 @@ def test_an_error_of_the_wrong_types_costs_its_own_unit_and_gives_headers(attach
             Fault(409, "act", "half ?"),
         ]
         assert front.value(outcomes[2].outputs[0]) == 3
+    finally:
+        front.end()
+
+
+@dataclass
+class Moody:
+    """Its field cannot be read."""
+
+    mood: int
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "mood":
+            raise ValueError("not today")
+        return super().__getattribute__(name)
+
+
+def without_memory() -> object:
+    """A tensor as it was within vmap, which passes for any other until its values are asked for."""
+    torch = pytest.importorskip("torch")
+    kept = []
+    torch.vmap(lambda row: kept.append(row) or row)(torch.ones(2))
+    return kept[0]
+
+
+def test_what_cannot_be_read_as_it_is_packed_costs_its_own_unit_alone(attach):
+    app = App("moody")
+
+    @app.stage()
+    def act(item: int) -> object:
+        return {1: Moody, 2: lambda _: without_memory()}.get(item, str)(item)
+
+    @app.flow
+    def run(item: int) -> object:
+        return act(item)
+
+    front = attach(app)
+    try:
+        front.send(Load(("act",)), Define(1, step_of(app, "act")))
+        front.receive(), front.receive()
+
+        first, last, second = front.results(Run(1, 1, [unit(1), unit(3), unit(2)], []))
+
+        assert (first.status, first.stage, second.status, second.stage) == (500, "act", 500, "act")
+        assert "not today" in first.detail
+        assert "returned what cannot travel" in second.detail
+        assert front.value(last.outputs[0]) == "3"
     finally:
         front.end()
 

@@ -64,13 +64,13 @@ def _look_up(name: str) -> object:
 def take_apart(value: object) -> tuple[str, tuple[str, ...], list[object]]:
     """Return a dataclass instance's name on the wire, its fields and their values.
 
-    UnsupportedValueError if no process could build it again by that name, or a field is not set.
+    UnsupportedValueError if no process could build it again by that name, or a field cannot be read.
     """
     kind: type = type(value)
     shape = _shape(kind)
     try:
         return shape.name, shape.fields, [getattr(value, field) for field in shape.fields]
-    except AttributeError as error:
+    except Exception as error:  # a field may be a property, and raise anything
         raise UnsupportedValueError(f"{shape.name} without one of its fields ({error})") from None
 
 

@@ -53,6 +53,8 @@ class Tensor(Protocol):
     dtype: object
     layout: object
     is_quantized: bool
+    is_meta: bool
+    is_nested: bool
 
     def detach(self) -> Tensor: ...  # noqa: D102  # torch's own
     def cpu(self) -> Tensor: ...  # noqa: D102  # torch's own
@@ -72,8 +74,9 @@ def is_tensor(value: object) -> TypeGuard[Tensor]:
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether a tensor is neither sparse nor quantized, so that it can travel."""
-    return tensor.layout == import_module("torch").strided and not tensor.is_quantized
+    """Whether a tensor is neither sparse, quantized nor nested and has values, so that it can travel."""
+    odd = tensor.is_quantized or tensor.is_meta or tensor.is_nested
+    return tensor.layout == import_module("torch").strided and not odd
 
 
 def own(tensor: Tensor) -> Tensor:
@@ -101,12 +104,11 @@ def uses(tensor: Tensor, *, lent: bool = False) -> int:
 
 
 def put_tensor(tensor: Tensor, sink: Sink | None, inline: int = INLINE) -> Leaf:
-    """Write a dense tensor; UnsupportedValueError if it is sparse or quantized."""
+    """Write a dense tensor; UnsupportedValueError if it is none."""
     torch = import_module("torch")
     if not is_dense(tensor):
-        raise UnsupportedValueError(
-            f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} (not dense)"
-        )
+        what = "without values" if tensor.is_meta else "nested" if tensor.is_nested else "not dense"
+        raise UnsupportedValueError(f"a tensor of layout {tensor.layout} and dtype {tensor.dtype} ({what})")
     host = tensor.detach().cpu().resolve_conj().resolve_neg()
     carrier, _ = _carrier(host.element_size())
     return put_array(host.view(getattr(torch, carrier)).numpy(), sink, inline, str(tensor.dtype))

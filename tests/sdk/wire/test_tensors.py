@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -97,16 +98,29 @@ def test_a_dtype_that_numpy_lacks_is_refused_where_arrays_are_asked_for() -> Non
         codec.plain(packed, None)
 
 
+def nested():
+    with warnings.catch_warnings(action="ignore"):  # its API is a prototype
+        return torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+
+
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
         pytest.param(torch.eye(3).to_sparse(), "sparse_coo", id="sparse"),
         pytest.param(torch.nn.Parameter(torch.zeros(1)), "Parameter at", id="a parameter"),
+        pytest.param(torch.empty(2, device="meta"), "without values", id="on meta"),
+        pytest.param(nested(), "nested", id="nested"),
     ],
 )
 def test_other_tensors_are_refused_by_name(tensor, message: str) -> None:
     with pytest.raises(UnsupportedValueError, match=message):
         codec.pack([tensor], None)
+
+
+@pytest.mark.parametrize("tensor", [torch.empty(2, device="meta"), nested()], ids=["on meta", "nested"])
+def test_a_fused_group_refuses_tensors_that_are_not_dense(tensor) -> None:
+    with pytest.raises(UnsupportedValueError, match=r"at \[0\]"):
+        codec.freeze([tensor])
 
 
 def test_a_fused_group_refuses_the_tensors_that_a_split_one_does() -> None:
