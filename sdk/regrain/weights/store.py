@@ -97,11 +97,13 @@ class Store:
             raise PermissionError(f"{self.root} is not this user's alone to write to")
 
     @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
+    def _locked(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold a key's lock. BlockingIOError if another process holds it and this one is not to wait."""
         lock = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % LOCKS
         descriptor = os.open(self.root / f".lock-{lock}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel unlocks it if this process dies
+            fcntl.flock(descriptor, how)  # the kernel unlocks it if this process dies
             yield
         finally:
             os.close(descriptor)
@@ -119,7 +121,13 @@ class Store:
             shutil.rmtree(making, ignore_errors=True)
 
     def _prune(self, newest: Path) -> None:
-        """Remove entries until the limit is kept. Who maps one keeps it; its room is free once all are gone."""
+        """Remove what dead makers left, and entries until the limit is kept.
+
+        Who maps one keeps it; its room is free once all are gone.
+        """
+        for making in self.root.glob(f"{_MAKING}*"):
+            with suppress(BlockingIOError), self._locked(making.name.removeprefix(_MAKING), wait=False):
+                shutil.rmtree(making, ignore_errors=True)
         kept = _bytes(newest)
         for entry in sorted(self._entries(), key=_asked_for, reverse=True):
             kept += _bytes(entry) if entry != newest else 0

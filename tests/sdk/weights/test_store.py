@@ -147,6 +147,22 @@ def test_where_the_maker_is_killed_the_next_one_makes_it(start):
     assert waiting.communicate()[0].split() == ["making", "next"]
 
 
+@pytest.mark.process
+def test_what_a_killed_maker_left_goes_once_another_is_made_and_what_one_makes_now_stays(start, tmp_path):
+    hanging = start("hang")
+    go(hanging)
+    assert hanging.stdout.readline() == "making\n"
+    kept = tmp_path / "kept"
+
+    Store(kept, limit=10).get("other", writing("a" * 8))
+    assert {path.name for path in kept.iterdir() if path.is_dir()} == {".making-net", "other"}
+
+    hanging.kill()
+    hanging.wait()
+    Store(kept, limit=10).get("third", writing("b" * 8))
+    assert {path.name for path in kept.iterdir() if path.is_dir()} == {"third"}
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
