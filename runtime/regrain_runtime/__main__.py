@@ -7,7 +7,6 @@ here, and what each way of sharing them claims and can do, as JSON.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import socket
@@ -53,16 +52,16 @@ def configure_logging(environ: Mapping[str, str]) -> None:
 
 
 def describe(target: str) -> int:
-    """Print the manifest of an app."""
-    from regrain_runtime import module  # noqa: PLC0415 - --help needs none of it
+    """Print the manifest of an app; what its module prints is no part of it, and goes to standard error."""
+    from regrain_runtime import module, output  # noqa: PLC0415 - --help needs none of it
 
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the module prints is no part of the manifest
+    with output.take_stdout() as answers:
+        try:
             data = manifest.dumps(module.manifest(module.load(target), target))
-    except RegrainError as error:
-        print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return 2
-    sys.stdout.buffer.write(data + b"\n")
+        except RegrainError as error:
+            print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+            return 2
+        answers.write(data + b"\n")
     return 0
 
 

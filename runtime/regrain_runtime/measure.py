@@ -37,6 +37,7 @@ from regrain_runtime import module
 from regrain_runtime.forks import begin, end
 from regrain_runtime.gpu.station import Station
 from regrain_runtime.memory import unique_set_size
+from regrain_runtime.output import take_stdout
 from regrain_runtime.zygote import reseed
 
 LEAST = 3
@@ -341,8 +342,7 @@ def _say(answers: BinaryIO, answer: measuring.Answer) -> None:
 
 def main(target: str) -> int:
     """Measure the app of a module and return the exit code. As replicas do, it runs in a fork of what imported it."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what stages print is no answer
+    answers = take_stdout()
     try:
         app = module.load(target)
         app.manifest()

@@ -28,9 +28,17 @@ def test_describe_prints_the_manifest():
     assert manifest.loads(ran.stdout).graph.stages == ("widen", "square", "shift", "block", "mean", "join")
 
 
-def test_what_a_module_prints_at_import_does_not_get_into_the_manifest(tmp_path):
+PRINTS = [
+    pytest.param("print('hello')", id="by itself"),
+    pytest.param("import os; os.system('echo hello')", id="by a program"),
+    pytest.param("import atexit; atexit.register(print, 'hello')", id="at its exit"),
+]
+
+
+@pytest.mark.parametrize("prints", PRINTS)
+def test_what_a_module_prints_does_not_get_into_the_manifest(prints, tmp_path):
     path = tmp_path / "chatty.py"
-    path.write_text("print('hello')\n" + (APPS / "waits.py").read_text())
+    path.write_text(f"{prints}\n" + (APPS / "waits.py").read_text())
 
     ran = runtime("describe", path)
 
@@ -82,8 +90,11 @@ def test_a_replica_whose_module_fails_exits_2_with_one_line(tmp_path):
 
 def test_the_log_level_is_a_setting():
     environment = {**os.environ, "REGRAIN_LOG_LEVEL": "debug"}
-    script = "import logging, regrain_runtime.__main__ as m; m.main(['describe', 'none.py']); print(logging.root.level)"
+    script = (
+        "import logging, sys; from regrain_runtime.__main__ import main; main(['describe', 'none.py']); "
+        "print(logging.root.level, file=sys.stderr)"
+    )
 
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
 
-    assert ran.stdout.strip() == b"10"
+    assert ran.stderr.split()[-1] == b"10"
