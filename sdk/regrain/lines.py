@@ -47,7 +47,26 @@ class Json(logging.Formatter):
         }
         if raised := _raised(record):
             line["error"] = raised
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except Exception:  # of whatever a field holds, or its own str() raises
+            return msgspec.json.encode({_text(name): _sound(value) for name, value in line.items()}).decode()
+
+
+def _sound(value: object) -> object:
+    """Return a value as JSON has it; as text where it cannot, such as half a character or a key that is none."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=str))
+    except Exception:
+        return _text(value)
+
+
+def _text(value: object) -> str:
+    """Return a value as text that every encoding has; its type where it cannot be told."""
+    try:
+        return str(value).encode(errors="replace").decode()
+    except Exception:
+        return type(value).__name__
 
 
 def extra(record: logging.LogRecord) -> dict[str, object]:
