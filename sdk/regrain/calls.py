@@ -101,7 +101,8 @@ def set_apart(jobs: Sequence[Job]) -> None:
         given = detach([_take(job) for job in jobs], handed)
     except Exception as error:  # such as that there is no memory for it
         for job in jobs:
-            job.error = error
+            if job.error is None or isinstance(job.error, Answer):
+                job.error = error
         return
     for job, gave in zip(jobs, given, strict=True):
         if isinstance(job.error, Answer):

@@ -21,7 +21,12 @@ def check_identity(function: FunctionType) -> None:
     Of a decorated flow the function itself is looked at: its wrappers may ask about what is their own. Without source
     (a module made by exec) nothing is checked.
     """
-    written: FunctionType = inspect.unwrap(function)
+    try:
+        written = inspect.unwrap(function)
+    except ValueError:  # wrappers that wrap each other
+        return
+    if not isinstance(written, FunctionType):
+        return
     code = written.__code__
     try:
         lines, first = inspect.getsourcelines(written)

@@ -106,3 +106,13 @@ def test_a_flow_without_source_is_not_looked_into():
     assert inspect.isfunction(flow)
 
     check_identity(flow)
+
+
+def test_what_wraps_something_callable_that_is_no_function_is_not_looked_at():
+    @functools.wraps(decide_by_is)
+    def wrapper(*given):
+        return given
+
+    wrapper.__wrapped__ = functools.partial(max, 1)
+
+    check_identity(wrapper)

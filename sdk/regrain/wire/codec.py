@@ -151,10 +151,12 @@ def fresh(value: object) -> object:
 def renew(value: object, leaf: Callable[[object], object], depth: int = 0) -> object:
     """Return a value in containers of its own, with `leaf` of all else that it holds but plain data.
 
-    What lies in more containers than may travel stays as it is.
+    UnsupportedValueError where it lies in more containers than may travel: it may hold itself.
     """
-    if type(value) in _AS_THEY_ARE or depth > MAX_DEPTH:
+    if type(value) in _AS_THEY_ARE:
         return value
+    if depth > MAX_DEPTH:
+        raise UnsupportedValueError(f"a value of more than {MAX_DEPTH} containers within each other")
     if type(value) is list and ATOMS.issuperset(map(type, value)):
         return value.copy()
     if type(value) is list or type(value) is tuple:

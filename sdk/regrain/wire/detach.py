@@ -11,6 +11,8 @@ import ctypes
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
 
 from regrain.lazy_numpy import Array, is_array, is_exactly_array
 from regrain.wire.codec import renew
@@ -43,8 +45,9 @@ class _Memory:
 
     def meet(self, leaf: object) -> object:
         """Count a leaf of a value, and return it."""
-        if self._may_change(leaf):
-            self._refer(leaf)
+        with suppress(Exception):  # of tensors that have no memory, which are refused when they are packed
+            if self._may_change(leaf):
+                self._refer(leaf)
         return leaf
 
     def is_kept(self) -> bool:
@@ -62,13 +65,17 @@ class _Memory:
             return own(leaf)
         return leaf.copy(order="K") if is_exactly_array(leaf) else leaf
 
+    @cached_property
+    def _bases(self) -> set[int]:
+        return _bases(self._handed)
+
     def _may_change(self, leaf: object) -> bool:
         if not is_exactly_array(leaf):
             return is_tensor(leaf) and is_dense(leaf)
         base = leaf.base
         if leaf.flags.writeable or not is_array(base) or not base.flags.writeable:
             return leaf.flags.writeable
-        return id(base) not in _bases(self._handed)  # a read-only view of what the stage can write to
+        return id(base) not in self._bases  # a read-only view of what the stage can write to
 
     def _refer(self, thing: object) -> None:
         """Count a reference to a thing, and the first time those that it has to what it lies in itself."""

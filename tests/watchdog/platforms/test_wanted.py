@@ -40,12 +40,21 @@ def test_what_is_wished_is_set_and_told(ocr):
 
 
 @pytest.mark.parametrize("remote_key", ["", "shared"])
-@pytest.mark.parametrize(("cpu", "cores"), [(4.0, "4"), (2.5, "2"), (0.5, "1"), (0.0, "1")])
+@pytest.mark.parametrize(("cpu", "cores"), [(4.0, "4"), (2.5, "3"), (0.5, "1"), (0.0, "1")])
 def test_a_plan_that_adapts_has_the_cores_that_are_asked_for(ocr, cpu, cores, remote_key):
     """Those of its node are others' as well."""
     made = function(ocr, Wishes(image=IMAGE, adapt="on", cpu=cpu, remote_key=remote_key))
 
     assert made.environment["REGRAIN_CORES"] == cores
+
+
+def test_a_plan_that_adapts_has_the_cores_that_its_largest_stage_declares(ocr):
+    first, *rest = ocr.stages
+    large = replace(ocr, stages=(replace(first, cpu=1.5), *rest))
+
+    made = function(large, Wishes(image=IMAGE, adapt="on", cpu=0.25))
+
+    assert made.environment["REGRAIN_CORES"] == "2"
 
 
 def test_the_cores_of_a_plan_are_those_that_are_named(ocr):

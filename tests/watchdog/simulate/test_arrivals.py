@@ -216,6 +216,17 @@ def test_a_part_without_requests_has_no_rate(tmp_path: Path) -> None:
         Replay(trace(tmp_path, [0.0, 10.0]), part=(0.3, 0.6), rate=1.0).times(1.0, np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_trace_of_rates_is_brought_to_the_rate_that_is_asked_for_however_many_were_drawn(
+    tmp_path: Path, seed: int
+) -> None:
+    process = Replay(counted(tmp_path, "rates", 1, 1, 1, 1), rate=20.0)
+
+    times = process.times(240.0, np.random.default_rng(seed))
+
+    assert len(times.at) == pytest.approx(4800, rel=0.02)
+
+
 def test_phases_come_one_after_the_other(tmp_path: Path) -> None:
     phases = (
         Phase(10.0, Poisson(0.0)),

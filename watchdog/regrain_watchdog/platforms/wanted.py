@@ -6,6 +6,7 @@ people read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -61,9 +62,9 @@ def function(manifest: Manifest, wishes: Wishes) -> Function:
     plan = make_plan(manifest, grain)
     cpu = sum(group.cpu for group in plan.groups) if wishes.cpu is None else wishes.cpu
     if annotations.get(declared.ADAPT) == "on":
-        environment.setdefault(
-            "REGRAIN_CORES", str(max(1, int(cpu)))
-        )  # else each plans with all of its node's
+        largest = max(stage.cpu for stage in manifest.stages)  # with fewer there is no plan at all
+        cores = math.ceil(max(1, cpu, largest))
+        environment.setdefault("REGRAIN_CORES", str(cores))  # else each plans with all of its node's
     return Function(
         name=wishes.name or manifest.app,
         image=wishes.image,

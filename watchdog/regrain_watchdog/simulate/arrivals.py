@@ -182,14 +182,17 @@ class Replay(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
         factor = self._factor(read.number(begin, end), span)
         at, rows = read.drawn(rng, begin, end, min(factor, 1.0))
         at = (at - begin) / self.speed
-        if factor > 1.0:
-            at, rows = _repeated(at, rows, span, factor, rng)
+        if factor > 1.0:  # how many were drawn may differ from how many were expected
+            inside = int(np.count_nonzero((at >= 0) & (at < span)))
+            if not inside:
+                raise SpecError(f"{self.trace.file}: this part of the trace has no requests")
+            at, rows = _repeated(at, rows, span, self.rate * span / inside, rng)
         kept = (at >= 0) & (at < seconds)
         return Times(at[kept], rows[kept], self.trace)
 
     def _factor(self, number: float, span: float) -> float:
         """Return how often each of the part's requests comes in the mean; SpecError for no requests, and too many."""
-        if self.rate and number < 1:
+        if self.rate and number <= 0:
             raise SpecError(f"{self.trace.file}: this part of the trace has no requests")
         requests = self.rate * span or number
         _check_number(requests)
