@@ -160,3 +160,17 @@ def test_they_agree_while_plans_change(several, load, seed):
         run.advance(load.span * part)
         twin.advance(load.span * part)
         agree(run, twin)
+
+
+def test_a_step_that_took_no_time_at_first_has_been_learned_all_the_same(plan):
+    nothing, something = plan(0.0, slo=0.1), plan(0.04, slo=0.1)
+    at = np.arange(40) * 0.005
+    load = Arrivals(at, np.zeros(40), np.zeros((40, 0), np.int32), 1.0)
+    run, twin = Run(nothing, load), Twin(nothing, load)
+    run.change(something, at=0.05)
+    twin.change(something, at=0.05)
+
+    run.advance()
+    twin.advance()
+
+    agree(run, twin)

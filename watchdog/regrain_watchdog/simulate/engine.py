@@ -223,6 +223,7 @@ class Run:
         self._worked += self._calls()
         kept = self._kept()
         before = kept[-1] if kept else None
+        known = len(self._known)
         new = Laid(
             model=model,
             number=_free({one.number for one in kept}),
@@ -247,7 +248,7 @@ class Run:
                 self._busy.append(0.0)
                 vacate(state, row)
             staff(state, row, model.pools[place], is_leased=is_fluid(model, place))
-        self._learn_sample(state, new)
+        self._learn_sample(state, new, known)
         state.counts[PLAN] = new.number
         state.counts[CHANGED] = 1
         self._hold(room.with_dispatches(state, max(self._widest, default=1)))
@@ -267,12 +268,12 @@ class Run:
                 del self._pool_rows[number]
         return kept
 
-    def _learn_sample(self, state: State, new: Laid) -> None:
-        """Let each step that nothing is known of have run the app's sample now."""
+    def _learn_sample(self, state: State, new: Laid, known: int) -> None:
+        """Let each step beyond the first `known`, of which nothing is known, have run the app's sample now."""
         if not len(self._arrivals):
             return
         for station, row in zip(new.model.stations, new.learned, strict=True):
-            if state.learned[row]["mean"] == 0.0:
+            if row >= known:
                 seconds = mean_seconds(new.model, station, self._arrivals, 0)
                 cost = seconds + station.hop
                 state.learned[row] = (cost, cost / 2, self.now, 1.0, 0.0, seconds, seconds)
