@@ -9,6 +9,7 @@ its log tells it, and to the route's swap.
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
@@ -142,10 +144,11 @@ def _step(profile: Path, log: Path, seconds: tuple[float, float], seed: str) -> 
     step = begin + before + time.time() - time.monotonic()
     late = [one for one in sent if one.at >= before]
     statuses = Counter(int(one.status) for one in sent)
+    decided = _decided(log)
     fine = {int(HTTPStatus.OK), *map(int, MISSED)}
     return {
-        **_followed(step, _decided(log), seen.in_force()),
-        "switches": len(_decided(log)),
+        **followed(step, decided, seen.changes()),
+        "switches": len(decided),
         "requests": len(sent),
         "statuses": {str(status): count for status, count in statuses.items()},
         "failed": sum(count for status, count in statuses.items() if status not in fine),
@@ -155,32 +158,39 @@ def _step(profile: Path, log: Path, seconds: tuple[float, float], seed: str) -> 
     }
 
 
-def _followed(step: float, decided: list[float], changes: dict[float, float]) -> Record:
-    """Return when the first decision after the step fell, when its plan was in force, and how long it took to load.
+def followed(step: float, decided: Mapping[float, float], changes: Mapping[float, float | None]) -> Record:
+    """Return when the first decision after the step fell, when its plan was in force, and what that took, in seconds.
+
+    A change may go over smaller plans: it is in force with the last of those that came before the next decision.
+    `loads` is what it took in all, `slowest` the longest that a replica which it starts loads, by the profile.
 
     Args:
         step: all in unix seconds.
-        decided: each decision for another plan.
-        changes: each change of plan, from its begin to when it was in force.
+        decided: each decision for another plan, and the slowest load that it told of, in seconds.
+        changes: each change of plan, from its begin to when it was in force; None where it has failed.
     """
-    first = next((at for at in decided if at >= step), None)
-    if first is None:
-        return {"decided": None, "in_force": None, "loads": None}
-    begin = min((at for at in changes if at >= first - EVERY / 2), default=None)
-    if begin is None:
-        return {"decided": round(first - step, 3), "in_force": None, "loads": None}
-    loads = changes[begin] - begin
-    return {
-        "decided": round(first - step, 3),
-        "in_force": round(changes[begin] - step, 3),
-        "loads": round(loads, 3),
-    }
+    first, following = [*(at for at in sorted(decided) if at >= step), math.inf, math.inf][:2]
+    found: Record = {"decided": None, "in_force": None, "loads": None, "slowest": None}
+    if first == math.inf:
+        return found
+    found |= {"decided": round(first - step, 3), "slowest": round(decided[first], 3)}
+    begun = [at for at in sorted(changes) if first <= at + EVERY / 2 < following]
+    ends = [end for at in begun if (end := changes[at]) is not None]
+    if begun and len(ends) == len(begun):
+        found |= {"in_force": round(ends[-1] - step, 3), "loads": round(ends[-1] - begun[0], 3)}
+    return found
 
 
-def _decided(log: Path) -> list[float]:
-    """Return when decisions for another plan were written down."""
+def _decided(log: Path) -> dict[float, float]:
+    """Return when decisions for another plan were written down, and the slowest load that each told of."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return [one["time"] for one in lines if one["kind"] == "decision" and one["decision"]["plan"]]
+    return {
+        one["time"]: next(
+            told["seconds"] for told in decision["candidates"] if told["plan"] == decision["plan"]
+        )
+        for one in lines
+        if one["kind"] == "decision" and (decision := one["decision"])["plan"]
+    }
 
 
 class _Transitions:
@@ -188,7 +198,7 @@ class _Transitions:
 
     def __init__(self, port: int) -> None:
         self._admin = Admin(port)
-        self._found: dict[float, float] = {}
+        self._found: dict[float, float | None] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -201,8 +211,8 @@ class _Transitions:
         self._thread.join()
         self._admin.close()
 
-    def in_force(self) -> dict[float, float]:
-        """Return when each plan came into force, by when the change to it began, in unix seconds."""
+    def changes(self) -> dict[float, float | None]:
+        """Return when each plan came into force, None if it failed to, by when the change began, in unix seconds."""
         return dict(sorted(self._found.items()))
 
     def _watch(self) -> None:
@@ -212,9 +222,9 @@ class _Transitions:
 
     def _look(self) -> None:
         for one in self._admin.status()["transitions"]:
-            if one["state"] in ("draining", "done"):
+            if one["state"] in ("draining", "done", "failed"):
                 at = float(str(one["at"]))
-                self._found[at] = at + float(str(one["seconds"]))
+                self._found[at] = at + float(str(one["seconds"])) if one["state"] != "failed" else None
 
 
 def _report(results: Results) -> None:
@@ -232,14 +242,17 @@ def _report(results: Results) -> None:
         )
     steps = [one for one in results.lines if one["kind"] == "step"]
     if steps:
-        _step_bars(results, steps)
+        step_bars(results, steps)
 
 
-def _step_bars(results: Results, steps: list[Record]) -> None:
+def step_bars(results: Results, steps: Sequence[Record]) -> None:
+    """Hold steps to their bars; a row of before, which does not tell the slowest load, as if nothing had to load."""
     never = float("inf")
     decided = [float(str(one["decided"])) if one["decided"] is not None else never for one in steps]
     beyond = [
-        float(str(one["in_force"])) - float(str(one["loads"])) if one["in_force"] is not None else never
+        float(str(one["in_force"])) - float(str(one.get("slowest", 0.0)))
+        if one["in_force"] is not None
+        else never
         for one in steps
     ]
     results.bar(f"step: decided, s, worst of {len(steps)}", max(decided), at_most=2.0)

@@ -23,6 +23,7 @@ from benchmarks.record import Record, Results, arguments, progress
 from regrain.plan import Plan
 from regrain_watchdog.control import closed, controller
 from regrain_watchdog.control.controller import Controller
+from regrain_watchdog.control.decision import Decision
 from regrain_watchdog.policy.load import Arrivals
 from regrain_watchdog.policy.model import make_model
 from regrain_watchdog.policy.refine import Refined
@@ -205,6 +206,8 @@ def mixed(streams: Sequence[Arrivals], spells: Sequence[tuple[float, int]], span
 def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
     """Step up or down; times in seconds from the step, cost against the optimum as a part, hit rate in points.
 
+    `loads` is what the change took, `slowest` the longest that a replica which it starts loads, by the profile.
+
     The optimum is that of a steady load of the new rate by the profile, which is what is known before anything was
     seen; for "steady", of the same load by the true times, which is what a controller may come to know; for "true", of
     the very requests that came by the true times.
@@ -223,11 +226,13 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
     after = [one for one in course.switches if one.decided >= at]
     plans = [before, *(one.new for one in course.switches if one.at <= at + SETTLED)]
     first = after[0] if after else None
+    went = next((one for one in course.decisions if one.plan is not None and one.at >= at), None)
     return {
         "decided": round(first.decided - at, 3) if first else None,
         "shown": shown(arrivals, at),
         "in_force": round(first.at - at, 3) if first else None,
         "loads": round(first.at - first.decided, 3) if first else None,
+        "slowest": round(slowest(went), 3) if went else None,
         **_off(case, load, (best, plans[-1]), "settled"),
         **_off(case, load, (steady, plans[-1]), "steady", true),
         **_off(case, came, (truly, plans[-1]), "true", true),
@@ -237,6 +242,11 @@ def _step(case: Case, kind: str, base: float, way: str, seed: int) -> Record:
         "unanswered": int((course.outcome == UNFINISHED).sum()),
         "hit_rate": round(course.hit_rate, 4),
     }
+
+
+def slowest(decision: Decision) -> float:
+    """Return how many seconds that replica loads, by the profile, which loads longest of those that a plan lacks."""
+    return next(told.seconds for told in decision.candidates if told.plan == decision.plan)
 
 
 def shown(load: Arrivals, at: float) -> float | None:

@@ -82,14 +82,16 @@ def judge(results: Results) -> None:
 def _step_bars(results: Results, title: str, steps: Sequence[Record], *, is_up: bool) -> None:
     """Judge the steps of one kind: the worst of all and, beside it, the part of them that is within the bar.
 
-    A fall harms no request: the controller waits by design until it knows how far it has gone.
+    A fall harms no request: the controller waits by design until it knows how far it has gone. Rows of before have no
+    `slowest`: what their change took stands for it, which is the same, since on the virtual clock a change has always
+    taken as long as the slowest load by the profile (`control/closed.py`).
     """
     if not steps:
         return
     found = [
         {
             **one,
-            "late": _less(one["in_force"], one["loads"]),
+            "late": _less(one["in_force"], one.get("slowest", one["loads"])),
             "since_shown": _less(one["decided"], one["shown"]),
         }
         for one in steps
@@ -103,6 +105,10 @@ def _step_bars(results: Results, title: str, steps: Sequence[Record], *, is_up: 
         "true_points": 1.0,
         "unanswered": 0.0,
     }
+    if is_up:
+        told = sum("slowest" in one for one in steps)
+        name = f"step, {title}: rows that tell the slowest load; by what the change took the rest is judged"
+        results.add({"kind": "note", "name": name, "value": told})
     for what, bar in ({"decided": 2.0, "since_shown": 2.0, "late": 3.0} | most if is_up else most).items():
         values = [float(str(one[what])) if one[what] is not None else float("inf") for one in found]
         name = f"step, {title}: {SAID.get(what, what)}"
