@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.granularity import rows
+from benchmarks.granularity import live, rows
 from benchmarks.granularity.protocol import Protocol
 from benchmarks.granularity.rows import Row, Rows
 
-ADAPTIVE, FIXED = "adaptive", ("coarse", "fine")
+ADAPTIVE, FIXED = "adaptive", live.FIXED
 
 
 def told(protocol: Protocol, folder: Path) -> list[str]:
@@ -33,11 +33,27 @@ def told(protocol: Protocol, folder: Path) -> list[str]:
         "|---|---|---|---|",
         *_gaps(quiet),
         "",
+        "Costs are dollars for a million requests of the rate that was intended, since runs differ in how long they",
+        "are, and in how many more or fewer requests than intended were drawn; where that rate is not recorded, for a",
+        "million of those sent.",
+        *_unpaid(quiet),
+        "",
         "| pipeline | slo | load | adaptive: hit rate, cost | best fixed grain: hit rate, cost | cost saved |",
         "|---|---|---|---|---|---|",
         *_standings(protocol, found),
         "",
+        *_beside_coarse(protocol, found),
     ]
+
+
+def _unpaid(quiet: Sequence[Row]) -> list[str]:
+    """Say what is not in the costs of rows of before: they do not tell how many requests were intended, either."""
+    before = sum("intended" not in row for row in quiet)
+    return (
+        [f"What was reserved beside a plan while it was changed is not in the costs of {before} runs."]
+        if before
+        else []
+    )
 
 
 def _gaps(quiet: Sequence[Row]) -> Iterator[str]:
@@ -54,17 +70,61 @@ def _gaps(quiet: Sequence[Row]) -> Iterator[str]:
 def _standings(protocol: Protocol, found: Mapping[rows.Key, Mapping[str, Row]]) -> Iterator[str]:
     """Yield each cell's adaptive run beside the cheapest fixed one that met the objective, or that with most hits."""
     for policies in found.values():
-        able = [row for row in policies.values() if row.get("disturbed") is False and row["cost"] is not None]
-        mine = next((row for row in able if row["policy"] == ADAPTIVE), None)
-        fixed = [row for row in able if row["policy"] in FIXED]
-        if mine is None or not fixed:
+        able = _able(policies)
+        fixed = [row for name, row in able.items() if name in FIXED]
+        if ADAPTIVE not in able or not fixed:
             continue
-        best = min(fixed, key=lambda row: _worth(protocol, row))
-        saved = 1 - float(str(mine["cost"])) / float(str(best["cost"]))
+        mine, best = able[ADAPTIVE], min(fixed, key=lambda row: _worth(protocol, row))
+        saved = _saved(protocol, mine, best)
         yield (
-            f"| {mine['pipeline']} | {mine['slo']} | {mine['load']} | {_brief(mine)} | "
-            f"{best['policy']}: {_brief(best)} | {saved:.1%} |"
+            f"| {mine['pipeline']} | {mine['slo']} | {mine['load']} | {_brief(protocol, mine)} | "
+            f"{best['policy']}: {_brief(protocol, best)} | {'not known' if saved is None else f'{saved:z.1%}'} |"
         )
+
+
+def _beside_coarse(protocol: Protocol, found: Mapping[rows.Key, Mapping[str, Row]]) -> list[str]:
+    """Return what adapting saves over the plan that it begins with."""
+    able = [_able(policies) for policies in found.values()]
+    both = [(one[ADAPTIVE], one["coarse"]) for one in able if ADAPTIVE in one and "coarse" in one]
+    saved = [part for pair in both if (part := _saved(protocol, *pair)) is not None]
+    if not saved:
+        return []
+    return [
+        f"Over the coarse plan, which it begins with, {ADAPTIVE} saves {np.median(saved):z.1%} of the cost at the",
+        f"median of {len(saved)} cells ({min(saved):z.1%} to {max(saved):z.1%}).",
+        "",
+    ]
+
+
+def _able(policies: Mapping[str, Row]) -> dict[str, Row]:
+    """Return, by policy, the runs that were not disturbed and of which the cost is known."""
+    return {
+        name: row
+        for name, row in policies.items()
+        if row.get("disturbed") is False and row["cost"] is not None
+    }
+
+
+def _saved(protocol: Protocol, mine: Row, other: Row) -> float | None:
+    """Return by what part a run is cheaper than another for each request intended; None where that is not known."""
+    costs = [_cost(protocol, row) for row in (mine, other)]
+    return None if costs[0] is None or costs[1] is None else 1 - costs[0] / costs[1]
+
+
+def _cost(protocol: Protocol, row: Row) -> float | None:
+    """Return dollars for a million requests of the intended rate; None where nothing says what it was.
+
+    Rows of before do not tell it. On emulated GPUs it follows from the protocol; that of the OCR app was by what had
+    been measured of the app.
+    """
+    intended = row.get("intended")
+    if intended is None:
+        if row["pipeline"] not in protocol.live.pipelines:
+            return None
+        cells = live.emulated(protocol, str(row["pipeline"]))
+        cell = next(one for one in cells if (one.slo, one.load) == (row["slo"], row["load"]))
+        intended = cell.intended(str(row["policy"]))
+    return float(str(row["cost"])) * float(str(row["requests"])) / float(str(intended))
 
 
 def _worth(protocol: Protocol, row: Row) -> tuple[bool, float]:
@@ -73,5 +133,6 @@ def _worth(protocol: Protocol, row: Row) -> tuple[bool, float]:
     return not meets, cost if meets else -hits
 
 
-def _brief(row: Row) -> str:
-    return f"{row['hit_rate']:.3f}, {row['cost']}"
+def _brief(protocol: Protocol, row: Row) -> str:
+    cost = _cost(protocol, row)
+    return f"{row['hit_rate']:.3f}, {row['cost'] if cost is None else round(cost, 3)}"

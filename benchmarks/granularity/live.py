@@ -45,6 +45,8 @@ FIXED = ("coarse", "fine")
 POLICIES = (*FIXED, "adaptive")
 ADAPTS = 300.0
 """Seconds that a run with `--adapt` lasts at least."""
+DIGITS = 1
+"""Of the seconds that a scenario lasts."""
 USED = 2
 GPUS = f"emulated:v100x{USED}"
 """As the cells of the core grid have them."""
@@ -90,6 +92,10 @@ class Cell:
     def seconds(self, policy: str) -> float:
         """Return how long a run of it is."""
         return max(self.requests / self.rate, ADAPTS if policy not in FIXED else 0.0)
+
+    def intended(self, policy: str) -> float:
+        """Return how many requests a run of it has in the mean; a draw has some more or some less."""
+        return self.rate * round(self.seconds(policy), DIGITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +193,7 @@ class Site:
             content = f"body = '{{\"count\": $width0}}'\nwidths = [{self.pipeline.widths}]"
         node = self._node()
         lines = [
-            f"seed = {run.seed}\nduration = {run.seconds:.1f}",
+            f"seed = {run.seed}\nduration = {run.seconds:.{DIGITS}f}",
             f'[node]\ngpus = "{GPUS if node.cards else ""}"\ncores = {node.cores:g}\nmemory = "{node.memory >> 30}Gi"',
             f'[apps.{self.pipeline.name}]\nmodule = "{self.module}"\nprofile = "profile.json"',
             f'slo = {{latency = "{1000.0 * run.latency:.3f}ms", attainment = {ATTAINMENT}}}',
@@ -238,7 +244,13 @@ class Site:
         with processes.Served([command], port=port, name=scenario.stem) as served:
             served.wait(ocr.request(self.folder) if self.is_ocr else cells.BODY, bool)
             _regrain("load", f"http://127.0.0.1:{port}/", "--scenario", str(scenario), "-o", str(observed))
-        return {"policy": policy, "grain": plan.grain, **_figures(_read(observed), _read(simulated))}
+        intended = {"intended": round(cell.intended(policy), 1)}
+        return {
+            "policy": policy,
+            "grain": plan.grain,
+            **_figures(_read(observed), _read(simulated)),
+            **intended,
+        }
 
 
 def each(protocol: Protocol, site: Callable[[str], Site], only: tuple[str, ...]) -> list[Cell]:
@@ -247,8 +259,7 @@ def each(protocol: Protocol, site: Callable[[str], Site], only: tuple[str, ...])
     for name in protocol.live.pipelines:
         if only and name not in only:
             continue
-        world = World(protocol, name, Setting.of(protocol, cards=USED))
-        found += _cells(protocol, protocol.live, name, world.capacity(), world.warm_latency())
+        found += emulated(protocol, name)
     found.sort(key=lambda cell: cell.seconds("adaptive"))
     if only and OCR.name not in only:
         return found
@@ -256,6 +267,12 @@ def each(protocol: Protocol, site: Callable[[str], Site], only: tuple[str, ...])
     bears = OCR_CORES * capacity(real.model, real.arrivals.widths)
     latency = predictor(ANALYTIC).predict(real.model, real.arrivals).p95
     return [*found, *_cells(protocol, protocol.ocr, OCR.name, bears, latency)]
+
+
+def emulated(protocol: Protocol, name: str) -> list[Cell]:
+    """Return the cells of one pipeline on emulated GPUs."""
+    world = World(protocol, name, Setting.of(protocol, cards=USED))
+    return _cells(protocol, protocol.live, name, world.capacity(), world.warm_latency())
 
 
 def _cells(protocol: Protocol, law: Subset, name: str, bears: float, latency: float) -> list[Cell]:

@@ -48,7 +48,8 @@ def _scope() -> list[str]:
         "to 10 % a stage that no profile saw, other for each cell and day; all learn of it from the calls. A bar holds",
         "where the 95 % interval of the paired difference clears it. Re-planned grains, `adaptive` and",
         "`adaptive-fluid` have the same planner and predictor, the product's own; `...@analytic` has that of",
-        "`adaptive-analytic`, and so on.",
+        "`adaptive-analytic`, and so on. `oracle-charged` may have no fluid groups, and decides as the controller",
+        "does, by two minutes to come: it is no bound, least of all for `adaptive-fluid`.",
         "",
     ]
 
@@ -110,13 +111,10 @@ def _verdicts(protocol: Protocol, found: Cells) -> Iterator[tuple[str, ...]]:
             for verdict in statistics.bar_a(found, oracle, other, protocol):
                 bar, _, cells, told = _told(verdict)
                 yield f"limit: {bar}", "", cells, told
-        limit = statistics.against(found, oracle, "best", protocol)
-        yield (
-            f"limit: {oracle} against the best re-planned grain",
-            "",
-            str(len(limit)),
-            statistics.medians(list(limit.values())),
-        )
+        for cells, kind in ((found, ""), (statistics.of_pipelines(found, wide), ", widths by data")):
+            limit = list(statistics.against(cells, oracle, "best", protocol).values())
+            title = f"limit: {oracle} against the best re-planned grain{kind}"
+            yield title, "", str(len(limit)), statistics.medians(limit)
 
 
 def _told(verdict: Verdict) -> tuple[str, ...]:

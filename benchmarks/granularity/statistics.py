@@ -231,8 +231,7 @@ def bar_b2(
     cells: Mapping[tuple[object, ...], Mapping[str, Row]], protocol: Protocol, pipelines: Sequence[str]
 ) -> Verdict:
     """Return bar b2: fluid groups against the best re-planned grain, where widths depend on the data."""
-    wide = {cell: policies for cell, policies in cells.items() if cell[1] in pipelines}
-    found = against(wide, "adaptive-fluid", "best", protocol)
+    found = against(of_pipelines(cells, pipelines), "adaptive-fluid", "best", protocol)
     saving = _median([each.saving.value for each in found.values()])
     points = _median([each.points.value for each in found.values()])
     holding = [each for each in found.values() if each.saving.low >= FLUID_SAVES and each.points.low >= -1e-9]
@@ -243,6 +242,13 @@ def bar_b2(
         len(found),
         medians(list(found.values())),
     )
+
+
+def of_pipelines(
+    cells: Mapping[tuple[object, ...], Mapping[str, Row]], pipelines: Sequence[str]
+) -> dict[tuple[object, ...], Mapping[str, Row]]:
+    """Return the cells of some pipelines."""
+    return {cell: policies for cell, policies in cells.items() if cell[1] in pipelines}
 
 
 def bar_c(
