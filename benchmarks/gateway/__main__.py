@@ -6,6 +6,7 @@ about ten minutes.
 
 from __future__ import annotations
 
+from benchmarks import load
 from benchmarks.gateway import cold, deaths, invoke, memory, update
 from benchmarks.record import Results, arguments
 
@@ -22,6 +23,8 @@ def main() -> None:
     parser = arguments("gateway", __doc__ or "", rounds=5, seconds=3.0)
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all; may be repeated")
     options = parser.parse_args()
+    if "invoke" in (options.part or PARTS):
+        load.require_wrk()
     results = Results.open("gateway", options)
     for name in options.part or PARTS:
         if not results.has(kind="done", part=name):

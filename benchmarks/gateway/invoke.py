@@ -24,7 +24,6 @@ BODY = b"world"
 
 def measure(results: Results, options: argparse.Namespace) -> None:
     """Load each server once a round."""
-    load.require_wrk()
     cores = machine.two_cores()
     with _serve() as servers:
         for one, _ in servers.values():
