@@ -37,6 +37,7 @@ FRAMING = OURS | {CONNECTION}
 """Headers that belong to the connection; those of a stage are left out."""
 CONTROLS = frozenset("\r\n\0")
 STATUSES = range(200, 600)
+BUFFERS = (bytes, bytearray, memoryview)
 
 Headers = list[tuple[str, str]]
 Response = tuple[int, Headers, bytes]
@@ -69,8 +70,7 @@ class Answers:
         if not isinstance(status, int) or status not in STATUSES:
             raise _broken(f"it has status {status!r}, allowed are {STATUSES.start} to {STATUSES.stop - 1}")
         headers = _headers(given) if given else []
-        chosen = next((text for name, text in headers if name == "content-type"), "")
-        if chosen:
+        if headers and (chosen := next((text for name, text in headers if name == "content-type"), "")):
             return status, headers, _as_is(value, chosen)
         offers = _offers(value)
         media = choose(accept, offers) if accept else offers[0]
@@ -107,7 +107,7 @@ def _fits(offer: str, media: str) -> bool:
 
 
 def _offers(value: object) -> tuple[str, ...]:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, BUFFERS):
         return OFFERS["bytes"]
     if isinstance(value, str):
         return OFFERS["str"]
@@ -116,13 +116,13 @@ def _offers(value: object) -> tuple[str, ...]:
 
 def _as_is(value: object, chosen: str) -> bytes:
     """The value as a body of a type that the stage chose, to which bytes and text are given as they are."""
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, BUFFERS):
         return bytes(value)
     return value.encode() if isinstance(value, str) else _encode(value, chosen)
 
 
 def _encode(value: object, media: str) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview) and media != JSON:
+    if isinstance(value, BUFFERS) and media != JSON:
         return bytes(value)
     if isinstance(value, str) and media != JSON:
         return value.encode()

@@ -97,11 +97,14 @@ class Flight:
         for place, step in enumerate(self.route.steps):
             if not step.inputs:  # a step of constants only
                 jobs.append(Job(self, place, WHOLE, []))
-        unused = [ref for ref in inputs if ref not in self.route.uses]
-        for ref in unused:
-            self.values.pop(ref, None)
-            self.released.extend(inputs[ref].values)
-        self._arrive_all([entry for entry in inputs.items() if entry[0] not in unused], jobs)
+        used: list[tuple[Ref, Parts]] = []
+        for ref, parts in inputs.items():
+            if ref in self.route.uses:
+                used.append((ref, parts))
+            else:
+                self.values.pop(ref, None)
+                self.released.extend(parts.values)
+        self._arrive_all(used, jobs)
         return jobs
 
     def finish(self, job: Job, outputs: list[Parts]) -> list[Job]:

@@ -106,9 +106,10 @@ class Values:
                 parts = frames.Parts([pack(value, writer)])
             packed = parts.values
         finally:
-            counts = Counter(leaf.generation for leaf in leaves(packed))
-            for extent in writer.extents:
-                self._pool.commit(extent, counts[extent.generation])
+            if writer.extents:
+                counts = Counter(leaf.generation for leaf in leaves(packed))
+                for extent in writer.extents:
+                    self._pool.commit(extent, counts[extent.generation])
         return parts
 
     def _resolve(self, arg: Arg, flight: Flight) -> object:

@@ -84,7 +84,10 @@ def switching(protocol: str) -> str:
 
 def closes(fields: Fields) -> bool:
     """Whether a handler wants the connection to close after its response."""
-    return any(name.lower() == CONNECTION and value.lower() == "close" for name, value in fields)
+    for name, value in fields:  # a generator would take longer than all of this
+        if len(name) == len(CONNECTION) and name.lower() == CONNECTION and value.lower() == "close":
+            return True
+    return False
 
 
 @lru_cache(maxsize=512)
