@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=("front", "step"), default=("front", "step"))
     options = parser.parse_args()
     load.require_wrk()
-    results = Results.open("adapt", options)
+    results = Results.open("adapt", options, free=("parts",))
     if "front" in options.parts:
         _front(results, options.rounds, options.seconds, SHORT if options.short else SETTLING)
     if "step" in options.parts:

@@ -136,7 +136,7 @@ def main() -> None:
         help="of the controller and the optimum",
     )
     options = parser.parse_args()
-    results = Results.open("controller", options)
+    results = Results.open("controller", options, free=("parts", "days", "pipelines"))
     seconds, options.days = (120.0, 1) if options.short else (options.seconds, options.days)
     rules = protocol.read()
     cases = {name: Case.of(rules, name, options.predictor) for name in options.pipelines}

@@ -62,7 +62,7 @@ def main() -> None:
         "--count", type=int, help=f"messages of each kind, default {COUNT}, {SHORT} if --short"
     )
     options = parser.parse_args()
-    count = options.count or (SHORT if options.short else COUNT)
+    count = options.count = options.count or (SHORT if options.short else COUNT)
     results = Results.open("fuzz", options)
     for kind, share in KINDS.items():
         if not results.has(kind="fuzz", messages=kind):

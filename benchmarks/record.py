@@ -12,12 +12,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from benchmarks import machine
 
 RESULTS = Path(__file__).parent / "results"
+FREE = {"rounds"}
+"""Settings that say which rows there are, and not what a row means; each benchmark may name more."""
+HOW = {"out", "resume"}
+"""Options that are no settings."""
 Record = dict[str, object]
 
 
@@ -49,20 +53,42 @@ class Results:
         self.lines: list[Record] = []
 
     @classmethod
-    def open(cls, name: str, options: argparse.Namespace) -> Results:
-        """Start (or resume) the run that the flags ask for; its first line is the machine."""
+    def open(cls, name: str, options: argparse.Namespace, *, free: Collection[str] = ()) -> Results:
+        """Start (or resume) the run that the flags ask for.
+
+        Each time a line of the machine comes first, with the settings: every option but paths and what was not given.
+
+        Args:
+            name: of the benchmark.
+            options: the flags. A run is gone on with only if they are those it was begun with.
+            free: more options than FREE that may differ all the same.
+
+        Raises:
+            SystemExit: what is recorded was run with another setting.
+        """
         if options.short:
             options.rounds, options.seconds = 1, min(options.seconds, 1.0)
+        settings = _settings(options)
         path = options.out or (None if options.short else RESULTS / f"{name}.jsonl")
         results = cls(path)
         if path and options.resume and path.exists():
-            results.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            results._take_up(path, {key: settings[key] for key in settings.keys() - FREE - set(free)})
         elif path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
-        settings = {"rounds": options.rounds, "seconds": options.seconds, "seed": options.seed}
         results.add({"kind": "machine", "benchmark": name, **settings, **machine.describe()})
         return results
+
+    def _take_up(self, path: Path, settings: Record) -> None:
+        """Read what there is, if it was run with these settings; a last line that a kill cut short is measured anew."""
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            path.write_text("".join(lines[:-1]), encoding="utf-8")
+            lines.pop()
+        self.lines = [json.loads(line) for line in lines]
+        for line in self.lines:
+            if line["kind"] == "machine":
+                _compare(path, line, settings)
 
     def add(self, record: Record) -> None:
         """Append a line and print it."""
@@ -118,6 +144,25 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
         for row in cells
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _settings(options: argparse.Namespace) -> Record:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(options).items()
+        if name not in HOW and value is not None and not isinstance(value, Path)
+    }
+
+
+def _compare(path: Path, recorded: Mapping[str, object], settings: Mapping[str, object]) -> None:
+    """Exit where a machine line has another value of a setting; those of before lack some."""
+    for name, given in settings.items():
+        if name in recorded and recorded[name] != given:
+            flag = f"--{name.replace('_', '-')}"
+            raise SystemExit(
+                f"{path} was recorded with {flag} {recorded[name]}, this run is with {flag} {given}: "
+                "give what was recorded, another --out, or leave out --resume to start anew"
+            )
 
 
 def _matches(line: Mapping[str, object], key: Mapping[str, object]) -> bool:

@@ -43,7 +43,7 @@ def main() -> None:
         module = importlib.import_module(f"benchmarks.gpu.{CHECKS[options.check]}")
         print(json.dumps(getattr(module, options.check)(options.seconds)))
         return
-    results = Results.open("gpu", options)
+    results = Results.open("gpu", options, free=("only",))
     for turn in range(options.rounds):
         for name in options.only.split(","):
             if not results.has(kind=name, round=turn):

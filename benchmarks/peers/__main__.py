@@ -33,7 +33,7 @@ def main() -> None:
             raise SystemExit(
                 f"{peer.name} is not installed in {options.venvs}: run benchmarks/peers/install.sh"
             )
-    results = Results.open("peers", options)
+    results = Results.open("peers", options, free=("peers", "workloads"))
     for workload, split in FORMS:
         if workload in options.workloads.split(","):
             _compare(peers, workload, split, options, results)
