@@ -88,7 +88,7 @@ class Results:
         self.lines = [json.loads(line) for line in lines]
         for line in self.lines:
             if line["kind"] == "machine":
-                _compare(path, line, settings)
+                compare(path, line, settings)
 
     def add(self, record: Record) -> None:
         """Append a line and print it."""
@@ -146,23 +146,27 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
+def compare(path: Path, recorded: Mapping[str, object], settings: Mapping[str, object]) -> None:
+    """Compare what a machine line says of the settings; one of before may lack some.
+
+    Raises:
+        SystemExit: it has another value, with a sentence that names both.
+    """
+    for name, given in settings.items():
+        if name in recorded and recorded[name] != given:
+            flag = f"--{name.replace('_', '-')}"
+            raise SystemExit(
+                f"{path} was recorded with {flag} {recorded[name]}, this run is with {flag} {given}: "
+                "give what was recorded or another --out, or start anew without what there is"
+            )
+
+
 def _settings(options: argparse.Namespace) -> Record:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(options).items()
         if name not in HOW and value is not None and not isinstance(value, Path)
     }
-
-
-def _compare(path: Path, recorded: Mapping[str, object], settings: Mapping[str, object]) -> None:
-    """Exit where a machine line has another value of a setting; those of before lack some."""
-    for name, given in settings.items():
-        if name in recorded and recorded[name] != given:
-            flag = f"--{name.replace('_', '-')}"
-            raise SystemExit(
-                f"{path} was recorded with {flag} {recorded[name]}, this run is with {flag} {given}: "
-                "give what was recorded, another --out, or leave out --resume to start anew"
-            )
 
 
 def _matches(line: Mapping[str, object], key: Mapping[str, object]) -> bool:

@@ -27,7 +27,7 @@ from benchmarks.cells.picture import picture
 from benchmarks.cells.pipelines import write
 from benchmarks.cells.rows import CELL, classified
 from benchmarks.cells.summary import summary
-from benchmarks.record import RESULTS, Record, Results, progress
+from benchmarks.record import RESULTS, Record, Results, compare, progress
 from regrain.manifest import Manifest
 from regrain_watchdog.cli.describe import describe
 from regrain_watchdog.load.report import AppReport
@@ -43,6 +43,9 @@ def main() -> int:
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
         results.lines = [classified(json.loads(line)) for line in lines]
+        for line in results.lines:
+            if line["kind"] == "machine" and not options.judge:
+                compare(path, line, {"seed": options.seed})
     if options.judge:
         results.lines = judged(results.lines, options.folder)
         draft = path.with_suffix(".draft")
@@ -66,7 +69,7 @@ def _run(results: Results, options: argparse.Namespace) -> None:
         if time.monotonic() - begin > options.budget:
             progress(f"the budget of {options.budget:g} s is spent; run it again to go on")
             break
-        if not results.has(kind="machine", at=(here := _here(results))["at"]):
+        if not results.has(kind="machine", at=(here := _here(results, options.seed))["at"]):
             results.add(here)
         drawn = _drawn(number, options, manifests)
         before, since = machine.busy_seconds(), time.monotonic()
@@ -100,12 +103,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _here(results: Results) -> Record:
-    """Return the line of the machine: one for each time that the benchmark is run."""
+def _here(results: Results, seed: int) -> Record:
+    """Return the line of the machine, with the seed of cells: one for each time that the benchmark is run."""
     last = [line for line in results.lines if line["kind"] == "machine"]
     if last and last[-1].get("run") == _RUN:
         return last[-1]
-    return {"kind": "machine", "benchmark": "cells", "run": _RUN, **machine.describe()}
+    return {"kind": "machine", "benchmark": "cells", "run": _RUN, "seed": seed, **machine.describe()}
 
 
 _RUN = time.time()
