@@ -19,16 +19,24 @@ CALLS = 5
 
 def measure(results: Results, options: argparse.Namespace) -> None:
     """Take turns."""
+    calls = [(turn, call) for turn in range(options.rounds) for call in range(CALLS)]
+    todo = [(turn, call) for turn, call in calls if not results.has(kind="cold", round=turn, call=call)]
+    if not todo:
+        return
     with served.serve() as gateway:
         gateway.build(served.HELLO)
         gateway.deploy()
         gateway.answers()
-        for turn in range(options.rounds):
-            for call in range(CALLS):
-                line = {"bare": _interpreter(), "first": _first(gateway), "warm": _asked(gateway)}
-                results.add({"kind": "cold", "round": turn, "call": call, **line})
+        for turn, call in todo:
+            line = {"bare": _interpreter(), "first": _first(gateway), "warm": _asked(gateway)}
+            results.add({"kind": "cold", "round": turn, "call": call, **line})
+
+
+def judge(results: Results) -> None:
+    """Print the medians and the bar."""
     fields = ("bare", "first", "warm")
-    print(table([f"{name} ms" for name in fields], [[results.median(name) * 1e3 for name in fields]]))
+    medians = [results.median(name, kind="cold") * 1e3 for name in fields]
+    print(table([f"{name} ms" for name in fields], [medians]))
     over = results.median("first", kind="cold") - results.median("bare", kind="cold")
     results.bar("s of a cold start beyond an interpreter's with its imports", over, at_most=BAR)
 

@@ -24,15 +24,25 @@ BODY = b"world"
 
 def measure(results: Results, options: argparse.Namespace) -> None:
     """Load each server once a round."""
+    todo = [
+        (turn, name)
+        for turn in range(options.rounds)
+        for name in (SERVERS if turn % 2 else SERVERS[::-1])
+        if not results.has(kind="invoke", round=turn, server=name)
+    ]
+    if not todo:
+        return
     cores = machine.two_cores()
     with _serve() as servers:
         for one, _ in servers.values():
             machine.pin(one.pids(), cores[0])
-        for turn in range(options.rounds):
-            for name in SERVERS if turn % 2 else SERVERS[::-1]:
-                if not results.has(kind="invoke", round=turn, server=name):
-                    visit = _visit(*servers[name], options.seconds, cores[1])
-                    results.add({"kind": "invoke", "round": turn, "server": name, **visit})
+        for turn, name in todo:
+            visit = _visit(*servers[name], options.seconds, cores[1])
+            results.add({"kind": "invoke", "round": turn, "server": name, **visit})
+
+
+def judge(results: Results) -> None:
+    """Print the medians and the bars."""
     medians = {
         name: {field: results.median(field, kind="invoke", server=name) for field in FIELDS}
         for name in SERVERS

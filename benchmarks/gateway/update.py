@@ -35,7 +35,10 @@ functions:
 
 
 def measure(results: Results, options: argparse.Namespace) -> None:
-    """Change the handler once a round."""
+    """Change the handler once a round; what became of the load meanwhile is told with each."""
+    todo = [turn for turn in range(options.rounds) if not results.has(kind="update", round=turn)]
+    if not todo:
+        return
     with served.serve() as gateway, tempfile.TemporaryDirectory() as folder:
         cli = os.environ.get("FAAS_CLI", "")
         put = _with_faas_cli(gateway, cli, Path(folder)) if cli else _by_hand(gateway)
@@ -43,16 +46,25 @@ def measure(results: Results, options: argparse.Namespace) -> None:
         gateway.answers(said=b"word-1 ")
         callers = Callers(gateway, clients=2)
         callers.start()
-        for turn in range(options.rounds):
+        answered = failed = 0
+        for turn in todo:
             took, said = _change(gateway, put, turn)
             way = {"by": "faas-cli" if cli else "API", "seconds": took, "returned": said}
+            if turn == todo[-1]:
+                callers.stop()
+            good, bad = callers.good, callers.cut + callers.bad
+            load = {"answered": good - answered, "failed": bad - failed}
+            answered, failed = good, bad
+            results.add({"kind": "update-load", "round": turn, **load})
             results.add({"kind": "update", "round": turn, **way})
-        callers.stop()
-    results.add({"kind": "update-load", "answered": callers.good, "failed": callers.cut + callers.bad})
-    results.bar(
-        "s from up of a changed handler to its first answer", results.best("seconds", max), at_most=BAR
-    )
-    results.bar("requests that failed during updates", callers.cut + callers.bad, at_most=0)
+
+
+def judge(results: Results) -> None:
+    """Print the bars: the slowest update, and the requests that failed during all of them."""
+    slowest = results.best("seconds", max, kind="update")
+    results.bar("s from up of a changed handler to its first answer", slowest, at_most=BAR)
+    failed = sum(results.values("failed", kind="update-load"))
+    results.bar("requests that failed during updates", failed, at_most=0)
 
 
 def _change(gateway: Gateway, put: Callable[[str], None], turn: int) -> tuple[float, float]:

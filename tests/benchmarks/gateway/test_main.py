@@ -1,0 +1,48 @@
+from benchmarks.gateway.__main__ import PARTS, main
+from benchmarks.record import Results
+
+UPDATE = "s from up of a changed handler to its first answer"
+
+
+def test_the_slowest_update_is_judged_and_not_the_seconds_that_were_asked_for(bars):
+    results = Results(None)
+    results.lines = [
+        {"kind": "machine", "seconds": 30.0},
+        {"kind": "update-load", "answered": 90, "failed": 0},
+        {"kind": "update", "round": 0, "seconds": 0.2},
+        {"kind": "update", "round": 1, "seconds": 0.1},
+    ]
+
+    _, judge = PARTS["update"]
+    judge(results)
+
+    assert bars(results.lines)[UPDATE] == 0.2
+    assert all(line["met"] for line in results.lines if line["kind"] == "bar")
+
+
+def test_requests_that_failed_before_a_run_was_cut_are_judged_too(bars):
+    results = Results(None)
+    results.lines = [
+        {"kind": "update-load", "round": 0, "answered": 90, "failed": 2},
+        {"kind": "update", "round": 0, "seconds": 0.2},
+        {"kind": "update-load", "round": 1, "answered": 90, "failed": 1},
+        {"kind": "update", "round": 1, "seconds": 0.1},
+    ]
+
+    _, judge = PARTS["update"]
+    judge(results)
+
+    assert bars(results.lines)["requests that failed during updates"] == 3
+
+
+def test_parts_whose_rounds_are_there_are_judged_and_not_measured_again(resume, recorded, bars):
+    lines = [
+        line for line in recorded("gateway") if line["kind"] != "done"
+    ]  # what runs of before ended parts with
+
+    added = resume(main, lines)
+
+    assert {line["kind"] for line in added} == {"machine", "bar"}
+    assert bars(added)[UPDATE] == 0.217
+    assert bars(added)["MiB of PSS with 200 functions, 100 of them running"] == 1737.474
+    assert all(line["met"] for line in added if line["kind"] == "bar")
