@@ -6,9 +6,11 @@ arrival. The generator shares the machine with the server.
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from benchmarks import open_loop, processes, product
 from benchmarks.record import Results, arguments, table
@@ -23,27 +25,10 @@ BODY = b"request"
 def main() -> None:
     options = arguments("overload", __doc__ or "", rounds=3, seconds=10.0).parse_args()
     results = Results.open("overload", options)
-    for app, (latency, grain) in APPS.items():
-        with _serve(app, grain) as served:
-            open_loop.closed(served.port, BODY, connections=8, seconds=1.0)
-            for turn in range(options.rounds):
-                if not results.has(app=app, round=turn):
-                    capacity = open_loop.closed(
-                        served.port, BODY, connections=16, seconds=options.seconds / 5
-                    )
-                    for load in LOADS:
-                        rng = random.Random(f"{options.seed} {turn} {load}")
-                        visit = _visit(served.port, load * capacity, options.seconds, latency, rng)
-                        results.add(
-                            {
-                                "kind": "load",
-                                "round": turn,
-                                "app": app,
-                                "load": load,
-                                "capacity": capacity,
-                                **visit,
-                            }
-                        )
+    for app in APPS:
+        todo = lacking(results, app, options.rounds)
+        if todo:
+            _measure(results, app, todo, options)
     fields = ("goodput", "answered", "p50", "p99", "refused", "late")
     rows = [
         [app, load, *(results.median(field, app=app, load=load) for field in fields)]
@@ -52,13 +37,42 @@ def main() -> None:
     ]
     print(table(["app", "load", "goodput/s", "200/s", "p50 ms", "p99 ms", "503", "504"], rows))
     for app in APPS:
-        pairs = zip(
-            results.values("goodput", app=app, load=3.0),
-            results.values("goodput", app=app, load=1.0),
-            strict=True,
+        rounds = results.values("round", app=app, load=max(LOADS))
+        at, over = (
+            [results.median("goodput", app=app, load=load, round=turn) for turn in rounds] for load in LOADS
         )
-        ratio = statistics.median(over / at for over, at in pairs)
+        ratio = statistics.median(more / less for more, less in zip(over, at, strict=True))
         results.bar(f"{app}: goodput at 3x over goodput at capacity", ratio, at_least=BAR)
+
+
+def lacking(results: Results, app: str, rounds: int) -> dict[int, list[float]]:
+    """Return the loads that each round of an app lacks, of the rounds that lack some."""
+    loads = {
+        turn: [load for load in LOADS if not results.has(kind="load", app=app, round=turn, load=load)]
+        for turn in range(rounds)
+    }
+    return {turn: lacks for turn, lacks in loads.items() if lacks}
+
+
+def _measure(
+    results: Results, app: str, todo: Mapping[int, Sequence[float]], options: argparse.Namespace
+) -> None:
+    """Load an app; the loads of a round are parts of the same capacity, also if a run was cut between them."""
+    latency, grain = APPS[app]
+    with _serve(app, grain) as served:
+        open_loop.closed(served.port, BODY, connections=8, seconds=1.0)
+        for turn, loads in todo.items():
+            known = results.values("capacity", kind="load", app=app, round=turn)
+            capacity = (
+                known[0]
+                if known
+                else open_loop.closed(served.port, BODY, connections=16, seconds=options.seconds / 5)
+            )
+            for load in loads:
+                rng = random.Random(f"{options.seed} {turn} {load}")
+                visit = _visit(served.port, load * capacity, options.seconds, latency, rng)
+                key = {"kind": "load", "round": turn, "app": app, "load": load}
+                results.add({**key, "capacity": capacity, **visit})
 
 
 def _serve(app: str, grain: str) -> processes.Served:
