@@ -31,17 +31,29 @@ class Statics:
 
 
 def rows(judge: Judge, statics: Statics, done: set[str]) -> Iterator[Row]:
-    """Yield a row for each policy that is not done yet; what plans share is said once and referred to."""
-    told: dict[Plan, str] = {}
-    seen: dict[Plan, None] = {}
+    """Yield a row for each policy that is not done yet, and the bound's; see `lacking`."""
     settling = Settling(judge)
     mind = settling.begun()
-    for name, make in policies(judge, settling, mind, statics).items():
-        if name in done:
+    yield from lacking(judge, mind, policies(judge, settling, mind, statics), done)
+
+
+def lacking(
+    judge: Judge, mind: Mind, makers: Mapping[str, Callable[[], Made]], done: set[str]
+) -> Iterator[Row]:
+    """Yield a row for each of these policies that is not done yet; what plans share is said once and referred to.
+
+    The bound is over the plans of all of them: where it lacks, those of policies that are done are made again.
+    """
+    told: dict[Plan, str] = {}
+    seen: dict[Plan, None] = {}
+    for name, make in makers.items():
+        if {name, ORACLE} <= done:
             continue
         made = make()
         seen |= {one: None for one in (made.plan, *made.considered) if one is not None}
-        yield _row(judge, name, made, told)
+        row = _row(judge, name, made, told)
+        if name not in done:
+            yield row
     if ORACLE not in done:
         yield _oracle(judge, mind, list(told), list(seen))
 
@@ -99,6 +111,8 @@ def _oracle(judge: Judge, mind: Mind, made: Sequence[Plan], seen: Sequence[Plan]
     others = sorted((plan for plan in seen if mind.fits(plan)), key=mind.cost)[:LOOKED_AT]
     near = [plan for plan in others if judge.score(plan, judge.seeds[0]).hit_rate >= ENOUGH - FAR]
     able = sorted(dict.fromkeys([*made, *near]), key=mind.cost)
+    if not able:
+        return {**judge.cell.key, "policy": ORACLE, "infeasible": "no policy has a plan"}
     scores = [_best(judge, able, seed) for seed in judge.seeds]
     return {**judge.cell.key, "policy": ORACLE, "looked_at": len(others), **figures(scores)}
 

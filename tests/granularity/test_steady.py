@@ -37,6 +37,29 @@ def test_a_cell_that_is_resumed_makes_what_it_lacks_and_nothing_else(place):
         assert all(0 <= hit <= 1 for hit in row["hit_rate"])
 
 
+def test_the_bound_of_a_cell_that_is_resumed_is_over_the_plans_of_all_policies(place):
+    found, mind = place
+    makers = steady.policies(found, Settling(found), mind, steady.Statics({}))
+    makers = {name: makers[name] for name in ("replanned-coarse", "infless", "esg")}
+    rows = {row["policy"]: row for row in steady.lacking(found, mind, makers, set())}
+
+    alone = list(steady.lacking(found, mind, makers, rows.keys() - {steady.ORACLE}))
+    with_one = list(steady.lacking(found, mind, makers, rows.keys() - {steady.ORACLE, "esg"}))
+
+    assert alone == [rows[steady.ORACLE]]
+    assert with_one == [rows["esg"], rows[steady.ORACLE]]
+    assert min(rows[steady.ORACLE]["cost"]) > 0
+
+
+def test_a_cell_that_no_policy_has_a_plan_for_has_no_bound(place):
+    found, mind = place
+
+    row = steady._oracle(found, mind, [], [])
+
+    assert row["infeasible"]
+    assert "cost" not in row
+
+
 def test_a_plan_has_the_same_score_whoever_made_it(place):
     found, mind = place
     made = mind.planned(found.calibration, grain=mind.grains()[1])
