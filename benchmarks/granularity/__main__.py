@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.cells.pipelines import OCR
 from benchmarks.granularity import protocol as protocols
 from benchmarks.granularity import report, run
+from regrain.errors import SpecError
 
 
 def main() -> None:
@@ -51,7 +52,10 @@ def main() -> None:
         budget=given.budget,
         apps=given.apps,
     )
-    run.run(order)
+    try:
+        run.run(order)
+    except SpecError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

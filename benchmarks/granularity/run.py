@@ -19,6 +19,7 @@ from benchmarks.granularity.pipelines import Setting, World
 from benchmarks.granularity.predictors import ADAPTIVE, VERIFIED
 from benchmarks.granularity.protocol import Protocol
 from benchmarks.granularity.rows import Row, Rows, key
+from regrain.errors import SpecError
 from regrain.plan import Plan
 
 FOLDER = Path("build/granularity")
@@ -235,15 +236,10 @@ def _run_day(task: _Day) -> list[Row]:
 def run_steady(order: Order) -> None:
     """Run a part of the grid."""
     protocol = protocols.read()
+    todo = mixed(protocol, list(cells(protocol, order.part, order.only)))
+    _require_traces(protocol, {cell.arrivals for cell in todo}, order.traces)
     rows = Rows(order.out / f"{order.part}.jsonl")
     rows.begin(resume=order.resume, head=order.head(protocol))
-    todo = mixed(protocol, list(cells(protocol, order.part, order.only)))
-    if order.part == "traces" and order.traces is None:
-        told = [
-            {**cell.key, "policy": "none", "infeasible": "not run: no traces (--traces DIR)"} for cell in todo
-        ]
-        rows.add(row for row in told if "none" not in rows.done().get(key(row), ()))
-        return
     static = _statics(order, [(cell.pipeline, cell.shares, cell.cards) for cell in todo])
     done = rows.done()
     tasks = [
@@ -258,6 +254,15 @@ def run_steady(order: Order) -> None:
     ]
     for made in beside(_run_cell, tasks, order):
         rows.add(made)
+
+
+def _require_traces(protocol: Protocol, arrivals: Iterable[str], folder: Path | None) -> None:
+    """Look for the traces that are replayed, before rows of before are given up for a run that cannot be."""
+    files = (protocol.arrivals[kind].file for kind in arrivals)
+    lacking = sorted(file for file in files if file and not (folder and (folder / file).is_file()))
+    if lacking:
+        where = f"not in {folder}, the folder" if folder else "give the folder"
+        raise SpecError(f"{', '.join(lacking)}: {where} of traces (--traces)")
 
 
 def beside(
