@@ -113,8 +113,7 @@ def _replayed(
 ) -> Arrivals:
     """Return a part of a trace, stretched until its mean rate is asked for; widths follow a column's ranks.
 
-    A test seed begins the part elsewhere, the trace being a circle, so that seeds differ by what comes first and by
-    jitter and drift alone: there is one trace.
+    There is one trace: all test seeds replay the same part of it, and differ by the jitter of calls alone.
     """
     if traces is None:
         raise FileNotFoundError(f"{law.file}: give the folder of traces by --traces")
