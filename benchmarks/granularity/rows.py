@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from benchmarks import machine
 from regrain.errors import SpecError
 
 Row = dict[str, object]
@@ -20,11 +21,15 @@ def key(row: Mapping[str, object]) -> Key:
 
 
 class Rows:
-    """A file of rows. A last line that was cut short by a kill is left out and written again."""
+    """A file of rows. A last line that was cut short by a kill is left out and written again.
+
+    Each run that adds some says first on what machine, by which versions and which commit; files of before lack that.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
+        self._is_named = False
         if path.exists():
             self.rows = list(_read(path))
 
@@ -42,6 +47,9 @@ class Rows:
     def add(self, rows: Iterable[Row]) -> None:
         """Append some."""
         new = list(rows)
+        if new and not self._is_named:
+            new.insert(0, {"kind": "machine", **machine.describe()})
+            self._is_named = True
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(_line(row) for row in new)
         self.rows += new

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from benchmarks.granularity.rows import Rows, cells, key
 
@@ -29,6 +31,41 @@ def test_what_is_done_is_known_after_a_restart(tmp_path):
 
     assert again.done() == {key(CELL): {"esg"}}
     assert begun(path).done() == {}
+
+
+def test_each_run_that_adds_rows_says_once_on_what_machine_and_by_which_commit(tmp_path):
+    path = tmp_path / "core.jsonl"
+    begun(path).add([{**CELL, "policy": "esg"}])
+    other = begun(path, resume=True)
+    other.add([])
+    other.add([{**CELL, "policy": "infless"}])
+    other.add([{**CELL, "policy": "adaptive"}])
+
+    lines = Rows(path).rows
+
+    assert [line.get("kind", line.get("policy")) for line in lines] == [
+        None,
+        "machine",
+        "esg",
+        "machine",
+        "infless",
+        "adaptive",
+    ]
+    assert {"cpu", "versions", "commit", "at"} < lines[1].keys()
+    assert set(cells(lines)[key(CELL)]) == {"esg", "infless", "adaptive"}
+
+
+def test_a_run_that_lacks_nothing_leaves_what_is_recorded_as_it_is(tmp_path):
+    path = tmp_path / "core.jsonl"
+    lines = [HEAD, {**CELL, "policy": "esg"}]  # as those of before: no machine
+    path.write_text(
+        "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8"
+    )
+    before = path.read_bytes()
+
+    begun(path, resume=True).add([])
+
+    assert path.read_bytes() == before
 
 
 def test_a_line_that_a_kill_cut_short_is_run_again(tmp_path):
