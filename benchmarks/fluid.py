@@ -7,8 +7,9 @@ the cheapest that meet the objective with the batches that the command line give
 
 from __future__ import annotations
 
+import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,11 +48,25 @@ SHARES, NODES, MARGIN = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4), 200, 0.01
 SEEN = 400.0
 """Seconds of requests that plans are judged on."""
 SAVED = 0.15
+PLANS = ("grain", "fluid")
 
 
 def main() -> None:
     options = arguments("fluid", __doc__ or "", rounds=3, seconds=150.0).parse_args()
     results = Results.open("fluid", options)
+    todo = [
+        (turn, name)
+        for turn in range(options.rounds)
+        for name in PLANS
+        if not results.has(kind=name, round=turn)
+    ]
+    if todo:
+        _measure(results, todo, options)
+    _bars(results)
+
+
+def _measure(results: Results, todo: Sequence[tuple[int, str]], options: argparse.Namespace) -> None:
+    """Serve the plans by turns: those that a run before had, since another profile may lead to others."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         write(PAGES, folder)
@@ -59,19 +74,26 @@ def main() -> None:
         profile(PAGES, folder, SHARES)
         manifest = describe(str(folder / "app.py"))
         seen = _static(folder, manifest, seconds=SEEN, seed=options.seed)
-        plans = {name: _chosen(seen, manifest, fluid=name == "fluid") for name in ("grain", "fluid")}
-        for turn in range(options.rounds):
-            for name, plan in plans.items():
-                if not results.has(kind=name, round=turn):
-                    sent = _static(folder, manifest, seconds=options.seconds, seed=options.seed + 1 + turn)
-                    results.add({"kind": name, "round": turn, **_row(folder, sent, plan)})
-    _bars(results)
+        plans = {
+            name: served(results, name, manifest) or _chosen(seen, manifest, fluid=name == "fluid")
+            for name in dict.fromkeys(name for _, name in todo)
+        }
+        for turn, name in todo:
+            sent = _static(folder, manifest, seconds=options.seconds, seed=options.seed + 1 + turn)
+            results.add({"kind": name, "round": turn, **_row(folder, sent, plans[name])})
+
+
+def served(results: Results, name: str, manifest: Manifest) -> Plan | None:
+    """Return the plan that the recorded rounds were served by; None where there are none."""
+    for line in results.lines:
+        if line["kind"] == name:
+            return grains.make_plan(manifest, *(str(line[flag]) for flag in ("grain", "replicas", "shares")))
+    return None
 
 
 def _bars(results: Results) -> None:
     costs, hits = (
-        {name: results.median(field, kind=name) for name in ("grain", "fluid")}
-        for field in ("cost", "hit_rate")
+        {name: results.median(field, kind=name) for name in PLANS} for field in ("cost", "hit_rate")
     )
     results.bar("live: share of the cost that is saved", 1 - costs["fluid"] / costs["grain"], at_least=SAVED)
     short = min(hits["grain"], 0.95) - hits["fluid"]
