@@ -13,12 +13,16 @@ if str(ROOT) not in sys.path:
 
 @pytest.fixture
 def resume(tmp_path, monkeypatch):
-    """Have a benchmark go on with lines, by its own command line; return the lines that it added."""
+    """Have a benchmark go on with lines, by its own command line; return the lines that it added.
+
+    It is asked for as many rounds as they were recorded with, unless flags say otherwise.
+    """
 
     def run(main, lines, *flags):
         path = tmp_path / "recorded.jsonl"
+        rounds = ["--rounds", str(lines[0].get("rounds", 1))]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        monkeypatch.setattr(sys, "argv", ["benchmark", "--resume", "--out", str(path), *flags])
+        monkeypatch.setattr(sys, "argv", ["benchmark", "--resume", "--out", str(path), *rounds, *flags])
         main()
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         assert found[: len(lines)] == lines

@@ -116,9 +116,10 @@ def test_every_recorded_file_can_be_gone_on_with(path, tmp_path):
     """Those of before lack fields of the line of the machine."""
     copy = tmp_path / path.name
     copy.write_bytes(path.read_bytes())
+    whole = copy.read_bytes().count(b"\n")  # one may be written to meanwhile
     head = read(path)[0]
     given = ["--seconds", str(head["seconds"]), "--seed", str(head["seed"])]
 
     results = begun(copy, "--resume", *given)
 
-    assert len(results.lines) == len(read(path)) + 1
+    assert len(results.lines) == whole + 1

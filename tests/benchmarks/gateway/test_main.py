@@ -43,6 +43,7 @@ def test_parts_whose_rounds_are_there_are_judged_and_not_measured_again(resume, 
     added = resume(main, lines)
 
     assert {line["kind"] for line in added} == {"machine", "bar"}
-    assert bars(added)[UPDATE] == 0.217
-    assert bars(added)["MiB of PSS with 200 functions, 100 of them running"] == 1737.474
-    assert all(line["met"] for line in added if line["kind"] == "bar")
+    slowest = max(line["seconds"] for line in lines if line["kind"] == "update")
+    assert bars(added)[UPDATE] == round(slowest, 3)
+    memory = next(line["pss_mib"] for line in lines if line["kind"] == "memory")
+    assert bars(added)["MiB of PSS with 200 functions, 100 of them running"] == round(memory, 3)
