@@ -11,7 +11,7 @@ from regrain.errors import RegrainError
 from regrain.lazy_numpy import is_array
 from regrain.manifest import StageSpec
 from regrain.wire.codec import fresh
-from regrain.wire.detach import detach
+from regrain.wire.detach import Lost, detach
 
 ENDS = (KeyboardInterrupt, SystemExit)
 """What ends the process. All else that a stage raises ends its own call, also what is no Exception: libraries in Rust
@@ -88,7 +88,11 @@ def call_batch(spec: StageSpec, body: Callable[..., object], jobs: list[Job]) ->
 
 def _call_alone(spec: StageSpec, body: Callable[..., object], job: Job) -> int:
     """Call it on one input of a batch that failed, and may have been changed before."""
-    job.renew()
+    try:
+        job.renew()
+    except Exception as error:  # of memory for it
+        job.error = error
+        return 0
     calls = call_batch(spec, body, [job])
     set_apart([job])
     return calls
@@ -96,24 +100,20 @@ def _call_alone(spec: StageSpec, body: Callable[..., object], job: Job) -> int:
 
 def set_apart(jobs: Sequence[Job]) -> None:
     """Copy what a call gave for these jobs and its stage still holds, before that is called again and changes it."""
-    try:
-        handed = [value for job in jobs for value in (*job.given, *job.named.values())]
-        given = detach([_take(job) for job in jobs], handed)
-    except Exception as error:  # such as that there is no memory for it
-        for job in jobs:
-            if job.error is None or isinstance(job.error, Answer):
-                job.error = error
-        return
-    for job, gave in zip(jobs, given, strict=True):
-        if isinstance(job.error, Answer):
+    handed = [value for job in jobs for value in (*job.args, *job.kwargs.values())]
+    for job, gave in zip(jobs, detach([_take(job) for job in jobs], handed), strict=True):
+        if isinstance(gave, Lost):
+            job.error = gave.error
+        elif isinstance(job.error, Answer):
             job.error.value = gave
         else:
             job.result = gave
 
 
 def _take(job: Job) -> object:
-    """Return what a call gave, which the job holds no more; nor do the frames that an answer went through."""
+    """Return what a call gave, which the job holds no more; nor do its arguments, or the frames of an answer."""
     gave, job.result = job.result, None
+    job.given, job.named = (), {}
     if isinstance(job.error, Answer):
         job.error.__traceback__ = None
         gave, job.error.value = job.error.value, None

@@ -243,6 +243,9 @@ class Executor:
             except RequestError as error:
                 state.ended = failed(error.stage or name, error)
                 continue
+            except Exception as error:  # of memory to copy them
+                state.ended = failed(name, error, "could not be given its inputs")
+                continue
             spans.append((state, start, len(jobs)))
         timing = self.call(name, jobs)
         for state, start, end in spans:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from regrain import App, answer, testing
+from regrain.calls import Job, call_batch, set_apart
+from regrain.context import Context
 from regrain.errors import RequestError
 
 
@@ -191,3 +193,151 @@ def test_an_array_that_a_stage_hands_on_is_not_copied_for_the_calls_after_it():
 
     assert [reply.value for reply in replies] == [0, 1, 2]
     assert seen == [start + np.dtype(int).itemsize for start in made]
+
+
+def endless(x: int) -> object:
+    value: dict[str, object] = {"x": x}
+    value["itself"] = value
+    return value
+
+
+KEPT = np.ones(1)
+
+
+def too_large(x: int) -> object:
+    return np.broadcast_to(KEPT, 2**58)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
+@pytest.mark.parametrize(
+    ("give", "told"), [(endless, "more than 100 containers"), (too_large, "Unable to allocate")]
+)
+def test_what_cannot_be_copied_costs_its_own_request_alone(give, told, batched):
+    app = App("copies")
+    kept = np.zeros(3)
+
+    def each(x: int) -> object:
+        kept[:] = x
+        return give(x) if x == 1 else kept[:1].copy()
+
+    if batched:
+
+        @app.batched(max_size=3)
+        def fill(xs: list[int]) -> list[object]:
+            return [each(x) for x in xs]
+
+    else:
+
+        @app.stage()
+        def fill(x: int) -> object:
+            return each(x)
+
+    @app.stage()
+    def look(given: object) -> int:
+        return int(given[0])
+
+    @app.flow
+    def flow(x: int) -> int:
+        return look(fill(x))
+
+    with testing.Session(app) as session:
+        replies = session.together([{"x": number} for number in range(4)])
+
+    assert [reply.value for reply in replies if reply is not replies[1]] == [0, 2, 3]
+    assert replies[1].status == 500
+    assert "stage 'fill'" in replies[1].detail
+    assert told in replies[1].detail
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["first", "last"])
+def test_a_tensor_that_cannot_be_copied_costs_its_own_request_alone(place):
+    torch = pytest.importorskip("torch")
+    app = App("tensors")
+
+    @app.stage()
+    def make(x: int) -> object:
+        return torch.ones(1).expand(2**58) if x == place else torch.ones(1)
+
+    @app.stage()
+    def look(given: object) -> int:
+        return len(given)
+
+    @app.flow
+    def flow(x: int) -> int:
+        return look(make(x))
+
+    with testing.Session(app) as session:
+        replies = session.together([{"x": number} for number in range(3)])
+
+    failed = replies.pop(place)
+    assert [reply.value for reply in replies] == [1, 1]
+    assert failed.status == 500
+    assert "can't allocate memory" in failed.detail
+
+
+GIVEN_BACK = [
+    pytest.param(lambda tensor: tensor, id="itself"),
+    pytest.param(lambda tensor: {"tensor": tensor.mul_(2)}, id="changed, in a container"),
+]
+
+
+@pytest.mark.parametrize("give", GIVEN_BACK)
+def test_a_tensor_that_a_stage_was_given_and_hands_on_is_not_copied_again(give):
+    torch = pytest.importorskip("torch")
+    app = App("passes")
+    seen = []
+
+    @app.batched(max_size=2)
+    def hand_on(tensors: list[object]) -> list[object]:
+        seen.extend(tensor.data_ptr() for tensor in tensors)
+        return [give(tensor) for tensor in tensors]
+
+    body = app.stages["hand_on"].build()
+    jobs = [Job(Context(call_id="c"), (torch.ones(1000),), {}) for _ in range(2)]
+
+    call_batch(app.stages["hand_on"].spec, body, jobs)
+    set_apart(jobs)
+
+    results = [job.result if isinstance(job.result, torch.Tensor) else job.result["tensor"] for job in jobs]
+    assert [result.data_ptr() for result in results] == seen
+
+
+@dataclass
+class Spoilt:
+    """What cannot be copied any more once it is spoilt."""
+
+    place: int
+
+
+SPOILT: set[int] = set()
+Spoilt.place = property(
+    lambda self: endless(0) if vars(self)["place"] in SPOILT else vars(self)["place"],
+    lambda self, place: vars(self).update(place=place),
+)
+
+
+def test_an_item_that_cannot_be_copied_to_be_tried_alone_fails_alone():
+    app = App("spoils")
+    SPOILT.clear()
+
+    @app.stage()
+    def make(x: int) -> Spoilt:
+        return Spoilt(x)
+
+    @app.batched(max_size=3)
+    def look(items: list[Spoilt]) -> list[int]:
+        if len(items) > 1:
+            SPOILT.add(1)
+            raise ValueError("too many")
+        return [item.place for item in items]
+
+    @app.flow
+    def flow(x: int) -> int:
+        return look(make(x))
+
+    with testing.Session(app) as session:
+        first, failed, last = session.together([{"x": number} for number in range(3)])
+
+    assert (first.value, last.value) == (0, 2)
+    assert failed.status == 500
+    assert "more than 100 containers" in failed.detail

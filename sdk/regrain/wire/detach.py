@@ -12,8 +12,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 
+from regrain.errors import UnsupportedValueError
 from regrain.lazy_numpy import Array, is_array, is_exactly_array
 from regrain.wire.codec import renew
 from regrain.wire.tensors import is_dense, is_tensor, own, storage, uses
@@ -22,15 +24,33 @@ _COUNTING = next(map(sys.getrefcount, {0: object()}.values()))
 """References to a thing that nobody has but those who count them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A value that could not be copied, such as for want of memory."""
+
+    error: Exception
+
+
 def detach(held: list[object], handed: Iterable[object]) -> list[object]:
     """Empty a list of values; return them in containers of their own, and in memory that nobody else holds.
 
-    The list alone may refer to the values. handed: what their stage was given. Nobody changes that, so what is handed
-    on of it is not copied.
+    What cannot travel is returned as it is, for it is refused when it is packed; `Lost` is what cannot be copied.
+
+    The list alone may refer to the values. handed: what their stage was given. Nobody changes the arrays of that, so
+    what is handed on of them is not copied.
     """
     memory = _Memory(handed)
-    values = [renew(held.pop(0), memory.meet) for _ in range(len(held))]
-    return [renew(value, memory.apart) for value in values] if memory.is_kept() else values
+    values = [memory.look_through(held.pop(0)) for _ in range(len(held))]
+    return [_apart(value, memory) for value in values] if memory.is_kept() else values
+
+
+def _apart(value: object, memory: _Memory) -> object:
+    try:
+        return renew(value, memory.apart)
+    except UnsupportedValueError:
+        return value
+    except Exception as error:  # of its memory, or of whatever a device says
+        return Lost(error)
 
 
 class _Memory:
@@ -43,8 +63,17 @@ class _Memory:
         self._tensors: Counter[int] = Counter()
         self._kept: set[int] = set()
 
-    def meet(self, leaf: object) -> object:
-        """Count a leaf of a value, and return it."""
+    def look_through(self, value: object) -> object:
+        """Count the leaves of a value, and return it in containers of its own."""
+        try:
+            return renew(value, self._meet)
+        except (
+            UnsupportedValueError
+        ):  # it may hold itself, and then it has fewer references to a leaf than were counted
+            self._references.clear()  # what was met until now is taken for held
+            return value
+
+    def _meet(self, leaf: object) -> object:
         with suppress(Exception):  # of tensors that have no memory, which are refused when they are packed
             if self._may_change(leaf):
                 self._refer(leaf)
@@ -80,11 +109,11 @@ class _Memory:
     def _refer(self, thing: object) -> None:
         """Count a reference to a thing, and the first time those that it has to what it lies in itself."""
         if id(thing) not in self._things:
+            if is_tensor(thing):
+                self._tensors[storage(thing)] += 1
             self._things[id(thing)] = thing
             if is_array(thing) and thing.base is not None:
                 self._refer(thing.base)
-            elif is_tensor(thing):
-                self._tensors[storage(thing)] += 1
         self._references[id(thing)] += 1
 
     def _is_held(self, thing: object, held: set[int], *, lent: bool = False) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from regrain.errors import UnsupportedValueError
 from regrain.wire.codec import freeze
-from regrain.wire.detach import detach
+from regrain.wire.detach import Lost, detach
 
 torch = pytest.importorskip("torch")
 
@@ -142,9 +142,50 @@ def test_containers_are_copied() -> None:
     assert copied == [1, {"a": [2]}]
 
 
-def test_a_value_that_holds_itself_twice_is_refused_at_once() -> None:
+def test_a_value_that_holds_itself_twice_is_left_as_it_is_at_once() -> None:
     parent: dict[str, object] = {}
     parent["children"] = [{"parent": parent}, {"parent": parent}]
 
+    [left] = detach([parent], ())
+
+    assert left is parent
     with pytest.raises(UnsupportedValueError, match="more than 100 containers"):
-        detach([parent], ())
+        freeze(left)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before", "after"])
+def test_beside_a_value_that_holds_itself_what_is_kept_is_copied_all_the_same(place: int) -> None:
+    kept = np.ones(4)
+    endless: dict[str, object] = {"array": kept}
+    endless["itself"] = endless
+    held: list[object] = [kept]
+    held.insert(place, endless)
+
+    after = detach(held, ())
+
+    assert after[place] is endless
+    assert not np.shares_memory(after[1 - place], kept)
+
+
+def test_what_cannot_be_copied_is_lost_alone() -> None:
+    kept = np.ones(1)
+
+    lost, copied = detach([np.broadcast_to(kept, 2**58), kept], ())
+
+    assert isinstance(lost, Lost)
+    assert isinstance(lost.error, MemoryError)
+    assert copied == kept
+    assert copied is not kept
+
+
+def test_a_tensor_of_no_memory_is_left_as_it_is_among_others() -> None:
+    kept = torch.ones(2)
+    escaped: list[object] = []
+    torch.vmap(lambda row: (escaped.append(row), row)[1])(torch.ones(2, 2))
+    tensor = escaped.pop()
+
+    left, copied = detach([{"tensor": tensor}, kept], ())
+
+    assert left["tensor"] is tensor
+    assert copied.tolist() == kept.tolist()
+    assert copied.data_ptr() != kept.data_ptr()
