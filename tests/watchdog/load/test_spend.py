@@ -120,3 +120,21 @@ def test_what_cannot_be_priced_is_said(
 
     assert said in meter.lacking
     assert meter.spending is None
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pytest.param(held("new", replicas=0), id="a stage that was not profiled"),
+        pytest.param(held("see", replicas=0, gpu=0.5), id="a GPU of no known price"),
+    ],
+)
+def test_a_group_without_replicas_costs_nothing_whatever_is_not_known_of_it(empty: Held) -> None:
+    meter = Meter(PRICES, None, PROFILE)
+
+    meter.take(0.0, "read", [held("read", replicas=2)])
+    meter.take(1.0, "read", [held("read", replicas=2), empty])
+
+    assert not meter.lacking
+    assert meter.spending is not None
+    assert meter.spending.rate[0] == meter.spending.rate[1] > 0

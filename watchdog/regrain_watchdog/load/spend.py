@@ -55,9 +55,10 @@ class Meter:
     lacking: str = "no running app told what it reserves"
 
     def take(self, at: float, grain: str, groups: Sequence[Held]) -> None:
-        """Take down what is reserved at a second."""
+        """Take down what is reserved at a second; nothing need be known of a group that has no replicas."""
         if not self.grains or self.grains[-1][1] != grain:
             self.grains.append((at, grain))
+        groups = [group for group in groups if group.replicas]
         unknown = [
             stage
             for group in groups
@@ -92,8 +93,6 @@ class Meter:
         return any(self.profile.stages[stage].on_gpu for stage in held.stages)
 
     def _rate(self, held: Held) -> float:
-        if not held.replicas:
-            return 0.0
         group = Group(
             stages=held.stages,
             replicas=held.replicas,
