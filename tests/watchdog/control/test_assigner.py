@@ -109,11 +109,11 @@ IN_FORCE = Assignment(
 
 
 class Fleet:
-    """Three pods that have an assignment in force, of which some are silent or not ready, and a clock."""
+    """Three pods that have an assignment in force, of which some are silent, not ready or to stop, and a clock."""
 
     def __init__(self):
         self.now = 100.0
-        self.silent, self.unready = set(), set()
+        self.silent, self.unready, self.draining = set(), set(), set()
         self.told = []
 
     def look(self, controller, seconds):
@@ -147,7 +147,7 @@ class Fleet:
                 oldest=IN_FORCE.epoch,
                 grain=IN_FORCE.grain,
                 ready=url not in self.unready,
-                draining=False,
+                draining=url in self.draining,
                 ending=0,
                 assignment=IN_FORCE,
             )
@@ -210,6 +210,25 @@ def test_what_was_decided_while_no_pod_answered_is_not_assigned_once_they_do(fle
         await fleet.look(controller, GONE)
         cluster.decided = Decided((Group(stages=("look",), replicas=2),), {"look": 2})
         await fleet.look(controller, 1.0)
+        fleet.silent = set()
+        await fleet.look(controller, 1.0)
+
+    asyncio.run(run())
+    assert fleet.told == []
+
+
+def test_what_was_decided_while_no_pod_could_be_assigned_it_is_dropped_with_their_silence(fleet):
+    async def run():
+        switches = Switches(predictor="analytic", period=15.0)
+        controller = Assigner("secret", fleet.pods, lambda: None, patience=60.0, adapt=switches)
+        await fleet.look(controller, 1.0)
+        cluster = controller._versions[MANIFEST_OF_IT.digest].cluster
+        fleet.draining = {"a", "b", "c"}
+        await fleet.look(controller, 1.0)
+        cluster.decided = Decided((Group(stages=("look",), replicas=2),), {"look": 2})
+        await fleet.look(controller, 1.0)
+        fleet.silent, fleet.draining = {"a", "b", "c"}, set()
+        await fleet.look(controller, GONE + LOOK)
         fleet.silent = set()
         await fleet.look(controller, 1.0)
 

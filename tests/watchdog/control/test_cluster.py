@@ -119,6 +119,7 @@ def test_what_was_decided_and_assigned_to_no_pod_is_dropped_once_none_is_counted
         cluster._hear(split)
         decided = cluster.decided
         assigned = given({"read": ("1",), "look": ("2",)}, groups=decided.groups, epoch=2)
+        cluster.assign(decided)
         cluster.stand(["1", "2"], assigned, is_changing=True, is_held=False)
         cluster.rest()
         assert cluster.decided == decided

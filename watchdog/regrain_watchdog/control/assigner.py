@@ -237,7 +237,7 @@ class Assigner:
         last = known.last or policy.newest(standings, version)
         cluster = known.cluster
         if cluster is not None and known.last is None and last is not None and last.groups:
-            cluster.decided = Decided.of(known.manifest, last)
+            cluster.assign(Decided.of(known.manifest, last))
         decided = cluster.decided if cluster is not None and not self._wished.holds else None
         plan = Plan(decided.groups) if decided is not None else self._plan(known)
         pods = [url for url, one in standings.items() if self._seen[url].has_served and not one.draining]
@@ -245,8 +245,9 @@ class Assigner:
         if plan is None or not pods:
             return last
         before = policy.follows(last, plan.grain, {group.name: () for group in plan.groups})
-        if decided is not None:
+        if cluster is not None and decided is not None:
             homes, replicas, groups = policy.laid_out(plan.groups, decided.counts, pods, before)
+            cluster.assign(decided)
         else:
             weights = {group.name: float(group.replicas) for group in plan.groups}
             homes, groups = policy.assigned(weights, pods, before), ()

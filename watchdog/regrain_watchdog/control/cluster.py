@@ -132,11 +132,14 @@ class Cluster:
         self._plan = in_force(self._manifest, given)
         self._is_changing, self._is_held = is_changing, is_held
         if is_held:
-            self.decided = Decided.of(self._manifest, given)
-        self._assigned = self.decided
+            self.decided = self._assigned = Decided.of(self._manifest, given)
         if not is_changing:
             self._proven = Decided.of(self._manifest, given)
         self._decide()
+
+    def assign(self, decided: Decided) -> None:
+        """Take that pods have, or are to have, what was decided."""
+        self.decided = self._assigned = decided
 
     def rest(self) -> None:
         """No pod is counted on: decide nothing before one is, and drop what was decided and assigned to none."""
@@ -147,7 +150,7 @@ class Cluster:
         """What was decided does not come into force: go back to what was; not from what an operator holds."""
         if not self._is_held and self.decided is not None and self.decided != self._proven:
             logger.warning("what was decided does not come into force: back to what was before")
-            self.decided = self._proven
+            self.decided = self._assigned = self._proven
 
     def uninformed(self, standings: Mapping[str, Standing]) -> list[str]:
         """Return the pods that have not been told of the last decision; each process that decides counts from 1."""
