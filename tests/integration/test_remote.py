@@ -134,20 +134,21 @@ def test_a_pod_that_dies_in_the_middle_of_requests_costs_none_of_them(pods, tmp_
 
 
 def test_callers_are_not_told_which_pod_is_late(serve, key, tmp_path):
+    """The one that asks runs nothing itself, so that nothing healthy can be taken for late."""
     gate = Path(tmp_path, "gate")
     gate.mkdir()
     (gate / "shut").touch()
-    flags = ["--grain", "fine", "--remote-key-file", str(key)]
+    flags = ["--grain", "coarse", "--remote-key-file", str(key)]
     other = serve("relay.py", *flags)
-    pod = serve("relay.py", *flags, "--remote", f"total={other.url}", "--hang-timeout", "1s")
+    pod = serve("relay.py", *flags, "--remote", f"spread+turn+total={other.url}", "--hang-timeout", "1s")
 
     told = pod.call(count=1, gate=str(gate))
     (gate / "shut").unlink()
 
     assert told.status_code == 504, told.text
     detail = told.json()["detail"]
-    assert detail == "stage 'total' runs on another pod: no answer within 1 s"
-    assert pod.said(f"pod {other.url} is late with stage 'total'")
+    assert detail == "stage 'spread' runs on another pod: no answer within 1 s"
+    assert pod.said(f"pod {other.url} is late with stage 'spread'")
 
 
 def test_what_another_pod_can_run_is_not_run_here(pods, tmp_path, until, staffed):
