@@ -18,11 +18,17 @@ import msgspec
 from regrain import manifest
 from regrain.errors import LoadError, RegrainError
 from regrain.lines import formatter
+from regrain_runtime import output
+
+SERVING = ("zygote", "replica")
+"""Commands whose process runs for as long as the app is served."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one of the runtime's commands; return the exit code."""
     arguments = _parser().parse_args(argv)
+    if arguments.command in SERVING:
+        output.outlive_readers()
     configure_logging(os.environ)
     if arguments.command == "describe":
         return describe(arguments.module)
@@ -53,7 +59,7 @@ def configure_logging(environ: Mapping[str, str]) -> None:
 
 def describe(target: str) -> int:
     """Print the manifest of an app; what its module prints is no part of it, and goes to standard error."""
-    from regrain_runtime import module, output  # noqa: PLC0415 - --help needs none of it
+    from regrain_runtime import module  # noqa: PLC0415 - --help needs none of it
 
     with output.take_stdout() as answers:
         try:

@@ -62,6 +62,26 @@ def main(begun: str, done: str) -> str:
     return hold(begun, done)
 """
 
+NOISY = """
+import sys
+
+from regrain import App
+
+app = App("noisy")
+
+
+@app.stage()
+def shout(text: str) -> str:
+    print("shouting", text, flush=True)
+    print("shouted", text, file=sys.stderr)
+    return text.upper()
+
+
+@app.flow
+def main(text: str) -> str:
+    return shout(text)
+"""
+
 
 @dataclass
 class Served:
@@ -294,6 +314,20 @@ def test_what_was_accepted_is_answered_though_nobody_reads_what_is_said_any_more
         line.write(b"done\n")
 
         assert (answer.result().status_code, answer.result().text) == (200, "done")
+        assert app.process.wait(60) == 0
+
+
+def test_stages_may_print_though_nobody_reads_it_any_more(tmp_path):
+    (tmp_path / "noisy_app.py").write_text(NOISY)
+    with serving(tmp_path / "noisy_app.py", tmp_path) as app:
+        app.until("try it with: curl")
+        (running,) = runfile.apps(tmp_path / "regrain")
+        app.deafen()
+
+        answers = [requests.post(running.url, json={"text": "so"}, timeout=60) for _ in range(2)]
+
+        assert [(answer.status_code, answer.text) for answer in answers] == [(200, "SO")] * 2
+        app.process.terminate()
         assert app.process.wait(60) == 0
 
 
