@@ -23,8 +23,12 @@ PATIENCE = 60.0
 FRONT = """
 import os, signal, socket, sys
 
+def cut(*_):
+    connection.sendall(b"cut off")
+    os._exit(1)
+
 def end(*_):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a keeper's death may be told more than once
+    signal.signal(signal.SIGTERM, cut)
     listener.close()
     if connection is not None:
         connection.sendall(b"draining")
@@ -180,6 +184,7 @@ def test_told_again_it_ends_at_once(kept: Kept) -> None:
     kept.process.terminate()
 
     assert kept.ended() == 0
+    assert connection.recv(8) == b"cut off"
     assert connection.recv(8) == b""
 
 

@@ -31,6 +31,8 @@ PASSED = 0o711
 there has a mode of its own."""
 DRAIN = 60.0
 """Seconds that the front has to finish what it accepted; it bounds that itself, by less."""
+CUT = 2.0
+"""Seconds that it has to kill the functions' processes with all that they started, when told to end at once."""
 
 
 class Keeper:
@@ -70,7 +72,7 @@ class Keeper:
     async def _cut(self) -> None:
         """End them at once, when told to end again."""
         await self._told_again.wait()
-        await asyncio.gather(self._front.kill(), self._control.kill())
+        await asyncio.gather(self._front.kill(CUT), self._control.kill())
 
     def _tell(self) -> None:
         (self._told_again if self._told.is_set() else self._told).set()

@@ -65,6 +65,25 @@ def test_what_a_process_leaves_behind_ends_with_it():
     assert uvloop.run(main()) == "exit code 3"
 
 
+@pytest.mark.parametrize("patience", [0.0, 0.1])
+def test_what_hears_no_sigterm_is_killed_where_it_is_to_end_at_once(patience):
+    async def main():
+        read, write = os.pipe()
+        code = STUBBORN.replace("print(1, flush=True)", f"import os; os.write({write}, b'1')")
+        process = make(code, descriptors=(write,))
+        await process.start()
+        assert await asyncio.to_thread(os.read, read, 1) == b"1"
+        pid = process.pid
+        async with asyncio.timeout(60):
+            await process.kill(patience)
+        os.close(read)
+        os.close(write)
+        return pid
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(uvloop.run(main()), 0)
+
+
 def test_a_program_that_is_not_there_is_refused():
     with pytest.raises(SpecError, match="there is no program 'nowhere'"):
         Process(["nowhere"], environment={"PATH": "/bin"}, changed=lambda: None)

@@ -268,3 +268,18 @@ def test_replicas_change_in_the_version_that_serves(hosted) -> None:
         assert (only.replicas, world.hosting.have.replicas, len(world.versions)) == (3, 3, 1)
 
     hosted(scenario)
+
+
+def test_told_to_end_at_once_it_kills_what_has_still_to_end_too(hosted) -> None:
+    async def scenario(world) -> None:
+        old, asked = await world.busy()
+        world.hosting.update(replace(world.function, generation=2))
+        new = await world.settled(2)
+        assert (old.stopped, new.stopped) == (False, False)
+
+        world.hosting.kill()
+
+        assert (old.stopped, new.stopped) == (True, True)
+        asked.cancel()
+
+    hosted(scenario)

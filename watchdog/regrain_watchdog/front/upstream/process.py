@@ -93,11 +93,24 @@ class Process:
             logger.warning("%s did not end within %g s of SIGTERM: killed", self._name, self._patience)
         await self._end(process)
 
-    async def kill(self) -> None:
-        """End it at once."""
+    async def kill(self, patience: float = 0.0) -> None:
+        """End it at once; where it has patience, tell it once more by SIGTERM, and kill it after so many seconds."""
         await self._forget()
+        process = self._process
+        if process is None:
+            return
+        if patience:
+            _signal(process, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), patience)
+        await self._end(process)
+
+    def strike(self) -> None:
+        """Kill it at once and wait for nothing, as the loop may end now."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         if self._process is not None:
-            await self._end(self._process)
+            _signal(self._process, signal.SIGKILL)
 
     async def _end(self, process: Spawned) -> None:
         _signal(process, signal.SIGKILL)  # its children too, which may outlive it

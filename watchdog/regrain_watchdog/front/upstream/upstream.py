@@ -155,6 +155,11 @@ class Upstream:
         if self.process is not None:
             await self.process.kill()
 
+    def strike(self) -> None:
+        """Kill its process and wait for nothing; `stop` is to follow if the loop goes on."""
+        if self.process is not None:
+            self.process.strike()
+
     def _close(self) -> None:
         if self._looking is not None:
             self._looking.cancel()

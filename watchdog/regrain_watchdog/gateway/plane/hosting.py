@@ -223,9 +223,10 @@ class Hosting:
         self._log.close()
 
     def kill(self) -> None:
-        """End its processes at once."""
+        """End its processes at once, those of versions that have still to end too."""
         if self.instance is not None:
             self.instance.kill()
+        self.ending.kill()
 
     def _end(self, timeout: float = DRAIN) -> None:
         self._state, self._detail = "draining", "it is being removed"
@@ -337,7 +338,7 @@ class Hosting:
             self._retire(before, timeout)
 
     def _retire(self, old: Version, timeout: float) -> None:
-        self.ending.add(asyncio.ensure_future(self._retired(old, timeout)))
+        self.ending.add(asyncio.ensure_future(self._retired(old, timeout)), old)
 
     async def _retired(self, old: Version, timeout: float) -> None:
         if not await old.drain(timeout):

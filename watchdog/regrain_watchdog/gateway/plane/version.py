@@ -57,17 +57,23 @@ class Ending:
     """What has still to end of the functions of one name: a removed one may hold the port that the next one wants."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Version | None] = {}
 
     @property
     def is_over(self) -> bool:
         """Whether nothing has to end."""
         return not self._tasks
 
-    def add(self, task: asyncio.Task[None]) -> None:
-        """Know of a task until it is done."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def add(self, task: asyncio.Task[None], version: Version | None = None) -> None:
+        """Know of a task until it is done, and of the version that it ends."""
+        self._tasks[task] = version
+        task.add_done_callback(self._tasks.pop)
+
+    def kill(self) -> None:
+        """End the processes of all versions at once."""
+        for version in self._tasks.values():
+            if version is not None:
+                version.instance.kill()
 
     async def over(self) -> None:
         """Wait until all has ended; it does whether or not it is waited for."""

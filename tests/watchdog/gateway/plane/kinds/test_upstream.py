@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import socket
 import sys
 import time
@@ -337,3 +339,27 @@ def test_a_request_that_may_come_twice_is_sent_again_where_a_kept_connection_clo
 
     assert first.split()[1] == b"200"
     assert second.split()[1] == status
+
+
+def test_what_is_killed_ends_with_all_that_it_started_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    """The front ends as soon as it has said so. A child of the server holds the pipe until it is gone."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    async def scenario(reads: int) -> bool:
+        with made(tmp_path) as instance:
+            child = (
+                f"import subprocess; subprocess.Popen(['sleep', '600'], stdout=open({str(fifo)!r}, 'w'))\n"
+            )
+            (tmp_path / "main.py").write_text(child + SERVER)
+            await instance.start(1, nothing)
+            instance.kill()
+            is_gone = bool(select.select([reads], [], [], PATIENCE)[0])
+            await instance.stop()
+        return is_gone
+
+    reads = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert asyncio.run(scenario(reads))
+    finally:
+        os.close(reads)

@@ -144,7 +144,7 @@ class UpstreamInstance:
     def kill(self) -> None:
         """End its process at once."""
         if self._upstream is not None:
-            self._killing = asyncio.ensure_future(self._upstream.kill())
+            self._upstream.strike()
 
     def tally(self) -> Tally:
         """Return whether its server is there."""
