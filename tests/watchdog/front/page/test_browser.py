@@ -1,5 +1,6 @@
 """The live page of an app that is really served, in a real browser."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from regrain_watchdog.front.events import LOOKERS
 
 pytestmark = pytest.mark.process
 
@@ -73,6 +76,11 @@ load_time = "1ms"
 model = "inception_v3"
 load_time = "1ms"
 """
+WEB = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
 ADAPTED = {
     "Hit rate predicted": r"[\d.]+ %",
     "Hit rate measured": r"[\d.]+ %",
@@ -87,11 +95,12 @@ READY = re.compile(r"ready in .* on (\S+), grain")
 class Run:
     """A `regrain run` process, once it is ready."""
 
-    def __init__(self, folder: Path, app: str, *flags: str) -> None:
+    def __init__(self, folder: Path, app: str, *flags: str, target: str = "app.py") -> None:
         (folder / "app.py").write_text(app)
         ports = ("--port", "0", "--metrics-port", "0")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "regrain_watchdog.cli", "run", str(folder / "app.py"), *ports, *flags],
+            [sys.executable, "-m", "regrain_watchdog.cli", "run", target, *ports, *flags],
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -145,6 +154,14 @@ def run(tmp_path):
 def fluid(tmp_path):
     tmp_path.chmod(0o700)
     made = Run(tmp_path, APP, "--grain", "check | ~shout+join")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    tmp_path.chmod(0o700)
+    made = Run(tmp_path, WEB, target="wsgi:app:app")
     yield made
     made.end()
 
@@ -313,6 +330,29 @@ def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(bro
     assert browser.text("#state") == "draining"
 
 
+def test_a_page_that_finds_no_place_looks_again_until_there_is_one(browser, run):
+    with contextlib.ExitStack() as lookers:
+        for _ in range(LOOKERS - 1):
+            lookers.enter_context(looking(run))
+        last = lookers.enter_context(looking(run))
+        browser.open(run.admin)
+        browser.until(lambda: "trying again" in browser.text("#trouble"), "it is refused")
+        assert browser.text("#state") == "connecting"
+
+        last.close()
+
+        browser.until(lambda: browser.text("#state") == "ready", "it has got the place")
+
+
+def looking(run):
+    """A connection that gets the events of the live page."""
+    session = requests.Session()
+    session.trust_env = False
+    answer = session.get(f"{run.admin}/events", stream=True, timeout=60)
+    assert answer.ok
+    return contextlib.closing(answer.raw)
+
+
 def test_a_front_that_is_started_anew_at_the_same_address_is_counted_anew(browser, tmp_path, free_ports):
     flags = ("--grain", "check | shout+join", "--admin-port", str(free_ports[0]))
     tmp_path.chmod(0o700)
@@ -367,6 +407,21 @@ def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, a
     assert re.split(r"\s{2,}|\t", head.strip()) == ["Group", "Replicas", "Batch at most", "Share"]
     assert re.fullmatch(r"check\+shout\+join\s+1\s+\d+\s+1 cores", row.strip())
     assert not browser.complaints()
+
+
+def test_the_page_of_an_upstream_is_whole(browser, upstream):
+    browser.open(upstream.admin)
+    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
+    browser.until(lambda: browser.run("return !!document.querySelector('#dag svg')"), "the DAG is drawn")
+
+    assert upstream.post({}) == 200
+
+    row = r"upstream\s+ready\s*\d+\s+0\s+1\s+1\s+[\d.]+ /s\s+[\d.]+ (µs|ms|s)"
+    browser.until(lambda: re.search(row, browser.text("#functions")), "what it did is shown")
+    browser.until(lambda: "/s" in browser.text("#stages"), "its one stage is shown")
+    assert "1 replica" in browser.text('#dag [data-group="upstream"]')
+    assert [browser.text(selector)[:4] for selector in ("#transitions", "#misses")] == ["None", "None"]
+    assert browser.complaints() == []
 
 
 def test_that_the_controller_has_ended_is_said(browser, adapting):

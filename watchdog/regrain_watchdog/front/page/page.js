@@ -7,6 +7,7 @@ import { adapt } from "./adapt.js";
 
 const SPAN = 120; // seconds that a sparkline shows
 const RECENT = 30; // seconds over which batches and stages are averaged
+const AGAIN = 3000; // milliseconds until a page that was refused asks again
 const TINTS = 6;
 const STATES = { ready: "good", starting: "fair", loading: "fair", loaded: "fair", draining: "fair" };
 
@@ -22,7 +23,10 @@ function connect() {
     trouble("");
     show(JSON.parse(event.data));
   };
-  source.onerror = () => trouble("No word from the app since a moment ago; trying again.");
+  source.onerror = () => {
+    trouble("No word from the app since a moment ago; trying again.");
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, AGAIN); // a browser gives up where it is refused
+  };
 }
 
 function trouble(text) {

@@ -153,7 +153,6 @@ class UpstreamServer:
 
     def status(self) -> dict[str, object]:
         """What GET /status tells: an app of one group whose replica is the upstream's process."""
-        process = self._upstream.process
         down = self._upstream.down
         return {
             "app": self._manifest.app,
@@ -163,8 +162,9 @@ class UpstreamServer:
                 {
                     "name": GROUP,
                     "stages": [GROUP],
-                    "replicas": [{"pid": process.pid if process else 0, "state": self._process_state()}],
+                    "replicas": [self._replica()],
                     "queue": self._proxy.gate.waiting,
+                    "max_size": 1,
                 }
             ],
             "load": msgspec.to_builtins(self._measure.summary(time.monotonic())),
@@ -175,6 +175,15 @@ class UpstreamServer:
             "uptime": time.monotonic() - self._started,
             "ports": self._ports,
             "scheme": "https" if self._config.tls_cert else "http",
+        }
+
+    def _replica(self) -> dict[str, object]:
+        process = self._upstream.process
+        return {
+            "pid": process.pid if process else 0,
+            "state": self._process_state(),
+            "resident": [GROUP],
+            "guest": False,
         }
 
 
