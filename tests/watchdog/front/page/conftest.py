@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +23,8 @@ FLAGS = (
 )
 PATIENCE = 60.0
 LOOK = 0.05
+ADDRESS = re.compile(r"admin on (\S+)")
+READY = re.compile(r"ready in .* on (\S+), grain")
 LISTENS = re.compile(r"started successfully on port (\d+)")
 
 
@@ -85,6 +90,56 @@ class Browser:
         return told
 
 
+class Run:
+    """A `regrain run` process, once it is ready."""
+
+    def __init__(self, folder: Path, app: str, *flags: str, target: str = "app.py") -> None:
+        (folder / "app.py").write_text(app)
+        ports = ("--port", "0", "--metrics-port", "0")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "regrain_watchdog.cli", "run", target, *ports, *flags],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        )
+        self.url = self._said(READY)
+        self.admin = self._said(ADDRESS)
+
+    def _said(self, pattern: re.Pattern[str]) -> str:
+        lines = []
+        for line in self.process.stdout or ():
+            lines.append(line)
+            if found := pattern.search(line):
+                return found[1]
+        raise AssertionError(f"it ended without saying {pattern.pattern}: {lines}")
+
+    def load(self) -> dict[str, object]:
+        """What its API tells of the last half minute."""
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"{self.admin}/status", timeout=60).json()["load"]
+
+    def call(self, *words: str) -> int:
+        return self.post({"words": words})
+
+    def post(self, body: dict[str, object]) -> int:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.post(self.url, json=body, timeout=60).status_code
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()
+            if self.process.stdout:
+                self.process.stdout.close()
+
+
 @contextlib.contextmanager
 def browsing(folder: Path, size: str = "1280,1000") -> Iterator[Browser]:
     """Start a browser whose profile is in a folder of its own."""
@@ -116,3 +171,18 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
             pytest.skip(f"{program} is not installed (Debian: apt-get install chromium chromium-driver)")
     with browsing(tmp_path_factory.mktemp("profile")) as made:
         yield made
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., Run]]:
+    """Start `regrain run`; what still runs at the end is ended."""
+    tmp_path.chmod(0o700)
+    made: list[Run] = []
+
+    def begin(app: str, *flags: str, target: str = "app.py") -> Run:
+        made.append(Run(tmp_path, app, *flags, target=target))
+        return made[-1]
+
+    yield begin
+    for run in made:
+        run.end()

@@ -1,17 +1,11 @@
 """The live page of an app that is really served, in a real browser."""
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import requests
-
-from regrain_watchdog.front.events import LOOKERS
 
 pytestmark = pytest.mark.process
 
@@ -88,100 +82,33 @@ ADAPTED = {
     "Rate expected": r"[\d.]+ /s",
 }
 """What the page tells of an app that adapts, and how it looks."""
-ADDRESS = re.compile(r"admin on (\S+)")
-READY = re.compile(r"ready in .* on (\S+), grain")
-
-
-class Run:
-    """A `regrain run` process, once it is ready."""
-
-    def __init__(self, folder: Path, app: str, *flags: str, target: str = "app.py") -> None:
-        (folder / "app.py").write_text(app)
-        ports = ("--port", "0", "--metrics-port", "0")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "regrain_watchdog.cli", "run", target, *ports, *flags],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | {"XDG_RUNTIME_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
-        )
-        self.url = self._said(READY)
-        self.admin = self._said(ADDRESS)
-
-    def _said(self, pattern: re.Pattern[str]) -> str:
-        lines = []
-        for line in self.process.stdout or ():
-            lines.append(line)
-            if found := pattern.search(line):
-                return found[1]
-        raise AssertionError(f"it ended without saying {pattern.pattern}: {lines}")
-
-    def load(self) -> dict[str, object]:
-        """What its API tells of the last half minute."""
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.get(f"{self.admin}/status", timeout=60).json()["load"]
-
-    def call(self, *words: str) -> int:
-        return self.post({"words": words})
-
-    def post(self, body: dict[str, object]) -> int:
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.post(self.url, json=body, timeout=60).status_code
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(60)
-        finally:
-            self.process.kill()
-            if self.process.stdout:
-                self.process.stdout.close()
 
 
 @pytest.fixture
-def run(tmp_path):
-    tmp_path.chmod(0o700)
-    made = Run(tmp_path, APP, "--grain", "check | shout+join", "--replicas", "check=2,join=1")
-    yield made
-    made.end()
+def run(start):
+    return start(APP, "--grain", "check | shout+join", "--replicas", "check=2,join=1")
 
 
 @pytest.fixture
-def fluid(tmp_path):
-    tmp_path.chmod(0o700)
-    made = Run(tmp_path, APP, "--grain", "check | ~shout+join")
-    yield made
-    made.end()
+def fluid(start):
+    return start(APP, "--grain", "check | ~shout+join")
 
 
 @pytest.fixture
-def upstream(tmp_path):
-    tmp_path.chmod(0o700)
-    made = Run(tmp_path, WEB, target="wsgi:app:app")
-    yield made
-    made.end()
+def upstream(start):
+    return start(WEB, target="wsgi:app:app")
 
 
 @pytest.fixture
-def adapting(tmp_path):
-    tmp_path.chmod(0o700)
-    made = Run(tmp_path, APP, "--adapt", "--adapt-period", "1s", "--cores", "1")
-    yield made
-    made.end()
+def adapting(start):
+    return start(APP, "--adapt", "--adapt-period", "1s", "--cores", "1")
 
 
 @pytest.fixture
-def cards(tmp_path):
-    tmp_path.chmod(0o700)
+def cards(start, tmp_path):
     (tmp_path / "scenario.toml").write_text(SCENARIO)
     gpus = ("--gpus", "emulated:v100,a10", "--scenario", str(tmp_path / "scenario.toml"))
-    made = Run(tmp_path, CARDS, "--grain", "fine", "--replicas", "one=2", *gpus)
-    yield made
-    made.end()
+    return start(CARDS, "--grain", "fine", "--replicas", "one=2", *gpus)
 
 
 def test_the_page_shows_the_app_and_follows_what_it_does(browser, run):
@@ -318,64 +245,6 @@ def test_gpus_show_who_has_had_how_much_of_them_and_holds_what(browser, cards):
     assert {look for look, _ in browser.run(bar)} == {"tint-0", "tint-1"}
     assert sum(width for _, width in browser.run(bar)) <= 200
     assert browser.complaints() == []
-
-
-def test_an_app_that_stops_ends_its_events_and_the_page_says_that_it_is_gone(browser, run):
-    browser.open(run.admin)
-    browser.until(lambda: browser.text("#state") == "ready", "the state is shown")
-
-    assert run.end() == 0
-
-    browser.until(lambda: "trying again" in browser.text("#trouble"), "the page says so")
-    assert browser.text("#state") == "draining"
-
-
-def test_a_page_that_finds_no_place_looks_again_until_there_is_one(browser, run):
-    with contextlib.ExitStack() as lookers:
-        for _ in range(LOOKERS - 1):
-            lookers.enter_context(looking(run))
-        last = lookers.enter_context(looking(run))
-        browser.open(run.admin)
-        browser.until(lambda: "trying again" in browser.text("#trouble"), "it is refused")
-        assert browser.text("#state") == "connecting"
-
-        last.close()
-
-        browser.until(lambda: browser.text("#state") == "ready", "it has got the place")
-
-
-def looking(run):
-    """A connection that gets the events of the live page."""
-    session = requests.Session()
-    session.trust_env = False
-    answer = session.get(f"{run.admin}/events", stream=True, timeout=60)
-    assert answer.ok
-    return contextlib.closing(answer.raw)
-
-
-def test_a_front_that_is_started_anew_at_the_same_address_is_counted_anew(browser, tmp_path, free_ports):
-    flags = ("--grain", "check | shout+join", "--admin-port", str(free_ports[0]))
-    tmp_path.chmod(0o700)
-    run = Run(tmp_path, APP, *flags)
-    try:
-        assert {run.call("a", "b") for _ in range(9)} == {200}
-        browser.open(run.admin)
-        browser.until(lambda: "/s" in browser.text("#stages"), "what has run is counted")
-    finally:
-        assert run.end() == 0
-
-    again = Run(tmp_path, APP, *flags)
-    try:
-        assert again.call("a") == 200
-        browser.until(
-            lambda: f"pid {again.process.pid}" in browser.text("#about") and "/s" in browser.text("#stages"),
-            "the page follows the next one",
-        )
-
-        rates = [browser.text(selector) for selector in ("#stages", "#functions")]
-        assert not any(re.search(r"-\d", text) for text in rates), rates
-    finally:
-        assert again.end() == 0
 
 
 def test_the_page_of_an_app_that_adapts_says_which_plan_rules_and_why(browser, adapting):
