@@ -100,7 +100,7 @@ def test_who_does_not_is_told_how_and_not_what_was_shown(headers):
     assert not any(text and text in caught.value.detail for text in headers.values())
 
 
-@pytest.mark.parametrize("wrong", [_basic("wrong"), "Basic %%%", "Basic /w=="])
+@pytest.mark.parametrize("wrong", [_basic("wrong"), "Basic %%%", "Basic /w==", "Basic é"])
 def test_browsers_show_it_as_a_password_where_that_is_taken(wrong):
     key = Key(SECRET, (BASIC, BEARER))
 
