@@ -31,6 +31,20 @@ def test_the_wait_before_the_drain_has_a_variable_of_its_own():
     assert read(write_timeout="65s", healthcheck_interval="5s").healthcheck_interval == 5.0
 
 
+def test_a_time_of_zero_is_no_limit_as_there():
+    config = read(read_timeout="0", write_timeout="0s", exec_timeout="0")
+
+    assert (config.exec_timeout, config.healthcheck_interval) == (0.0, 0.0)
+    assert config.body_timeout == config.drain_timeout == 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300h", 1_080_000.0), ("100us", 1e-4), ("1000001", 1_000_001.0)]
+)
+def test_times_are_read_however_long_or_short(text, seconds):
+    assert read(exec_timeout=text).exec_timeout == pytest.approx(seconds, rel=1e-9)
+
+
 def test_the_older_names_are_read_too():
     config = Config.from_env(
         translated({"mode": "http", "function_process": "run me", "http_upstream_url": "http://localhost:1"})
@@ -58,6 +72,7 @@ def test_an_environment_without_an_upstream_is_left_alone(environ):
     [
         ({"mode": "streaming"}, "mode: was 'streaming', allowed is http"),
         ({"exec_timeout": "soon"}, "exec_timeout: was 'soon', allowed are seconds and Go durations"),
+        ({"exec_timeout": "9" * 400}, "REGRAIN_EXEC_TIMEOUT"),
         ({"max_inflight": "-1"}, "REGRAIN_MAX_INFLIGHT"),
     ],
 )

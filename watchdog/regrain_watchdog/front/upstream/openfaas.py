@@ -27,6 +27,8 @@ DURATIONS = {
     "healthcheck_interval": ("healthcheck_interval",),
 }
 """Ours by theirs. As there, `write_timeout` is the wait before the drain too, unless `healthcheck_interval` is set."""
+UNLIMITED = {"body_timeout": 86_400.0, "drain_timeout": 86_400.0}
+"""Seconds that ours are where theirs is 0, no limit, which these may not be."""
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of-watchdog listens on all addresses, as containers need
 TRUE = ("true", "1")
 MODE = "http"
@@ -50,7 +52,9 @@ def translated(environ: Mapping[str, str]) -> dict[str, str]:
     texts = {"fprocess": command, "upstream_url": url, "host": EVERYWHERE}
     texts |= {ours: environ.get(theirs, "") for theirs, ours in TEXTS.items()}
     for theirs, names in DURATIONS.items():
-        texts |= dict.fromkeys(names, _seconds(theirs, environ[theirs])) if environ.get(theirs) else {}
+        if text := environ.get(theirs):
+            seconds = _seconds(theirs, text)
+            texts |= {name: f"{seconds or UNLIMITED.get(name, 0.0):.9f}" for name in names}
     if environ.get("suppress_lock", "").lower() not in TRUE:
         texts["lock_file"] = os.path.join(environ.get("TMPDIR", tempfile.gettempdir()), ".lock")
     for name, text in texts.items():
@@ -63,8 +67,8 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
-def _seconds(name: str, text: str) -> str:
+def _seconds(name: str, text: str) -> float:
     seconds = float(text) if text.isdecimal() else go_duration(text)
     if seconds is None:
         raise SpecError(f'{name}: was {text!r}, allowed are seconds and Go durations such as "1m30s"')
-    return f"{seconds:g}"
+    return seconds
