@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
 from regrain_watchdog.front.remote.connection import Connection
 from regrain_watchdog.front.remote.line import PodError, Terms
+from regrain_watchdog.front.upstream.client import MAX_HEAD
 
 TERMS = Terms(secret="a secret of the pods", version="v", epoch=lambda: 3, limit=1 << 20)
 PATIENCE = 60.0
@@ -145,7 +149,9 @@ def test_what_may_not_run_twice_is_not_asked_once_more(asked):
         pytest.param([b"no HTTP at all\r\n\r\n"], "no HTTP", id="no HTTP"),
         pytest.param([OK + b"go", None], "before its answer was complete", id="broken off"),
         pytest.param(
-            [b"HTTP/1.1 200 OK\r\nx: " + b"x" * (1 << 19)], "no HTTP|nobody asked", id="endless head"
+            [b"HTTP/1.1 200 OK\r\nx: " + b"x" * (1 << 19)],
+            "no HTTP|the head of the pod's answer",
+            id="endless head",
         ),
         pytest.param(
             [b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n"], "over 1048576 bytes", id="too large"
@@ -156,3 +162,21 @@ def test_what_is_no_answer_is_told(asked, pieces, said):
     with pytest.raises(PodError, match=said) as caught:
         asked(Scripted(pieces, []), b"frame")
     assert caught.value.ran
+
+
+def test_a_large_body_that_comes_with_the_rest_of_its_head_is_taken(loop):
+    async def scenario():
+        here, there = socket.socketpair()
+        with there:
+            _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, sock=here)
+            told = []
+            connection.ask([b"request"], MAX_HEAD, told.append)
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % MAX_HEAD
+            for piece in (head[:-2], head[-2:] + b"x" * (MAX_HEAD - 2), b"xx"):
+                connection.data_received(piece)
+            connection.close()
+            return told
+
+    (answer,) = loop.run(scenario())
+
+    assert (answer.status, answer.body) == (200, b"x" * MAX_HEAD)

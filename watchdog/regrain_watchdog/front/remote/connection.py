@@ -107,8 +107,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         self._seen += len(data)
-        if self._told is None or (not self._status and self._seen > MAX_HEAD):
-            self._fail("the pod sent what nobody asked for")
+        if self._told is None:  # nobody asked for it
             self.close()
             return
         try:
@@ -122,7 +121,10 @@ class Connection(asyncio.Protocol):
             self._fail(f"the pod's answer is no HTTP: {type(error).__name__}")
             self.close()
             return
-        if max(self._length or 0, self._size) > self._limit:
+        if not self._status and self._seen > MAX_HEAD:
+            self._fail(f"the head of the pod's answer has more than {MAX_HEAD} bytes")
+            self.close()
+        elif max(self._length or 0, self._size) > self._limit:
             self._tell(TooLargeError())
             self.close()
         elif self._whole:

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         self._seen += len(data)
-        if self._coming is None or (self._answer is None and self._seen > MAX_HEAD):
+        if self._coming is None:
             self._fail("the upstream sent what nobody asked for")
             self.close()
             return
@@ -146,6 +146,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"the upstream's answer is no HTTP: {type(error).__name__}")
+            self.close()
+        if self._answer is None and self._seen > MAX_HEAD:
+            self._fail(f"the head of the upstream's answer has more than {MAX_HEAD} bytes")
             self.close()
         if self._answer is not None and self._seen > MAX_HEAD + (FRAMING + 1) * self._answer.body.total:
             self._fail("the chunks of the upstream's answer are framed in too many bytes")
