@@ -9,6 +9,7 @@ from regrain_watchdog.front.upstream import client
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: 1\r\nX-A: 2\r\n\r\nhi"
 GET = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+VALID = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def counted(front, status, method="GET"):
@@ -366,3 +367,23 @@ def test_each_request_is_logged_and_traced_where_that_is_asked_for(before, answe
     assert (record.status, record.call_id, record.sent, record.path) == (200, "mine", 2, "/")
     assert b"nonsense" not in head
     assert f"traceparent: 00-{record.trace_id}-".encode() in head
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (b"traceparent: nonsense\r\ntracestate: a=1\r\n", []),
+        (b"TraceState: a=1\r\n", []),
+        (b"Traceparent: %s\r\ntracestate: a=1\r\n" % VALID, [b"Traceparent: " + VALID, b"tracestate: a=1"]),
+    ],
+    ids=["malformed", "a state alone", "valid"],
+)
+def test_a_trace_context_is_passed_on_where_it_is_one(before, answers, sent, passed):
+    async def main():
+        async with before(answers(OK)) as front:
+            await front.ask(GET.replace(b"Host", sent + b"Host"))
+            return front.heads[0]
+
+    lines = uvloop.run(main()).split(b"\r\n")
+
+    assert [line for line in lines if line.lower().startswith(b"trace")] == passed

@@ -13,9 +13,10 @@ from regrain_watchdog.front.access import PROBE
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
-from regrain_watchdog.front.trace_context import TRACEPARENT
+from regrain_watchdog.front.trace_context import TRACEPARENT, TRACESTATE
 from regrain_watchdog.front.upstream.exchange import Exchange, Request
 
+TRACE = (TRACEPARENT.encode(), TRACESTATE.encode())
 logger = logging.getLogger("regrain.access")
 
 
@@ -31,10 +32,11 @@ class Checks:
         self._key = Key.load(config.invocation_key_file, "invocation_key_file")
         self._makes = config.trace_context == "make" and not records
         self._logs = config.access_log != "off"
+        self._always = self._key is not None or self._makes
 
     def admit(self, request: Request) -> None:
         """Let a request in without its key, its trace context as it should be; RequestError 401 without a key."""
-        if self._key is None and not self._makes and not self._logs:
+        if not self._always and not any(name.lower() in TRACE for name, _ in request.fields):
             return
         headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in request.fields}
         known = set(headers)
