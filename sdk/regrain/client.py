@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +23,7 @@ from regrain.lazy_numpy import is_array
 from regrain.media import ACCEPT, EVENTS, JSON, decoded, encoded, to_json
 
 _TOLD = ("X-Call-Id", "Retry-After")
+_BUNDLE = "REQUESTS_CA_BUNDLE"
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -55,9 +59,13 @@ class Client:
     """A caller of one app; it keeps its connection. Use one per thread.
 
     Args:
-        url: where the app serves.
+        url: where the app serves. Over https it must show a certificate that this machine trusts, or that the file
+            in the environment's REQUESTS_CA_BUNDLE does.
         timeout: seconds to wait for a connection, and then for each part of the answer.
         key: the invocation key, where the app asks for one.
+
+    Raises:
+        SpecError: what is no URL or no key, or a REQUESTS_CA_BUNDLE without certificates.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, timeout: float = 10.0, key: str = "") -> None:
@@ -70,6 +78,7 @@ class Client:
         if key:
             self._session.auth = _Bearer(key)
         self._session.trust_env = not is_loopback(parts.hostname)  # no proxy stands before one's own machine
+        self._session.verify = _trusted() if parts.scheme == "https" else True
 
     def __enter__(self) -> Self:
         return self
@@ -93,8 +102,8 @@ class Client:
 
         Raises:
             RequestError: the app refused or failed; with its status, detail and stage, and in `headers`
-                X-Call-Id and Retry-After where sent. 503 if nothing answers there, 504 if no answer came
-                within the timeout.
+                X-Call-Id and Retry-After where sent. 503 if nothing answers there, 502 if what does is not trusted
+                or answers otherwise than HTTP has it, 504 if no answer came within the timeout.
             SpecError: both a body and parameters, or a value that cannot be sent.
         """
         if body is not None and parameters:
@@ -108,7 +117,8 @@ class Client:
         """Send a request and yield the items of a streamed answer as they come, as JSON has them.
 
         Arguments as for `invoke`. The timeout is for the first item, and then from one to the next. To stop early,
-        close the iterator: the app then stops as well.
+        close the iterator: the app then stops as well. An answer that is no stream is one item, as `invoke` returns
+        it: that of an app that does not stream, or of a stage that answered in place of the stream.
 
         Raises:
             RequestError: as for `invoke`; also after items that were good. 502 if the stream broke off.
@@ -120,11 +130,12 @@ class Client:
         with self._post(content, accept=f"{EVENTS}, {JSON};q=0.5", stream=True) as response:
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 raise _error(response)
-            if not response.headers.get("Content-Type", "").startswith(EVENTS):
-                detail = f"{self.url} does not stream its answer; call it by invoke()"
-                raise RequestError(HTTPStatus.NOT_ACCEPTABLE, detail)
+            content_type = response.headers.get("Content-Type", "")
             try:
-                yield from _items(response)
+                if content_type.startswith(EVENTS):
+                    yield from _items(response)
+                else:
+                    yield decoded(response.content, content_type)
             except requests.RequestException as error:
                 raise RequestError(HTTPStatus.BAD_GATEWAY, f"the stream broke off: {error}") from error
 
@@ -142,6 +153,10 @@ class Client:
         except requests.Timeout as error:
             detail = f"no answer from {self.url} within {self._timeout:g} s"
             raise RequestError(HTTPStatus.GATEWAY_TIMEOUT, detail) from error
+        except requests.exceptions.SSLError as error:
+            why = getattr(error.args[0], "reason", error)
+            detail = f"no TLS with {self.url}: {why}; {_BUNDLE} names the certificates to trust"
+            raise RequestError(HTTPStatus.BAD_GATEWAY, detail) from error
         except requests.ConnectionError as error:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, f"nothing answers at {self.url}") from error
         except requests.RequestException as error:
@@ -156,6 +171,19 @@ class Client:
             )
         except requests.RequestException:
             return False
+
+
+def _trusted() -> str | bool:
+    """Return the file or folder of the certificates to trust, True for those of this machine."""
+    path = os.environ.get(_BUNDLE, "")
+    if not path:
+        return True
+    file, folder = (None, path) if os.path.isdir(path) else (path, None)
+    try:
+        ssl.create_default_context(cafile=file, capath=folder)
+    except OSError as error:
+        raise SpecError(f"{_BUNDLE}: {path} holds no certificates: {error.strerror}") from error
+    return path
 
 
 def _needs_parts(parameters: dict[str, object]) -> bool:
@@ -185,30 +213,32 @@ def _items(response: requests.Response) -> Iterator[object]:
             is_error = True
         elif is_error and line.startswith(b"data: "):
             told = line.removeprefix(b"data: ")
-            status = msgspec.json.decode(told, type=_Problem).status
-            raise _refusal(_status(status), told, response)
+            raise _refusal(_problem(told).status, told, response)
         elif line.startswith(b"data: "):
-            item: object = msgspec.json.decode(line.removeprefix(b"data: "))
-            yield item
+            yield decoded(line.removeprefix(b"data: "), JSON)
 
 
 def _error(response: requests.Response) -> RequestError:
-    return _refusal(_status(response.status_code), response.content, response)
+    return _refusal(response.status_code, response.content, response)
+
+
+def _refusal(code: int, told: bytes, response: requests.Response) -> RequestError:
+    status, problem = _status(code), _problem(told)
+    headers = {name: response.headers[name] for name in _TOLD if name in response.headers}
+    detail = problem.detail or problem.title or status.phrase
+    return RequestError(status, detail, stage=problem.stage, headers=headers)
 
 
 def _status(code: int) -> HTTPStatus:
-    try:
-        return HTTPStatus(code)
-    except ValueError:  # a code that has no name
-        return HTTPStatus(code // 100 * 100)
+    for known in (code, code // 100 * 100):  # of a code that has no name, its class
+        with contextlib.suppress(ValueError):
+            return HTTPStatus(known)
+    return HTTPStatus.BAD_GATEWAY
 
 
-def _refusal(status: HTTPStatus, told: bytes, response: requests.Response) -> RequestError:
-    headers = {name: response.headers[name] for name in _TOLD if name in response.headers}
+def _problem(told: bytes) -> _Problem:
+    """What a body says went wrong: the problem that it is, or else its first words."""
     try:
-        problem = msgspec.json.decode(told, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        detail = " ".join(told[:200].decode("utf-8", "replace").split())
-        return RequestError(status, detail or status.phrase, headers=headers)
-    detail = problem.detail or problem.title or status.phrase
-    return RequestError(status, detail, stage=problem.stage, headers=headers)
+        return msgspec.json.decode(told, type=_Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Problem(detail=" ".join(told[:200].decode("utf-8", "replace").split()))

@@ -27,7 +27,7 @@ def encoded(value: object) -> tuple[bytes, str]:
     if is_array(value):
         return _npy(value), NPY
     if isinstance(value, str):
-        return value.encode(), TEXT
+        return _utf8(value), TEXT
     return to_json(value), JSON
 
 
@@ -35,7 +35,7 @@ def to_json(value: object) -> bytes:
     """Return a value as JSON; SpecError for one that JSON has not."""
     try:
         return msgspec.json.encode(value, enc_hook=_array_as_list)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"a value of type {type(value).__name__} cannot be sent as JSON: {error}") from error
 
 
@@ -47,11 +47,19 @@ def decoded(body: bytes, content_type: str) -> object:
             answer: object = msgspec.json.decode(body)
             return answer
         if kind == NPY:
-            return np.load(io.BytesIO(body), allow_pickle=False)
-    except (msgspec.DecodeError, ValueError) as error:
-        detail = f"the answer says it is {kind}, and is not: {error}"
+            return np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+    except Exception as error:  # numpy has ast and tokenize read a header, and lets out whatever they raise
+        why = str(error).partition("\n")[0] or type(error).__name__
+        detail = f"the answer says it is {kind}, and is not: {why}"
         raise RequestError(HTTPStatus.BAD_GATEWAY, detail) from error
     return body.decode("utf-8", "replace") if kind.startswith("text/") else body
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise SpecError(f"a text that UTF-8 does not hold cannot be sent: {error}") from error
 
 
 def _array_as_list(value: object) -> object:

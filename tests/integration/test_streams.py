@@ -240,6 +240,15 @@ def test_our_client_yields_items_and_raises_what_comes_after_them(streams):
     assert (caught.value.status, caught.value.stage) == (500, "give")
 
 
+def test_our_client_yields_what_a_stage_answers_in_place_of_the_stream(streams):
+    with regrain.Client(streams.url) as client:
+        assert list(client.stream(what="instead")) == [{"instead": True}]
+        with pytest.raises(regrain.RequestError, match="instead") as caught:
+            next(client.stream(what="answer"))
+
+    assert caught.value.status == 418
+
+
 def test_our_client_raises_what_failed_before_the_first_item(streams):
     with (
         regrain.Client(streams.url) as client,

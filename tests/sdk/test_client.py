@@ -200,7 +200,9 @@ def test_a_problem_is_raised_with_status_stage_and_detail(client, received):
         ((404, b"no\nsuch page"), (404, "no such page")),
         ((503, b""), (503, "Service Unavailable")),
         ((599, b"[1]"), (500, "[1]")),
+        ((999, b"x"), (502, "x")),
         ((400, b'{"title": "Bad"}'), (400, "Bad")),
+        ((400, b'{"a":' * 9_999), (400, '{"a":' * 40)),
         ((400, b'{"title": "\xff"}'), (400, '{"title": "\ufffd"}')),
     ],
 )
@@ -273,6 +275,49 @@ def test_proxies_of_the_environment_do_not_stand_before_loopback(client, receive
     client.invoke(b"x")
 
     assert received.body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "item"),
+    [("application/json", b'{"n": 1}', {"n": 1}), ("text/plain; charset=utf-8", "häh".encode(), "häh")],
+)
+def test_what_a_stage_answers_in_place_of_the_stream_is_its_one_item(
+    client, received, content_type, body, item
+):
+    received.reply = (200, {"Content-Type": content_type}, body)
+
+    assert list(client.stream(b"x")) == [item]
+    assert received.accept == "text/event-stream, application/json;q=0.5"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "told"),
+    [
+        ("text/event-stream", b"data: {\n\n", (502, "the answer says it is application/json, and is not: ")),
+        ("text/event-stream", b"event: error\ndata: what?\n\n", (500, "what?")),
+        ("text/event-stream", b'event: error\ndata: {"status": 7}\n\n', (502, "Bad Gateway")),
+        ("application/json", b"{", (502, "the answer says it is application/json, and is not: ")),
+    ],
+    ids=["item", "error", "status", "answer"],
+)
+def test_a_stream_of_what_it_should_not_be_is_one_clear_error(client, received, content_type, body, told):
+    received.reply = (200, {"Content-Type": content_type}, body)
+
+    with pytest.raises(RequestError) as caught:
+        list(client.stream(b"x"))
+
+    status, detail = told
+    assert (caught.value.status, caught.value.detail[: len(detail)]) == (status, detail)
+
+
+def test_an_answer_in_place_of_the_stream_that_breaks_off_is_one_clear_error(client, received):
+    headers = {"Content-Length": "10", "Connection": "close", "Content-Type": "application/json"}
+    received.reply = (200, headers, b"[1]")
+
+    with pytest.raises(RequestError, match="the stream broke off") as caught:
+        list(client.stream(b"x"))
+
+    assert caught.value.status == 502
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", ""])

@@ -20,6 +20,8 @@ class Give:
             raise ValueError("nothing at all")
         if what == "answer":
             answer("instead", status=418, headers={"x-tea": "yes"})
+        if what == "instead":
+            answer({"instead": True})
         if what == "empty":
             return
         try:
