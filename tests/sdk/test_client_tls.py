@@ -21,7 +21,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"https")
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - as http.server calls it
 
     def log_message(self, *args):
         pass
