@@ -1,5 +1,12 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from benchmarks.gateway.__main__ import PARTS, main
 from benchmarks.record import Results
+
+ROOT = Path(__file__).parents[3]
 
 UPDATE = "s from up of a changed handler to its first answer"
 
@@ -47,3 +54,22 @@ def test_parts_whose_rounds_are_there_are_judged_and_not_measured_again(resume, 
     assert bars(added)[UPDATE] == round(slowest, 3)
     memory = next(line["pss_mib"] for line in lines if line["kind"] == "memory")
     assert bars(added)["MiB of PSS with 200 functions, 100 of them running"] == round(memory, 3)
+
+
+def test_a_run_that_lacks_its_load_generator_measures_nothing_and_keeps_what_was_recorded(tmp_path):
+    out = tmp_path / "gateway.jsonl"
+    out.write_text('{"kind": "done", "part": "update"}\n', encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks.gateway", "--out", str(out)]
+
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path)},
+    )
+
+    assert done.returncode == 1
+    assert "needs the load generator wrk" in done.stderr
+    assert out.read_text(encoding="utf-8") == '{"kind": "done", "part": "update"}\n'
