@@ -48,8 +48,10 @@ def _scope() -> list[str]:
         "to 10 % a stage that no profile saw, other for each cell and day; all learn of it from the calls. A bar holds",
         "where the 95 % interval of the paired difference clears it. Re-planned grains, `adaptive` and",
         "`adaptive-fluid` have the same planner and predictor, the product's own; `...@analytic` has that of",
-        "`adaptive-analytic`, and so on. `oracle-charged` may have no fluid groups, and decides as the controller",
-        "does, by two minutes to come: it is no bound, least of all for `adaptive-fluid`.",
+        "`adaptive-analytic`, and so on. For a steady load and the first plan of a day, `adaptive` and",
+        "`adaptive-fluid` ask the planner once more with their plan as the present one, and frozen grains do not,",
+        "which favours the former by a little. `oracle-charged` may have no fluid groups, and decides as the",
+        "controller does, by two minutes to come: it is no bound, least of all for `adaptive-fluid`.",
         "",
     ]
 

@@ -43,8 +43,9 @@ class Secured:
     admin: str
     cert: str
 
-    def verb(self, *arguments: str, **unset: None) -> subprocess.CompletedProcess[str]:
-        environment = {name: text for name, text in self.environment.items() if name not in unset}
+    def verb(self, *arguments: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
+        given = self.environment | changed
+        environment = {name: text for name, text in given.items() if text is not None}
         command = [sys.executable, "-m", "regrain_watchdog.cli", *arguments]
         return subprocess.run(
             command, check=False, env=environment, capture_output=True, text=True, timeout=60
@@ -118,6 +119,10 @@ def test_the_verbs_know_the_keys_and_others_are_refused(secured):
     refused = secured.verb("status", REGRAIN_ADMIN_KEY_FILE=None)
     assert refused.returncode != 0
     assert "the key is missing or wrong: REGRAIN_ADMIN_KEY_FILE names the file" in refused.stderr
+    lacking = secured.verb("invoke", "--sample", REQUESTS_CA_BUNDLE="/nowhere.pem")
+    assert lacking.returncode != 0
+    assert "REQUESTS_CA_BUNDLE cannot be read: " in lacking.stderr
+    assert "Traceback" not in lacking.stderr
     refused = secured.verb("invoke", "--sample", REGRAIN_INVOCATION_KEY_FILE=None)
     assert refused.returncode != 0
     assert "the key is missing or wrong: REGRAIN_INVOCATION_KEY_FILE names the file" in refused.stderr

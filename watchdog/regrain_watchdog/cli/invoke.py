@@ -138,6 +138,8 @@ def _post(target: str, sent: Body, accept: str, timeout: float) -> requests.Resp
             )
         except requests.RequestException as error:
             raise InvokeError(f"{target} did not answer: {reason(error)}") from error
+        except OSError as error:  # what the requests library raises by itself where the bundle is no file
+            raise InvokeError(f"REQUESTS_CA_BUNDLE cannot be read: {error}") from error
 
 
 def _report(response: requests.Response, seconds: float, *, verbose: bool) -> None:
