@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from typing import NoReturn
 
 import msgspec
 
@@ -91,20 +92,26 @@ def terminate(pid: int) -> int:
     return 0
 
 
-def replica(descriptors: list[int], target: str, digest: str) -> int:
+def replica(descriptors: list[int], target: str, digest: str) -> NoReturn:
     """Be a replica that was started afresh, for modules that must not be forked; `digest` says of which version."""
     from regrain_runtime import forks, loop, module  # noqa: PLC0415 - heavy, and this process only
 
     forks.leave_signals_to_the_front()
-    try:
-        app = module.load(target)
-        if digest != module.manifest(app, target).digest:
-            raise LoadError(f"{target} on disk is not the version that is served; run `regrain update`")
-    except RegrainError as error:
-        print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - the last word of a dying process
-        return 2
-    loop.attach(app, *descriptors).serve()
-    return 0
+    leash, *rest = descriptors
+
+    def work() -> int:
+        forks.leash(leash)
+        try:
+            app = module.load(target)
+            if digest != module.manifest(app, target).digest:
+                raise LoadError(f"{target} on disk is not the version that is served; run `regrain update`")
+        except RegrainError as error:
+            print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - the last word of a dying process
+            return 2
+        loop.attach(app, *rest).serve()
+        return 0
+
+    forks.live(work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,20 +1,28 @@
 """What processes that are forked here begin and end with: replicas, and what stages fork in turn.
 
-A stage may use multiprocessing as any script does. So what it forks can be terminated, and ends with its replica.
+A stage may use multiprocessing as any script does. So what it forks can be terminated, and ends with its replica: by
+the replica's hand where that ends in order, by that of its parent, who ends the rest of its group, where it is killed,
+and by the kernel's where the front is gone.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
+import select
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 3.0
 """Seconds that a fork has for what is to run at its exit; less than the front waits for it."""
+REAPING = 0.5
+"""Seconds that children of a fork have to be dead once they were killed."""
 
 
 def leave_signals_to_the_front() -> None:
@@ -57,6 +65,30 @@ def _let_pass() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
+def leash(pipe: int) -> None:
+    """Lead a group of processes from here on, which the kernel kills once nobody has the other end of a pipe.
+
+    That is the front's. So what hangs, and what a stage has forked, ends with the front however that ends; and a signal
+    to the front's group, as a terminal or a supervisor sends it, does not reach what requests under way still need.
+    """
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # some terminals stop who prints and is not in their group
+    held = [pipe]
+
+    def let_go() -> None:
+        while held:  # once: in forks of forks the number is another file's
+            os.close(held.pop())
+
+    os.register_at_fork(after_in_child=let_go)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC)
+    looking = select.poll()
+    looking.register(pipe, 0)
+    if looking.poll(0):  # it was gone before
+        os.killpg(0, signal.SIGKILL)
+
+
 def begin() -> None:
     """Leave to the parent of this fork what was registered there for its exit, and its own children."""
     atexit._clear()
@@ -67,19 +99,41 @@ def begin() -> None:
         atexit.register(util._exit_function)
 
 
+def live(work: Callable[[], int]) -> NoReturn:
+    """Do this process's work, which returns the exit code, and end."""
+    status = 1
+    try:
+        status = work()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        end(status)
+
+
 def end(status: int) -> NoReturn:
     """End this fork after what was registered in it for its exit, for which it has GRACE; its children end with it."""
     try:
         ending = threading.Thread(target=_run_exit_functions, daemon=True)
         ending.start()
         ending.join(GRACE)
-        process = sys.modules.get("multiprocessing.process")
-        for child in process.active_children() if process is not None else ():
-            child.kill()
+        _end_children()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _end_children() -> None:
+    """Kill and reap what multiprocessing has started; whoever inherits zombies may not know what to do with them."""
+    process = sys.modules.get("multiprocessing.process")
+    children = process.active_children() if process is not None else []
+    for child in children:
+        child.kill()
+    until = time.monotonic() + REAPING
+    for child in children:
+        child.join(max(0.0, until - time.monotonic()))
 
 
 def _run_exit_functions() -> None:

@@ -34,7 +34,7 @@ from regrain.wire import measuring
 from regrain.wire.codec import pack, unpack_inline
 from regrain.wire.frames import Entitle, Timing
 from regrain_runtime import module
-from regrain_runtime.forks import begin, end
+from regrain_runtime.forks import begin, live
 from regrain_runtime.gpu.station import Station
 from regrain_runtime.memory import unique_set_size
 from regrain_runtime.output import take_stdout
@@ -361,16 +361,14 @@ def _fork(work: Callable[[float], None]) -> int:
     gc.collect()
     gc.freeze()
     forked = time.perf_counter()
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    status = 1
-    try:
+
+    def measure() -> int:
         reseed()
         begin()
         work(forked)
-        status = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        end(status)
+        return 0
+
+    pid = os.fork()
+    if not pid:
+        live(measure)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -14,16 +14,19 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from regrain import manifest
 from regrain.app import App
 from regrain.errors import RegrainError
+from regrain.leavings import LOOK, Leavings
 from regrain.wire import frames
 from regrain_runtime import forks, loop, module
 
-DESCRIPTORS_PER_FORK = 3
-"""Socket, cancel board, progress board."""
+DESCRIPTORS_PER_FORK = 4
+"""Leash, socket, cancel board, progress board."""
 LARGEST_CHOSEN = 2**32 - 1
 """Seed that is taken for one that somebody has given torch; NumPy takes none above. Torch's own are 64 random bits."""
 
@@ -56,12 +59,13 @@ def _give_up(sock: socket.socket, reason: str) -> int:
 
 
 class Zygote:
-    """Forks replicas on request and reaps them."""
+    """Forks replicas on request and reaps them; what they leave behind ends with them."""
 
     def __init__(self, sock: socket.socket, app: App) -> None:
         self._sock = sock
         self._app = app
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> (replica, pid)
+        self._leavings = Leavings()
         self._poll = select.poll()
         self._reader: frames.FrameReader[frames.ToZygote] = frames.FrameReader(frames.ToZygote)
         self._descriptors: list[int] = []
@@ -70,7 +74,7 @@ class Zygote:
         """Fork and reap until told to stop or until the front is gone, then end what is left."""
         self._poll.register(self._sock, select.POLLIN)
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(LOOK * 1e3 if self._leavings.look(time.monotonic()) else None):
                 if fd != self._sock.fileno():
                     self._reap(fd)
                     continue
@@ -104,27 +108,26 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
         socket.send_fds(self._sock, [frames.encode(frames.Forked(replica, pid))], [pidfd])
 
-    def _become(self, descriptors: list[int]) -> None:
-        """Be the replica: keep nothing of the zygote but what it imported. Never returns."""
-        status = 1
-        try:
+    def _become(self, descriptors: list[int]) -> NoReturn:
+        """Be the replica: keep nothing of the zygote but what it imported."""
+        leash, *rest = descriptors
+
+        def work() -> int:
+            forks.leash(leash)
             self._sock.close()
             for pidfd in self._children:
                 os.close(pidfd)
             reseed()
             forks.begin()
-            loop.attach(self._app, *descriptors).serve()
-            status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            forks.end(status)
+            loop.attach(self._app, *rest).serve()
+            return 0
+
+        forks.live(work)
 
     def _reap(self, pidfd: int) -> None:
         replica, pid = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
+        self._leavings.end(pid, time.monotonic())
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
         with contextlib.suppress(OSError):  # the front is gone; serve() sees it next
@@ -134,6 +137,8 @@ class Zygote:
         for pidfd in list(self._children):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             self._reap(pidfd)
+        while self._leavings.look(time.monotonic()):
+            time.sleep(LOOK)
         return 0
 
 

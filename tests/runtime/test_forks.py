@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.process
 
 PRELUDE = """
-import atexit, os, signal, sys
+import atexit, os, select, signal, subprocess, sys
 from multiprocessing import get_context
 from regrain_runtime import forks
 
@@ -25,8 +25,25 @@ def in_a_replica(work):
     if forks.fork():
         return os.waitstatus_to_exitcode(os.wait()[1])
     forks.begin()
-    work()
-    forks.end(0)
+
+    def live():
+        work()
+        return 0
+
+    forks.live(live)
+
+
+def on_a_leash(work):
+    held, mine = os.pipe()
+
+    def led():
+        os.close(mine)
+        forks.leash(held)
+        work()
+
+    status = in_a_replica(led)
+    os.close(mine)
+    return status
 """
 
 
@@ -107,3 +124,129 @@ def test_it_ends_also_where_nothing_can_be_written_any_more():
     """
 
     assert ran(script) == ["0"]
+
+
+def test_children_that_are_killed_with_their_replica_are_no_zombies_for_others_to_reap():
+    script = """
+        forks.GRACE = 0.1
+        reader, writer = os.pipe()
+
+        def work():
+            child = Process(target=signal.pause)
+            child.start()
+            os.write(writer, str(child.pid).encode())
+
+        print(in_a_replica(work))
+        print(os.path.exists("/proc/" + os.read(reader, 100).decode()))
+    """
+
+    assert ran(script) == ["0", "False"]
+
+
+@pytest.mark.parametrize("ends", ["sys.exit(3)", "sys.exit()", "1 / 0"])
+def test_however_a_replica_ends_its_children_end_with_it(ends):
+    script = f"""
+        forks.GRACE = 0.1
+        sys.excepthook = lambda *_: None
+        reader, writer = os.pipe()
+
+        def work():
+            Process(target=signal.pause).start()
+            {ends}
+
+        print(in_a_replica(work))
+        os.close(writer)
+        print(os.read(reader, 1))  # once all who had it are gone
+    """
+
+    assert ran(script) == ["3" if "3" in ends else "1", "b''"]
+
+
+def test_who_lets_go_of_a_leash_ends_a_replica_that_hangs_and_all_that_it_started():
+    script = """
+        held, mine = os.pipe()
+        reader, writer = os.pipe()
+        if not forks.fork():
+            os.close(mine)
+            forks.leash(held)
+            Process(target=signal.pause).start()
+            subprocess.Popen(["sleep", "600"], pass_fds=[writer])
+            os.write(writer, b"x")
+            while True:
+                pass
+        os.close(writer)
+        print(os.read(reader, 1))
+
+        os.close(mine)
+
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+        print(os.read(reader, 1))  # once all who had it are gone
+    """
+
+    assert ran(script) == ["b'x'", "-9", "b''"]
+
+
+def test_a_leash_that_nobody_holds_any_more_ends_it_at_once():
+    script = """
+        held, mine = os.pipe()
+        os.close(mine)
+        print(in_a_replica(lambda: forks.leash(held)))
+    """
+
+    assert ran(script) == ["-9"]
+
+
+def test_a_signal_to_the_group_it_comes_from_passes_by_a_replica_on_a_leash_and_its_children():
+    script = """
+        def work():
+            child = Process(target=signal.pause)
+            child.start()
+            os.killpg(os.getpgid(os.getppid()), signal.SIGTERM)
+            print(bool(select.select([child.sentinel], [], [], 0.1)[0]))
+            child.kill()
+
+        os.setpgid(0, 0)
+        print(on_a_leash(work))
+    """
+
+    assert ran(script) == ["False", "0"]
+
+
+def test_a_fork_of_a_fork_keeps_a_file_that_has_the_number_of_the_leash():
+    script = """
+        def child():
+            files = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+            if os.fork() == 0:
+                os._exit(sum(os.fstat(file).st_size for file in files))
+            sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+
+        def work():
+            one = Process(target=child)
+            one.start()
+            one.join()
+            print(one.exitcode)
+
+        print(on_a_leash(work))
+    """
+
+    assert ran(script) == ["0", "0"]
+
+
+def test_a_terminal_that_stops_who_prints_in_its_background_does_not_stop_a_replica():
+    script = """
+        import pty, termios
+
+        def work():
+            os.write(1, b"printed")
+
+        pid, terminal = pty.fork()
+        if pid == 0:
+            flags = termios.tcgetattr(1)
+            flags[3] |= termios.TOSTOP
+            termios.tcsetattr(1, termios.TCSANOW, flags)
+            os._exit(on_a_leash(work))
+        print(os.read(terminal, 100))
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """
+
+    assert ran(script) == ["b'printed'", "0"]

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ pytestmark = pytest.mark.process
 APPS = Path(__file__).parents[1] / "apps"
 
 
-def runtime(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+def runtime(*arguments: object, descriptors: Sequence[int] = ()) -> subprocess.CompletedProcess[bytes]:
+    passed = [text for fd in descriptors for text in ("--fd", str(fd))]
     return subprocess.run(
-        [sys.executable, "-m", "regrain_runtime", *map(str, arguments)],
+        [sys.executable, "-m", "regrain_runtime", *map(str, arguments), *passed],
+        pass_fds=descriptors,
         capture_output=True,
         check=False,
         timeout=60,
@@ -82,8 +85,12 @@ def test_a_replica_whose_module_fails_exits_2_with_one_line(tmp_path):
     path = tmp_path / "failing.py"
     path.write_text("1 / 0\n")
 
-    ran = runtime("replica", path)
+    leash, held = os.pipe()
 
+    ran = runtime("replica", path, descriptors=[leash])
+
+    os.close(leash)
+    os.close(held)
     assert ran.returncode == 2
     assert ran.stderr.count(b"\n") == 1
 

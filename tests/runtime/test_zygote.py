@@ -35,6 +35,7 @@ class Zygote:
         self.reader: frames.FrameReader[frames.FromZygote] = frames.FrameReader(frames.FromZygote)
         self.inbox: list[frames.FromZygote] = []
         self.pidfds: list[int] = []
+        self.leashes: list[int] = []
 
     def __enter__(self) -> "Zygote":
         return self
@@ -43,7 +44,7 @@ class Zygote:
         self.sock.close()
         self.process.kill()
         self.process.wait()
-        for fd in self.pidfds:
+        for fd in self.pidfds + self.leashes:
             os.close(fd)
 
     def receive(self) -> frames.FromZygote:
@@ -58,10 +59,12 @@ class Zygote:
         """Have a replica forked; return the front's end of its socket."""
         ours, theirs = socket.socketpair()
         ours.settimeout(TIMEOUT)
+        leash, held = os.pipe()
+        self.leashes.append(held)
         boards = [create(4096), create(4096)]
-        socket.send_fds(self.sock, [frames.encode(frames.Fork(number))], [theirs.fileno(), *boards])
+        socket.send_fds(self.sock, [frames.encode(frames.Fork(number))], [leash, theirs.fileno(), *boards])
         theirs.close()
-        for fd in boards:
+        for fd in (leash, *boards):
             os.close(fd)
         return ours
 
@@ -203,7 +206,8 @@ def answer_of(replica: socket.socket) -> frames.Done:
     raise AssertionError("the replica ended")
 
 
-def test_stages_leave_work_to_other_processes_and_take_them_with_them():
+@pytest.mark.parametrize("how", [signal.SIGKILL, 0], ids=["killed", "told to stop"])
+def test_stages_leave_work_to_other_processes_and_take_them_with_them(how):
     with Zygote(APPS / "forking.py") as zygote:
         graph = manifest.loads(zygote.receive().manifest).graph
         [step] = steps(graph, (graph.stages,))
@@ -216,10 +220,13 @@ def test_stages_leave_work_to_other_processes_and_take_them_with_them():
         [gave] = answer_of(replica).outcomes
         outputs = [unpack(parts.values[0], None) for parts in gave.outputs]
         workers = [os.pidfd_open(pid) for pids in outputs if isinstance(pids, list) for pid in pids]
-        replica.sendall(frames.encode(frames.Stop()))
+        if how:
+            os.kill(forked.pid, how)
+        else:
+            replica.sendall(frames.encode(frames.Stop()))
 
         assert 6 in outputs
-        assert zygote.receive() == frames.Exited(1, forked.pid, 0)
+        assert zygote.receive() == frames.Exited(1, forked.pid, -how)
         assert len(workers) == 2
         assert all(map(ended, workers))
         for pidfd in workers:

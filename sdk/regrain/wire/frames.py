@@ -273,7 +273,7 @@ class Broken(Struct, frozen=True, tag=41, array_like=True):
 
 
 class Fork(Struct, frozen=True, tag=42, array_like=True):
-    """Fork a replica whose socket and cancel board come with the frame."""
+    """Fork a replica whose leash, socket and boards come with the frame."""
 
     id: int
 

@@ -21,12 +21,13 @@ TIMEOUT = 60.0
 
 
 class Told:
-    """What a zygote tells, and the pidfds that it hands over."""
+    """What a zygote tells, the pidfds that it hands over, and the leashes of its replicas."""
 
     def __init__(self) -> None:
         self.died: list[str] = []
         self.exited: list[tuple[int, int]] = []
         self.born: dict[int, tuple[int, int]] = {}
+        self.leashes: list[int] = []
 
     async def until(self, claim) -> None:
         async with asyncio.timeout(TIMEOUT):
@@ -44,19 +45,23 @@ async def started(target: Path):
         yield zygote, told
     finally:
         await asyncio.wait_for(zygote.stop(), TIMEOUT)
-        for _, pidfd in told.born.values():
-            os.close(pidfd)
+        for fd in [pidfd for _, pidfd in told.born.values()] + told.leashes:
+            os.close(fd)
 
 
 def spawn(zygote: Zygote, told: Told, number: int) -> socket.socket:
     """Start a replica; return the front's end of its socket."""
     ours, theirs = socket.socketpair()
+    leash, held = os.pipe()
+    told.leashes.append(held)
     boards = [create(4096), create(4096)]
     zygote.spawn(
-        number, [theirs.fileno(), *boards], lambda pid, pidfd: told.born.__setitem__(number, (pid, pidfd))
+        number,
+        [leash, theirs.fileno(), *boards],
+        lambda pid, pidfd: told.born.__setitem__(number, (pid, pidfd)),
     )
     theirs.close()
-    for fd in boards:
+    for fd in (leash, *boards):
         os.close(fd)
     return ours
 
@@ -169,8 +174,8 @@ def test_births_and_deaths_that_come_together_are_all_told_and_leave_no_descript
 
             assert set(told.exited) == {(start, -signal.SIGKILL) for start in range(0, 24, 4)}
             assert (
-                psutil.Process().num_fds() == before + 2 * 24
-            )  # each replica's socket and pidfd, in our hands
+                psutil.Process().num_fds() == before + 3 * 24
+            )  # each replica's socket, leash and pidfd, in our hands
             for sock in socks:
                 sock.close()
 

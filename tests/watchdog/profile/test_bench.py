@@ -1,9 +1,11 @@
 """The process that measures, as whoever asks it sees it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
+import psutil
 import pytest
 
 from regrain.wire import measuring
@@ -12,7 +14,9 @@ from regrain_watchdog.profile.bench import Bench, BenchError, RefusedError
 
 pytestmark = pytest.mark.process
 APP = """
+import multiprocessing
 import os
+import signal
 import sys
 
 from regrain import App
@@ -25,6 +29,11 @@ runs = []
 def run(text: str) -> str:
     print("on", text, file=sys.stderr, flush=True)
     runs.append(text)
+    if text == "leave":
+        child = multiprocessing.Process(target=signal.pause)
+        child.start()
+        print(child.pid, file=sys.stderr, flush=True)
+        os._exit(3)
     if text == "end" or runs.count("later") > 2:
         os._exit(3)
     return text
@@ -36,6 +45,7 @@ def flow(text: str) -> str:
 """
 WALK = measuring.Walk((measuring.Request({"text": pack_inline("on")}),))
 LATER = measuring.Request({"text": pack_inline("later")})
+LEAVE = measuring.Walk((measuring.Request({"text": pack_inline("leave")}),))
 END = measuring.Walk((measuring.Request({"text": pack_inline("end")}),))
 
 
@@ -82,6 +92,20 @@ def test_a_stage_that_ends_the_process_is_told_with_its_last_words(module):
 
     with pytest.raises(BenchError, match=r"^stage run: the process that measures .*ends\.py ended: on end"):
         run(work())
+
+
+def test_what_a_stage_has_started_that_ends_the_process_ends_with_it(module):
+    async def work():
+        async with Bench(module) as bench:
+            await bench.ask(measuring.Load("run", 1.0), measuring.Loaded)
+            await bench.ask(LEAVE, measuring.Walked)
+
+    with pytest.raises(BenchError) as caught:
+        run(work())
+
+    child = int(str(caught.value).rpartition(" ")[2])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_stage_that_ends_the_process_while_the_whole_flow_is_timed_is_named(module):

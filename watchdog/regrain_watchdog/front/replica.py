@@ -87,6 +87,7 @@ class Replica:
     """One worker process.
 
     number: its id, never used twice; it is also the owner of its segments in the pool.
+    leash: our end of the pipe by which the kernel ends it with us; -1 for none.
     home: the function whose number of replicas it counts for. functions: all that it serves.
     wanted: the stages that it is to have loaded. resident: those of them that it has. warmed: those that have run.
     memory: bytes that it holds for itself (unique set size), as it last said. freed: those that it gave back at last.
@@ -110,6 +111,7 @@ class Replica:
     link: Link[frames.FromReplica] | None = None
     pid: int = 0
     pidfd: int = -1
+    leash: int = -1
     end: End = kill
     state: State = State.STARTING
     born: float = 0.0
@@ -282,6 +284,9 @@ class Replica:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        if self.leash >= 0:
+            os.close(self.leash)
+            self.leash = -1
         self.progress.close()
         self.pool.retire(self.number)
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import mmap
 import os
+import signal
 import socket
 import time
 from collections.abc import Collection
@@ -38,6 +39,8 @@ SLOW_TICK = 1.0
 """Seconds between two looks for replicas that do not move, at most."""
 STOP_TIMEOUT = 5.0
 """Seconds that a replica has to end when told to stop, before it is killed."""
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""Has a pidfd stand for the group that its process led, which may have been reaped; from Linux 6.9 on."""
 KILL_TIMEOUT = 60.0
 """Seconds in which one that was killed has ended on any machine, however busy and however much memory it gives back."""
 
@@ -104,16 +107,19 @@ class Supervisor:
             ours, theirs = socket.socketpair()
             undone.callback(ours.close)
             passed.callback(theirs.close)
+            leash, held = os.pipe()
+            undone.callback(os.close, held)
+            passed.callback(os.close, leash)
             board = create(BOARD)
             passed.callback(os.close, board)
             progress = mmap.mmap(board, BOARD)
             undone.callback(progress.close)
             replica = Replica(
-                number, self._pool, progress, self._handlers, function, wanted=frozenset(stages)
+                number, self._pool, progress, self._handlers, function, wanted=frozenset(stages), leash=held
             )
             self._zygote.spawn(
                 number,
-                [theirs.fileno(), self._readable_cancels, board],
+                [leash, theirs.fileno(), self._readable_cancels, board],
                 lambda pid, pidfd: self._born(replica, stages, entitled, pid, pidfd),
             )
             undone.pop_all()
@@ -211,7 +217,7 @@ class Supervisor:
             return
         replica.pid = pid
         replica.pidfd = pidfd
-        asyncio.get_running_loop().add_reader(pidfd, self._exit, replica)
+        asyncio.get_running_loop().add_reader(pidfd, self._exit, replica, self._zygote)
         if self._has_weights and self._handlers.others_serve():
             weight.give_way(pid)
             replica.gives_way = True
@@ -220,9 +226,15 @@ class Supervisor:
             replica.entitle(entitled)
         replica.load(stages)
 
-    def _exit(self, replica: Replica) -> None:
-        """The process has ended, its memory with it: what was granted to it can be used again."""
+    def _exit(self, replica: Replica, zygote: Zygote) -> None:
+        """The process has ended, its memory with it: what was granted to it can be used again.
+
+        Its zygote ends what it has left behind; we do if that has died before.
+        """
         asyncio.get_running_loop().remove_reader(replica.pidfd)
+        if zygote.died_of:
+            with contextlib.suppress(OSError):  # there is nothing, or an older kernel
+                signal.pidfd_send_signal(replica.pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
         if replica.link is not None:
             replica.link.drain("its process ended")
         self._bury(replica)

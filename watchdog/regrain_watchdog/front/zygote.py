@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -20,6 +21,7 @@ from typing import Protocol
 
 from regrain import manifest
 from regrain.errors import LoadError
+from regrain.leavings import LOOK, Leavings, reach
 from regrain.manifest import Manifest
 from regrain.wire import frames
 from regrain_watchdog.front.link import Link
@@ -99,6 +101,7 @@ class Zygote:
         self._numbers = numbers or count(1)
         self._births: dict[int, Offspring] = {}
         self._fresh: dict[int, subprocess.Popen[bytes]] = {}
+        self._leavings = Leavings()
         self._ending = False
         self.unforkable = ""
         self.died_of = ""
@@ -129,7 +132,7 @@ class Zygote:
         return next(self._numbers)
 
     def spawn(self, number: int, descriptors: list[int], born: Offspring) -> None:
-        """Start a replica with its socket, cancel board and progress board; `born` is told later, when it lives.
+        """Start a replica with its leash, socket, cancel board and progress board; `born` is told later, when it lives.
 
         OSError where the system has no room for it now.
         """
@@ -143,8 +146,7 @@ class Zygote:
     async def stop(self) -> None:
         """End the zygote and whatever it still has; the replicas should be gone before."""
         self._ending = True
-        for process in self._fresh.values():
-            process.kill()
+        self._kill_fresh()
         if self._hello is None or not self._hello.done():
             self._process.kill()  # it imports the module, and would not hear
         if self._link is not None:
@@ -158,13 +160,18 @@ class Zygote:
             await asyncio.to_thread(self._process.wait)
         if self._link is not None:
             self._link.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._until_buried(), END_TIMEOUT)
 
     def kill(self) -> None:
-        """End it at once; its replicas die with their sockets."""
+        """End it at once, with its replicas and what these have started."""
         self._ending = True
-        self._process.send_signal(signal.SIGKILL)
-        for process in self._fresh.values():
-            process.kill()
+        self._kill_fresh()
+        if self._link is None or self._hello is None or not self._hello.done():
+            self._process.kill()  # it imports the module, and would not hear
+            return
+        self._link.close()
+        asyncio.get_running_loop().call_later(END_TIMEOUT, self._process.kill)
 
     def _received(self, frame: frames.FromZygote, descriptors: list[int]) -> None:
         match frame:
@@ -224,7 +231,25 @@ class Zygote:
         asyncio.get_running_loop().remove_reader(pidfd)
         os.close(pidfd)
         process = self._fresh.pop(number)
+        self._leavings.end(process.pid, time.monotonic())
         self._exited(number, process.wait())
+        self._look()
+
+    def _look(self) -> None:
+        """See what replicas that were started afresh have left behind, until nothing is."""
+        if self._leavings.look(time.monotonic()):
+            asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def _kill_fresh(self) -> None:
+        """End the replicas that were started afresh, none of which has been reaped yet, and what they have started."""
+        for process in self._fresh.values():
+            reach(process.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)
+
+    async def _until_buried(self) -> None:
+        """Wait for the end of the replicas that were started afresh, and of what they leave behind."""
+        while self._fresh or self._leavings.look(time.monotonic()):
+            await asyncio.sleep(LOOK)
 
     def _open(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         """Start its process; return our end of the socket to it, and the process."""

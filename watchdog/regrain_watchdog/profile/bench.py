@@ -7,10 +7,12 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import deque
 from typing import TypeVar
 
 from regrain.errors import RegrainError
+from regrain.leavings import LOOK, Leavings
 from regrain.wire import measuring
 from regrain_watchdog.front.zygote import FORKABLE, SINGLE_THREADED
 from regrain_watchdog.spawned import PIPE, Spawned, spawn
@@ -49,6 +51,7 @@ class Bench:
         self._said: deque[str] = deque(maxlen=LAST_WORDS)
         self._doing = ""
         self._listening: asyncio.Task[None] | None = None
+        self._burying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Bench:
         """Start it; BenchError if it ends at once."""
@@ -62,6 +65,7 @@ class Bench:
             start_new_session=True,
         )
         self._listening = asyncio.create_task(self._listen(self._process))
+        self._burying = asyncio.create_task(self._bury(self._process))
         try:
             self.ready = await self._answer(measuring.Ready, START)
         except BaseException:
@@ -129,18 +133,27 @@ class Bench:
         while process.stderr is not None and (line := await process.stderr.readline()):
             self._said.append(line.decode(errors="replace").rstrip())
 
+    async def _bury(self, process: Spawned) -> None:
+        """Wait until it has ended, and end what it has left behind, by which its answers would have no end."""
+        await process.wait()
+        leavings = Leavings()
+        leavings.end(process.pid, time.monotonic())
+        while leavings.look(time.monotonic()):
+            await asyncio.sleep(LOOK)
+
     async def _end(self) -> None:
         """Let it end, or end it with whatever it has started."""
-        process = self._process
-        if process is None:
+        process, burying = self._process, self._burying
+        if process is None or burying is None:
             return
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), END)
+            await asyncio.wait_for(asyncio.shield(burying), END)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            await burying
         await process.end()
         if self._listening is not None:
             self._listening.cancel()

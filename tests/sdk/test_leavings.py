@@ -1,0 +1,84 @@
+import os
+import select
+import subprocess
+import sys
+
+import pytest
+
+from regrain.leavings import GRACE, Leavings
+
+pytestmark = pytest.mark.process
+TIMEOUT = 60.0
+LEADER = """
+import subprocess, sys
+ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+started = [subprocess.Popen([sys.executable, "-c", act + "print('up', flush=True); import signal; signal.pause()"],
+    stdout=subprocess.PIPE) for act in {"meek": [""], "stubborn": [ignore], "none": []}[sys.argv[1]]]
+for one in started:
+    one.stdout.readline()
+print(*(one.pid for one in started))
+"""
+
+
+def led(kind: str) -> tuple[int, int]:
+    """Return a leader that has ended and is not reaped yet, and a pidfd of the process that it has left, if any."""
+    leader = subprocess.Popen([sys.executable, "-c", LEADER, kind], stdout=subprocess.PIPE, process_group=0)
+    with leader.stdout:
+        pids = leader.stdout.readline().split()
+    return unreaped(leader), os.pidfd_open(int(pids[0])) if pids else -1
+
+
+def unreaped(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process, which is the test's to reap; return its id."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    process.returncode = 0
+    return process.pid
+
+
+def has_ended(pidfd: int, within: float = TIMEOUT) -> bool:
+    return bool(select.select([pidfd], [], [], within)[0])
+
+
+def test_what_takes_sigterm_ends_by_it():
+    leavings = Leavings()
+    leader, left = led("meek")
+
+    leavings.end(leader, now=0.0)
+    os.waitpid(leader, 0)
+
+    assert has_ended(left)
+    os.close(left)
+
+
+def test_what_does_not_is_killed_once_it_has_had_its_time():
+    leavings = Leavings()
+    leader, left = led("stubborn")
+
+    leavings.end(leader, now=0.0)
+    os.waitpid(leader, 0)
+
+    assert leavings.look(now=GRACE / 2)
+    assert not has_ended(left, within=0.0)
+    assert not leavings.look(now=GRACE)
+    assert has_ended(left)
+    os.close(left)
+
+
+def test_who_leaves_nothing_is_forgotten_at_the_first_look():
+    leavings = Leavings()
+    leader, _ = led("none")
+
+    leavings.end(leader, now=0.0)
+    os.waitpid(leader, 0)
+
+    assert not leavings.look(now=0.0)
+
+
+def test_a_process_that_led_no_group_yet_has_left_nothing():
+    leavings = Leavings()
+    pid = unreaped(subprocess.Popen(["true"]))
+
+    leavings.end(pid, now=0.0)
+
+    assert os.waitpid(pid, 0) == (pid, 0)
+    assert not leavings.look(now=0.0)
