@@ -2,6 +2,7 @@ import os
 import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,13 @@ started = [subprocess.Popen([sys.executable, "-c", act + "print('up', flush=True
 for one in started:
     one.stdout.readline()
 print(*(one.pid for one in started))
+"""
+SHARES = """
+import os
+from multiprocessing import resource_tracker, shared_memory
+memory = shared_memory.SharedMemory(create=True, size=8)
+print(resource_tracker._resource_tracker._pid, memory.name, flush=True)
+os._exit(0)
 """
 
 
@@ -47,6 +55,22 @@ def test_what_takes_sigterm_ends_by_it():
     os.waitpid(leader, 0)
 
     assert has_ended(left)
+    os.close(left)
+
+
+def test_shared_memory_that_a_killed_process_has_left_is_removed_before():
+    """By multiprocessing's tracker, which is in the group and takes no SIGTERM."""
+    leavings = Leavings()
+    leader = subprocess.Popen([sys.executable, "-c", SHARES], stdout=subprocess.PIPE, process_group=0)
+    with leader.stdout:
+        tracker, name = leader.stdout.readline().decode().split()
+    left = os.pidfd_open(int(tracker))
+
+    leavings.end(unreaped(leader), now=0.0)
+
+    assert has_ended(left)
+    assert not Path("/dev/shm", name).exists()
+    os.waitpid(leader.pid, 0)
     os.close(left)
 
 
