@@ -50,7 +50,7 @@ def main() -> None:
     parser = arguments("planner", __doc__ or "", rounds=200, seconds=60.0)
     parser.add_argument("--alone", action="store_true", help="P1 also by CP-SAT that begins with nothing")
     options = parser.parse_args()
-    results = Results.open("planner", options)
+    results = Results.open("planner", options, free=("alone",))
     dags = 1 if options.short else DAGS
     for number in range(options.rounds):
         if not results.has(kind="p2", instance=number):
