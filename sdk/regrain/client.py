@@ -127,7 +127,7 @@ class Client:
         if body is not None and parameters:
             raise SpecError("stream() takes a body or parameters, not both")
         content = _parts(parameters) if _needs_parts(parameters) else _whole(body, parameters)
-        with self._post(content, accept=f"{EVENTS}, {JSON};q=0.5", stream=True) as response:
+        with self._post(content, accept=f"{EVENTS}, {ACCEPT}", stream=True) as response:
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 raise _error(response)
             content_type = response.headers.get("Content-Type", "")
@@ -162,6 +162,10 @@ class Client:
         except requests.RequestException as error:
             detail = f"{self.url} sent no whole HTTP answer: {error}"
             raise RequestError(HTTPStatus.BAD_GATEWAY, detail) from error
+        except OSError as error:  # what requests raises by itself where the bundle has gone
+            raise RequestError(
+                HTTPStatus.BAD_GATEWAY, f"no TLS with {self.url}: {_BUNDLE}: {error}"
+            ) from error
 
     def ready(self) -> bool:
         """Whether the app is there and every group of it has a warm replica."""
@@ -169,7 +173,7 @@ class Client:
             return (
                 self._session.get(f"{self.url}/_/ready", timeout=self._timeout).status_code == HTTPStatus.OK
             )
-        except requests.RequestException:
+        except OSError:  # which requests' own are, too
             return False
 
 

@@ -6,6 +6,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import requests
 
@@ -243,6 +244,9 @@ def test_our_client_yields_items_and_raises_what_comes_after_them(streams):
 def test_our_client_yields_what_a_stage_answers_in_place_of_the_stream(streams):
     with regrain.Client(streams.url) as client:
         assert list(client.stream(what="instead")) == [{"instead": True}]
+        assert list(client.stream(what="bytes")) == [client.invoke(what="bytes")] == [b"\0"]
+        for (array,) in (client.stream(what="array"), [client.invoke(what="array")]):
+            np.testing.assert_array_equal(array, [0, 1, 2])
         with pytest.raises(regrain.RequestError, match="instead") as caught:
             next(client.stream(what="answer"))
 

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,18 @@ def test_a_file_that_holds_no_certificates_is_told_by_its_variable(tmp_path, mon
     Client("http://127.0.0.1:8080").close()
     with pytest.raises(SpecError, match=r"REQUESTS_CA_BUNDLE: .*ca\.pem holds no certificates: "):
         Client("https://127.0.0.1:8443")
+
+
+def test_a_file_of_certificates_that_has_gone_is_told_by_its_variable(tmp_path, url, files, monkeypatch):
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(Path(files[0]).read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+
+    with Client(url, timeout=60.0) as client:
+        bundle.unlink()
+
+        assert not client.ready()
+        with pytest.raises(RequestError, match="REQUESTS_CA_BUNDLE: ") as caught:
+            client.invoke(b"x")
+
+    assert caught.value.status == 502

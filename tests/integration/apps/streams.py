@@ -4,7 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from regrain import App, answer
+
+INSTEAD = {"instead": {"instead": True}, "bytes": b"\0", "array": np.arange(3)}
 
 app = App("streams", sample={"what": "count"})
 
@@ -20,8 +24,8 @@ class Give:
             raise ValueError("nothing at all")
         if what == "answer":
             answer("instead", status=418, headers={"x-tea": "yes"})
-        if what == "instead":
-            answer({"instead": True})
+        if what in INSTEAD:
+            answer(INSTEAD[what])
         if what == "empty":
             return
         try:

@@ -62,8 +62,11 @@ class Answers:
         if not self._raw and accept and choose(accept, self._offers) is None:
             raise _unacceptable(self._offers)
 
-    def render(self, reply: Reply, accept: str) -> Response:
-        """Return the response; RequestError 406, or 500 where the answer cannot be sent at all."""
+    def render(self, reply: Reply, accept: str, *, is_other: bool = False) -> Response:
+        """Return the response; RequestError 406, or 500 where the answer cannot be sent at all.
+
+        is_other: whether its caller asked for something else, and takes this in its usual form if in no other.
+        """
         value, status, given = reply.value, reply.status, reply.headers
         if self._raw and isinstance(value, dict) and value.keys() == {"body", "status", "headers"}:
             value, status, given = value["body"], value["status"], value["headers"]
@@ -75,7 +78,9 @@ class Answers:
         offers = _offers(value)
         media = choose(accept, offers) if accept else offers[0]
         if media is None:
-            raise _unacceptable(offers)
+            if not is_other:
+                raise _unacceptable(offers)
+            media = offers[0]
         headers.append(("content-type", "text/plain; charset=utf-8" if media is TEXT else media))
         return status, headers, _encode(value, media)
 

@@ -210,7 +210,7 @@ class Ingress:
         self._admit(call, headers)
         media = choose(accept or LINES, STREAMED) if self._streams else JSON
         if media in (LINES, EVENTS):
-            return await self._stream(call, media)
+            return await self._stream(call, media, accept)
         return self._answers.render(await self._service.submit(call), accept)
 
     async def _take_event(self, call: Call, scope: Scope, headers: dict[str, str], sent: bytes) -> Response:
@@ -222,7 +222,7 @@ class Ingress:
         response = self._answers.render(await self._service.submit(call), accept)
         return cloudevent.answer(event, self.manifest.app, call.id, response)
 
-    async def _stream(self, call: Call, media: str) -> Response | Outflow:
+    async def _stream(self, call: Call, media: str, accept: str) -> Response | Outflow:
         """Return a streamed answer once its first item is there, or what a stage answered in its place."""
         items = Stream(self._service, call)
         try:
@@ -230,7 +230,9 @@ class Ingress:
         except BaseException:
             items.close()
             raise
-        return Outflow(items=items, media=media) if early is None else self._answers.render(early, "")
+        if early is None:
+            return Outflow(items=items, media=media)
+        return self._answers.render(early, accept, is_other=True)
 
     def _latest(self) -> Ingress:
         """Who serves the version in force."""
