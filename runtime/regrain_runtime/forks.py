@@ -20,7 +20,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 3.0
-"""Seconds that a fork has for what is to run at its exit; less than the front waits for it."""
+"""Seconds that a replica has for what is to run at its exit, its threads half of that; less than the front waits."""
 REAPING = 0.5
 """Seconds that children of a fork have to be dead once they were killed."""
 
@@ -113,11 +113,14 @@ def live(work: Callable[[], int]) -> NoReturn:
 
 
 def end(status: int) -> NoReturn:
-    """End this fork after what was registered in it for its exit, for which it has GRACE; its children end with it."""
+    """End this process after its threads and what was registered for its exit, as far as GRACE suffices for them.
+
+    Pools come first, as they do not end while one of them waits. Its children end with it.
+    """
     try:
-        ending = threading.Thread(target=_run_exit_functions, daemon=True)
-        ending.start()
-        ending.join(GRACE)
+        until = time.monotonic() + GRACE
+        _wait_for(threading._shutdown, GRACE / 2)
+        _wait_for(atexit._run_exitfuncs, until - time.monotonic())
         _end_children()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -136,9 +139,8 @@ def _end_children() -> None:
         child.join(max(0.0, until - time.monotonic()))
 
 
-def _run_exit_functions() -> None:
-    """Do what an interpreter does that ends: pools of processes first, as these do not end while one of them waits."""
-    pools = sys.modules.get("concurrent.futures.process")
-    if pools is not None:
-        pools._python_exit()
-    atexit._run_exitfuncs()
+def _wait_for(work: Callable[[], None], timeout: float) -> None:
+    """Do something that an interpreter does that ends, and go on after `timeout` seconds."""
+    ending = threading.Thread(target=work, daemon=True)
+    ending.start()
+    ending.join(timeout)

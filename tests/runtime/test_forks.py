@@ -95,6 +95,44 @@ def test_what_a_replica_has_registered_for_its_exit_runs_and_nothing_of_its_pare
     assert ran(script) == ["replica", "0", "parent"]
 
 
+@pytest.mark.parametrize(
+    "start", ["ThreadPoolExecutor().submit(write)", "threading.Thread(target=write).start()"], ids=["pool", "thread"]
+)
+def test_what_its_threads_are_at_is_done_before_a_replica_ends(start):
+    script = f"""
+        import threading, time
+        from concurrent.futures import ThreadPoolExecutor
+
+        def write():
+            time.sleep(0.2)
+            os.write(1, b"written\\n")
+
+        def work():
+            atexit.register(os.write, 1, b"registered\\n")
+            {start}
+
+        print(in_a_replica(work))
+    """
+
+    assert ran(script) == ["written", "registered", "0"]
+
+
+def test_a_thread_that_does_not_end_holds_up_nothing_that_is_registered_for_the_exit():
+    script = """
+        import threading
+
+        forks.GRACE = 1.0
+
+        def work():
+            atexit.register(os.write, 1, b"registered\\n")
+            threading.Thread(target=threading.Event().wait).start()
+
+        print(in_a_replica(work))
+    """
+
+    assert ran(script) == ["registered", "0"]
+
+
 def test_children_that_do_not_end_are_killed_with_their_replica_and_the_parents_are_not():
     script = """
         forks.GRACE = 0.1
