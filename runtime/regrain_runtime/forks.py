@@ -8,6 +8,7 @@ and by the kernel's where the front is gone.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 import select
@@ -70,8 +71,9 @@ def leash(pipe: int) -> None:
 
     That is the front's. So what hangs, and what a stage has forked, ends with the front however that ends; and a signal
     to the front's group, as a terminal or a supervisor sends it, does not reach what requests under way still need.
+    Where the system refuses any of it, as a sandbox may, this process goes on without.
     """
-    os.setpgid(0, 0)
+    os.set_inheritable(pipe, False)  # or a program would be killed as soon as the front lets go of an ended replica
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # some terminals stop who prints and is not in their group
     held = [pipe]
 
@@ -80,13 +82,15 @@ def leash(pipe: int) -> None:
             os.close(held.pop())
 
     os.register_at_fork(after_in_child=let_go)
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_ASYNC)
     looking = select.poll()
     looking.register(pipe, 0)
     if looking.poll(0):  # it was gone before
-        os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def begin() -> None:

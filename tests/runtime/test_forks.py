@@ -270,6 +270,57 @@ def test_a_fork_of_a_fork_keeps_a_file_that_has_the_number_of_the_leash():
     assert ran(script) == ["0", "0"]
 
 
+def test_a_program_that_a_replica_starts_is_not_on_its_leash():
+    script = """
+        held, mine = os.pipe()
+        os.set_inheritable(held, True)  # as it comes from the front
+        replica = forks.fork()
+        if not replica:
+            os.close(mine)
+            forks.leash(held)
+            os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+            os._exit(0)
+        os.close(held)
+        print(os.waitstatus_to_exitcode(os.waitpid(replica, 0)[1]))
+
+        looking = select.poll()
+        looking.register(mine, 0)
+        print(looking.poll(0) == [(mine, select.POLLERR)])  # nobody has the other end
+        os.killpg(replica, signal.SIGKILL)
+    """
+
+    assert ran(script) == ["0", "True"]
+
+
+@pytest.mark.parametrize("refuses", ["os.setpgid", "fcntl.fcntl"])
+def test_a_replica_starts_also_where_the_system_refuses_it_the_hold_of_its_leash(refuses):
+    script = f"""
+        import fcntl
+
+        def refuse(*_):
+            raise PermissionError("refused")
+
+        {refuses} = refuse
+        print(on_a_leash(lambda: print("lives")))
+    """
+
+    assert ran(script) == ["lives", "0"]
+
+
+def test_a_replica_that_nobody_holds_any_more_ends_alone_where_it_leads_no_group():
+    script = """
+        def refuse(*_):
+            raise PermissionError("refused")
+
+        os.setpgid = refuse
+        held, mine = os.pipe()
+        os.close(mine)
+        print(in_a_replica(lambda: forks.leash(held)))
+    """
+
+    assert ran(script) == ["-9"]
+
+
 def test_a_terminal_that_stops_who_prints_in_its_background_does_not_stop_a_replica():
     script = """
         import pty, termios
