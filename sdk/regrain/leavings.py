@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 GRACE = 1.0
 """Seconds that the rest of a group has to end after SIGTERM."""
 LOOK = 0.02
 """Seconds between two looks. Nobody else can have the number of a group in which there was somebody so lately."""
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""Has a pidfd stand for the group that its process led, which may have been reaped; from Linux 6.9 on."""
 
 
 class Leavings:
@@ -44,3 +47,24 @@ def reach(group: int, number: int) -> bool:
     except PermissionError:  # none but those that have become another user
         return True
     return True
+
+
+def kill_group(pidfd: int) -> None:
+    """Kill the group that a process leads or led; before Linux 6.9 only as long as that is not reaped."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
+    except ProcessLookupError:
+        return
+    except OSError:  # an older kernel
+        leader = _unreaped(pidfd)
+        if leader > 0:
+            reach(leader, signal.SIGKILL)
+
+
+def _unreaped(pidfd: int) -> int:
+    """Return the number of a process as it is here, which nobody else can have now; 0 or -1 if there is none."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.removeprefix("Pid:")) for line in lines if line.startswith("Pid:")), 0)

@@ -96,3 +96,18 @@ def test_it_ends_with_a_front_that_is_told_to_end_at_once(forks, until, tmp_path
         forks.signal()
 
     assert forks.ended() == 1
+
+
+def test_it_ends_with_a_front_that_is_told_to_end_at_once_while_the_zygote_does_not_move(serve, until, tmp_path):
+    forks = serve("forks.py")
+    note = tmp_path / "note"
+    with ThreadPoolExecutor() as pool:
+        pool.submit(forks.call, do="hang", note=str(note))
+        until(note.exists, "its stage hangs")
+        os.kill(forks.zygote(), signal.SIGSTOP)
+
+        forks.signal()
+        forks.said("regrain: draining")
+        forks.signal()
+
+    assert forks.ended() == 1

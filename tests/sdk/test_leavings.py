@@ -1,15 +1,18 @@
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from regrain.leavings import GRACE, Leavings
+from regrain.leavings import GRACE, PIDFD_SIGNAL_PROCESS_GROUP, Leavings, kill_group
 
 pytestmark = pytest.mark.process
 TIMEOUT = 60.0
+UNKNOWN = 1 << 30
+"""A flag that no kernel knows, as older ones do not know that of groups."""
 LEADER = """
 import subprocess, sys
 ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -106,3 +109,32 @@ def test_a_process_that_led_no_group_yet_has_left_nothing():
 
     assert os.waitpid(pid, 0) == (pid, 0)
     assert not leavings.look(now=0.0)
+
+
+@pytest.mark.parametrize("flag", [PIDFD_SIGNAL_PROCESS_GROUP, UNKNOWN])
+def test_a_group_is_killed_by_its_leader(monkeypatch, flag):
+    monkeypatch.setattr("regrain.leavings.PIDFD_SIGNAL_PROCESS_GROUP", flag)
+    leader, left = led("stubborn")
+    pidfd = os.pidfd_open(leader)
+
+    kill_group(pidfd)
+
+    assert has_ended(left)
+    os.waitpid(leader, 0)
+    kill_group(pidfd)  # nobody is there any more
+    os.close(pidfd)
+    os.close(left)
+
+
+def test_an_older_kernel_does_not_tell_the_group_of_a_leader_that_is_reaped(monkeypatch):
+    monkeypatch.setattr("regrain.leavings.PIDFD_SIGNAL_PROCESS_GROUP", UNKNOWN)
+    leader, left = led("stubborn")
+    pidfd = os.pidfd_open(leader)
+    os.waitpid(leader, 0)
+
+    kill_group(pidfd)
+
+    assert not has_ended(left, within=0.0)
+    os.killpg(leader, signal.SIGKILL)
+    os.close(pidfd)
+    os.close(left)

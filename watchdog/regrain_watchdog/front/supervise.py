@@ -10,12 +10,12 @@ import contextlib
 import logging
 import mmap
 import os
-import signal
 import socket
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from regrain.leavings import kill_group
 from regrain.manifest import Manifest
 from regrain.wire import frames
 from regrain.wire.boards import BOARD, IDLE, PROGRESS
@@ -29,6 +29,7 @@ from regrain_watchdog.front.link import Link
 from regrain_watchdog.front.replica import Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.zygote import Zygote
+from regrain_watchdog.gpu.ending import kill
 from regrain_watchdog.policy import restart
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,6 @@ SLOW_TICK = 1.0
 """Seconds between two looks for replicas that do not move, at most."""
 STOP_TIMEOUT = 5.0
 """Seconds that a replica has to end when told to stop, before it is killed."""
-PIDFD_SIGNAL_PROCESS_GROUP = 4
-"""Has a pidfd stand for the group that its process led, which may have been reaped; from Linux 6.9 on."""
 KILL_TIMEOUT = 60.0
 """Seconds in which one that was killed has ended on any machine, however busy and however much memory it gives back."""
 
@@ -179,8 +178,10 @@ class Supervisor:
         self.cancels.close()
 
     def kill(self) -> None:
-        """End every replica at once."""
+        """End every replica at once, and what it has started, whether or not the zygote gets to that."""
         for replica in list(self.replicas.values()):
+            if replica.pidfd >= 0 and replica.end is kill:  # others are ended for the sake of those beside them first
+                kill_group(replica.pidfd)
             replica.kill("the front ends")
         self._zygote.kill()
 
@@ -233,8 +234,7 @@ class Supervisor:
         """
         asyncio.get_running_loop().remove_reader(replica.pidfd)
         if zygote.died_of:
-            with contextlib.suppress(OSError):  # there is nothing, or an older kernel
-                signal.pidfd_send_signal(replica.pidfd, signal.SIGKILL, None, PIDFD_SIGNAL_PROCESS_GROUP)
+            kill_group(replica.pidfd)
         if replica.link is not None:
             replica.link.drain("its process ended")
         self._bury(replica)
