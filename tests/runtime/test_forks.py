@@ -96,7 +96,9 @@ def test_what_a_replica_has_registered_for_its_exit_runs_and_nothing_of_its_pare
 
 
 @pytest.mark.parametrize(
-    "start", ["ThreadPoolExecutor().submit(write)", "threading.Thread(target=write).start()"], ids=["pool", "thread"]
+    "start",
+    ["ThreadPoolExecutor().submit(write)", "threading.Thread(target=write).start()"],
+    ids=["pool", "thread"],
 )
 def test_what_its_threads_are_at_is_done_before_a_replica_ends(start):
     script = f"""
