@@ -1,7 +1,10 @@
 """What a stage's body raises ends its own call, whatever it is."""
 
 import asyncio
+import resource
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,10 +211,56 @@ def too_large(x: int) -> object:
     return np.broadcast_to(KEPT, 2**58)
 
 
-@pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
-@pytest.mark.parametrize(
-    ("give", "told"), [(endless, "more than 100 containers"), (too_large, "Unable to allocate")]
+def too_long(x: int) -> object:
+    """A list for whose copy there is no memory left."""
+    items = [x] * 2**23
+    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    limit_data(used + 2**23)
+    return items
+
+
+def limit_data(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (size, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """Lift a limit of memory that a test set."""
+    before, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    yield
+    limit_data(before)
+
+
+@dataclass
+class Growing:
+    """What adds to a dict whenever it is read, as a thread of its stage may meanwhile."""
+
+    items: dict[object, object]
+
+
+Growing.items = property(
+    lambda self: vars(self)["items"].update({len(vars(self)["items"]): 0}),
+    lambda self, items: vars(self).update(items=items),
 )
+
+
+def growing(x: int) -> object:
+    items: dict[object, object] = {}
+    items["itself"] = Growing(items)
+    return items
+
+
+UNCOPIED = [
+    (endless, "more than 100 containers"),
+    (too_large, "Unable to allocate"),
+    (too_long, "MemoryError"),
+    (growing, "dictionary changed size during iteration"),
+]
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
+@pytest.mark.parametrize(("give", "told"), UNCOPIED)
 def test_what_cannot_be_copied_costs_its_own_request_alone(give, told, batched):
     app = App("copies")
     kept = np.zeros(3)

@@ -45,6 +45,8 @@ def detach(held: list[object], handed: Iterable[object]) -> list[object]:
 
 
 def _apart(value: object, memory: _Memory) -> object:
+    if isinstance(value, Lost):
+        return value
     try:
         return renew(value, memory.apart)
     except UnsupportedValueError:
@@ -64,14 +66,15 @@ class _Memory:
         self._kept: set[int] = set()
 
     def look_through(self, value: object) -> object:
-        """Count the leaves of a value, and return it in containers of its own."""
+        """Count the leaves of a value; return it in containers of its own, or `Lost`, or as it is if it cannot travel.
+
+        Without such containers a leaf has fewer references than were counted, so all that was met is taken for held.
+        """
         try:
             return renew(value, self._meet)
-        except (
-            UnsupportedValueError
-        ):  # it may hold itself, and then it has fewer references to a leaf than were counted
-            self._references.clear()  # what was met until now is taken for held
-            return value
+        except Exception as error:  # of memory, or a stage's thread changes the value meanwhile
+            self._references.clear()
+            return value if isinstance(error, UnsupportedValueError) else Lost(error)
 
     def _meet(self, leaf: object) -> object:
         with suppress(Exception):  # of tensors that have no memory, which are refused when they are packed
