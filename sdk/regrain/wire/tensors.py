@@ -90,7 +90,7 @@ def storage(tensor: Tensor) -> int:
 
 
 def uses(tensor: Tensor, *, lent: bool = False) -> int:
-    """Return how many tensors lie in the memory of a dense one; a great many where that cannot be told.
+    """Return how many tensors and others hold the memory of a dense one; a great many where that cannot be told.
 
     lent: whether an array lies there by `Tensor.numpy`, after which torch takes it for memory that is not its own.
     """
@@ -100,7 +100,10 @@ def uses(tensor: Tensor, *, lent: bool = False) -> int:
         return sys.maxsize
     alone = torch.empty(0)
     lone, its = alone.untyped_storage(), tensor.untyped_storage()
-    return int(count(its._cdata)) - int(count(lone._cdata)) + 1
+    keepers = sys.getrefcount(its) - sys.getrefcount(
+        lone
+    )  # of the one object that torch gives for that memory
+    return int(count(its._cdata)) - int(count(lone._cdata)) + keepers + 1
 
 
 def put_tensor(tensor: Tensor, sink: Sink | None, inline: int = INLINE) -> Leaf:

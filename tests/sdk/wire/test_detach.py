@@ -108,6 +108,7 @@ KEPT = [
     pytest.param(torch.ones(4), lambda kept: kept[1:], id="a view of a tensor"),
     pytest.param(torch.ones(4), lambda kept: kept.detach(), id="a tensor in the same memory"),
     pytest.param(torch.ones(4), lambda kept: kept[1:].numpy(), id="the array of a tensor"),
+    pytest.param(torch.ones(4).untyped_storage(), lambda kept: torch.empty(0).set_(kept), id="a storage"),
     pytest.param(np.ones(4), torch.from_numpy, id="the tensor of an array"),
     pytest.param(np.ones(4), np.from_dlpack, id="by DLPack"),
 ]
