@@ -73,7 +73,7 @@ def leash(pipe: int) -> None:
     to the front's group, as a terminal or a supervisor sends it, does not reach what requests under way still need.
     Where the system refuses any of it, as a sandbox may, this process goes on without.
     """
-    os.set_inheritable(pipe, False)  # or a program would be killed as soon as the front lets go of an ended replica
+    os.set_inheritable(pipe, False)  # or programs would be killed once the front lets go of an ended replica
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # some terminals stop who prints and is not in their group
     held = [pipe]
 

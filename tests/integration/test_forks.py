@@ -98,7 +98,9 @@ def test_it_ends_with_a_front_that_is_told_to_end_at_once(forks, until, tmp_path
     assert forks.ended() == 1
 
 
-def test_it_ends_with_a_front_that_is_told_to_end_at_once_while_the_zygote_does_not_move(serve, until, tmp_path):
+def test_it_ends_with_a_front_that_is_told_to_end_at_once_while_the_zygote_does_not_move(
+    serve, until, tmp_path
+):
     forks = serve("forks.py")
     note = tmp_path / "note"
     with ThreadPoolExecutor() as pool:

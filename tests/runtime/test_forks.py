@@ -89,7 +89,7 @@ def test_an_interrupt_passes_by_what_a_replica_forks():
 def test_what_a_replica_has_registered_for_its_exit_runs_and_nothing_of_its_parents():
     script = """
         atexit.register(os.write, 1, b"parent\\n")
-        print(in_a_replica(lambda: atexit.register(os.write, 1, b"replica\\n")))
+        print(in_a_replica(lambda: atexit.register(os.write, 1, b"replica\\n")), flush=True)
     """
 
     assert ran(script) == ["replica", "0", "parent"]

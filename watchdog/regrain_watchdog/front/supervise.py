@@ -180,7 +180,7 @@ class Supervisor:
     def kill(self) -> None:
         """End every replica at once, and what it has started, whether or not the zygote gets to that."""
         for replica in list(self.replicas.values()):
-            if replica.pidfd >= 0 and replica.end is kill:  # others are ended for the sake of those beside them first
+            if replica.pidfd >= 0 and replica.end is kill:  # others end with a word to those beside them
                 kill_group(replica.pidfd)
             replica.kill("the front ends")
         self._zygote.kill()
