@@ -123,7 +123,7 @@ def end(status: int) -> NoReturn:
     """
     try:
         until = time.monotonic() + GRACE
-        _wait_for(threading._shutdown, GRACE / 2)
+        _wait_for(threading._shutdown, GRACE / 2)  # type: ignore[attr-defined]  # as an interpreter ends
         _wait_for(atexit._run_exitfuncs, until - time.monotonic())
         _end_children()
         sys.stdout.flush()
