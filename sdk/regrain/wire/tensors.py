@@ -100,9 +100,8 @@ def uses(tensor: Tensor, *, lent: bool = False) -> int:
         return sys.maxsize
     alone = torch.empty(0)
     lone, its = alone.untyped_storage(), tensor.untyped_storage()
-    keepers = sys.getrefcount(its) - sys.getrefcount(
-        lone
-    )  # of the one object that torch gives for that memory
+    # torch gives one and the same object for a memory, which somebody may have kept
+    keepers = sys.getrefcount(its) - sys.getrefcount(lone)
     return int(count(its._cdata)) - int(count(lone._cdata)) + keepers + 1
 
 
