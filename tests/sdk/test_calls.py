@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -212,11 +213,17 @@ def too_large(x: int) -> object:
 
 
 def too_long(x: int) -> object:
-    """A list for whose copy there is no memory left."""
+    """A list of 64 MiB, for whose copy there is no memory left: neither new nor what was freed before."""
     items = [x] * 2**23
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit_data(used + 2**23)
+    with suppress(MemoryError):
+        while True:
+            HOARD.append(np.empty(2**25, np.uint8))
     return items
+
+
+HOARD: list[object] = []
 
 
 def limit_data(size: int) -> None:
@@ -229,6 +236,7 @@ def limited() -> Iterator[None]:
     before, _ = resource.getrlimit(resource.RLIMIT_DATA)
     yield
     limit_data(before)
+    HOARD.clear()
 
 
 @dataclass
