@@ -9,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2 as pb
 
 from regrain_watchdog.front.grpc.health import NAME, Health
+from regrain_watchdog.front.grpc.silence import Given
 
 
 class Details:
@@ -25,11 +26,9 @@ def test_an_end_while_a_watcher_takes_the_last_change_is_told_as_well():
             told.append(response.status)
             health.end()
 
-    async def asked():
-        yield pb.HealthCheckRequest().SerializeToString()
-
+    asked = Given(pb.HealthCheckRequest().SerializeToString())
     watch = health.handlers().service(Details()).stream_stream
-    asyncio.run(watch(asked(), Slow()))
+    asyncio.run(watch(asked, Slow()))
 
     assert told == [pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING]
 

@@ -25,7 +25,7 @@ from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.grpc.gathering import Gathering
-from regrain_watchdog.front.grpc.silence import Requests, only
+from regrain_watchdog.front.grpc.silence import Given, Requests, only
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.front.http import checked_id
 from regrain_watchdog.front.measure import CANCELLED, LATE, Measure
@@ -69,7 +69,7 @@ class Entry:
     def unary(self, path: str, work: Work) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the method at a path whose calls are answered with one message, by `work`."""
 
-        async def answered(requests: Requests, context: Context) -> bytes:
+        async def answered(requests: Requests | Given, context: Context) -> bytes:
             data = await only(requests, context, self._seconds)
             answer, call, error = await self.counted(path, work, data, context)
             told = (("x-call-id", call.id),)
@@ -154,7 +154,7 @@ class Entry:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return a method whose answers need no call of the app, nor the key if it `is_open`."""
 
-        async def answered(requests: Requests, context: Context) -> bytes:
+        async def answered(requests: Requests | Given, context: Context) -> bytes:
             data = await only(requests, context, self._seconds)
             try:
                 if not is_open:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -83,20 +84,33 @@ class Silence:
             coming.cancel()
 
 
-async def only(requests: Requests, context: grpc.aio.ServicerContext[bytes, M], seconds: float) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The message of a call that brings one, read already by who hands the call on."""
+
+    message: bytes
+
+
+async def only(
+    requests: Requests | Given, context: grpc.aio.ServicerContext[bytes, M], seconds: float
+) -> bytes:
     """Return the message of a call that brings one; the call ends where not all of it is here within `seconds`."""
+    if isinstance(requests, Given):
+        return requests.message
     try:
-        return await _first(requests, seconds)
+        return await _first(context, seconds)
     except RequestError as error:
         await context.abort(code(error.status), sentence(error), trailers(error))
 
 
-async def _first(requests: Requests, seconds: float) -> bytes:
+async def _first(context: grpc.aio.ServicerContext[bytes, M], seconds: float) -> bytes:
+    """Read from the context itself: an iterator of requests that is left behind costs a task to close it."""
     try:
         async with asyncio.timeout(seconds):
-            async for message in requests:
-                return message
+            message: object = await context.read()
     except TimeoutError:
         detail = f"the message did not come within {seconds:g} s"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-    raise RequestError(HTTPStatus.BAD_REQUEST, "the call brought no message")
+    if not isinstance(message, bytes):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "the call brought no message")
+    return message

@@ -19,7 +19,7 @@ from regrain_watchdog.front.grpc import inference_pb2 as pb
 from regrain_watchdog.front.grpc.entry import Context
 from regrain_watchdog.front.grpc.methods import SERVICES
 from regrain_watchdog.front.grpc.server import Listening
-from regrain_watchdog.front.grpc.silence import Requests, Silence, only
+from regrain_watchdog.front.grpc.silence import Given, Requests, Silence, only
 from regrain_watchdog.front.grpc.status import code, sentence, trailers
 from regrain_watchdog.gateway.plane.counts import Counts
 from regrain_watchdog.gateway.plane.functions import Functions
@@ -36,7 +36,7 @@ OURS = {
     f"/{oip.NAME}/ServerReady": pb.ServerReadyResponse(ready=True).SerializeToString(),
 }
 """What the gateway answers for all functions."""
-Method = Callable[[Requests, Context], Awaitable[bytes]]
+Method = Callable[[Requests | Given, Context], Awaitable[bytes]]
 STREAM = f"/{oip.NAME}/ModelStreamInfer"
 
 
@@ -77,7 +77,7 @@ class Switch(grpc.GenericRpcHandler):
             return OURS[details.method]
         hosting, found = await self._entered(name, data, context)
         with self._counted(hosting, found):
-            return await _method(found, details)(_joined(data, requests), context)
+            return await _method(found, details)(Given(data), context)
 
     async def _stream(
         self,
