@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from regrain_watchdog.front.replica import Dispatch
 
 
-def are_sound(dispatch: Dispatch, timings: Sequence[frames.Timing]) -> bool:
-    """Whether timings can be true that come back with a dispatch; others would upset every mean that they enter."""
-    gone, stages = time.monotonic() - dispatch.sent, dispatch.step.stages
+def are_sound(dispatch: Dispatch, timings: Sequence[frames.Timing], *, abreast: int = 1) -> bool:
+    """Whether timings can be true that come back with a dispatch; others would upset every mean that they enter.
+
+    abreast: how many parts of it may have run at the same time, the seconds of which are added up.
+    """
+    gone, stages = (time.monotonic() - dispatch.sent) * abreast, dispatch.step.stages
     for timing in timings:
         is_time = 0.0 <= timing.seconds <= gone and 0.0 <= timing.leased <= gone
         if not (is_time and timing.count >= 0 and timing.calls >= 0 and timing.stage in stages):

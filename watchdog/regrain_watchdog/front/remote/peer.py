@@ -206,5 +206,5 @@ def _check(dispatch: Dispatch, outcomes: Sequence[wire.Outcome], timings: Sequen
     for outcome in outcomes:
         if not has_shape(dispatch.step, outcome):
             raise FrameError("it is of another shape")
-    if not are_sound(dispatch, timings):
+    if not are_sound(dispatch, timings, abreast=dispatch.size):  # it may have as many replicas as that
         raise FrameError("what it tells of its stages cannot be true")
