@@ -362,7 +362,7 @@ def make_crew(
 ) -> Crew:
     """Make the crew of a version, without replicas; SpecError if it is to keep stages that it does not have."""
     resident.check(keeps, release.manifest.graph.stages)
-    care = Care(hang_timeout=config.hang_timeout, memory=config.replica_memory)
+    care = Care(hang_timeout=config.hang_timeout, memory=config.replica_memory, patience=config.start_timeout)
     return Crew(
         release.manifest,
         release.zygote,

@@ -168,7 +168,11 @@ class Crew:
                 function.part(replica)
         ending = [replica for replica in self.replicas if not replica.functions]
         self._told.update(replica.number for replica in ending)
-        await self._supervisor.end(ending)
+        busy = [
+            replica for replica in ending if replica.runs_any(self._functions)
+        ]  # a guest of a plan that stays
+        self._supervisor.dismiss(busy)
+        await self._supervisor.end([replica for replica in ending if replica not in busy])
         self.tidy()
 
     def interrupt(self, flights: Collection[Flight]) -> None:
@@ -313,11 +317,13 @@ class Crew:
         for function in list(functions):
             function.part(replica)
         bereft = [dispatch.function for dispatch in replica.holding.values()]  # some may have parted from it
-        poisoned = bequeath(replica, reason, self.manifest, () if was_told_to else self._functions)
+        poisoned = bequeath(replica, reason, self.manifest, () if self._stopping else self._functions)
         self._supervisor.bereave(replica, reason)
         self._moved.set()
         self._starting.go_on()
         if was_told_to:
+            for function in dict.fromkeys(bereft):
+                self.staff(function)
             return
         home.died()
         logger.warning(

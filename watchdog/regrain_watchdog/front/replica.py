@@ -7,7 +7,7 @@ import enum
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -164,6 +164,10 @@ class Replica:
     def is_warming(self) -> bool:
         """Whether it runs samples to get warm."""
         return any(not dispatch.jobs for dispatch in self.holding.values())
+
+    def runs_any(self, functions: Collection[Function]) -> bool:
+        """Whether it holds a dispatch of one of some functions, also of one that it has parted from."""
+        return any(dispatch.function in functions for dispatch in self.holding.values())
 
     def load(self, stages: tuple[str, ...]) -> None:
         """Have it load stages beside those that it has."""

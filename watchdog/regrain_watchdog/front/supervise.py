@@ -39,7 +39,7 @@ TICK = 0.05
 SLOW_TICK = 1.0
 """Seconds between two looks for replicas that do not move, at most."""
 STOP_TIMEOUT = 5.0
-"""Seconds that a replica has to end when told to stop, before it is killed."""
+"""Seconds that a replica which nobody needs has to end when told to stop, before it is killed."""
 KILL_TIMEOUT = 60.0
 """Seconds in which one that was killed has ended on any machine, however busy and however much memory it gives back."""
 
@@ -50,10 +50,12 @@ class Care:
 
     hang_timeout: seconds after which one that has work and does not move is ended; 0.0: never.
     memory: bytes that one may take; 0: no limit.
+    patience: seconds that one has to finish calls which go on, where others serve in its place.
     """
 
     hang_timeout: float = 0.0
     memory: int = 0
+    patience: float = 120.0
 
 
 DEFAULT_CARE = Care()
@@ -86,6 +88,7 @@ class Supervisor:
         self._order = manifest.graph.stages
         self._stages = {stage.name: stage for stage in manifest.stages}
         self._hang_timeout = care.hang_timeout
+        self._patience = care.patience
         self._has_weights = weight.may_restore()
         self._limits = Limits(care.memory)
         timed = any(stage.timeout for stage in manifest.stages)
@@ -150,6 +153,9 @@ class Supervisor:
 
     async def end(self, replicas: Collection[Replica]) -> None:
         """Let replicas finish what they hold and end; kill those that do not."""
+        await self._end(replicas, STOP_TIMEOUT)
+
+    async def _end(self, replicas: Collection[Replica], timeout: float) -> None:
         for replica in replicas:
             starts = replica.state is State.STARTING
             replica.stop()
@@ -157,16 +163,17 @@ class Supervisor:
                 replica.kill("it is not needed any more")  # it may load for long, and holds nothing
         numbers = {replica.number for replica in replicas}
         try:
-            await asyncio.wait_for(self._until_buried(numbers), STOP_TIMEOUT)
+            await asyncio.wait_for(self._until_buried(numbers), timeout)
         except TimeoutError:
             for number in numbers & self.replicas.keys():
                 self.replicas[number].kill("it did not stop when told to")
             await asyncio.wait_for(self._until_buried(numbers), KILL_TIMEOUT)
 
     def dismiss(self, replicas: Collection[Replica]) -> None:
-        """Have replicas end as `end` does, which nobody waits for."""
-        if replicas:
-            ending = asyncio.create_task(self.end(replicas))
+        """Have replicas end as `end` does, which nobody waits for; what they hold may take as long as `Care` says."""
+        for replica in replicas:
+            timeout = self._patience if replica.holding else STOP_TIMEOUT
+            ending = asyncio.create_task(self._end([replica], timeout))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
