@@ -41,6 +41,40 @@ class alone:
 def run(text: str) -> str:
     return alone(text)
 """
+TRIO = """
+import pathlib
+import time
+
+from regrain import App
+
+app = App("trio", sample={"text": "sample"})
+HERE = pathlib.Path(__file__).parent
+
+
+@app.stage()
+def first(text: str) -> str:
+    return text
+
+
+@app.stage()
+class second:
+    def __init__(self):
+        while (HERE / "hangs").exists():
+            time.sleep(0.002)
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+@app.stage()
+def third(text: str) -> str:
+    return text
+
+
+@app.flow
+def run(text: str) -> str:
+    return third(second(first(text)))
+"""
 
 
 def run(scenario):
@@ -124,5 +158,24 @@ def test_what_a_guest_held_that_was_let_go_and_died_is_run_again(standing, tmp_p
             os.kill(guest.pid, signal.SIGKILL)
 
             assert await answered(call, tmp_path) != guest.pid
+
+    run(scenario)
+
+
+def test_a_fluid_group_takes_no_guest_that_lacks_one_of_its_stages(standing, tmp_path):
+    async def scenario():
+        async with standing(TRIO, "~first+second | third", keeps="first") as stand:
+            first, _, third = stand.live.current.functions
+            (own,), (other,) = first.replicas, third.replicas
+            (tmp_path / "hangs").touch()
+
+            os.kill(own.pid, signal.SIGKILL)
+            await stand.until(lambda: own not in stand.crew.replicas and len(first.own) == 1)
+            call = stand.call("a")
+
+            assert other.functions == [third]
+            (tmp_path / "hangs").unlink()
+            assert (await asyncio.wait_for(call, TIMEOUT)).value == "a"
+            assert other in stand.crew.replicas
 
     run(scenario)

@@ -26,7 +26,7 @@ from regrain_watchdog.front.flight import Flight
 from regrain_watchdog.front.function import Function
 from regrain_watchdog.front.gpus import Gpus
 from regrain_watchdog.front.learned import Learned
-from regrain_watchdog.front.pooled import leads, pump
+from regrain_watchdog.front.pooled import lead, leads, pump
 from regrain_watchdog.front.replica import Dispatch, Replica, State
 from regrain_watchdog.front.segments import Pool
 from regrain_watchdog.front.starting import Starting
@@ -246,8 +246,7 @@ class Crew:
         """Start the replicas that a function lacks; one of a plan that only ends its calls needs somebody, too."""
         if self._stopping or function.is_given_up or function not in self._functions:
             return
-        if function.pool is not None:
-            function = function.pool.functions[0]
+        function = lead(function)
         self.cover(function)
         short = function.wanted - len(function.own) - self._starting.count(function)
         somebody_comes = function.replicas or self._starting.count(function) or function.is_elsewhere
@@ -256,10 +255,11 @@ class Crew:
         function.pump()
 
     def cover(self, function: Function) -> None:
-        """Have a function that nobody serves be served by whoever can, until it has replicas of its own again."""
+        """Have a function that nobody serves be served by whoever has its stages, until it has replicas of its own."""
+        function = lead(function)
         if not function.is_serving:
             for replica in self.replicas:
-                if replica.state is State.READY and replica.can(function.step):
+                if replica.state is State.READY and replica.resident.issuperset(function.seat.stages):
                     function.join(replica)
 
     def loaded(self, replica: Replica, _frame: frames.Loaded) -> None:

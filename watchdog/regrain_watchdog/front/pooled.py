@@ -80,6 +80,11 @@ def leads(functions: Sequence[Function]) -> list[Function]:
     return [function for function in functions if function.is_lead]
 
 
+def lead(function: Function) -> Function:
+    """Return the function that counts a function's replicas: the first of its fluid group, or itself."""
+    return function.pool.functions[0] if function.pool is not None else function
+
+
 def pump(functions: Sequence[Function]) -> None:
     """Have functions hand out what is due, the one first whose next unit is most urgent."""
     if len(functions) > 1:
