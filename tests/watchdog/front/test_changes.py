@@ -2,6 +2,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
+import signal
 from http import HTTPStatus
 
 import pytest
@@ -269,6 +271,49 @@ def test_an_earlier_version_whose_process_has_died_is_forgotten(tmp_path):
             with pytest.raises(SpecError, match="no earlier version"):
                 await stand.changes.roll_back()
             await old.stop()
+
+    asyncio.run(scenario())
+
+
+async def bereft(stand):
+    """Have the process die that replicas of the version in force are started from; return its zygote."""
+    zygote = stand.changes.release.zygote
+    os.kill(zygote._process.pid, signal.SIGKILL)
+    while not zygote.died_of:
+        await asyncio.sleep(0.002)
+    return zygote
+
+
+def test_a_version_whose_process_has_died_is_not_kept_behind_an_update(tmp_path):
+    async def scenario():
+        async with standing(tmp_path) as stand:
+            old = await bereft(stand)
+
+            await stand.changes.update()
+            await stand.settle()
+
+            with pytest.raises(SpecError, match="no earlier version"):
+                await stand.changes.roll_back()
+            await old.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_version_whose_process_has_died_is_not_kept_behind_a_roll_back(tmp_path):
+    async def scenario():
+        async with standing(tmp_path) as stand:
+            first = stand.changes.release
+            await stand.changes.update()
+            await stand.settle()
+            second = await bereft(stand)
+
+            await stand.changes.roll_back()
+            await stand.settle()
+
+            assert stand.changes.release is first
+            with pytest.raises(SpecError, match="no earlier version"):
+                await stand.changes.roll_back()
+            await second.stop()
 
     asyncio.run(scenario())
 

@@ -196,8 +196,7 @@ class Changes:
                 if (
                     new is not None and self._live.manifest is new.manifest
                 ):  # maybe on the way to its last leg
-                    self._keep(new)
-                    self._mourn(zygote)
+                    self._enter(new)
                 else:
                     await zygote.stop()
 
@@ -212,8 +211,7 @@ class Changes:
                     return await self._carry(old, self._carried(old.manifest))
             finally:
                 if self._live.manifest is old.manifest:
-                    self.previous, self.release = self.release, old
-                    self._mourn(old.zygote)
+                    self._enter(old)
 
     @contextlib.contextmanager
     def _followed(self, manifest: Manifest) -> Iterator[None]:
@@ -228,11 +226,6 @@ class Changes:
         finally:
             gpus.follow(self._live.manifest)
 
-    def _mourn(self, zygote: Zygote) -> None:
-        """A version is in force: its zygote may have died on the way there, when it was of none."""
-        if zygote.died_of:
-            self._died(zygote, zygote.died_of)
-
     def lost(self, zygote: Zygote) -> bool:
         """Learn that a zygote has died; whether it is the one of the version in force."""
         if self.previous is not None and self.previous.zygote is zygote:
@@ -246,12 +239,16 @@ class Changes:
                 await release.zygote.stop()
         await asyncio.gather(*self._endings)
 
-    def _keep(self, new: Release) -> None:
-        forgotten, self.previous, self.release = self.previous, self.release, new
-        if forgotten is not None:
+    def _enter(self, new: Release) -> None:
+        """A version is in force: keep the one before it alone, and that only while it can start replicas."""
+        forgotten, old, self.release = self.previous, self.release, new
+        self.previous = None if old.zygote.died_of else old
+        if forgotten is not None and forgotten is not new:
             ending = asyncio.ensure_future(forgotten.zygote.stop())
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
+        if new.zygote.died_of:  # on the way there, when it was of no version
+            self._died(new.zygote, new.zygote.died_of)
 
     def _carried(self, manifest: Manifest) -> Plan:
         """The plan in force for another version, or one of that version's own where it has other stages.
