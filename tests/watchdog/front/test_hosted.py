@@ -46,6 +46,20 @@ def die(phase, info):
 gc.callbacks.append(die)
 """
 
+SLOW = """
+import pathlib, time
+
+def hold():
+    "The first to be imported from here on waits; those after it do not."
+    here = pathlib.Path(__file__).parent
+    if (here / "hold").exists():
+        (here / "hold").rename(here / "held")
+        while (here / "held").exists():
+            time.sleep(0.002)
+
+hold()
+"""
+
 
 def written(folder: Path, name: str, more: str = "") -> str:
     path = folder / f"{name}.py"
@@ -145,6 +159,36 @@ def test_a_zygote_that_dies_as_it_is_taken_on_is_replaced(tmp_path: Path) -> Non
 
     assert answer == ["first", "a", "", ""]
     assert not (tmp_path / "deadly").exists()
+
+
+@pytest.mark.parametrize("more", ["", "# of another version\n"], ids=["same", "other"])
+def test_a_zygote_that_is_born_again_while_an_update_brings_another_is_not_needed(
+    tmp_path: Path, more: str
+) -> None:
+    async def scenario() -> None:
+        hosted = await started(Hosted(Config(), written(tmp_path, "first", SLOW)))
+        (replica,) = hosted.live.current.crew.replicas
+        (tmp_path / "hold").touch()
+        os.kill(psutil.Process(replica.pid).ppid(), signal.SIGKILL)
+        while not (tmp_path / "held").exists():
+            await asyncio.sleep(0.002)
+
+        written(tmp_path, "first", SLOW + more)
+        await hosted.changes.update()
+        updated = hosted.changes.release
+        (tmp_path / "held").unlink()
+        await hosted._rebirth
+
+        assert hosted.changes.release is updated
+        assert hosted.live.trouble == ""
+        (replica,) = hosted.live.current.crew.replicas
+        os.kill(replica.pid, signal.SIGKILL)
+        assert await told(hosted, "a") == ["first", "a", "", ""]
+        (heir,) = set(hosted.live.current.crew.replicas) - {replica}
+        assert psutil.Process(heir.pid).ppid() == updated.zygote._process.pid
+        await ended(hosted)
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
 
 def test_a_zygote_that_cannot_be_started_again_is_told_of(

@@ -227,15 +227,25 @@ class Hosted:
                 await asyncio.sleep(pause)
             await self._adopt()
         except LoadError as error:
-            live.trouble = f"replicas that end are not replaced until `regrain update`: {error}"
-            logger.error("%s", live.trouble)
+            if self._is_bereft:
+                live.trouble = f"replicas that end are not replaced until `regrain update`: {error}"
+                logger.error("%s", live.trouble)
+
+    @property
+    def _is_bereft(self) -> bool:
+        """Whether the version in force has lost its zygote, and has no other."""
+        release = self.changes.release
+        return bool(release.zygote.died_of) and release.manifest is self.live.manifest
 
     async def _adopt(self) -> None:
-        """Start a zygote and have it serve the version in force."""
+        """Start a zygote and have it serve the version in force, unless an update has brought another one meanwhile."""
         live = self.live
         zygote = self._make_zygote()
         try:
             manifest = await zygote.hello(self._config.start_timeout)
+            if not self._is_bereft:
+                await zygote.stop()
+                return
             if manifest.digest != live.manifest.digest:
                 raise LoadError(f"{self._target} has changed since it was loaded")
             if zygote.died_of:  # between its word and now, when it was of no version
