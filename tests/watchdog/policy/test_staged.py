@@ -58,6 +58,14 @@ def test_nothing_is_staged_that_fits_at_once(old, new, free):
     assert way(old, new, 0, missing=0) == [Leg(new, is_new=True)]
 
 
+def test_what_other_pods_run_gets_nothing_here_on_the_way():
+    old = Plan((Group(stages=("a",), replicas=2), Group(stages=("b",), replicas=0)))
+    new = Plan((Group(stages=("a",), replicas=0), Group(stages=("b",), replicas=1)))
+    small_old = Plan((Group(stages=("a",)), Group(stages=("b",), replicas=0)))
+
+    assert way(old, new, 2) == [Leg(small_old, is_new=False), Leg(new, is_new=True)]
+
+
 def test_a_plan_that_fits_only_once_the_old_one_has_shrunk_goes_over_two_smaller_ones():
     old = Plan((Group(stages=("a", "b"), replicas=3),))
     new = Plan((Group(stages=("a",), replicas=2), Group(stages=("b",), replicas=2)))

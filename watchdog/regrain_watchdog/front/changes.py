@@ -106,15 +106,14 @@ class Changes:
         if self._remote is None:
             raise RequestError(HTTPStatus.CONFLICT, "this app shares no secret with other pods")
         async with self._live.turn(PODS):
-            old, before, self._remote.homes = self._live.current, self._remote.homes, homes
+            old = self._live.current
             old.linger(on=True)
             try:
                 manifest = self.release.manifest
                 plan = shaped(make_plan(manifest, grain, replicas, self._config.gpu_shares), shapes)
-                plan = self._checked(self._remote.placed(plan, manifest))
-                change = await self._carry(self.release, plan)
+                plan = self._checked(self._remote.placed(plan, manifest, homes))
+                change = await self._carry(self.release, plan, homes)
             except BaseException:
-                self._remote.homes = before
                 old.linger(on=False)
                 raise
             self._live.held = False  # pods hold no plan against each other
@@ -282,24 +281,28 @@ class Changes:
             self._gpus.check(plan)
         return plan
 
-    async def _carry(self, release: Release, plan: Plan) -> Change:
-        """Put a plan in force, over smaller ones where memory allows no other way; what fails leaves all as it was."""
-        old = self._live.current
-        if self._remote is not None:
-            plan = self._remote.placed(plan, release.manifest)
+    async def _carry(self, release: Release, plan: Plan, homes: Homes | None = None) -> Change:
+        """Put a plan in force, over smaller ones where memory allows no other way; what fails leaves all as it was.
+
+        homes: which pods have which stages from then on, None: those that have them now.
+        """
+        old, remote = self._live.current, self._remote
+        if remote is not None:
+            plan = remote.placed(plan, release.manifest, homes)
         legs = await self._legs(old, release, plan)
         for leg in legs[:-1]:
             logger.info("both plans at once do not fit: going over %s", _replicas(leg.plan))
         try:
             for leg in legs:
-                change = await self._live.change(
-                    self._app(self._crew(release) if leg.is_new else old.crew, leg.plan)
-                )
+                crew, where = (self._crew(release), homes) if leg.is_new else (old.crew, None)
+                change = await self._live.change(self._app(crew, leg.plan, where))
         except RegrainError:
             shrunk = self._live.current
             if shrunk is not old and shrunk.crew is old.crew and len(legs) > 1:
                 await self._live.change(self._app(old.crew, old.route.plan))
             raise
+        if remote is not None and homes is not None:
+            remote.homes = homes
         return change
 
     async def _legs(self, old: App, release: Release, plan: Plan) -> list[Leg]:
@@ -341,7 +344,7 @@ class Changes:
             return current
         return make_crew(release, self._config, current.keeps, self._gpus, beside=True)
 
-    def _app(self, crew: Crew, plan: Plan) -> App:
+    def _app(self, crew: Crew, plan: Plan, homes: Homes | None = None) -> App:
         app = App(
             plan,
             crew,
@@ -350,7 +353,7 @@ class Changes:
             failed=lambda error: logger.warning("%s", error),
         )
         if self._remote is not None:
-            self._remote.join(app)
+            self._remote.join(app, homes)
         return app
 
 

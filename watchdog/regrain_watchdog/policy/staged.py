@@ -52,5 +52,5 @@ def path(
 
 
 def _least(plan: Plan) -> Plan:
-    """The same grain with one replica of each group."""
-    return Plan(tuple(structs.replace(group, replicas=1) for group in plan.groups))
+    """The same grain with one replica of each group, and still none of those that other pods run."""
+    return Plan(tuple(structs.replace(group, replicas=min(1, group.replicas)) for group in plan.groups))

@@ -117,20 +117,20 @@ class Remote:
         adapting = {} if self.why() is None else {"adapting": {"number": self._assignee.heard}}
         return {"epoch": self.epoch, **adapting}
 
-    def placed(self, plan: Plan, manifest: Manifest) -> Plan:
-        """Return a plan with no replicas here of the groups that others have."""
+    def placed(self, plan: Plan, manifest: Manifest, homes: Homes | None = None) -> Plan:
+        """Return a plan with no replicas here of the groups that others have, by `homes` if given, else by its own."""
         return Plan(
             tuple(
-                structs.replace(group, replicas=0) if self._urls(group, manifest) else group
+                structs.replace(group, replicas=0) if self._urls(group, manifest, homes) else group
                 for group in plan.groups
             )
         )
 
-    def join(self, app: App) -> None:
-        """Give the functions of a plan their peers."""
+    def join(self, app: App, homes: Homes | None = None) -> None:
+        """Give the functions of a plan their peers; as `placed`."""
         for function in app.functions:
             if function.pool is None:
-                for url in self._urls(function.group, app.manifest):
+                for url in self._urls(function.group, app.manifest, homes):
                     pod = self._pod(url, app.manifest.digest)
                     Peer(pod, function, app.crew, app.route.plan.grain, self._config.hang_timeout)
 
@@ -138,11 +138,12 @@ class Remote:
         """End what is only there for others."""
         await self.guests.stop()
 
-    def _urls(self, group: Group, manifest: Manifest) -> list[str]:
+    def _urls(self, group: Group, manifest: Manifest, homes: Homes | None) -> list[str]:
         """Return the pods that have all stages of a group; none for one that is fluid, or streams."""
         if group.fluid is not None or any(manifest.stage(name).streams for name in group.stages):
             return []
-        first, *further = (self.homes.get(name, ()) for name in group.stages)
+        homes = self.homes if homes is None else homes
+        first, *further = (homes.get(name, ()) for name in group.stages)
         return [url for url in first if all(url in urls for urls in further)]
 
     def _pod(self, url: str, version: str) -> Pod:
