@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from regrain.errors import LoadError
+from regrain.errors import LoadError, RequestError
 from regrain_watchdog.front import hosted as hosting
 from regrain_watchdog.front.call import Call
 from regrain_watchdog.front.config import Config
@@ -58,6 +58,18 @@ def hold():
             time.sleep(0.002)
 
 hold()
+"""
+MAPS = """
+from regrain import App
+app = App("maps")
+
+@app.stage()
+def twice(number: int) -> int:
+    return 2 * number
+
+@app.flow
+def flow(numbers: list[int]) -> list[int]:
+    return twice.map(numbers)
 """
 
 
@@ -119,6 +131,29 @@ def test_two_apps_serve_beside_each_other_each_as_it_was_born(tmp_path: Path) ->
         ["second", "c", "", ""],
     )
     assert said == "imported first\n"
+
+
+def test_a_list_has_as_many_items_as_the_settings_allow_under_every_plan(tmp_path: Path) -> None:
+    path = tmp_path / "maps.py"
+    path.write_text(MAPS)
+
+    async def doubled(hosted: Hosted, *numbers: int) -> list[int]:
+        values = {"numbers": list(numbers)}
+        return (await hosted.live.submit(Call(id="1", values=values, headers=b"", arrived=0.0))).value
+
+    async def bounded(hosted: Hosted) -> None:
+        assert await doubled(hosted, 3, 4) == [6, 8]
+        with pytest.raises(RequestError, match="3 items, over 2"):
+            await doubled(hosted, 3, 4, 5)
+
+    async def scenario() -> None:
+        hosted = await started(Hosted(Config(max_items=2), str(path)))
+        await bounded(hosted)
+        await hosted.changes.scale("twice", 2)
+        await bounded(hosted)
+        await ended(hosted)
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
 
 def test_an_app_that_does_not_load_lets_go_of_its_processes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from regrain.app import App
 from regrain.errors import RequestError
 from regrain.grain import make_plan
 from regrain.graph import Ref
-from regrain_watchdog.front.call import Call
+from regrain_watchdog.front.call import MAX_ITEMS, Call
 from regrain_watchdog.front.flight import Flight
 from regrain_watchdog.front.route import make_route
 from regrain_watchdog.front.segments import Pool
@@ -79,3 +79,39 @@ def test_a_list_of_another_length_than_its_type_allows_is_the_callers_fault(pool
         entered(pool, annotation, points)
 
     assert caught.value.status is HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("grain", ["fine", "coarse"])
+def test_a_list_of_more_items_than_may_be_mapped_over_is_refused_at_any_grain(pool, grain):
+    app = App("numbers")
+
+    @app.stage()
+    def use(number: int) -> int:
+        return number
+
+    @app.stage()
+    def total(numbers: list[int], whole: list[int]) -> int:
+        return sum(numbers) + sum(whole)
+
+    @app.flow
+    def run(numbers: list[int], whole: list[int]) -> int:
+        return total(use.map(numbers), whole)
+
+    manifest = app.manifest()
+    route = make_route(manifest.graph, make_plan(manifest, grain))
+    values = Values(manifest, route, pool, max_items=3)
+
+    def enter(count):
+        given = {"numbers": [1] * count, "whole": [2] * 9}
+        return values.enter(Flight(route, Call(id="c", values=given, headers=b"", arrived=0.0)))
+
+    assert enter(3)
+    with pytest.raises(RequestError, match=r"'numbers' has 4 items, over 3 \(REGRAIN_MAX_ITEMS\)") as caught:
+        enter(4)
+    assert caught.value.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+def test_without_a_setting_a_list_is_bounded_too(pool):
+    assert entered(pool, list[Point], [POINT] * MAX_ITEMS) == MAX_ITEMS
+    with pytest.raises(RequestError, match="REGRAIN_MAX_ITEMS"):
+        entered(pool, list[Point], [POINT] * (MAX_ITEMS + 1))

@@ -19,6 +19,9 @@ NORMAL = 5
 """The priority of a call whose caller names none; 0 is the most urgent."""
 LEAST_URGENT = 9
 """The last priority."""
+MAX_ITEMS = 10_000
+"""Items of a list of a call that a stage is mapped over, at most. Each becomes a unit in a queue where the stage
+is alone, and the loop stands still meanwhile: for so many some 20 ms, in 5 MB."""
 
 
 @dataclass(slots=True, kw_only=True)

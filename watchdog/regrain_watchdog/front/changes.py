@@ -349,6 +349,7 @@ class Changes:
             plan,
             crew,
             max_queue=self._config.max_queue,
+            max_items=self._config.max_items,
             measure=self._measure,
             failed=lambda error: logger.warning("%s", error),
         )

@@ -20,6 +20,7 @@ from regrain.hosts import is_loopback
 from regrain.manifest import Manifest
 from regrain.units import parse_seconds
 from regrain_watchdog.front import settings
+from regrain_watchdog.front.call import MAX_ITEMS
 from regrain_watchdog.front.settings import MIB, Option
 from regrain_watchdog.gpu.limits import HANG
 from regrain_watchdog.policy.resident import PLAN
@@ -221,6 +222,12 @@ class Config:
         default=1024,
         metadata=settings.count(
             "Requests waiting for a replica, all groups together; beyond it the least urgent is answered 503."
+        ),
+    )
+    max_items: int = dataclasses.field(
+        default=MAX_ITEMS,
+        metadata=settings.count(
+            "Items that a list of a request may have over which a stage is mapped; more is answered 413."
         ),
     )
     hang_timeout: float = dataclasses.field(

@@ -103,7 +103,14 @@ class Hosted:
         remote = self.remote = Remote.configured(config, manifest)
         if remote is not None:
             plan = remote.placed(plan, manifest)
-        app = App(plan, crew, max_queue=config.max_queue, measure=self.measure, failed=self.fail)
+        app = App(
+            plan,
+            crew,
+            max_queue=config.max_queue,
+            max_items=config.max_items,
+            measure=self.measure,
+            failed=self.fail,
+        )
         self.live = Live(app, patience=config.start_timeout, sample=sample_values, swapped=self._put_before)
         self.changes = Changes(
             self.live,

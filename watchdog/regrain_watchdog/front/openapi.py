@@ -16,7 +16,7 @@ ERRORS = {
     "400": "The request is malformed.",
     "406": "The answer has no form that Accept allows.",
     "408": "The body took too long.",
-    "413": "The body is too large.",
+    "413": "The body is too large, or a list in it too long.",
     "415": "The body's type says nothing to this app.",
     "500": "A stage failed.",
     "502": "The process that served the request ended.",

@@ -17,7 +17,7 @@ from regrain.manifest import Manifest
 from regrain.plan import Plan
 from regrain.wire import frames
 from regrain_watchdog.front.adapting.widths import notice, notice_inside
-from regrain_watchdog.front.call import Call, Reply
+from regrain_watchdog.front.call import MAX_ITEMS, Call, Reply
 from regrain_watchdog.front.course import Course
 from regrain_watchdog.front.crew import Crew
 from regrain_watchdog.front.flight import Flight, Job, LengthError
@@ -56,6 +56,7 @@ class App:
         crew: Crew,
         *,
         max_queue: int,
+        max_items: int = MAX_ITEMS,
         measure: Measure,
         failed: Callable[[Exception], None],
     ) -> None:
@@ -75,7 +76,7 @@ class App:
         ]
         crew.employ(self.functions)
         self._course = Course(self.route, self.functions, max_queue)
-        self._values = Values(self.manifest, self.route, crew.pool)
+        self._values = Values(self.manifest, self.route, crew.pool, max_items)
         self._stopped = False
         self.leaving = False
         self._lingers = False
@@ -234,8 +235,7 @@ class App:
         return stay.give_up
 
     def _slot(self) -> int:
-        slots = self.crew.slots
-        return slots.pop() if slots else 0
+        return self.crew.slots.pop() if self.crew.slots else 0
 
     def _enter(self, flight: Flight, end: End) -> asyncio.TimerHandle | None:
         """A flight begins; return the timer of its deadline."""

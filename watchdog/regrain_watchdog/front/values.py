@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -14,7 +14,7 @@ from regrain.json_schema import check_length
 from regrain.manifest import Manifest, Parameter
 from regrain.wire import frames
 from regrain.wire.codec import pack, pack_list, plain, unpack_inline
-from regrain_watchdog.front.call import Reply
+from regrain_watchdog.front.call import MAX_ITEMS, Reply
 from regrain_watchdog.front.flight import Flight, leaves
 from regrain_watchdog.front.replica import Dispatch
 from regrain_watchdog.front.reply import Copies, follow, listed, references
@@ -23,15 +23,25 @@ from regrain_watchdog.front.segments import Pool
 
 
 class Values:
-    """Packs what calls bring and resolves what they get, for the calls of one route."""
+    """Packs what calls bring and resolves what they get, for the calls of one route.
 
-    def __init__(self, manifest: Manifest, route: Route, pool: Pool) -> None:
+    max_items: how many a list of a call may have that a stage is mapped over, at whatever grain.
+    """
+
+    def __init__(self, manifest: Manifest, route: Route, pool: Pool, max_items: int = MAX_ITEMS) -> None:
         self._manifest = manifest
         self._pool = pool
         self._split = {
             ref.node
             for ref, consumers in route.consumers.items()
             if ref.is_input and any(consumer.each for consumer in consumers)
+        }
+        self._max_items = max_items
+        self._mapped = {
+            arg.node.removeprefix(INPUT)
+            for node in manifest.graph.nodes
+            for arg in node.args
+            if node.mapped and isinstance(arg, Ref) and arg.is_input and not arg.path
         }
         self._schemas = {parameter.name: parameter.schema for parameter in manifest.parameters}
         self._defaults = {
@@ -41,7 +51,12 @@ class Values:
         }
 
     def enter(self, flight: Flight) -> dict[Ref, frames.Parts]:
-        """Put a call's parameters into shared memory; the flight owns them. RequestError as for `_given`."""
+        """Put a call's parameters into shared memory; the flight owns them.
+
+        Raises:
+            RequestError: a parameter cannot travel, or be mapped over (400); a list is too long (413).
+        """
+        self._check_lengths(flight.call.values)
         values = flight.call.values
         inputs = {ref: parts for ref, parts in self._defaults.items() if ref.node[1:] not in values}
         for name, value in values.items():
@@ -73,6 +88,16 @@ class Values:
         if flight.call.items is not None:
             return Reply(value=flight.call.items.whole())
         return Reply(value=self._resolve(self._manifest.graph.output, flight))
+
+    def _check_lengths(self, values: Mapping[str, object]) -> None:
+        """RequestError (413) for a list of more items than may be mapped over, before it becomes as many units."""
+        for name in self._mapped:
+            value = values.get(name)
+            if isinstance(value, list | tuple) and len(value) > self._max_items:
+                detail = (
+                    f"parameter {name!r} has {len(value)} items, over {self._max_items} (REGRAIN_MAX_ITEMS)"
+                )
+                raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
     def _listed(self, name: str, value: object) -> list[object]:
         """Return a parameter's items, of which no replica sees the number; RequestError (400) for a wrong one."""

@@ -29,6 +29,7 @@ SETTINGS = (
     "max_body",
     "body_timeout",
     "max_queue",
+    "max_items",
     "max_inflight",
     "exec_timeout",
     "hang_timeout",
