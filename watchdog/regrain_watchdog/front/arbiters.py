@@ -67,12 +67,19 @@ class Far:
         return self._books
 
     async def _look(self) -> None:
+        """Read the books, whatever keeps them from being read for a while; that is said once until they are."""
+        told = False
         while True:
             await asyncio.sleep(LOOK)
             try:
                 self._books = await asyncio.to_thread(look, self.path)
-            except LeaseError as error:
-                logger.warning("%s", error)
+                told = False
+            except (
+                Exception
+            ) as error:  # of threads that cannot be started, say: books that stay mislead for ever
+                if not told:
+                    logger.warning("%s", error, exc_info=not isinstance(error, LeaseError))
+                told = True
 
 
 def ending(backend: str) -> End:

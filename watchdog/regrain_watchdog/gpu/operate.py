@@ -47,13 +47,13 @@ def adjust(path: Path, client: int, share: Share) -> None:
 
 def _call(path: Path, frame: wire.FromClient) -> wire.FromArbiter:
     reader: wire.PacketReader[wire.FromArbiter] = wire.PacketReader(wire.FromArbiter)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-        sock.settimeout(PATIENCE)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.settimeout(PATIENCE)
             sock.connect(str(path))
             sock.send(wire.encode(frame))
             return reader.decode(sock.recv(wire.ROOM))
-        except OSError as error:
-            raise LeaseError(f"no arbiter answers at {path}: {error}") from error
-        except PacketError as error:
-            raise LeaseError(f"what serves at {path} is no arbiter for this version: {error}") from error
+    except OSError as error:
+        raise LeaseError(f"no arbiter answers at {path}: {error}") from error
+    except PacketError as error:
+        raise LeaseError(f"what serves at {path} is no arbiter for this version: {error}") from error
