@@ -28,16 +28,25 @@ _WORDS: Mapping[str, tuple[float, float, str]] = {
     "ceiling": (LEAST, 1.0, f"from {LEAST:g} to 1"),
     "priority": (-100, 100, "a whole number from -100 to 100"),
 }
-_TOGETHER: Mapping[str, Callable[[Iterable[float]], float]] = {
-    FRACTION: max,
-    "weight": sum,
-    "floor": sum,
-    "ceiling": lambda ceilings: min(1.0, sum(ceilings)),
-    "priority": min,
-}
-_NUMBER = re.compile(r"-?(\d{1,4}(\.\d{1,9})?|\.\d{1,9})", re.ASCII)
+_DECIMALS = 9
+"""Decimals that a number has at most."""
+_NUMBER = re.compile(rf"-?(\d{{1,4}}(\.\d{{1,{_DECIMALS}}})?|\.\d{{1,{_DECIMALS}}})", re.ASCII)
 _JOINT = re.compile(r"\s*([=+])\s*")
 EXAMPLE = '"0.5" for every group, or "detect=0.25 floor=0.1 weight=3, recognise=0.5" by stage or group'
+
+
+def _sum(numbers: Iterable[float]) -> float:
+    """Add up as in decimals: in binary fractions 0.33, 0.56 and 0.11 are more than 1."""
+    return round(sum(numbers), _DECIMALS)
+
+
+_TOGETHER: Mapping[str, Callable[[Iterable[float]], float]] = {
+    FRACTION: max,
+    "weight": _sum,
+    "floor": _sum,
+    "ceiling": lambda ceilings: min(1.0, _sum(ceilings)),
+    "priority": min,
+}
 
 
 def parse(text: str) -> list[tuple[str, Said]]:

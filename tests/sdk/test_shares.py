@@ -116,6 +116,18 @@ def test_what_is_no_share_is_refused_with_what_is_allowed(said, says):
     assert str(refused.value).startswith("shares")
 
 
+def test_floors_that_add_up_to_a_whole_gpu_are_one_whatever_binary_fractions_make_of_them():
+    said = [{"floor": 0.33}, {"floor": 0.56}, {"floor": 0.11}]
+
+    assert shares.together(said, "a+b+c") == {"floor": 1.0}
+
+
+def test_floors_that_add_up_to_the_ceilings_are_not_above_them():
+    said = [{"floor": 0.1, "ceiling": 0.15}, {"floor": 0.2, "ceiling": 0.15}]
+
+    assert shares.together(said, "a+b") == {"floor": 0.3, "ceiling": 0.3}
+
+
 def test_floors_that_add_up_to_more_than_a_gpu_are_refused_where_stages_are_fused():
     said = "detect floor=0.6, recognise floor=0.6"
 
