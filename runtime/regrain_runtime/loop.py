@@ -41,6 +41,8 @@ RECEIVE = 1 << 16
 DESCRIPTORS = 16
 """Descriptors taken with one read at most; the front sends one beside each Segment frame."""
 ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(DESCRIPTORS * frames.DESCRIPTOR.itemsize)
+TEND = 1.0
+"""Seconds between two looks after a GPU."""
 
 _headers = msgspec.msgpack.Decoder(dict[str, str])
 
@@ -58,6 +60,8 @@ class Replica:
 
     def __init__(self, app: App, sock: socket.socket, cancels: mmap.mmap, progress: mmap.mmap) -> None:
         self._sock = sock
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
         self._cancels = cancels
         self._progress = progress
         self._order = {name: place for place, name in enumerate(app.graph.stages)}
@@ -71,6 +75,7 @@ class Replica:
         self._descriptors: deque[int] = deque()
         self._outbox: list[bytes] = []
         self._held_since = 0.0
+        self._tended = 0.0
 
     def serve(self) -> None:
         """Serve until told to stop or until the front is gone."""
@@ -78,6 +83,7 @@ class Replica:
             while True:
                 if not self._inbox:
                     self._flush()
+                    self._tend()
                     self._receive()
                 while self._inbox:
                     frame = self._inbox.popleft()
@@ -89,6 +95,15 @@ class Replica:
                         self._flush()
         except GoneError:
             return
+
+    def _tend(self) -> None:
+        """Look after the GPU, where there is one, until there is something to receive."""
+        while (device := self._executor.device) is not None:
+            if time.monotonic() >= self._tended + TEND:  # also where calls come all the time, of other stages
+                device.tend()
+                self._tended = time.monotonic()
+            if self._readable.poll(TEND * 1e3):
+                return
 
     def _handle(self, frame: frames.ToReplica) -> None:
         match frame:
@@ -288,9 +303,7 @@ class Replica:
         if found is not None:
             return found
         self._began("")  # it waits, and does not hang
-        readable = select.poll()
-        readable.register(self._sock, select.POLLIN)
-        if readable.poll(seconds * 1e3):
+        if self._readable.poll(seconds * 1e3):
             self._receive()
         return self._credit(run)
 

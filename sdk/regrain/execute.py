@@ -76,6 +76,9 @@ class Device(Protocol):
     def options(self) -> Mapping[str, str]:
         """Return the options of onnxruntime's CUDA provider that keep a session within the share."""
 
+    def tend(self) -> None:
+        """Look after what it needs while nothing runs; called now and then where nothing does."""
+
 
 class Executor:
     """The stages of an app that are loaded here, and how to run steps over them.

@@ -84,6 +84,13 @@ class Client:
         """Be known to the arbiter, with the memory that is declared; LeaseError if it refuses, or none serves."""
         self._connected(time.monotonic() + timeout)
 
+    def rejoin(self) -> None:
+        """Be known again after the connection was lost, if an arbiter serves by now and does not refuse."""
+        self._hear()
+        if self._known is not UNKNOWN:
+            with contextlib.suppress(LeaseError):
+                self._connected(time.monotonic())
+
     @contextlib.contextmanager
     def lease(
         self, share: float, *, seconds: float, memory: int = 0, timeout: float = 5.0
@@ -142,9 +149,7 @@ class Client:
         """Whether this lease is held and not wanted back, as far as the arbiter has said by now."""
         if self._pid != os.getpid():
             return False
-        with contextlib.suppress(LeaseError), self._failing_closed():
-            while self._connection is not None and (frame := self._connection.receive(0.0)) is not None:
-                self._note(frame)
+        self._hear()
         return token in self._held and token not in self._wanted_back
 
     def acquire(self, ask: wire.Ask, timeout: float, before: Token) -> wire.Granted:
@@ -228,6 +233,12 @@ class Client:
             elif self._connection is not None:
                 self._forget(token)
                 self._connection.send(wire.Release(*token))
+
+    def _hear(self) -> None:
+        """Take note of all that the arbiter has said by now, its end too."""
+        with contextlib.suppress(LeaseError), self._failing_closed():
+            while self._connection is not None and (frame := self._connection.receive(0.0)) is not None:
+                self._note(frame)
 
     def _note(self, frame: wire.FromArbiter) -> None:
         """Keep in mind what a frame says about the leases, whoever waits for it."""

@@ -116,6 +116,10 @@ class Station:
         """Return the bytes of the device held at most since this was asked before; 0 where the driver alone knows."""
         return self._carrier.most_held()
 
+    def tend(self) -> None:
+        """Have the books of an arbiter that has begun anew, too, while no call comes that would register."""
+        self._client.rejoin()
+
     def close(self) -> None:
         """Leave the device and its arbiter."""
         self._carrier.stop()
@@ -148,3 +152,6 @@ class Refusal:
     def options(self) -> Mapping[str, str]:
         """Return none."""
         return {}
+
+    def tend(self) -> None:
+        """Do nothing: there is nothing to look after."""

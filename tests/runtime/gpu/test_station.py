@@ -14,6 +14,7 @@ from regrain.context import Context, current_build, entered
 from regrain.errors import RequestError, SpecError
 from regrain.wire.frames import Entitle, Load
 from regrain.wire.lease import LeaseError, Share
+from regrain_runtime import loop
 from regrain_runtime.gpu.carriers import Real, carrier
 from regrain_runtime.gpu.choose import backend_for_replica
 from regrain_runtime.gpu.driver import CudaDriver, GpuError
@@ -31,26 +32,55 @@ SCENARIO = '[emulated.stages.work]\nmodel = "alexnet"\nload_time = "1ms"\n'
 LONG = '[emulated.stages.long]\nmodel = "alexnet"\nscale = 50.0\nload_time = "1ms"\n'
 
 
-@pytest.fixture
-def arbiter(tmp_path):
-    """Serve an arbiter on a loop in a thread of its own; return its path."""
-    server = Server(tmp_path / "gpu0.sock", Device(sms=80, memory=4 * GIB), limits=Limits(longest=LONGEST))
-    begun, end = threading.Event(), asyncio.Event()
+class Serving:
+    """An arbiter on a loop in a thread of its own, until the block ends."""
 
-    async def serve() -> None:
-        loop.append(asyncio.get_running_loop())
+    def __init__(self, path):
+        self.path = path
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._server = self._start()
+        self._begun.set()
+        await self._end.wait()
+        self._server.stop()
+
+    def _start(self) -> Server:
+        server = Server(self.path, Device(sms=80, memory=4 * GIB), limits=Limits(longest=LONGEST))
         server.start()
-        begun.set()
-        await end.wait()
-        server.stop()
+        return server
 
-    loop: list[asyncio.AbstractEventLoop] = []
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert begun.wait(60)
-    yield server.path
-    loop[0].call_soon_threadsafe(end.set)
-    thread.join(60)
+    def restart(self) -> None:
+        """Have another arbiter take its place, which knows nobody."""
+
+        async def again() -> None:
+            self._server.stop()
+            self._server = self._start()
+
+        asyncio.run_coroutine_threadsafe(again(), self._loop).result(60)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._begun.wait(60)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(60)
+
+
+@pytest.fixture
+def serving(tmp_path):
+    with Serving(tmp_path / "gpu0.sock") as served:
+        yield served
+
+
+@pytest.fixture
+def arbiter(serving):
+    """Return the path of an arbiter."""
+    return serving.path
 
 
 @pytest.fixture
@@ -132,6 +162,66 @@ def test_a_call_that_lasts_longer_than_any_lease_renews_it_between_kernels(stati
     (books,) = look(arbiter).usage
     assert time.monotonic() - began > 2 * LONGEST
     assert books.grants > 2
+
+
+@pytest.fixture
+def idle(attach, entitled, monkeypatch):
+    """The front of a replica of one stage that needs a GPU, and is not called."""
+    app = App("idle")
+
+    @app.stage(gpu=GPU(memory=GIB))
+    def work(item: int) -> int:
+        return item
+
+    @app.flow
+    def run(item: int) -> int:
+        return work(item)
+
+    monkeypatch.setattr(loop, "TEND", 0.01)
+    front = attach(app)
+    front.send(entitled("app/work"), Load(("work",)))
+    front.receive(), front.receive()
+    yield front
+    front.end()
+    front.replica._executor.device.close()
+
+
+def members(arbiter):
+    """Return who is in the books of an arbiter, as soon as anybody is."""
+    until = time.monotonic() + 60
+    while not (found := look(arbiter).members):
+        assert time.monotonic() < until, "nobody is in the books"
+    return found
+
+
+def test_a_replica_that_nobody_calls_is_in_the_books_of_the_next_arbiter(idle, serving):
+    serving.restart()
+
+    (member,) = members(serving.path)
+    assert (member.name, member.share.memory) == ("app/work", GIB)
+
+
+def test_one_that_the_next_arbiter_has_no_room_for_goes_on_asking(station, serving):
+    gpu = station("app/late", memory=3 * GIB)
+    with gpu.loading("work", GIB):
+        pass
+    serving.restart()
+    other = station("app/early", memory=2 * GIB)
+    with other.loading("work", GIB):
+        pass
+    gpu.tend()
+    assert [member.name for member in members(serving.path)] == ["app/early"]
+
+    other.close()
+    gpu.tend()
+
+    assert [member.name for member in members(serving.path)] == ["app/late"]
+
+
+def test_one_that_has_loaded_nothing_stays_out_of_the_books(station, arbiter):
+    station("app/work").tend()
+
+    assert look(arbiter).members == ()
 
 
 @pytest.fixture
