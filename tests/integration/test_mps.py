@@ -1,6 +1,7 @@
 """An app under MPS, over stand-ins for the driver and the control daemon: how replicas end, and what if it is gone."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ if [ -e "/proc/${{command##* }}" ]; then lives=True; else lives=False; fi
 echo "$command $lives" >> '{log}'
 case "$command" in
     get_server_list*) echo 8 ;;
-    get_server_status*) echo ACTIVE ;;
+    get_server_status*)
+        for pid in $(cat '{faulted}'); do
+            if [ -e "/proc/$pid" ]; then echo FAULT; exit; fi
+        done
+        echo ACTIVE ;;
     get_client_list*) cd /proc && printf '%s\\n' [0-9]* ;;
 esac
 """
@@ -39,10 +44,14 @@ esac
 
 @pytest.fixture
 def daemon(fake_cuda, tmp_path, monkeypatch):
-    """A control daemon's command, whose clients are all processes; what it is asked is in the file beside it."""
+    """A control daemon's command, whose clients are all processes; what it is asked is in the file beside it.
+
+    Its server is in FAULT as long as any process lives whose id is in the file `faulted`.
+    """
     binary = tmp_path / "bin" / "nvidia-cuda-mps-control"
     binary.parent.mkdir()
-    binary.write_text(DAEMON.format(log=binary.parent / "asked"))
+    (binary.parent / "faulted").touch()
+    binary.write_text(DAEMON.format(log=binary.parent / "asked", faulted=binary.parent / "faulted"))
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join([str(binary.parent), os.environ["PATH"]]))
     (tmp_path / "app.py").write_text(APP)
@@ -110,3 +119,18 @@ def test_a_plan_is_served_by_replicas_that_began_with_its_shares(serve, daemon, 
     assert served.call(text="a").text == "50 50"
     (member,) = served.status()["gpus"][0]["members"]
     assert member["share"]["memory"] == 2 << 30
+
+
+def test_after_a_fault_those_that_nobody_calls_end_too_so_that_newcomers_are_let_in(
+    serve, daemon, tmp_path, until
+):
+    (tmp_path / "app.py").write_text(TWO)
+    served = serve(tmp_path / "app.py", "--gpus", "mps", "--grain", "fine")
+    before = served.replicas()
+
+    (daemon.parent / "faulted").write_text(" ".join(map(str, before)))
+    os.kill(before[0], signal.SIGKILL)  # as one ends whose kernel has failed
+
+    until(lambda: len(served.replicas()) == 2 and not {*served.replicas()} & {*before}, "both are new")
+    assert served.call(text="a").text == "25 50"
+    served.said("MPS server 8 is in FAULT, so this process ends")

@@ -2,8 +2,9 @@
 
 A client's share is fixed before it first uses CUDA, so all is said in its environment. Two things can go wrong between
 clients that cannot without the service. A fault of one client's kernel is reported to all of them, and the server
-takes no new ones until they have ended. And a client that is killed at work leaves server and peers in an undefined
-state, so the control daemon is told to terminate it first.
+takes no new ones until they have ended: so each looks at the server's state, also while it has nothing to do, and ends.
+And a client that is killed at work leaves server and peers in an undefined state, so the control daemon is told to
+terminate it first.
 
 A process that does not reach the daemon runs without the service, on the whole GPU, and nobody says so. So a lane is
 given only to a process that the daemon names as its client.
@@ -12,8 +13,10 @@ given only to a process that the daemon names as its client.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +29,17 @@ from regrain_runtime.gpu.capability import MPS, Capability
 from regrain_runtime.gpu.driver import Driver, GpuError
 from regrain_runtime.gpu.primary import Primary
 
+logger = logging.getLogger(__name__)
+
 BINARY = "nvidia-cuda-mps-control"
 PIPES = Path("/tmp/nvidia-mps")  # noqa: S108 - the daemon's own default
 FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
 TIMEOUT = 10.0
 """Seconds that the control daemon has for an answer, on a machine that is busy with the rest, too."""
-PATIENCE = 10.0
-"""Seconds that a newcomer waits for a server in FAULT: its clients are being ended meanwhile."""
+LOOK = 2.0
+"""Seconds between two looks of a client at the state of its server."""
+PATIENCE = 20.0
+"""Seconds that a newcomer waits for a server in FAULT: replicas end after LOOK, a holder of weights 10 s later."""
 PAUSE = 0.05
 LONGEST_PATH = 107
 """Bytes of a Unix socket's path; the daemon's is `control` in its folder, and beyond that it ends without a word."""
@@ -101,7 +108,7 @@ class Daemon:
 
 
 class MpsBackend:
-    """The backend `mps`. patience: seconds that a newcomer waits for a server in FAULT."""
+    """The backend `mps`. patience: seconds that a newcomer waits for a server in FAULT. look: seconds, see LOOK."""
 
     def __init__(
         self,
@@ -111,6 +118,7 @@ class MpsBackend:
         uuid: str = "",
         ordinal: int = 0,
         patience: float = PATIENCE,
+        look: float = LOOK,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -119,6 +127,8 @@ class MpsBackend:
         self._uuid = uuid
         self._primary = Primary(driver, ordinal, uuid=uuid)
         self._patience = patience
+        self._look = look
+        self._watching: threading.Event | None = None
         self._clock = clock
         self._sleep = sleep
 
@@ -167,10 +177,14 @@ class MpsBackend:
         }
 
     def lane(self, share: Allowance) -> Lane:
-        """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client."""
+        """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client.
+
+        From here on the process ends once its server is in FAULT.
+        """
         lane = self._primary.lane(share)
         try:
-            if not _server_of(self._control, os.getpid()):
+            server = _server_of(self._control, os.getpid())
+            if not server:
                 raise GpuError(
                     f"process {os.getpid()} is no client of the MPS daemon in {self._control.pipes}, "
                     "and would have the whole GPU"
@@ -178,6 +192,11 @@ class MpsBackend:
         except BaseException:
             self._primary.stop()
             raise
+        if self._watching is None:
+            self._watching = threading.Event()
+            threading.Thread(
+                target=self._watch, args=(server, self._watching), name="mps", daemon=True
+            ).start()
         return lane
 
     def resize(self, lane: Lane, share: Allowance) -> Lane:  # noqa: ARG002 - refused whatever it is
@@ -203,10 +222,21 @@ class MpsBackend:
                 backend.kill(pid, pidfd)
 
     def stop(self) -> None:
-        """Release the context."""
+        """Release the context, and look at the server no more."""
+        if self._watching is not None:
+            self._watching.set()
+            self._watching = None
         self._primary.stop()
 
     # ------------------------------------------------------------------------------------------------------
+
+    def _watch(self, server: int, stopped: threading.Event) -> None:
+        """End this process once a server is in FAULT: while any client of it lives, it takes no other."""
+        while not stopped.wait(self._look):
+            with contextlib.suppress(GpuError):  # a daemon that does not answer says nothing of its server
+                if self._has_faulted(server):
+                    logger.critical("MPS server %d is in FAULT, so this process ends", server)
+                    os._exit(1)  # whatever else it waits for
 
     def _await_servers(self) -> None:
         """Return once no server is in FAULT; GpuError if one still is when patience ends."""
@@ -219,8 +249,10 @@ class MpsBackend:
     def _faulty(self) -> int:
         """Return a server that is in FAULT, or 0."""
         servers = _pids(self._control.ask("get_server_list"))
-        states = ((server, self._control.ask(f"get_server_status {server}")) for server in servers)
-        return next((server for server, state in states if FAULT in state.upper()), 0)
+        return next((server for server in servers if self._has_faulted(server)), 0)
+
+    def _has_faulted(self, server: int) -> bool:
+        return FAULT in self._control.ask(f"get_server_status {server}").upper()
 
 
 def terminate(control: Control, pid: int) -> None:

@@ -1,5 +1,8 @@
 import os
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,20 @@ if command[0] == "get_server_list": print(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
 elif command[0] == "hang": time.sleep(60)
 elif command[0] == "quit": print("Cannot find MPS control daemon process")
 else: sys.exit("Cannot find MPS control daemon process")
+"""
+
+
+IDLE = """
+import os, signal
+from regrain_runtime.gpu.backend import Allowance
+from regrain_runtime.gpu.driver import CudaDriver
+from regrain_runtime.gpu.fake import FakeControl, FakeCuda
+from regrain_runtime.gpu.mps import MpsBackend
+
+control = FakeControl(servers={8: [], 9: [os.getpid()]}, states={8: "FAULT"})
+MpsBackend(CudaDriver(FakeCuda()), control, look=0.01).lane(Allowance(part=0.5))
+control.states[9] = "FAULT"
+signal.pause()
 """
 
 
@@ -172,9 +189,43 @@ def test_a_process_is_killed_also_where_the_daemon_is_gone(monkeypatch):
 
 def test_a_client_sees_as_many_sms_as_it_may_use():
     """Under the service the driver's count is the process's part, which nobody else knows."""
-    lane = mps(FakeControl(servers={8: [], 9: [os.getpid()]})).lane(HALF)
+    backend = mps(FakeControl(servers={8: [], 9: [os.getpid()]}))
+    lane = backend.lane(HALF)
+    backend.stop()
 
     assert (lane.stream, lane.sms, lane.short, lane.memory) == (0, 132, 0, 4 << 30)
+
+
+@pytest.mark.process
+def test_a_client_that_has_nothing_to_do_ends_once_its_server_is_in_fault():
+    ended = subprocess.run(
+        [sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (1, "MPS server 9 is in FAULT, so this process ends\n")
+
+
+def asked(control, times):
+    """Wait until a daemon was asked so many times more."""
+    before, until = len(control.asked), time.monotonic() + 60
+    while len(control.asked) < before + times:
+        assert time.monotonic() < until, "it is asked no more"
+        time.sleep(0.01)
+
+
+def test_a_client_goes_on_looking_while_the_daemon_does_not_answer_and_until_it_stops():
+    control = FakeControl(servers={9: [os.getpid()]})
+    backend, before = mps(control, look=0.01), set(threading.enumerate())
+    backend.lane(HALF)
+    (watching,) = set(threading.enumerate()) - before
+
+    asked(control, 2)
+    control.running = False
+    asked(control, 2)
+    backend.stop()
+
+    watching.join(60)
+    assert not watching.is_alive()
 
 
 @pytest.mark.parametrize(
