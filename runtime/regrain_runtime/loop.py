@@ -137,7 +137,7 @@ class Replica:
         device = self._executor.device
         try:
             if not isinstance(device, Station):
-                self._executor.device = Station(entitled)
+                self._executor.device = Station(entitled, began=self._began)
                 return
             with self._executor.rebuilding() if device.moves(entitled) else nullcontext():
                 device.follow(entitled)
@@ -315,8 +315,9 @@ class Replica:
             return 0
         return sum(frame.items for frame in mine) or None
 
-    def _began(self, stage: str) -> None:
-        PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic())
+    def _began(self, stage: str, ran: float = 0.0) -> None:
+        """Note that a stage runs, and has for so many seconds ("": none does)."""
+        PROGRESS.pack_into(self._progress, 0, self._order.get(stage, IDLE), time.monotonic() - ran)
 
     def _receive(self) -> None:
         try:

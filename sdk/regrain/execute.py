@@ -265,10 +265,11 @@ class Executor:
                     raise RegrainError(f"it returned a {type(items).__name__}, and no generator")
                 with closing(items):
                     while not job.context.cancelled:
+                        self._began("")  # it waits for its lease
                         with self._running(spec, 1):
                             self._began(spec.name)
                             item = next(items, _END)
-                            self._began("")
+                        self._began("")
                         first = first or self._clock()
                         if item is _END or job.give is None or not job.give(item):
                             break

@@ -168,17 +168,19 @@ def test_a_lane_that_cannot_change_has_its_sessions_again(bound):
 
 
 class Awaited(Books):
-    """A device that takes down which stage was said to run when a lease of it was asked for."""
+    """A device that takes down which stage was said to run when a lease of it was asked for, and when it had ended."""
 
     def __init__(self, began: list[str]) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self.ended: list[str] = []
         self._began = began
 
     @contextmanager
     def running(self, stage: str, count: int) -> Iterator[None]:
         self.seen.append(self._began[-1])
         yield
+        self.ended.append(self._began[-1])
 
 
 def test_a_stage_that_waits_for_its_lease_is_not_said_to_run():
@@ -202,3 +204,25 @@ def test_a_stage_that_waits_for_its_lease_is_not_said_to_run():
 
     assert device.seen == ["", "", ""]
     assert began == ["", "model"] * 3 + [""]
+
+
+def test_a_stage_that_streams_is_said_to_run_until_the_device_has_done_its_work():
+    app = App("cards")
+
+    @app.stage(gpu=GPU(memory=1000))
+    def model(count: int) -> Iterator[int]:
+        yield from range(count)
+
+    @app.flow
+    def run(count: int) -> Iterator[int]:
+        return model(count)
+
+    began = [""]
+    executor = Executor(app, clock=time.monotonic, began=began.append)
+    executor.device = device = Awaited(began)
+    executor.load(["model"])
+
+    executor.call("model", [Job(Context(call_id="0"), (2,), {}, lambda _: True)])
+
+    assert (device.seen, device.ended) == ([""] * 3, ["model"] * 3)
+    assert began[-1] == ""

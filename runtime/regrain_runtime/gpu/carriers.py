@@ -74,10 +74,16 @@ class Carrier(Protocol):
 
 
 class Emulated:
-    """Holds each call for as long as the scenario's truth says; the call's own computing is part of that."""
+    """Holds each call for as long as the scenario's truth says; the call's own computing is part of that.
 
-    def __init__(self, entitled: Entitle, clock: Callable[[], float]) -> None:
+    wait: spends a call's seconds.
+    """
+
+    def __init__(
+        self, entitled: Entitle, clock: Callable[[], float], *, wait: Callable[[float], object] = hold
+    ) -> None:
         self._clock = clock
+        self._wait = wait
         self._name = entitled.name
         found = scenario.read(Path(entitled.scenario))
         (card,) = parse_gpus(PREFIX + entitled.card)
@@ -129,12 +135,14 @@ class Emulated:
         others = self._truth.others(lease.beside)
         seconds = self._seconds(stage, count, self._truth.card.share(lease.sms), others)
         yield
-        left = began + seconds - self._clock()
+        took = self._clock() - began  # of its first lease
+        left = seconds - took
         while left > lease.seconds:
-            hold(lease.seconds)
-            left -= lease.seconds
+            part, took = max(0.0, lease.seconds - took), 0.0
+            self._wait(part)
+            left -= part
             lease.renew(timeout=LONGEST_WAIT)
-        hold(max(0.0, left))
+        self._wait(max(0.0, left))
 
     def options(self) -> Mapping[str, str]:
         """Return none: nothing runs on CUDA."""

@@ -15,7 +15,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from regrain.wire import lease as wire
@@ -25,6 +25,7 @@ from regrain_runtime.gpu.connection import Connection, LostError, RefusedError
 SLACK = 1.0
 """Seconds past the end of a wait in which the arbiter must have answered."""
 Token = tuple[int, int]
+Waiting = Callable[[], contextlib.AbstractContextManager[None]]
 NOTHING: Token = (0, 0)
 UNKNOWN = wire.Registered(0, 0, 0, math.inf)
 
@@ -39,11 +40,12 @@ class Lease:
         token: epoch and number. Of two grants of a device the later one has the higher token.
     """
 
-    def __init__(self, client: Client, ask: wire.Ask, timeout: float) -> None:
+    def __init__(self, client: Client, ask: wire.Ask, timeout: float, waiting: Waiting) -> None:
         self._client = client
         self._ask = ask
+        self._waiting = waiting
         self.token = NOTHING
-        self.renew(timeout=timeout)
+        self._acquire(timeout)
 
     def go_on(self) -> bool:
         """Whether the next kernel may start. If not, the arbiter wants the lease back or is gone: renew it, or end."""
@@ -55,6 +57,10 @@ class Lease:
         Raises:
             LeaseError: as `Client.lease` raises. The lease is then over.
         """
+        with self._waiting():
+            self._acquire(timeout)
+
+    def _acquire(self, timeout: float) -> None:
         before, self.token = self.token, NOTHING
         granted = self._client.acquire(self._ask, timeout, before)
         self.sms, self.seconds, self.beside = granted.sms, granted.seconds, granted.beside
@@ -93,7 +99,13 @@ class Client:
 
     @contextlib.contextmanager
     def lease(
-        self, share: float, *, seconds: float, memory: int = 0, timeout: float = 5.0
+        self,
+        share: float,
+        *,
+        seconds: float,
+        memory: int = 0,
+        timeout: float = 5.0,
+        waiting: Waiting = contextlib.nullcontext,
     ) -> Iterator[Lease]:
         """Hold a lease of the device within a `with`. What was started on it must have ended when that ends.
 
@@ -102,11 +114,12 @@ class Client:
             seconds: how long it is going to be held.
             memory: bytes in use meanwhile, at most what the client's share declares.
             timeout: seconds to wait for it, finding an arbiter included.
+            waiting: surrounds each wait for the lease's renewal.
 
         Raises:
             LeaseError: it was refused, was not to be had in time, or no arbiter serves; the message says which.
         """
-        lease = Lease(self, wire.Ask(0, share, seconds, memory), timeout)
+        lease = Lease(self, wire.Ask(0, share, seconds, memory), timeout, waiting)
         try:
             yield lease
         finally:

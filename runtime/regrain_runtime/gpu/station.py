@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from regrain.errors import RegrainError, RequestError, SpecError
@@ -26,6 +27,7 @@ class Station:
     """The GPU of a replica, as its executor sees it (regrain.execute.Device).
 
     entitled: what the replica is entitled to, as the front says. carry: makes what carries its leases out.
+    began: told of a call that waits for its lease anew ("", 0.0), and that goes on: its stage, seconds that it has run.
     """
 
     def __init__(
@@ -34,9 +36,12 @@ class Station:
         *,
         clock: Callable[[], float] = time.monotonic,
         carry: Callable[[Entitle, Callable[[], float]], Carrier] = carrier,
+        began: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
         self._clock = clock
+        self._began = began
         self._waited = 0.0
+        self._since = 0.0  # when the call that runs would have begun without its waits for renewals
         self._entitled = entitled
         self._client = Client(entitled.path, entitled.name, entitled.share)
         self._carrier = carry(entitled, clock)
@@ -86,8 +91,11 @@ class Station:
         with contextlib.ExitStack() as stack:
             try:
                 seconds = min(self._carrier.expected(stage, count, fraction), self._client.longest)
-                lease = stack.enter_context(self._client.lease(fraction, seconds=seconds, timeout=PATIENCE))
-                self._waited += self._clock() - asked
+                waiting = partial(self._waiting, stage)
+                asking = self._client.lease(fraction, seconds=seconds, timeout=PATIENCE, waiting=waiting)
+                lease = stack.enter_context(asking)
+                self._since = self._clock()
+                self._waited += self._since - asked
                 stack.enter_context(self._carrier.kernel(stage, count, lease))
                 yield
                 stack.close()
@@ -96,6 +104,19 @@ class Station:
                 raise RequestError(
                     HTTPStatus.SERVICE_UNAVAILABLE, detail, stage=stage, headers=RETRY_AFTER
                 ) from error
+
+    @contextlib.contextmanager
+    def _waiting(self, stage: str) -> Iterator[None]:
+        """Surround a call's wait for its lease's renewal, in which the stage does not run."""
+        asked = self._clock()
+        self._began("", 0.0)
+        try:
+            yield
+        finally:
+            waited = self._clock() - asked
+            self._began(stage, asked - self._since)
+            self._waited += waited
+            self._since += waited
 
     def _fraction(self, stage: str) -> float:
         """Return the part of the SMs that a lease of a stage is for: all where replicas take turns."""

@@ -1,13 +1,14 @@
 """Leases carried out on an emulated GPU: what loading takes, what a batch needs, what neighbours cost."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from regrain.context import Context, entered
 from regrain.wire.frames import Entitle
 from regrain.wire.lease import Beside, Share
+from regrain_runtime.emulated.hold import hold
 from regrain_runtime.emulated.models import model_named
 from regrain_runtime.gpu.carriers import Emulated
 
@@ -38,6 +39,10 @@ class Lease:
     sms: int = 80
     seconds: float = 2.0
     beside: tuple[Beside, ...] = ()
+    renewed: list[float] = field(default_factory=list)
+
+    def renew(self, *, timeout: float) -> None:
+        self.renewed.append(timeout)
 
 
 def entitled(tmp_path, memory):
@@ -57,8 +62,8 @@ def entitled(tmp_path, memory):
 def emulated(tmp_path):
     (tmp_path / "scenario.toml").write_text(SCENARIO)
 
-    def start(memory=1000):
-        return Emulated(entitled(tmp_path, memory), time.monotonic)
+    def start(memory=1000, clock=time.monotonic, wait=hold):
+        return Emulated(entitled(tmp_path, memory), clock, wait=wait)
 
     return start
 
@@ -119,6 +124,30 @@ def test_neighbours_make_a_call_slower_by_what_they_hold_and_press(emulated, bes
 
     assert truth.seconds("detect", 8, 0.25, others=truth.others(beside)) == pytest.approx(alone * slower)
     assert held(gpu, "detect", 8, Lease(20, beside=beside)) >= alone * slower
+
+
+@pytest.mark.parametrize(
+    ("computing", "holds"),
+    [
+        pytest.param(0.0, [0.4, 0.4, 0.2], id="none"),
+        pytest.param(0.1, [0.3, 0.4, 0.2], id="some"),
+        pytest.param(0.5, [0.0, 0.4, 0.1], id="more than a lease"),
+        pytest.param(0.7, [0.3], id="so much that what is left is no more than a lease"),
+        pytest.param(2.0, [0.0], id="more than the call"),
+    ],
+)
+def test_what_a_call_computes_is_of_its_first_lease(emulated, computing, holds):
+    held, now = [], [0.0]
+    gpu = emulated(clock=lambda: now[0], wait=held.append)
+    load(gpu, "detect")
+    seconds = expected(gpu, "detect", 8)
+    lease = Lease(seconds=0.4 * seconds)
+
+    with gpu.kernel("detect", 8, lease):
+        now[0] += computing * seconds
+
+    assert held == pytest.approx([part * seconds for part in holds])
+    assert len(lease.renewed) == len(holds) - 1
 
 
 def test_weights_that_have_no_room_cannot_be_loaded_and_what_is_loaded_stays(emulated):

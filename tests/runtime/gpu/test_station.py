@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -162,6 +163,55 @@ def test_a_call_that_lasts_longer_than_any_lease_renews_it_between_kernels(stati
     (books,) = look(arbiter).usage
     assert time.monotonic() - began > 2 * LONGEST
     assert books.grants > 2
+
+
+class Renewing:
+    """A carrier whose calls compute for a second and renew their lease, so often; all on the clock of the test."""
+
+    def __init__(self, clock, times):
+        self._clock, self._times = clock, times
+
+    def takes_turns(self):
+        return False
+
+    def expected(self, *_):
+        return LONGEST
+
+    @contextlib.contextmanager
+    def kernel(self, stage, count, lease):
+        yield
+        for _ in range(self._times):
+            self._clock.now += 1.0
+            lease.renew(timeout=60)
+
+    def stop(self):
+        pass
+
+
+class Waiting:
+    """A clock that goes on by ten seconds while a call waits, and what a station says of its calls."""
+
+    def __init__(self):
+        self.now, self.said = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def began(self, stage, ran):
+        self.said.append((stage, ran))
+        self.now += 0.0 if stage else 10.0
+
+
+def test_the_wait_for_a_renewal_is_no_time_of_the_stage(entitled):
+    clock = Waiting()
+    gpu = Station(entitled("app/work"), clock=clock, carry=lambda *_: Renewing(clock, 2), began=clock.began)
+
+    with gpu.running("work", 1):
+        pass
+    gpu.close()
+
+    assert clock.said == [("", 0.0), ("work", 1.0), ("", 0.0), ("work", 2.0)]
+    assert gpu.waited() == 20.0
 
 
 @pytest.fixture
