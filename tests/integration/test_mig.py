@@ -60,7 +60,10 @@ def nvmlDeviceGetMigDeviceHandleByIndex(gpu, index):
 def nvmlDeviceGetAttributes(handle):
     slices = int(handle[-1])
     return SimpleNamespace(
-        computeInstanceSliceCount=slices, multiprocessorCount=16 * slices, memorySizeMB=16384 * slices
+        gpuInstanceSliceCount=slices,
+        computeInstanceSliceCount=slices,
+        multiprocessorCount=16 * slices,
+        memorySizeMB=16384 * slices,
     )
 """
 

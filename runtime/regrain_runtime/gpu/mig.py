@@ -1,7 +1,8 @@
 """Slices of a GPU that an administrator has cut: existing MIG instances are used, none is ever made.
 
 Cutting needs root and an idle GPU, so it is nothing to do while functions serve. A replica is shown one instance, and
-that is all it sees of the GPU; what is one's own by hardware needs nothing else.
+that is all it sees of the GPU; what is one's own by hardware needs nothing else. A compute instance that is but a
+part of its GPU instance is left alone: the memory that it shows is that of the other parts, too, and so are faults.
 """
 
 from __future__ import annotations
@@ -51,10 +52,14 @@ class MigBackend:
     def obstacle(self) -> str:
         """Return why it does not work here: there must be an instance."""
         try:
-            instances = self._nvml.instances()
+            found = self._nvml.instances()
         except GpuError as error:
             return str(error)
-        return "" if instances else "no GPU is cut into MIG instances: nvidia-smi mig does that, as root"
+        if not found:
+            return "no GPU is cut into MIG instances: nvidia-smi mig does that, as root"
+        if not any(instance.whole for instance in found):
+            return "every MIG instance here is a part of a GPU instance, and shares its memory and its faults"
+        return ""
 
     def environment(self, share: Allowance) -> dict[str, str]:
         """Return which instance to see."""
@@ -89,7 +94,7 @@ class MigBackend:
         self._primary.stop()
 
     def _smallest(self, share: Allowance) -> Instance:
-        instances = self._nvml.instances()
+        instances = [instance for instance in self._nvml.instances() if instance.whole]
         if not instances:
             raise GpuError(self.obstacle())
         chosen = smallest(instances, share)

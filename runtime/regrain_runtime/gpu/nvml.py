@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 
 class Instance(Struct, frozen=True, kw_only=True):
-    """A MIG instance that exists: which of `of` slices' worth of compute it has, its SMs, its memory in bytes."""
+    """A MIG instance that exists: which of `of` slices' worth of compute it has, its SMs, its memory in bytes.
+
+    whole: whether it is all of its GPU instance; parts of one share its memory, bandwidth and faults.
+    """
 
     uuid: str
     gpu: str
@@ -31,6 +34,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     of: int
     sms: int
     memory: int
+    whole: bool = True
 
     @property
     def part(self) -> float:
@@ -93,14 +97,16 @@ class NvmlLibrary:
 
     def _instance(self, gpu: object, handle: object) -> Instance:
         attributes = self._call("nvmlDeviceGetAttributes", object, handle)
+        slices = int(getattr(attributes, "computeInstanceSliceCount", 0))
         return Instance(
             uuid=self._call("nvmlDeviceGetUUID", str, handle),
             gpu=self._call("nvmlDeviceGetUUID", str, gpu),
             name=self._call("nvmlDeviceGetName", str, handle),
-            slices=int(getattr(attributes, "computeInstanceSliceCount", 0)),
+            slices=slices,
             of=self._call("nvmlDeviceGetMaxMigDeviceCount", int, gpu),
             sms=int(getattr(attributes, "multiprocessorCount", 0)),
             memory=int(getattr(attributes, "memorySizeMB", 0)) * MIB,
+            whole=slices == getattr(attributes, "gpuInstanceSliceCount", slices),
         )
 
     def _call(self, name: str, kind: type[T], *arguments: object) -> T:

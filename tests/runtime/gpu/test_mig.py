@@ -16,7 +16,7 @@ from regrain_runtime.gpu.nvml import Instance, NvmlLibrary
 GIB = 1 << 30
 
 
-def cut(slices, memory=None, of=7, number=0):
+def cut(slices, memory=None, of=7, number=0, *, whole=True):
     memory = 18 * slices if memory is None else memory
     return Instance(
         uuid=f"MIG-{slices}-{number}",
@@ -26,6 +26,7 @@ def cut(slices, memory=None, of=7, number=0):
         of=of,
         sms=16 * slices,
         memory=memory * GIB,
+        whole=whole,
     )
 
 
@@ -83,6 +84,16 @@ def test_a_gpu_that_is_not_cut_is_left_alone():
         mig().environment(Allowance(part=0.5))
 
 
+def test_a_part_of_a_gpu_instance_is_left_alone():
+    part = cut(1, whole=False)
+
+    assert mig(part, cut(2)).obstacle() == ""
+    assert mig(part, cut(2)).environment(Allowance(part=0.1)) == {"CUDA_VISIBLE_DEVICES": "MIG-2-0"}
+    assert mig(part).obstacle().startswith("every MIG instance here is a part of a GPU instance")
+    with pytest.raises(GpuError, match="is a part of a GPU instance, and shares its memory"):
+        mig(part).environment(Allowance(part=0.1))
+
+
 def test_the_instance_is_all_that_its_replica_sees():
     cuda = FakeCuda(cards=(Card(name="H200 MIG 2g.35gb", sms=32, memory=35 * GIB),))
     lane = MigBackend(CudaDriver(cuda), FakeNvml()).lane(Allowance(part=0.25, memory=GIB))
@@ -99,8 +110,9 @@ class Library:
 
     NVMLError = NotSupported
 
-    def __init__(self, failing=""):
+    def __init__(self, failing="", gpu_slices=2):
         self.failing = failing
+        self.gpu_slices = gpu_slices
         self.open = 0
 
     def nvmlInit(self):  # noqa: N802
@@ -140,7 +152,12 @@ class Library:
     def nvmlDeviceGetAttributes(self, handle):  # noqa: N802
         if self.failing == "nvmlDeviceGetAttributes":
             raise NotSupported("Unknown Error")
-        return SimpleNamespace(computeInstanceSliceCount=2, multiprocessorCount=32, memorySizeMB=1024)
+        return SimpleNamespace(
+            gpuInstanceSliceCount=self.gpu_slices,
+            computeInstanceSliceCount=2,
+            multiprocessorCount=32,
+            memorySizeMB=1024,
+        )
 
 
 def test_instances_are_found_on_the_gpus_that_are_cut():
@@ -152,6 +169,12 @@ def test_instances_are_found_on_the_gpus_that_are_cut():
     assert [each.uuid for each in found] == ["MIG-0", "MIG-3"]
     assert found[0] == expected
     assert library.open == 0
+
+
+def test_instances_with_fewer_slices_than_their_gpu_instance_are_parts_of_it():
+    found = NvmlLibrary(Library(gpu_slices=3)).instances()
+
+    assert [(each.uuid, each.whole) for each in found] == [("MIG-0", False), ("MIG-3", False)]
 
 
 @pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetAttributes"])

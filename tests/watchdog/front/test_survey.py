@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -17,6 +18,7 @@ class NVMLError(Exception):
     pass
 
 SLICES = {0: 4, 2: 1, 3: 2}
+WITHIN = {}
 nvmlInit = nvmlShutdown = lambda: None
 nvmlDeviceGetCount = lambda: 1
 nvmlDeviceGetHandleByIndex = lambda index: "GPU-0"
@@ -35,15 +37,24 @@ def nvmlDeviceGetUUID(handle):
 def nvmlDeviceGetAttributes(handle):
     slices = int(handle[-1])
     return SimpleNamespace(
-        computeInstanceSliceCount=slices, multiprocessorCount=16 * slices, memorySizeMB=16 * 1024 * slices
+        gpuInstanceSliceCount=WITHIN.get(slices, slices),
+        computeInstanceSliceCount=slices,
+        multiprocessorCount=16 * slices,
+        memorySizeMB=16 * 1024 * WITHIN.get(slices, slices),
     )
 """
 
 
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Have what is started from here on find a stand-in for NVIDIA's library, of this text."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    return (tmp_path / "pynvml.py").write_text
+
+
 @pytest.mark.process
-def test_the_devices_of_mig_are_the_instances_that_exist_the_smallest_first(tmp_path, monkeypatch):
-    (tmp_path / "pynvml.py").write_text(PYNVML)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_the_devices_of_mig_are_the_instances_that_exist_the_smallest_first(library):
+    library(PYNVML)
 
     backend, found = asyncio.run(devices("mig"))
 
@@ -55,9 +66,21 @@ def test_the_devices_of_mig_are_the_instances_that_exist_the_smallest_first(tmp_
 
 
 @pytest.mark.process
-def test_where_no_gpu_is_cut_mig_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "pynvml.py").write_text(PYNVML.replace("[1, 1]", "[0, 0]"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_parts_of_a_gpu_instance_are_no_devices_of_mig(library, caplog):
+    library(PYNVML.replace("WITHIN = {}", "WITHIN = {1: 3, 2: 3}"))
+
+    _, found = asyncio.run(devices("mig"))
+
+    assert [(one.uuid, one.memory) for one in found] == [("MIG-4", 64 << 30)]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"H200 MIG-{slices} (MIG-{slices}) is left out: parts of a GPU instance share its memory"
+        for slices in (1, 2)
+    ]
+
+
+@pytest.mark.process
+def test_where_no_gpu_is_cut_mig_is_refused(library):
+    library(PYNVML.replace("[1, 1]", "[0, 0]"))
 
     with pytest.raises(SpecError, match=r"gpus was 'mig', which does not work here: no GPU is cut into MIG"):
         asyncio.run(devices("mig"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import tomllib
 from pathlib import Path
@@ -18,6 +19,8 @@ from regrain.cards import PREFIX, parse_gpus
 from regrain.errors import SpecError
 from regrain_watchdog.front.config import Config
 from regrain_watchdog.spawned import PIPE, spawn
+
+logger = logging.getLogger(__name__)
 
 REAL = ("lease", "green", "mps", "mig")
 """Ways of sharing this machine's own GPUs."""
@@ -43,10 +46,11 @@ class Found(Struct, frozen=True):
 
 
 class Instance(Found, frozen=True):
-    """A MIG instance: so many of the `of` slices that its GPU has."""
+    """A MIG instance: so many of the `of` slices that its GPU has. whole: whether it is all of its GPU instance."""
 
     slices: int
     of: int
+    whole: bool = True
 
     @property
     def part(self) -> float:
@@ -112,7 +116,7 @@ async def devices(gpus: str) -> tuple[str, tuple[Found, ...]]:
 
 
 async def survey(backend: str) -> tuple[Found, ...]:
-    """Return the GPUs of this machine, for `mig` the instances, the smallest first.
+    """Return the GPUs of this machine, for `mig` the instances that share no memory, the smallest first.
 
     SpecError if a backend does not work here.
     """
@@ -138,4 +142,10 @@ async def survey(backend: str) -> tuple[Found, ...]:
         raise SpecError(f"gpus was {backend!r}, which does not work here: {obstacle or 'there is no GPU'}")
     if backend != MIG:
         return found.devices
-    return tuple(sorted(found.instances, key=lambda one: (one.part, one.memory, one.uuid)))
+    for one in found.instances:
+        if not one.whole:
+            logger.warning(
+                "%s (%s) is left out: parts of a GPU instance share its memory", one.name, one.uuid
+            )
+    whole = [one for one in found.instances if one.whole]
+    return tuple(sorted(whole, key=lambda one: (one.part, one.memory, one.uuid)))
