@@ -155,6 +155,8 @@ def status(*, folder: Path | None, url: str, app: str) -> None:
 def put(*, client: int, number: int, folder: Path | None, url: str, app: str, **wanted: float | None) -> None:
     """Change what a client is entitled to, from now on; CLIENT is its number in `regrain gpu status`.
 
+    It holds until the process or the arbiter ends, or the app gives it another share, as a change of plan does.
+
     \b
     Examples:
       regrain gpu share 3 --weight 2 --floor 0.25 --folder /run/regrain
