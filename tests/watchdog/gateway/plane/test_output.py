@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from regrain_watchdog.gateway.journal import Choice, Journal, Line, lines
 from regrain_watchdog.gateway.plane.output import Log, Output
@@ -107,3 +108,15 @@ def test_what_still_comes_after_a_function_was_removed_goes_nowhere(tmp_path: Pa
     asyncio.run(scenario())
 
     assert not path.exists()
+
+
+def test_no_process_is_given_the_number_of_an_end_that_is_closed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        output = Output(Log(("dev", "a"), Journal(tmp_path / "a.log")), "a-1")
+        output.close()
+
+        with pytest.raises(ValueError, match="nothing is written here any more"):
+            _ = output.descriptor
+        output.close()
+
+    asyncio.run(scenario())

@@ -51,18 +51,22 @@ class Output:
     Args:
         log: where their lines go.
         instance: what they are told apart by.
-
-    Attributes:
-        descriptor: of the end that they inherit.
     """
 
     def __init__(self, log: Log, instance: str) -> None:
         self._log = log
         self._instance = instance
         self._rest = b""
-        self._reading, self.descriptor = os.pipe2(os.O_CLOEXEC)
+        self._reading, self._writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reading, False)
         asyncio.get_running_loop().add_reader(self._reading, self._read)
+
+    @property
+    def descriptor(self) -> int:
+        """The end that they inherit. ValueError once it is closed, as its number may be another file's by then."""
+        if self._writing < 0:
+            raise ValueError("nothing is written here any more")
+        return self._writing
 
     def say(self, text: str) -> None:
         """Write a line of the gateway's."""
@@ -70,9 +74,10 @@ class Output:
 
     def close(self) -> None:
         """Take what is left, and let go of both ends; somebody who still writes is not waited for."""
-        if self._reading < 0:
+        if self._writing < 0:
             return
-        os.close(self.descriptor)
+        os.close(self._writing)
+        self._writing = -1
         left = fcntl.fcntl(self._reading, fcntl.F_GETPIPE_SZ)
         while left > 0 and (taken := self._read()):
             left -= taken

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from regrain.errors import RequestError, SpecError
 from regrain_watchdog.front import body
 from regrain_watchdog.front.handler import Exchange, Scope
+from regrain_watchdog.front.reply import RETRY_AFTER
 from regrain_watchdog.front.upstream.gate import Gate
 from regrain_watchdog.front.upstream.heads import go_duration
 from regrain_watchdog.gateway.plane import wishes
@@ -46,6 +47,9 @@ class ForkInstance:
         self._launcher = launcher
         self._output = output
         self._running: set[Spawned] = set()
+        self._starting = 0
+        self._started = asyncio.Event()
+        self._is_over = False
         self._command: list[str] = []
         self._launch: Launch | None = None
         self._replicas = 0
@@ -90,16 +94,19 @@ class ForkInstance:
         self._replicas = replicas
 
     async def stop(self) -> None:
-        """End what runs."""
-        running = list(self._running)
+        """End what runs; who waits for a turn is refused."""
         self.kill()
-        for process in running:
+        while self._starting:  # whoever starts one ends it, too
+            self._started.clear()
+            await self._started.wait()
+        for process in list(self._running):
             await process.wait()
         if self._launch is not None:
             await self._launch.end()
 
     def kill(self) -> None:
-        """End what runs at once."""
+        """End what runs at once, and start nothing more."""
+        self._is_over = True
         for process in self._running:
             _kill(process)
 
@@ -113,23 +120,10 @@ class ForkInstance:
 
     async def _run(self, scope: Scope, sent: bytes) -> tuple[int, bytes]:
         """Run the command on a body; return its exit code and what it wrote. RequestError as for `Instance`."""
-        launch = self._launch
-        if launch is None:
-            raise RuntimeError("a command is started before it is asked")
         began = time.monotonic()
-        self._output.say(f"{_stamp()} Forking fprocess.")
-        process = await spawn(
-            *launch.prefix,
-            *self._command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=self._output.descriptor,
-            env={**launch.environment, **variables(scope)},
-            cwd="/",
-            start_new_session=True,
-        )
-        self._running.add(process)
+        process = await self._spawned(scope)
         try:
+            self._require()  # it may have ended meanwhile
             async with asyncio.timeout(self._timeout or None):
                 answer, _ = await asyncio.gather(self._taken(process), _given(process, sent))
                 code = await process.wait()
@@ -143,6 +137,37 @@ class ForkInstance:
         seconds = time.monotonic() - began
         self._output.say(f"{_stamp()} Wrote {len(answer)} Bytes - Duration: {seconds:.6f}s")
         return code, answer
+
+    async def _spawned(self, scope: Scope) -> Spawned:
+        """Start the command for a request. RequestError as for `_require`."""
+        launch = self._launch
+        if launch is None:
+            raise RuntimeError("a command is started before it is asked")
+        self._require()
+        self._output.say(f"{_stamp()} Forking fprocess.")
+        self._starting += 1
+        try:
+            process = await spawn(
+                *launch.prefix,
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=self._output.descriptor,
+                env={**launch.environment, **variables(scope)},
+                cwd="/",
+                start_new_session=True,
+            )
+            self._running.add(process)
+        finally:
+            self._starting -= 1
+            self._started.set()
+        return process
+
+    def _require(self) -> None:
+        """RequestError (503) once the version has ended."""
+        if self._is_over:
+            detail = "this version of the function has ended"
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=RETRY_AFTER)
 
     async def _taken(self, process: Spawned) -> bytes:
         """Return what a process writes; RequestError (502) where that is too much."""
