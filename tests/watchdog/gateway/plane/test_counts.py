@@ -38,3 +38,12 @@ def test_a_function_that_is_removed_is_told_no_more() -> None:
     counts.forget(("dev", "a"))
 
     assert samples(counts) == {}
+
+
+def test_an_invocation_that_outlasts_its_function_is_told_no_more() -> None:
+    counts = Counts(list)
+    counts.began(("dev", "a"))
+    counts.forget(("dev", "a"))
+    counts.ended(("dev", "a"), 200, 0.1)
+
+    assert samples(counts) == {}

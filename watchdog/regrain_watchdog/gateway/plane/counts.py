@@ -30,7 +30,9 @@ class Counts(Collector):
         self._started[key] = self._started.get(key, 0) + 1
 
     def ended(self, key: Key, status: int, seconds: float) -> None:
-        """Count one that has ended."""
+        """Count one that has ended, unless its function is no more."""
+        if key not in self._started:
+            return
         found = self._codes.get((key, status))
         if found is None:
             found = self._codes[key, status] = [0.0] * (len(SECONDS) + 2)  # one over all bounds, and the sum
