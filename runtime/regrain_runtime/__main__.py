@@ -66,6 +66,7 @@ def describe(target: str) -> int:
         try:
             data = manifest.dumps(module.manifest(module.load(target), target))
         except RegrainError as error:
+            sys.stdout.flush()  # the reason comes last, behind what the module has printed
             print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
             return 2
         answers.write(data + b"\n")

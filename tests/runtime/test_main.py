@@ -59,6 +59,16 @@ def test_describe_exits_2_with_one_line_when_the_module_fails(tmp_path):
     assert ran.stderr.decode() == f"regrain: {path}:1: ZeroDivisionError: division by zero\n"
 
 
+def test_the_reason_comes_behind_what_the_module_has_printed(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    path = tmp_path / "failing.py"
+    path.write_text("print('regrain: lies')\n1 / 0\n")
+
+    ran = runtime("describe", path)
+
+    assert ran.stderr.decode() == f"regrain: lies\nregrain: {path}:2: ZeroDivisionError: division by zero\n"
+
+
 def test_gpu_prints_the_gpus_here_and_what_can_be_done_with_them():
     ran = runtime("gpu")
 
