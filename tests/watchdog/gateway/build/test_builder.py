@@ -10,7 +10,7 @@ import pytest
 
 from regrain import manifest
 from regrain_watchdog.gateway import sandbox
-from regrain_watchdog.gateway.build import environment
+from regrain_watchdog.gateway.build import environment, images
 from regrain_watchdog.gateway.build.builder import Builder, Limits
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.sandbox import Means
@@ -110,11 +110,27 @@ def test_what_functions_use_survives_further_builds(
     builder: Builder, store: Store, built: Built, sent: Sent, context: Callable[..., dict[str, str]]
 ) -> None:
     app = context()["function/app.py"]
-    images = [built(builder, sent(app + f"# {number}\n"))[1] for number in range(1)]
-    store.put(Deployment(service="hello", image="hello").validated(), images[0])
-    images += [built(builder, sent(app + f"# {number}\n"))[1] for number in range(1, 5)]
+    made = [built(builder, sent(app))[1]]
+    store.put(Deployment(service="hello", image="hello").validated(), made[0])
+    made += [built(builder, sent(app + f"# {number}\n"))[1] for number in range(1, 5)]
 
-    assert [Path(image.folder).exists() for image in images] == [True, False, False, True, True]
+    assert [Path(image.folder).exists() for image in made] == [True, False, False, True, True]
+
+
+def test_a_record_that_a_loss_of_power_has_emptied_ends_no_build_and_takes_no_environment_away(
+    builder: Builder, store: Store, built: Built, sent: Sent
+) -> None:
+    _, used = built(builder, sent(requirements="numpy>=2\n"))
+    store.put(Deployment(service="hello", image="hello").validated(), used)
+    _, unused = built(builder, sent(image="other"))
+    built(builder, sent(requirements="regrain\n# changed\n", image="other"))
+    for image in (used, unused):
+        (Path(image.folder).parent / images.RECORD).write_bytes(b"")
+
+    _, last = built(builder, sent(image="last"))
+
+    assert [Path(image.folder).exists() for image in (used, unused, last)] == [True, False, True]
+    assert (Path(used.environment) / environment.COMPLETE).exists()
 
 
 @pytest.mark.parametrize(

@@ -151,3 +151,28 @@ def test_one_build_at_a_time_has_an_environment(tmp_path: Path) -> None:
         assert (first(), second()) == (True, False)
     with environments.locked("a") as third:
         assert third()
+
+
+def test_an_environment_is_on_disk_before_it_counts_as_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / environment.REQUIREMENTS).write_text("package\n")
+    environments = Environments(tmp_path / "environments", 30.0)
+    flushed: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(
+        environment,
+        "flush",
+        lambda folder: flushed.append((folder, (folder / environment.COMPLETE).exists())),
+    )
+
+    def step(arguments: object, writes: object, folder: str) -> Command:
+        script = "mkdir -p lib/python3/site-packages"
+        return Command(["sh", "-c", script], environment=os.environ, folder=Path(folder), seconds=30.0)
+
+    with ExitStack() as until:
+        list(environments.prepare(tmp_path / "app", "", step, until))
+
+    [folder] = (tmp_path / "environments").glob("*/")
+    assert flushed == [(folder, False)]
+    assert (folder / environment.COMPLETE).exists()

@@ -71,3 +71,12 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
         folders.hold(tmp_path)
     os.close(held)
     os.close(folders.hold(tmp_path))
+
+
+def test_what_was_written_is_put_on_disk_or_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+
+    folders.flush(tmp_path)
+
+    with pytest.raises(FileNotFoundError):
+        folders.flush(tmp_path / "missing")

@@ -61,7 +61,7 @@ def test_the_last_two_of_a_name_and_what_is_used_stay(kept: Images, tmp_path: Pa
     made = [place(kept, tmp_path, str(number), float(number)) for number in range(5)]
     other = place(kept, tmp_path, "9", 0.0, name="other")
 
-    kept.prune({made[1].folder})
+    kept.prune({made[1].digest})
 
     assert {image.digest for image in kept.all()} == {"1", "3", "4", "9"}
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"1", "3", "4", "9"}
@@ -79,3 +79,49 @@ def test_an_image_that_a_process_runs_stays_as_long(kept: Images, tmp_path: Path
     kept.prune(set())
 
     assert not Path(made[0].folder).parent.exists()
+
+
+@pytest.mark.parametrize("record", [b"", b"\0" * 100, b'{"name": "hel', b"{}", b'{"name": "\xff"}', None])
+def test_an_image_whose_record_is_broken_is_passed_over_and_removed(
+    kept: Images, tmp_path: Path, record: bytes | None
+) -> None:
+    broken, wanted, whole = (place(kept, tmp_path, digest, 1.0, name=digest) for digest in "123")
+    for image in (broken, wanted):
+        spoil(image, record)
+
+    assert list(kept.all()) == [whole]
+    kept.prune({wanted.digest})
+
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"2", "3"}
+
+
+def test_an_image_whose_record_is_broken_is_replaced(kept: Images, tmp_path: Path) -> None:
+    first = place(kept, tmp_path, "1", 1.0)
+    (Path(first.folder) / "mark").touch()
+    spoil(first, b"")
+
+    again = place(kept, tmp_path, "1", 2.0)
+
+    assert list(kept.all()) == [again]
+    assert not (Path(again.folder) / "mark").exists()
+
+
+def test_an_image_is_on_disk_before_anybody_finds_it_and_found_before_anybody_is_told(
+    kept: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[Path, bool]] = []
+    there = tmp_path / "images" / "1"
+    monkeypatch.setattr(images, "flush", lambda folder: flushed.append((folder, there.exists())))
+
+    place(kept, tmp_path, "1", 1.0)
+
+    assert flushed == [(tmp_path / "draft", False), (tmp_path / "images", True)]
+
+
+def spoil(image: Image, record: bytes | None) -> None:
+    """Leave of an image's record what a loss of power may."""
+    path = Path(image.folder).parent / images.RECORD
+    if record is None:
+        path.unlink()
+    else:
+        path.write_bytes(record)

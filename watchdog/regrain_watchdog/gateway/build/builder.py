@@ -251,8 +251,14 @@ class Builder:
 
     def _prune(self) -> None:
         """Remove what no function needs any more."""
-        self._images.prune({function.image.folder for function in self._store.functions()})
-        self._environments.prune(lambda: {image.environment for image in self._images.all()})
+        self._images.prune({image.digest for image in self._used()})
+        self._environments.prune(
+            lambda: {image.environment for image in (*self._images.all(), *self._used())}
+        )
+
+    def _used(self) -> list[Image]:
+        """Return the images that functions have."""
+        return [function.image for function in self._store.functions()]
 
     def _sweep(self) -> None:
         """Remove what builds that were killed have left."""

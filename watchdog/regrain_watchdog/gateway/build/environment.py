@@ -20,7 +20,7 @@ from pathlib import Path
 from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build.command import Command
 from regrain_watchdog.gateway.build.errors import BuildError
-from regrain_watchdog.gateway.build.folders import settle, shared
+from regrain_watchdog.gateway.build.folders import flush, settle, shared
 from regrain_watchdog.words import size
 
 REQUIREMENTS = "requirements.txt"
@@ -154,6 +154,7 @@ class Environments:
             options = ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r", REQUIREMENTS]
             yield from self._finished(step([*pip, *options], [str(folder), str(app)], str(app)))
             settle(folder)  # builds have one user, and functions run what is in here
+            flush(folder)  # a loss of power leaves no environment that looks complete and is not
             (folder / COMPLETE).touch(exist_ok=False)  # a link that a package has left there is not followed
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from regrain_watchdog.gateway import private
 from regrain_watchdog.gateway.build.errors import BuildError
-from regrain_watchdog.gateway.build.folders import shared
+from regrain_watchdog.gateway.build.folders import flush, shared
 from regrain_watchdog.gateway.spec import Image
 
 HANDLER = "function"
@@ -57,32 +58,40 @@ class Images:
         self._folder = folder
 
     def place(self, draft: Path, image: Image) -> Image:
-        """Move a draft in, unless its like is there; return the image with its folder."""
+        """Move a draft in, unless its like is there; return the image with its folder, which is on disk by then."""
         folder = self._folder / image.digest
         placed = msgspec.structs.replace(image, folder=str(folder / HANDLER))
         shared(self._folder)
-        _write(draft / RECORD, placed)
+        _write(draft, placed)
+        flush(draft)
         try:
             draft.rename(folder)
         except OSError as error:  # a folder is only replaced while it is empty
-            if not (folder / RECORD).is_file():
+            if not folder.is_dir():
                 raise BuildError(f"the image could not be kept: {error.strerror}") from error
-            _write(folder / RECORD, placed)
+            if _read(folder) is not None:
+                _write(folder, placed)
+            else:
+                folder.rename(draft.with_name("broken"))
+                draft.rename(folder)
+        flush(self._folder)
         return placed
 
     def prune(self, wanted: Collection[str]) -> None:
-        """Remove images that nobody runs, wants (by their folders) or has built last of their name."""
-        for images in _by_name(self.all()):
-            last = sorted(images, key=lambda image: image.built)[-KEPT:]
-            for image in images:
-                if image not in last and image.folder not in wanted:
-                    _remove(Path(image.folder).parent)
+        """Remove images that nobody runs, wants (by their digests) or has built last of their name, and broken ones."""
+        found = {folder: _read(folder) for folder in self._folder.glob("*/")}
+        last = {
+            image.digest
+            for images in _by_name(filter(None, found.values()))
+            for image in sorted(images, key=lambda image: image.built)[-KEPT:]
+        }
+        for folder in found:
+            if folder.name not in last and folder.name not in wanted:
+                _remove(folder)
 
     def all(self) -> Iterable[Image]:
-        """Yield the images that are there."""
-        for path in self._folder.glob(f"*/{RECORD}"):
-            with contextlib.suppress(FileNotFoundError):  # another build has removed it just now
-                yield msgspec.json.decode(path.read_bytes(), type=Image)
+        """Yield the images that are there and whole."""
+        return filter(None, map(_read, self._folder.glob("*/")))
 
 
 def _by_name(images: Iterable[Image]) -> Iterable[list[Image]]:
@@ -110,7 +119,13 @@ def _locked(folder: Path, kind: int) -> int:
     return descriptor
 
 
-def _write(path: Path, image: Image) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(image))
-    draft.replace(path)
+def _read(folder: Path) -> Image | None:
+    """Return what is recorded of an image; None where another build has just removed it, or it is broken."""
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Image)
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _write(folder: Path, image: Image) -> None:
+    private.write(folder / RECORD, msgspec.json.encode(image))
