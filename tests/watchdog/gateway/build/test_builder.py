@@ -117,6 +117,19 @@ def test_what_functions_use_survives_further_builds(
     assert [Path(image.folder).exists() for image in made] == [True, False, False, True, True]
 
 
+def test_a_build_keeps_its_image_where_the_clock_went_back(
+    builder: Builder, store: Store, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        built(builder, sent(requirements=f"regrain # {number}\n"))
+    monkeypatch.setattr("time.time", lambda: 0.0)
+
+    _, image = built(builder, sent())
+
+    assert store.image("hello") == image
+    assert Path(image.folder).is_dir()
+
+
 def test_a_record_that_a_loss_of_power_has_emptied_ends_no_build_and_takes_no_environment_away(
     builder: Builder, store: Store, built: Built, sent: Sent
 ) -> None:

@@ -45,6 +45,9 @@ class Store(Protocol):
     def functions(self) -> list[Function]:
         """Return all functions."""
 
+    def images(self) -> list[Image]:
+        """Return what the names of images stand for."""
+
     def put_image(self, image: Image) -> None:
         """Keep an image under its name."""
 
@@ -250,15 +253,15 @@ class Builder:
             )
 
     def _prune(self) -> None:
-        """Remove what no function needs any more."""
+        """Remove what no function and no name needs any more."""
         self._images.prune({image.digest for image in self._used()})
         self._environments.prune(
             lambda: {image.environment for image in (*self._images.all(), *self._used())}
         )
 
     def _used(self) -> list[Image]:
-        """Return the images that functions have."""
-        return [function.image for function in self._store.functions()]
+        """Return the images that names stand for, and those that functions were deployed with."""
+        return [*self._store.images(), *(function.image for function in self._store.functions())]
 
     def _sweep(self) -> None:
         """Remove what builds that were killed have left."""
