@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from regrain_watchdog.gateway.build import environment, images
 from regrain_watchdog.gateway.build.builder import Builder, Limits
 from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.sandbox import Means
-from regrain_watchdog.gateway.spec import Deployment, Image
+from regrain_watchdog.gateway.spec import DEFAULT_NAMESPACE, Deployment, Image
 from regrain_watchdog.gateway.store import Store
 
 Built = Callable[[Builder, bytes], tuple[list[str], Image]]
@@ -355,6 +356,33 @@ def test_a_full_disk_is_said(state: Path, store: Store, built: Built, sent: Sent
 
     with pytest.raises(BuildError, match=r"the disk has .* left, and builds leave 1048576 TiB"):
         built(builder, sent())
+
+
+def test_a_short_disk_is_freed_of_what_nobody_needs_any_more(  # noqa: PLR0917 - pytest gives them by name
+    state: Path, store: Store, means: Means, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = Builder(state, store, means, os.environ, Limits(spare=1))
+    _, old = built(builder, sent())
+    store.put(Deployment(service="hello", image="hello").validated(), old)
+    for number in range(2):
+        built(builder, sent(requirements=f"regrain # {number}\n"))
+    store.remove("hello", DEFAULT_NAMESPACE)
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: SimpleNamespace(free=0 if Path(old.folder).exists() else 1)
+    )
+
+    _, image = built(builder, sent(image="new"))
+
+    assert store.image("new") == image
+
+
+def test_an_installation_whose_app_does_not_start_is_removed(
+    builder: Builder, state: Path, built: Built, sent: Sent
+) -> None:
+    with pytest.raises(BuildError, match="ZeroDivisionError"):
+        built(builder, sent("1 / 0\n", "numpy>=2\n"))
+
+    assert list((state / "environments").glob("*/")) == []
 
 
 def test_a_disk_that_fills_up_is_said(

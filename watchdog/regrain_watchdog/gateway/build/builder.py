@@ -118,12 +118,14 @@ class Builder:
         """
         began = time.monotonic()
         try:
-            self._check_disk()
-            config = archive.unpack(sent, draft, self.limits.archive)
-            name = _name(config)
-            handler = template.handler(draft / archive.CONTEXT)
-            yield _received(name, handler, config)
-            image = yield from self._made(draft, handler, name)
+            with ExitStack() as until:
+                until.callback(self._prune)
+                self._require_disk()
+                config = archive.unpack(sent, draft, self.limits.archive)
+                name = _name(config)
+                handler = template.handler(draft / archive.CONTEXT)
+                yield _received(name, handler, config)
+                image = yield from self._made(draft, handler, name)
         except OSError as error:
             reason = (
                 "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror}: {error.filename}"
@@ -155,7 +157,6 @@ class Builder:
             settle(kept)
             image = self._images.place(kept, image)
             self._store.put_image(image)
-        self._prune()
         return image
 
     def _describe(self, draft: Path, app: Path, environment: str) -> Generator[list[str], None, Manifest]:
@@ -245,12 +246,18 @@ class Builder:
             output=output,
         )
 
-    def _check_disk(self) -> None:
-        free = shutil.disk_usage(self._state).free
+    def _require_disk(self) -> None:
+        """BuildError where the disk is short even without what nobody needs any more."""
+        if self._free_bytes() < self.limits.spare:
+            self._prune()
+        free = self._free_bytes()
         if free < self.limits.spare:
             raise BuildError(
                 f"the disk has {size(free)} left, and builds leave {size(self.limits.spare)}: remove something first"
             )
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self._state).free
 
     def _prune(self) -> None:
         """Remove what no function and no name needs any more."""
