@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,3 +153,21 @@ def _wheel(folder: Path, name: str, version: str, module: str) -> None:
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def filling(state: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Have a disk of so many bytes that builds fill; return how many were left at each look."""
+
+    def disk(nbytes: int) -> list[int]:
+        left: list[int] = []
+
+        def look(_: object) -> SimpleNamespace:
+            files = [path for path in (state / "builds").rglob("*") if path.is_file()]
+            left.append(nbytes - sum(path.stat().st_size for path in files))
+            return SimpleNamespace(free=left[-1])
+
+        monkeypatch.setattr("shutil.disk_usage", look)
+        return left
+
+    return disk

@@ -36,7 +36,7 @@ def unpack(sent: bytes, tmp_path: Path, bounds: Bounds | None = None) -> Path:
     folder.mkdir(parents=True)
     path = tmp_path / "sent.tar"
     path.write_bytes(sent)
-    archive.unpack(path, folder, bounds or Bounds())
+    archive.unpack(path, folder, bounds or Bounds(), lambda _: None)
     return folder
 
 
@@ -45,7 +45,7 @@ def test_a_context_is_unpacked_with_its_config(tmp_path: Path, tarred: Callable[
     path = tmp_path / "sent.tar"
     path.write_bytes(sent)
 
-    config = archive.unpack(path, tmp_path, Bounds())
+    config = archive.unpack(path, tmp_path, Bounds(), lambda _: None)
 
     assert (config.image, config.build_args) == ("a:1", {"A": "b"})
     assert (tmp_path / "context/function/app.py").read_text() == "app"
@@ -107,6 +107,24 @@ def test_much_content_is_refused_before_it_is_written(tmp_path: Path) -> None:
         unpack(archived(entry("a", size=1000), entry("b", size=1000)), tmp_path, Bounds(unpacked=1024))
 
     assert not (tmp_path / "below/into/b").exists()
+
+
+def test_room_is_asked_for_before_each_piece_is_written(tmp_path: Path) -> None:
+    path, large = tmp_path / "sent.tar", archive.PIECE + 1
+    path.write_bytes(archived(entry("a", size=10), entry("b", size=large)))
+    asked: list[tuple[int, int]] = []
+
+    def require(nbytes: int) -> None:
+        asked.append((nbytes, sum(path.stat().st_size for path in (tmp_path / "into").iterdir())))
+        if nbytes == 1:
+            raise BuildError("the disk is short")
+
+    (tmp_path / "into").mkdir()
+    with pytest.raises(BuildError, match="the disk is short"):
+        archive.unpack(path, tmp_path / "into", Bounds(), require)
+
+    assert asked == [(10, 0), (archive.PIECE, 10), (1, archive.PIECE + 10)]
+    assert (tmp_path / "into" / "b").stat().st_size == archive.PIECE
 
 
 def test_a_size_that_is_a_lie_is_refused(tmp_path: Path) -> None:

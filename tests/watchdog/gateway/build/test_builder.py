@@ -30,6 +30,8 @@ def handle(event, context):
     return {"statusCode": 200, "body": greet(event.body.decode())}
 """
 
+MIB = 1 << 20
+
 
 def drafts(state: Path) -> list[Path]:
     return list((state / "builds").iterdir())
@@ -368,7 +370,7 @@ def test_a_short_disk_is_freed_of_what_nobody_needs_any_more(  # noqa: PLR0917 -
         built(builder, sent(requirements=f"regrain # {number}\n"))
     store.remove("hello", DEFAULT_NAMESPACE)
     monkeypatch.setattr(
-        "shutil.disk_usage", lambda _: SimpleNamespace(free=0 if Path(old.folder).exists() else 1)
+        "shutil.disk_usage", lambda _: SimpleNamespace(free=0 if Path(old.folder).exists() else MIB)
     )
 
     _, image = built(builder, sent(image="new"))
@@ -385,13 +387,26 @@ def test_an_installation_whose_app_does_not_start_is_removed(
     assert list((state / "environments").glob("*/")) == []
 
 
+def test_an_archive_leaves_what_is_to_stay_free(
+    state: Path, store: Store, built: Built, sent: Sent, filling: Callable[[int], list[int]]
+) -> None:
+    left = filling(8 * MIB)
+    builder = Builder(state, store, Means(), {}, Limits(spare=2 * MIB))
+
+    with pytest.raises(BuildError, match=r"the disk has .* left, and builds leave 2 MiB"):
+        built(builder, sent(large="x" * 4 * MIB))
+
+    assert min(left) >= 2 * MIB
+    assert drafts(state) == []
+
+
 def test_a_disk_that_fills_up_is_said(
     builder: Builder, state: Path, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr("regrain_watchdog.gateway.build.archive.copyfileobj", full)
+    monkeypatch.setattr("regrain_watchdog.gateway.build.template.handler", full)
 
     with pytest.raises(BuildError, match="the build ended: the disk is full"):
         built(builder, sent())

@@ -16,11 +16,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from regrain_watchdog.gateway.build.archive import Bounds
-from regrain_watchdog.gateway.build.builder import Builder
+from regrain_watchdog.gateway.build.builder import Builder, Limits
 from regrain_watchdog.gateway.build.endpoint import Progress, blueprint, make
+from regrain_watchdog.gateway.sandbox import Means
 from regrain_watchdog.gateway.store import Store
 
 KEY = b"the payload secret"
+MIB = 1 << 20
 Sent = Callable[..., bytes]
 
 
@@ -132,6 +134,25 @@ def test_a_large_archive_of_unknown_length_is_refused(
     )
 
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("headers", [signature, lambda _: {}], ids=["signed", "not signed"])
+def test_what_is_received_leaves_what_is_to_stay_free(
+    headers: Callable[[bytes], dict[str, str]],
+    state: Path,
+    store: Store,
+    filling: Callable[[int], list[int]],
+) -> None:
+    builder = Builder(state, store, Means(), {}, Limits(spare=2 * MIB))
+    left = filling(4 * MIB)
+    body = bytes(8 * MIB)
+
+    answer = client(builder).post("/build", data=body, headers=headers(body))
+
+    assert answer.status_code == 503
+    assert "the disk has 2 MiB left, and builds leave 2 MiB" in answer.text
+    assert min(left) == 2 * MIB
+    assert list((state / "builds").iterdir()) == []
 
 
 def test_too_many_builds_are_told_to_come_again(make_builder: Callable[..., Builder], sent: Sent) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import tarfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
 
 import msgspec
 from msgspec import Struct, field
@@ -25,6 +25,10 @@ CACHE = "__pycache__"
 """A folder that Python makes anew; what a client has in its own is left out."""
 PATH_BYTES = 1024
 """Bytes of a path in the archive at most."""
+PIECE = 1 << 20
+
+Require = Callable[[int], None]
+"""Asked before so many bytes are written; BuildError where the disk has no room for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,7 @@ class Config(Struct, frozen=True, rename="camel"):
     build_args: dict[str, str] = field(default_factory=dict)
 
 
-def unpack(archive: Path, into: Path, bounds: Bounds) -> Config:
+def unpack(archive: Path, into: Path, bounds: Bounds, require: Require) -> Config:
     """Write an archive's files below a folder and return what it is to become.
 
     BuildError names the entry and what is wrong with it; what was written until then is the caller's to remove.
@@ -61,13 +65,13 @@ def unpack(archive: Path, into: Path, bounds: Bounds) -> Config:
                     raise BuildError(f"the archive's files have more than {size(bounds.unpacked)}")
                 if time.monotonic() - began > bounds.seconds:
                     raise BuildError(f"unpacking the archive took more than {bounds.seconds:g} s")
-                _write(tar, entry, into)
+                _write(tar, entry, into, require)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise BuildError(f"what was sent is no tar archive: {error}") from error
     return _config(into / CONFIG)
 
 
-def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> None:
+def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path, require: Require) -> None:
     path = into / _relative(entry.name)
     if CACHE in path.parts:
         return
@@ -88,7 +92,9 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> None:
     except FileExistsError as error:
         raise BuildError(f"{entry.name!r} is in the archive twice") from error
     with os.fdopen(descriptor, "wb") as file:
-        copyfileobj(content, file, 1 << 20)
+        while piece := content.read(PIECE):
+            require(len(piece))
+            file.write(piece)
         os.fchmod(descriptor, mode)
 
 

@@ -111,6 +111,16 @@ class Builder:
         finally:
             self._free.release()
 
+    def require(self, nbytes: int) -> None:
+        """BuildError where so many bytes leave too little of the disk, even without what nobody needs any more."""
+        if self._free_bytes() - nbytes < self.limits.spare:
+            self._prune()
+        free = self._free_bytes()
+        if free - nbytes < self.limits.spare:
+            raise BuildError(
+                f"the disk has {size(free)} left, and builds leave {size(self.limits.spare)}: remove something first"
+            )
+
     def build(self, draft: Path, sent: Path) -> Generator[list[str], None, Image]:
         """Yield the lines of a build of what was sent, and return the image, which is in the store by then.
 
@@ -120,8 +130,7 @@ class Builder:
         try:
             with ExitStack() as until:
                 until.callback(self._prune)
-                self._require_disk()
-                config = archive.unpack(sent, draft, self.limits.archive)
+                config = archive.unpack(sent, draft, self.limits.archive, self.require)
                 name = _name(config)
                 handler = template.handler(draft / archive.CONTEXT)
                 yield _received(name, handler, config)
@@ -245,16 +254,6 @@ class Builder:
             seconds=seconds,
             output=output,
         )
-
-    def _require_disk(self) -> None:
-        """BuildError where the disk is short even without what nobody needs any more."""
-        if self._free_bytes() < self.limits.spare:
-            self._prune()
-        free = self._free_bytes()
-        if free < self.limits.spare:
-            raise BuildError(
-                f"the disk has {size(free)} left, and builds leave {size(self.limits.spare)}: remove something first"
-            )
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._state).free

@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from regrain.errors import RegrainError
 from regrain_watchdog.gateway.build.builder import Builder, Store
-from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.build.folders import shared
 from regrain_watchdog.gateway.sandbox import BUILDER, Cell, probe
 from regrain_watchdog.words import size
@@ -59,8 +58,8 @@ def blueprint(builder: Builder, key: Callable[[], bytes]) -> Blueprint:
                 draft = stack.enter_context(builder.draft())
                 sent = draft / "sent.tar"
                 with sent.open("wb") as file:
-                    signature = _receive(file, key(), builder.limits.archive.sent)
-            except (BuildError, OSError) as error:
+                    signature = _receive(file, key(), builder)
+            except (RegrainError, OSError) as error:
                 abort(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             if not hmac.compare_digest(signature.encode(), request.headers.get(SIGNATURE, "").encode()):
                 abort(HTTPStatus.UNAUTHORIZED, f"{SIGNATURE} is missing, or not made with the payload secret")
@@ -71,12 +70,14 @@ def blueprint(builder: Builder, key: Callable[[], bytes]) -> Blueprint:
     return found
 
 
-def _receive(file: IO[bytes], key: bytes, limit: int) -> str:
-    """Write the request's body to a file, and return the signature that it should have."""
+def _receive(file: IO[bytes], key: bytes, builder: Builder) -> str:
+    """Write the request's body to a file; return the signature that it should have. BuildError if the disk is short."""
+    limit = builder.limits.archive.sent
     digest = hmac.new(key.strip(), digestmod=hashlib.sha256)
     if (request.content_length or 0) > limit:
         _too_large(limit)
     while chunk := request.stream.read(CHUNK):
+        builder.require(len(chunk))
         digest.update(chunk)
         if file.write(chunk) and file.tell() > limit:
             _too_large(limit)
