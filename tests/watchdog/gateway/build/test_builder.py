@@ -400,6 +400,19 @@ def test_an_archive_leaves_what_is_to_stay_free(
     assert drafts(state) == []
 
 
+def test_what_pip_keeps_is_bounded(
+    state: Path, make_builder: Callable[..., Builder], built: Built, sent: Sent
+) -> None:
+    kept = state / "pip" / "wheels"
+    kept.write_bytes(b"x" * 100)
+
+    built(make_builder(cached=100), sent())
+    assert kept.exists()
+    built(make_builder(cached=99), sent())
+
+    assert not kept.exists()
+
+
 def test_a_disk_that_fills_up_is_said(
     builder: Builder, state: Path, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,9 +20,10 @@ import msgspec
 from regrain import manifest
 from regrain.errors import SpecError
 from regrain.manifest import Manifest
-from regrain_watchdog.gateway import private, sandbox
+from regrain_watchdog.gateway import sandbox
 from regrain_watchdog.gateway.build import archive, template
 from regrain_watchdog.gateway.build.archive import Bounds, Config
+from regrain_watchdog.gateway.build.cache import Cache
 from regrain_watchdog.gateway.build.command import Command
 from regrain_watchdog.gateway.build.environment import Environments, Step
 from regrain_watchdog.gateway.build.errors import BuildError
@@ -54,13 +55,17 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of builds: the archive, seconds to install and to import, how many at once, bytes of disk that stay free."""
+    """Of builds: the archive, seconds to install and to import, how many at once.
+
+    spare: bytes of disk that stay free. cached: bytes that pip may keep.
+    """
 
     archive: Bounds = field(default_factory=Bounds)
     install: float = 900.0
     describe: float = 120.0
     at_once: int = 4
     spare: int = 256 << 20
+    cached: int = 4 << 30
 
 
 class Builder:
@@ -89,6 +94,7 @@ class Builder:
         self._installing = sandbox.installing(environ)
         self._environments = Environments(state / "environments", self.limits.install, self.limits.spare)
         self._images = Images(state / "images")
+        self._cache = Cache(state / "pip", self.limits.cached)
         self._drafts = state / "builds"
         self._free = threading.BoundedSemaphore(self.limits.at_once)
         self._sweep()
@@ -149,7 +155,7 @@ class Builder:
         kept = shared(draft / "image")
         app = handler.folder.rename(kept / HANDLER)
         with ExitStack() as until:
-            environment = yield from self._environments.prepare(app, files, self._step(draft), until)
+            environment = yield from self._environments.prepare(app, files, self._step(draft, until), until)
             if handler.application:
                 yield from self._import(draft, app, environment, handler.application)
             else:
@@ -206,14 +212,13 @@ class Builder:
             last = command.lines[-1] if command.lines else f"it ended with exit code {command.code}"
             raise BuildError(f"the handler does not start: {last.removeprefix('regrain: ')}")
 
-    def _step(self, draft: Path) -> Step:
-        """Return how a command of an installation is made."""
-        cache = self._state / "pip"
-        private.folder(cache)
+    def _step(self, draft: Path, until: ExitStack) -> Step:
+        """Return how a command of an installation is made, until the stack is closed."""
+        cache = str(until.enter_context(self._cache.used()))
 
         def step(arguments: Sequence[str], writes: Sequence[str], folder: str) -> Command:
             return self._command(
-                draft, arguments, (*writes, str(cache)), Path(folder), self.limits.install, cache=str(cache)
+                draft, arguments, (*writes, cache), Path(folder), self.limits.install, cache=cache
             )
 
         return step
@@ -259,11 +264,12 @@ class Builder:
         return shutil.disk_usage(self._state).free
 
     def _prune(self) -> None:
-        """Remove what no function and no name needs any more."""
+        """Remove what no function and no name needs any more, and what pip keeps where that is too much."""
         self._images.prune({image.digest for image in self._used()})
         self._environments.prune(
             lambda: {image.environment for image in (*self._images.all(), *self._used())}
         )
+        self._cache.trim(self._free_bytes())
 
     def _used(self) -> list[Image]:
         """Return the images that names stand for, and those that functions were deployed with."""
