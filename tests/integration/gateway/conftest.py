@@ -107,7 +107,8 @@ class Gateway:
         self._reading.start()
         own = Path(f"/proc/{self.process.pid}/root") / state.relative_to("/")
         self.state = own if prefix else state  # its view of the files may be its own
-        self.auth = ("admin", (self.state / "basic-auth-password").read_text().strip())
+        password = self.state / "basic-auth-password"
+        self.auth = ("admin", password.read_text().strip()) if password.exists() else None
 
     def _read(self) -> None:
         assert self.process.stdout is not None

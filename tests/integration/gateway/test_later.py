@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import requests
 
 PATIENCE = 60.0
@@ -72,3 +74,28 @@ def test_no_call_that_was_accepted_is_lost_with_the_front_or_the_gateway(
     until(lambda: set(called.calls) >= accepted, "all results are called back", PATIENCE)
 
     assert len(accepted) == 60
+
+
+def test_without_a_password_callbacks_reach_functions_and_nothing_else(start_gateway, until) -> None:
+    gateway = start_gateway(REGRAIN_GATEWAY_NO_AUTH="1")
+    gateway.deploy("cat", "functions/alpine", envProcess="cat")
+    gateway.deploy("told", "functions/alpine", envProcess="cat")
+    gateway.ready("told")
+    wanted = json.dumps({"service": "theirs", "image": "functions/alpine", "envProcess": "cat"})
+
+    def ended(call_id: str) -> dict[str, object] | None:
+        [record] = gateway.ask("GET", f"/system/async/{call_id}").json()
+        return record if record["state"] == "done" else None
+
+    def told(call_id: str) -> dict[str, object]:
+        return until(lambda: ended(call_id), f"{call_id} is told")
+
+    for call_id, path in (("control", "/system/functions"), ("function", "/function/told")):
+        headers = {"X-Callback-Url": gateway.url + path, "X-Call-Id": call_id}
+        assert later(gateway, "cat", data=wanted, headers=headers).status_code == 202
+    control, function = told("control"), told("function")
+
+    assert control["detail"] == "the callback failed: it was answered 403"
+    assert "detail" not in function
+    assert gateway.status("told")["invocationCount"] == 1
+    assert [one["name"] for one in gateway.ask("GET", "/system/functions").json()] == ["cat", "told"]

@@ -67,3 +67,11 @@ def test_with_a_key_it_is_asked_for_on_loopback_too():
 )
 def test_changes_are_not_taken_from_another_sites_page(method, origin, status):
     assert _status(Door(host="127.0.0.1"), method, host="localhost:8082", origin=origin) == status
+
+
+def test_without_a_key_a_callback_of_a_gateway_stays_out():
+    told = {"host": "localhost", "x-function-status": "200"}
+
+    assert _status(Door(host="127.0.0.1"), "POST", **told) == 403
+    assert _status(Door(host="127.0.0.1", key=KEY), "POST", **told) == 401
+    assert _status(Door(host="127.0.0.1", key=KEY), "POST", **told, **AUTHORIZED) == 200

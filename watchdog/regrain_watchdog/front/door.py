@@ -1,8 +1,9 @@
 """Who may speak to the admin API.
 
 On loopback, whoever is on this machine: a request must name loopback as its host, so that a web page which
-points its own name at 127.0.0.1 gets nothing. Off loopback, who shows the key. What changes something must
-not come from another site's page either: browsers send credentials along, and say where they were.
+points its own name at 127.0.0.1 gets nothing. Nor does the callback of a gateway, which is sent from this
+machine to a URL of anybody's choice. Off loopback, who shows the key. What changes something must not come
+from another site's page either: browsers send credentials along, and say where they were.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from regrain_watchdog.front.credentials import Key
 from regrain_watchdog.front.handler import Scope
 
 READING = ("GET", "HEAD")
+FUNCTION_STATUS = "x-function-status"
+"""A header that every callback of a gateway bears, whatever the function has answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +50,7 @@ class Door:
             raise RequestError(HTTPStatus.FORBIDDEN, detail)
         if self.key is not None:
             self.key.check(headers)
+        elif FUNCTION_STATUS in headers:
+            raise RequestError(
+                HTTPStatus.FORBIDDEN, "the admin API takes no callback of a gateway without a key"
+            )

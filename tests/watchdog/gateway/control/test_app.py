@@ -83,6 +83,18 @@ def test_without_a_password_a_page_that_points_its_name_here_gets_nothing(start,
     assert control.request("GET", "/system/functions", Host="localhost:8080").status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_a_password_callbacks_get_nothing(start, method):
+    control = start(auth=False)
+
+    refused = control.request(method, "/system/functions", b"x" * 65536, X_Function_Status="200")
+
+    assert (refused.status, refused.text) == (
+        403,
+        "without a password callbacks are taken by functions alone",
+    )
+
+
 def test_the_socket_is_its_owner_s(control):
     assert stat.S_IMODE(control.settings.control_socket.stat().st_mode) & 0o077 == 0
 

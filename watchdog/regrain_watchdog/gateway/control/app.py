@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as Answer
 
 from regrain.errors import SpecError
 from regrain.hosts import names_loopback
+from regrain_watchdog.front.door import FUNCTION_STATUS
 from regrain_watchdog.gateway.build import endpoint
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.about import About
@@ -62,7 +63,8 @@ class Door:
     """Lets requests in.
 
     Without a password this machine is enough, and a web page must not speak for it: requests name loopback as their
-    host. What changes something does not come from another site's page, with which browsers send a password along.
+    host. A callback comes from this machine too, with a URL of anybody's choice: none is answered.
+    What changes something does not come from another site's page, with which browsers send a password along.
 
     Args:
         credentials: None to ask for none.
@@ -85,6 +87,9 @@ class Door:
             return answers.text(
                 f"without a password only loopback hosts are answered, not {request.host!r}", 403
             )
+        elif FUNCTION_STATUS in request.headers:
+            answers.body()  # as above
+            return answers.text("without a password callbacks are taken by functions alone", 403)
         origin = request.headers.get("Origin", "")
         if request.method not in READING and origin and origin.partition("://")[2] != request.host:
             return answers.text(f"changes are not taken from a page of {origin!r}", 403)

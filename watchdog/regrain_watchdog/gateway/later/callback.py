@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from regrain_watchdog.front.door import FUNCTION_STATUS
 from regrain_watchdog.front.http1.response import TOKEN
 from regrain_watchdog.front.upstream import heads
 from regrain_watchdog.front.upstream.client import Connection
@@ -14,8 +15,8 @@ from regrain_watchdog.load.client import Target
 TIMEOUT = 10.0
 """Seconds from the connection's begin to the answer's head. Its body is not read."""
 DURATION = "x-duration-seconds"
-OWN = frozenset({CALL_ID, DURATION, "x-function-status", "x-function-name", "host", "content-length"})
-"""Headers that are written here, whatever the function has answered."""
+OWN = frozenset({CALL_ID, DURATION, FUNCTION_STATUS, "x-function-name", "host", "content-length"})
+"""Headers that are written here, whatever the function has answered: by its status a door knows a callback."""
 LINE_ENDS = frozenset("\r\n\0")
 FAILED = 503
 """The status that is told where a function gave no answer."""
@@ -53,7 +54,7 @@ def _head(target: Target, call: Call, result: Result) -> bytes:
     lines += [
         f"{CALL_ID}: {call.id}",
         f"{DURATION}: {duration}",
-        f"x-function-status: {result.status or FAILED}",
+        f"{FUNCTION_STATUS}: {result.status or FAILED}",
         f"x-function-name: {call.function}",
         f"content-length: {len(result.body)}",
     ]
