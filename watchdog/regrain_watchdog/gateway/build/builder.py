@@ -20,7 +20,7 @@ import msgspec
 from regrain import manifest
 from regrain.errors import SpecError
 from regrain.manifest import Manifest
-from regrain_watchdog.gateway import sandbox
+from regrain_watchdog.gateway import private, sandbox
 from regrain_watchdog.gateway.build import archive, template
 from regrain_watchdog.gateway.build.archive import Bounds, Config
 from regrain_watchdog.gateway.build.cache import Cache
@@ -213,12 +213,27 @@ class Builder:
             raise BuildError(f"the handler does not start: {last.removeprefix('regrain: ')}")
 
     def _step(self, draft: Path, until: ExitStack) -> Step:
-        """Return how a command of an installation is made, until the stack is closed."""
-        cache = str(until.enter_context(self._cache.used()))
+        """Return how a command of an installation is made, until the stack is closed.
+
+        pip keeps all wheels of a run among its temporary files: these are on the disk, and go with the draft.
+        """
+        cache, scratch = str(until.enter_context(self._cache.used())), draft / "scratch"
+        private.folder(scratch)
+        variables = {
+            **self._installing,
+            "PIP_ROOT_USER_ACTION": "ignore",
+            "PIP_CACHE_DIR": cache,
+            "TMPDIR": str(scratch),
+        }
 
         def step(arguments: Sequence[str], writes: Sequence[str], folder: str) -> Command:
             return self._command(
-                draft, arguments, (*writes, cache), Path(folder), self.limits.install, cache=cache
+                draft,
+                arguments,
+                (*writes, cache, str(scratch)),
+                Path(folder),
+                self.limits.install,
+                variables=variables,
             )
 
         return step
@@ -232,10 +247,10 @@ class Builder:
         seconds: float,
         *,
         reads: tuple[str, ...] = (),
-        cache: str = "",
+        variables: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
     ) -> Command:
-        """Return a command that runs confined, and may write some folders."""
+        """Return a command that runs confined, with more variables if need be, and may write some folders."""
         if self._means.users:
             for path in writes:
                 own(Path(path), sandbox.BUILDER)
@@ -248,13 +263,9 @@ class Builder:
             alone=True,
         )
         confined = sandbox.confine(cell, self._means)
-        environment = {**self._inherited, **confined.variables}
-        if cache:
-            environment |= self._installing
-            environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_CACHE_DIR": cache}
         return Command(
             [*confined.prefix, *arguments],
-            environment=environment,
+            environment={**self._inherited, **confined.variables, **(variables or {})},
             folder=folder,
             seconds=seconds,
             output=output,
