@@ -64,3 +64,17 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     files.remove("key", "openfaas-fn")
 
     assert found(tmp_path) == {}
+
+
+def test_a_draft_that_is_not_put_in_place_leaves_the_secret_as_it_was(tmp_path: Path) -> None:
+    files = SecretFiles(tmp_path)
+    files.write(secret("key", b"old"))
+
+    with files.drafted(secret("key", b"new")):
+        pass
+    before = found(tmp_path)
+    with files.drafted(secret("key", b"new")) as place:
+        place()
+
+    assert before == {"openfaas-fn/key": b"old"}
+    assert found(tmp_path) == {"openfaas-fn/key": b"new"}

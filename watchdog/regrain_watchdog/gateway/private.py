@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file (0600) in place of the one of its name; folders (0700) are made as needed."""
+@contextlib.contextmanager
+def drafted(path: Path, content: bytes) -> Iterator[Callable[[], object]]:
+    """Write a file (0600), and give what puts it in place of the one of its name; it is gone if that is not called.
+
+    Folders (0700) are made as needed. What takes room on the disk is done before the block.
+    """
     folder(path.parent)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
@@ -17,10 +23,15 @@ def write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(draft).replace(path)
-    except BaseException:
+        yield partial(Path(draft).replace, path)
+    finally:
         Path(draft).unlink(missing_ok=True)
-        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file (0600) in place of the one of its name; folders (0700) are made as needed."""
+    with drafted(path, content) as place:
+        place()
 
 
 def made(path: Path, make: Callable[[], bytes]) -> bytes:

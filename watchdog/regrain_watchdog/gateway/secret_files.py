@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from regrain_watchdog.gateway import private
@@ -22,6 +23,10 @@ class SecretFiles:
     def write(self, secret: Secret) -> None:
         """Write a secret, new or anew; a reader sees what it was or what it is."""
         private.write(self._folder / secret.namespace / secret.name, secret.content())
+
+    def drafted(self, secret: Secret) -> AbstractContextManager[Callable[[], object]]:
+        """Write a secret, and give what puts it in place; it is gone if that is not called within the block."""
+        return private.drafted(self._folder / secret.namespace / secret.name, secret.content())
 
     def remove(self, name: str, namespace: str) -> None:
         """Remove a secret."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -105,3 +107,65 @@ def test_a_control_plane_that_starts_makes_the_files_what_the_store_says(start):
 
     assert file(control).read_bytes() == b"secret text"
     assert not file(control, "gone").exists()
+
+
+def obstruct(control, place: str) -> Callable[[], None]:
+    """Have something else where a secret's file, or its folder, is to be; return what undoes it."""
+    found = control.settings.secrets / place
+    kept = found.with_name("aside")
+    found.parent.mkdir(parents=True, exist_ok=True)
+    if found.exists():
+        found.rename(kept)
+    make, remove = (found.mkdir, found.rmdir) if "/" in place else (found.touch, found.unlink)
+    make()
+
+    def undo() -> None:
+        remove()
+        if kept.exists():
+            kept.rename(found)
+
+    return undo
+
+
+PLACES = pytest.mark.parametrize("place", ["openfaas-fn", "openfaas-fn/key"])
+
+
+@PLACES
+def test_a_new_secret_without_a_file_is_not_kept(start, place):
+    control = start()
+    undo = obstruct(control, place)
+
+    refused = control.request("POST", "/system/secrets", KEY)
+    undo()
+
+    assert refused.status == 507
+    assert control.store.secrets() == []
+    assert control.request("POST", "/system/secrets", KEY).status == 202
+    assert file(control).read_bytes() == b"secret text"
+
+
+@PLACES
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_secret_whose_file_cannot_be_changed_is_as_before(start, method, place):
+    control = start()
+    control.request("POST", "/system/secrets", KEY)
+    undo = obstruct(control, place)
+
+    refused = control.request(method, "/system/secrets", {**KEY, "value": "other"})
+    undo()
+
+    assert refused.status == 507
+    assert [one.content() for one in control.store.secrets()] == [b"secret text"]
+    assert file(control).read_bytes() == b"secret text"
+
+
+def test_of_changes_at_once_the_last_one_is_in_store_and_file(control):
+    control.request("POST", "/system/secrets", KEY)
+
+    def change(number: int) -> int:
+        return control.request("PUT", "/system/secrets", {**KEY, "value": str(number)}).status
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            assert set(pool.map(change, range(8))) == {202}
+            assert [one.content() for one in control.store.secrets()] == [file(control).read_bytes()]
