@@ -145,3 +145,43 @@ def test_a_look_that_fails_is_told_and_is_not_the_last(
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
     assert "ValueError: odd" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["pids", "tally"])
+def test_one_that_is_odd_is_told_of_once_and_keeps_no_other_from_being_scaled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    def odd() -> None:
+        raise ValueError("odd")
+
+    async def scenario() -> list[int]:
+        store = Store(tmp_path / "gateway.db")
+        functions = Functions(
+            store, lambda function, _: RedirectInstance(function), lambda *key: tmp_path / ".".join(key)
+        )
+        for name in ("odd", "red"):
+            deployment = Deployment(
+                service=name,
+                image=REDIRECT.name,
+                env_vars={"destination": "http://x"},
+                labels={f"{SCALE}max": "3", f"{SCALE}target": "1"},
+            )
+            store.put(deployment.validated(), REDIRECT)
+        await functions.reconcile()
+        hostings = functions.all()
+        while any(one.have.busy for one in hostings):
+            await asyncio.sleep(0)
+        setattr(hostings[0].instance, what, odd)
+        scaler = Autoscaler(functions, store)
+        await scaler.look()
+        for _ in range(100):
+            await hostings[1].serve(None, Answered())  # type: ignore[arg-type]
+        await scaler.look()
+        found = [function.replicas for function in store.functions()]
+        await functions.stop(0.0)
+        store.close()
+        return found
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == [1, 3]
+    assert caplog.text.count("function odd.openfaas-fn cannot be scaled") == 1
+    assert "ValueError: odd" in caplog.text

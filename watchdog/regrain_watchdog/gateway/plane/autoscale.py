@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from regrain.errors import SpecError
 from regrain_watchdog.gateway.database import StoreError
 from regrain_watchdog.gateway.plane import usage, wishes
 from regrain_watchdog.gateway.plane.functions import Functions
 from regrain_watchdog.gateway.plane.hosting import Hosting
+from regrain_watchdog.gateway.plane.reconcile import Version
 from regrain_watchdog.gateway.plane.route import Key
 from regrain_watchdog.gateway.plane.usage import Use
 from regrain_watchdog.gateway.spec import Function
@@ -72,6 +73,8 @@ class Autoscaler:
         self._functions = functions
         self._store = store
         self._watched: dict[Key, Watched] = {}
+        self._odd: dict[Key, Version] = {}
+        """Versions of functions that something was odd about; it is said once of each."""
 
     async def keep(self) -> None:
         """Look again and again, until cancelled."""
@@ -81,13 +84,17 @@ class Autoscaler:
                 await self.look()
             except StoreError as error:
                 logger.error("a function could not be scaled: %s", error)
-            except Exception:  # what is odd about one function must not end the front
+            except Exception:  # a fault of ours must not end the front
                 logger.exception("functions could not be scaled")
 
     async def look(self) -> None:
         """Look once."""
         hostings = {one.key: one for one in self._functions.all()}
-        pids = {key: one.instance.pids() for key, one in hostings.items() if one.instance is not None}
+        pids: dict[Key, list[int]] = {}
+        for key, hosting in hostings.items():
+            if hosting.instance is not None:
+                with self._apart(hosting):
+                    pids[key] = hosting.instance.pids()
         used = await asyncio.to_thread(usage.read, pids)
         wanted = self._decided(hostings, used, time.monotonic())
         for seen, replicas in wanted:
@@ -100,22 +107,37 @@ class Autoscaler:
     ) -> list[tuple[Function, int]]:
         """Return what is to change: functions as they are, and their replicas to be."""
         self._watched = {key: one for key, one in self._watched.items() if key in hostings}
+        self._odd = {key: one for key, one in self._odd.items() if key in hostings}
         found: list[tuple[Function, int]] = []
         for key, hosting in hostings.items():
             have = hosting.have
             if have.busy or hosting.has_failed:
                 continue
-            watched = self._watched.get(key)
-            if watched is None or watched.version != have.version:
-                try:
-                    watched = self._watched[key] = Watched(hosting, now)
-                except (
-                    SpecError
-                ):  # labels are read before they are kept; these are older than what reads them
-                    continue
-            replicas = watched.decide(hosting, used.get(key, Use(seconds={}, memory=0)), now)
-            if not replicas and hosting.stands_in:
-                continue  # nothing that starts would answer the next request
-            if replicas != have.replicas:
-                found.append((hosting.function, replicas))
+            with self._apart(hosting):
+                replicas = self._watch(hosting, now).decide(
+                    hosting, used.get(key, Use(seconds={}, memory=0)), now
+                )
+                if not replicas and hosting.stands_in:
+                    continue  # nothing that starts would answer the next request
+                if replicas != have.replicas:
+                    found.append((hosting.function, replicas))
         return found
+
+    def _watch(self, hosting: Hosting, now: float) -> Watched:
+        """Return what is remembered of a function's version. SpecError for labels older than what reads them."""
+        watched = self._watched.get(hosting.key)
+        if watched is None or watched.version != hosting.have.version:
+            watched = self._watched[hosting.key] = Watched(hosting, now)
+        return watched
+
+    @contextlib.contextmanager
+    def _apart(self, hosting: Hosting) -> Iterator[None]:
+        """Have what is odd about one function keep no other from being scaled; it is said once of a version."""
+        try:
+            yield
+        except Exception as error:
+            version = hosting.have.version
+            if self._odd.get(hosting.key) != version:
+                self._odd[hosting.key] = version
+                namespace, name = hosting.key
+                logger.error("function %s.%s cannot be scaled", name, namespace, exc_info=error)
