@@ -1,4 +1,4 @@
-"""Read sizes, durations and switches as people write them in settings. Inside are only bytes, seconds and bools."""
+"""Read sizes, durations, switches and numbers as people write them in settings. Inside: bytes, seconds, bools, ints."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ SIZES = {
 }
 DURATIONS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+DIGITS = 18
+"""Of a whole number at most, zeros at its beginning included; Python itself reads no thousands of them."""
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)", re.ASCII)
 _NEXT = re.compile(r"(?<=[A-Za-z])(?=[\d.])")
 """Between the parts of "1m30s"."""
@@ -77,6 +79,14 @@ def parse_switch(value: str, name: str = "switch") -> bool:
     if found is None:
         raise SpecError(f"{name} must be on or off, was {value!r}")
     return found
+
+
+def read_whole(text: str, allowed: range) -> int | None:
+    """Return a whole number, written in ASCII digits alone; None for anything else, and for one that is not allowed."""
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS:
+        return None
+    number = int(text)
+    return number if number in allowed else None
 
 
 def is_number(value: object) -> bool:

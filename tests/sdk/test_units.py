@@ -3,7 +3,7 @@
 import pytest
 
 from regrain.errors import SpecError
-from regrain.units import parse_bytes, parse_seconds, parse_switch
+from regrain.units import parse_bytes, parse_seconds, parse_switch, read_whole
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,13 @@ def test_a_switch_is_read_however_it_is_written(written, is_on):
 def test_what_is_no_switch_is_refused_with_its_name_and_what_is_allowed(written):
     with pytest.raises(SpecError, match="adapt must be on or off, was"):
         parse_switch(written, "adapt")
+
+
+@pytest.mark.parametrize(("written", "number"), [("0", 0), ("7", 7), ("0010", 10), ("10", 10)])
+def test_a_whole_number_within_bounds_is_read(written, number):
+    assert read_whole(written, range(11)) == number
+
+
+@pytest.mark.parametrize("written", ["", "-1", "11", "1.0", "1_0", "²", "٣", "0000000005000", "0" * 5000])
+def test_what_is_no_whole_number_within_bounds_is_none(written):
+    assert read_whole(written, range(11)) is None

@@ -75,10 +75,14 @@ def test_labels_are_read() -> None:
         ({"min": "3", "max": "2"}, "a whole number from 3 to 1000"),
         ({"factor": "101"}, "a whole number from 0 to 100"),
         ({"max": "9" * 5000}, "a whole number"),
-        ({"target": "0"}, "a number over 0, was '0'"),
-        ({"target": "nan"}, "a number over 0"),
-        ({"target": "inf"}, "a number over 0"),
-        ({"target-proportion": "1.1"}, "a number over 0 and up to 1"),
+        ({"min": "0000000005000"}, "a whole number from 0 to 1000, was '0000000005000'"),
+        ({"factor": "0" * 5000}, f"a whole number from 0 to 100, was {'0' * 40!r}"),
+        ({"target": "0"}, "a number from 0.001 on, was '0'"),
+        ({"target": "1e-200"}, "a number from 0.001 on"),
+        ({"target": "nan"}, "a number from 0.001 on"),
+        ({"target": "inf"}, "a number from 0.001 on"),
+        ({"target-proportion": "1e-200"}, "a number from 0.001 to 1, was '1e-200'"),
+        ({"target-proportion": "1.1"}, "a number from 0.001 to 1"),
         ({"type": "queue"}, "one of rps, capacity, cpu, was 'queue'"),
         ({"zero": "yes"}, "true or false"),
         ({"zero-duration": "0s"}, 'a duration such as "15m" from 1 s on'),
@@ -105,6 +109,13 @@ def test_load_is_shared_by_as_many_as_the_formula_says(kind, load, replicas) -> 
     scaling = Scaling(kind=kind, target=50.0, proportion=0.9)
 
     assert scaling.desired(seen(**load)) == replicas
+
+
+def test_the_least_targets_have_all_replicas_at_the_first_request() -> None:
+    scaling = Scaling.of(labels(target="0.001", target_proportion="0.001"))
+
+    assert scaling.desired(seen(rate=0.1)) == scaling.most
+    assert scaling.desired(seen()) == 0
 
 
 def test_what_starting_costs_wants_no_more_replicas() -> None:

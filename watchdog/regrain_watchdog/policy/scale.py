@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 from regrain.errors import SpecError
-from regrain.units import parse_seconds
+from regrain.units import parse_seconds, read_whole
 
 PREFIX = "com.openfaas.scale."
 MOST = 1000
@@ -21,6 +21,10 @@ MOST = 1000
 WINDOW = 30.0
 """Seconds for which what was wanted counts, unless the label says otherwise."""
 LONGEST_WINDOW = 300.0
+LEAST_TARGET = 1e-3
+"""Of a target and of the part of it that is aimed at; with less, the first request wants all replicas."""
+SHOWN = 40
+"""Characters that are told of a label that is refused."""
 REST = 900.0
 """Seconds without a request after which a function that may go to zero does."""
 
@@ -164,16 +168,17 @@ def _text(labels: Mapping[str, str], name: str) -> str:
 
 
 def _wrong(name: str, allowed: str, text: str) -> SpecError:
-    return SpecError(f"labels.{PREFIX}{name}: {allowed}, was {text!r}")
+    return SpecError(f"labels.{PREFIX}{name}: {allowed}, was {text[:SHOWN]!r}")
 
 
 def _whole(labels: Mapping[str, str], name: str, default: int, allowed: range) -> int:
     text = _text(labels, name)
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text[:9]) not in allowed:
+    found = read_whole(text, allowed)
+    if found is None:
         raise _wrong(name, f"a whole number from {allowed.start} to {allowed.stop - 1}", text)
-    return int(text)
+    return found
 
 
 def _number(labels: Mapping[str, str], name: str, default: float, most: float) -> float:
@@ -184,9 +189,9 @@ def _number(labels: Mapping[str, str], name: str, default: float, most: float) -
         found = float(text)
     except ValueError:
         found = math.nan
-    if not 0 < found <= most or math.isinf(found):
-        limit = f" and up to {most:g}" if math.isfinite(most) else ""
-        raise _wrong(name, f"a number over 0{limit}", text)
+    if not LEAST_TARGET <= found <= most or math.isinf(found):
+        limit = f"to {most:g}" if math.isfinite(most) else "on"
+        raise _wrong(name, f"a number from {LEAST_TARGET:g} {limit}", text)
     return found
 
 

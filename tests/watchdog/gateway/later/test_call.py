@@ -42,6 +42,7 @@ def test_a_request_is_read() -> None:
         ({"x_retry_max": "-1"}, "X-Retry-Max: a whole number from 0 to 100, was '-1'"),
         ({"x_retry_max": "101"}, "X-Retry-Max: a whole number from 0 to 100"),
         ({"x_retry_max": "many"}, "X-Retry-Max: a whole number from 0 to 100"),
+        ({"x_retry_max": "0000000000500"}, "X-Retry-Max: a whole number from 0 to 100"),
         ({"x_call_id": "a" * 129}, "X-Call-Id: up to 128 printable ASCII"),
         ({"x_call_id": "a\x00"}, "X-Call-Id: up to 128 printable ASCII"),
     ],

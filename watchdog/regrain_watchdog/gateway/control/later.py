@@ -8,6 +8,7 @@ from typing import get_args
 from flask import Blueprint, Response, request
 
 from regrain.errors import SpecError
+from regrain.units import read_whole
 from regrain_watchdog.gateway.control import answers
 from regrain_watchdog.gateway.control.front import Front
 from regrain_watchdog.gateway.later.course import State
@@ -75,9 +76,10 @@ class Later:
 
 
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LISTED:
+    found = read_whole(text, range(1, LISTED + 1))
+    if found is None:
         raise SpecError(f"limit: a whole number from 1 to {LISTED}, was {text!r}")
-    return int(text)
+    return found
 
 
 def _none(sentence: str) -> Response:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 from regrain.errors import RequestError, SpecError
+from regrain.units import read_whole
 from regrain_watchdog.front.handler import Scope
 from regrain_watchdog.gateway.later.course import MOST_RETRIES, RETRIES, State
 from regrain_watchdog.gateway.spec import Wire
@@ -119,9 +120,10 @@ def _retries(headers: Mapping[str, str]) -> int:
     text = headers.get(RETRY_MAX, "").strip()
     if not text:
         return RETRIES
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > MOST_RETRIES:
+    found = read_whole(text, range(MOST_RETRIES + 1))
+    if found is None:
         raise _bad(f"X-Retry-Max: a whole number from 0 to {MOST_RETRIES}, was {text!r}")
-    return int(text)
+    return found
 
 
 def _bad(detail: str) -> RequestError:
