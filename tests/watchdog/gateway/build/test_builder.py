@@ -213,73 +213,6 @@ def test_a_wsgi_application_is_imported_as_it_will_be(
         built(builder, tarred({**files, "function/main.py": "app = 1 / 0\n"}, image="site"))
 
 
-def test_requirements_are_installed_once(  # noqa: PLR0917 - pytest gives them by name
-    builder: Builder,
-    state: Path,
-    built: Built,
-    sent: Sent,
-    context: Callable[..., dict[str, str]],
-    wheel: Callable[..., None],
-) -> None:
-    wheel(state / "pip", "regrain_test_word", "1.0", "word = 'hi'\n")
-    app = "from regrain_test_word import word\n" + context()["function/app.py"]
-    requirements = "regrain\nregrain-test-word==1.0\n"
-
-    first_lines, first = built(builder, sent(app, requirements))
-    again_lines, again = built(builder, sent(app + "# changed\n", requirements))
-
-    assert any("Successfully installed regrain" in line for line in first_lines)
-    assert first.environment == again.environment != ""
-    assert f"requirements: as installed before ({Path(first.environment).name})" in again_lines
-    assert first.digest != again.digest
-
-
-def test_an_installation_that_was_killed_is_done_again(
-    builder: Builder, state: Path, built: Built, sent: Sent
-) -> None:
-    left = state / "environments" / environment.key(["numpy>=2"], "")
-    (left / "lib").mkdir(parents=True)
-    (left / "mark").touch()
-
-    _, image = built(builder, sent(requirements="numpy>=2\n"))
-
-    assert image.environment == str(left)
-    assert (left / environment.COMPLETE).exists()
-    assert not (left / "mark").exists()
-
-
-def test_requirements_that_the_gateway_meets_need_no_index(
-    builder: Builder, built: Built, sent: Sent
-) -> None:
-    lines, image = built(builder, sent(requirements="regrain\nnumpy>=2\n"))
-
-    assert image.environment
-    assert lines[1] == "requirements: installing numpy>=2"
-    assert not any("already satisfied" in line for line in lines)
-
-
-def test_a_requirement_that_does_not_exist_is_named(
-    builder: Builder, store: Store, state: Path, built: Built, sent: Sent
-) -> None:
-    _, before = built(builder, sent())
-
-    with pytest.raises(BuildError, match=r"could not be installed: .*no-such-thing-at-all"):
-        built(builder, sent(requirements="no-such-thing-at-all==1.0\n"))
-
-    assert store.image("hello") == before
-    assert list((state / "environments").glob("*/")) == []
-    assert drafts(state) == []
-
-
-def test_an_installation_that_takes_too_long_ends(
-    make_builder: Callable[..., Builder], state: Path, built: Built, sent: Sent
-) -> None:
-    with pytest.raises(BuildError, match=r"installing the requirements took more than 0\.1 s"):
-        built(make_builder(install=0.1), sent(requirements="numpy\n"))
-
-    assert list((state / "environments").glob("*/")) == []
-
-
 def test_a_build_that_is_cut_off_leaves_nothing(
     builder: Builder, store: Store, state: Path, sent: Sent
 ) -> None:
@@ -306,23 +239,6 @@ def test_the_rest_of_builds_that_were_killed_is_removed_at_the_next_start(
         make_builder()
 
         assert drafts(state) == [draft]
-
-
-def test_two_builds_of_the_same_requirements_install_once(builder: Builder, sent: Sent) -> None:
-    with builder.draft() as one, builder.draft() as two:
-        for draft, image in ((one, "one"), (two, "two")):
-            (draft / "sent.tar").write_bytes(sent(requirements="numpy\n", image=image))
-        first, second = builder.build(one, one / "sent.tar"), builder.build(two, two / "sent.tar")
-        while "installing" not in "".join(next(first)):
-            pass
-        waiting = [next(second), next(second)][-1]
-        rest = [line for lines in first for line in lines]
-        then = [line for lines in second for line in lines]
-
-    assert waiting == ["requirements: another build is at the same ones; waiting for it"]
-    assert rest[-1].startswith("image one")
-    assert then[0].startswith("requirements: as installed before")
-    assert then[-1].startswith("image two")
 
 
 def test_a_build_that_ends_leaves_what_another_one_has_installed(
@@ -376,15 +292,6 @@ def test_a_short_disk_is_freed_of_what_nobody_needs_any_more(  # noqa: PLR0917 -
     _, image = built(builder, sent(image="new"))
 
     assert store.image("new") == image
-
-
-def test_an_installation_whose_app_does_not_start_is_removed(
-    builder: Builder, state: Path, built: Built, sent: Sent
-) -> None:
-    with pytest.raises(BuildError, match="ZeroDivisionError"):
-        built(builder, sent("1 / 0\n", "numpy>=2\n"))
-
-    assert list((state / "environments").glob("*/")) == []
 
 
 def test_an_archive_leaves_what_is_to_stay_free(
