@@ -7,6 +7,9 @@ of apps.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -269,6 +272,8 @@ class Edge:
         self._config = config
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self._bound: socket.socket | None = None
+        self._context: ssl.SSLContext | None = None
         self._empty = asyncio.Event()
         self._port = config.port
 
@@ -287,23 +292,25 @@ class Edge:
     async def start(self) -> None:
         """Accept connections from here on; SpecError if the address or the certificate cannot be had."""
         config = self._config
-        context = Tls(config.tls_cert, config.tls_key).context() if config.tls_cert else None
+        self._context = Tls(config.tls_cert, config.tls_key).context() if config.tls_cert else None
         bound = bind(config.host, config.port, name="port", backlog=config.max_connections)
         self._port = bound.getsockname()[1]
+        self._bound = bound.dup()  # by which those are taken in who come while the server closes its own
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), sock=bound, backlog=config.max_connections, ssl=context
+            lambda: _Connection(self), sock=bound, backlog=config.max_connections, ssl=self._context
         )
 
     async def stop(self, timeout: float) -> bool:
         """Stop accepting and let what is in flight finish; whether it did within `timeout` seconds."""
         if self._server is None:
             return True
-        await asyncio.sleep(0)  # connections that the kernel has accepted already are accepted here too
         self._server.close()
+        waiting = self._waiting()
         for connection in list(self._connections):
             connection.stop()
         try:
             async with asyncio.timeout(timeout):
+                await asyncio.gather(*map(self._greet, waiting), return_exceptions=True)
                 while self._connections:
                     self._empty.clear()
                     await self._empty.wait()
@@ -313,6 +320,22 @@ class Edge:
             return False
         self._server = None
         return True
+
+    def _waiting(self) -> list[socket.socket]:
+        """Return whom the kernel has let in already, and let nobody in any more: it would reset them."""
+        found: list[socket.socket] = []
+        if self._bound is not None:
+            with self._bound, contextlib.suppress(OSError):  # BlockingIOError: that is all
+                while True:
+                    found.append(self._bound.accept()[0])
+            self._bound = None
+        return found
+
+    async def _greet(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: _Connection(self), accepted, ssl=self._context
+        )
 
     def opened(self, connection: _Connection) -> None:
         """A connection is there; one too many is closed at once."""
