@@ -41,6 +41,15 @@ class alone:
 def run(text: str) -> str:
     return alone(text)
 """
+BEFORE = """
+@app.stage()
+def before(text: str) -> str:
+    return text
+
+
+@app.flow
+"""
+PAIR = ALONE.replace("@app.flow\n", BEFORE).replace("alone(text)", "alone(before(text))")
 TRIO = """
 import pathlib
 import time
@@ -177,5 +186,23 @@ def test_a_fluid_group_takes_no_guest_that_lacks_one_of_its_stages(standing, tmp
             (tmp_path / "hangs").unlink()
             assert (await asyncio.wait_for(call, TIMEOUT)).value == "a"
             assert other in stand.crew.replicas
+
+    run(scenario)
+
+
+def test_what_a_replica_of_a_fluid_group_held_is_run_by_an_idle_one_before_another_has_started(
+    standing, tmp_path
+):
+    async def scenario():
+        async with standing(PAIR, "~before+alone", replicas="2") as stand:
+            (tmp_path / "hangs").touch()
+            call = stand.call("gate")
+            await stand.until((tmp_path / "waits").exists)
+            (busy,) = [one for one in stand.crew.replicas if one.holding]
+
+            os.kill(busy.pid, signal.SIGKILL)
+
+            assert await answered(call, tmp_path) != busy.pid
+            (tmp_path / "hangs").unlink()
 
     run(scenario)

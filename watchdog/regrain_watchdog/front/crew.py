@@ -252,7 +252,7 @@ class Crew:
         somebody_comes = function.replicas or self._starting.count(function) or function.is_elsewhere
         for _ in range(max(short, 0 if somebody_comes else 1)):
             self._starting.add(function)
-        function.pump()
+        pump(function.together())
 
     def cover(self, function: Function) -> None:
         """Have a function that nobody serves be served by whoever has its stages, until it has replicas of its own."""
