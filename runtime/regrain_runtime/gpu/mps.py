@@ -179,7 +179,7 @@ class MpsBackend:
     def lane(self, share: Allowance) -> Lane:
         """Return the process's context, which sees as many SMs as it may use; GpuError if it is no client.
 
-        From here on the process ends once its server is in FAULT.
+        From here on the process ends once its server is in FAULT for a kernel of the GPU that it uses.
         """
         lane = self._primary.lane(share)
         try:
@@ -231,12 +231,29 @@ class MpsBackend:
     # ------------------------------------------------------------------------------------------------------
 
     def _watch(self, server: int, stopped: threading.Event) -> None:
-        """End this process once a server is in FAULT: while any client of it lives, it takes no other."""
+        """End this process once its server is in FAULT and it is hit: while such a client lives, it takes no other.
+
+        A fault is of one GPU, and a server is of all: clients of the others go on.
+        """
         while not stopped.wait(self._look):
-            with contextlib.suppress(GpuError):  # a daemon that does not answer says nothing of its server
-                if self._has_faulted(server):
-                    logger.critical("MPS server %d is in FAULT, so this process ends", server)
-                    os._exit(1)  # whatever else it waits for
+            try:
+                ends = self._has_faulted(server) and self._is_hit()
+            except GpuError:  # a daemon that does not answer says nothing of its server
+                continue
+            except Exception:
+                logger.exception("cannot look at MPS server %d now", server)
+                continue
+            if ends:
+                logger.critical("MPS server %d is in FAULT, so this process ends", server)
+                os._exit(1)  # whatever else it waits for
+
+    def _is_hit(self) -> bool:
+        """Whether this process's context is lost, as each call to it says from a fault of its GPU on."""
+        try:
+            self._primary.fence()
+        except GpuError:
+            return True
+        return False
 
     def _await_servers(self) -> None:
         """Return once no server is in FAULT; GpuError if one still is when patience ends."""

@@ -64,7 +64,9 @@ def cuda():
 
 @pytest.fixture
 def subject(name, cuda):
-    return MAKE[name](cuda)
+    made = MAKE[name](cuda)
+    yield made
+    made.stop()
 
 
 def test_every_backend_has_a_record_and_every_record_a_backend():

@@ -31,12 +31,14 @@ IDLE = """
 import os, signal
 from regrain_runtime.gpu.backend import Allowance
 from regrain_runtime.gpu.driver import CudaDriver
-from regrain_runtime.gpu.fake import FakeControl, FakeCuda
+from regrain_runtime.gpu.fake import CUresult, FakeControl, FakeCuda
 from regrain_runtime.gpu.mps import MpsBackend
 
 control = FakeControl(servers={8: [], 9: [os.getpid()]}, states={8: "FAULT"})
-MpsBackend(CudaDriver(FakeCuda()), control, look=0.01).lane(Allowance(part=0.5))
+cuda = FakeCuda()
+MpsBackend(CudaDriver(cuda), control, look=0.01).lane(Allowance(part=0.5))
 control.states[9] = "FAULT"
+cuda.refuses = {"cuCtxSynchronize": (1, CUresult.CUDA_ERROR_INVALID_CONTEXT)}
 signal.pause()
 """
 
@@ -203,6 +205,37 @@ def test_a_client_that_has_nothing_to_do_ends_once_its_server_is_in_fault():
     )
 
     assert (ended.returncode, ended.stderr) == (1, "MPS server 9 is in FAULT, so this process ends\n")
+
+
+def test_a_client_of_another_gpu_than_the_faulty_one_goes_on():
+    control = FakeControl(servers={9: [os.getpid()]}, states={9: "FAULT"})
+    backend = mps(control, look=0.01)
+    backend.lane(HALF)
+
+    asked(control, 3)
+
+    backend.stop()
+
+
+@pytest.mark.parametrize("fault", [GpuError, KeyError, UnicodeDecodeError])
+def test_a_look_that_fails_is_not_the_last(fault, caplog):
+    arguments = ("utf-8", b"", 0, 1, "odd") if fault is UnicodeDecodeError else ("odd",)
+
+    class Odd(FakeControl):
+        def ask(self, command):
+            said = super().ask(command)
+            if command.startswith("get_server_status") and len(self.asked) < 6:
+                raise fault(*arguments)
+            return said
+
+    control = Odd(servers={9: [os.getpid()]})
+    backend = mps(control, look=0.01)
+    backend.lane(HALF)
+
+    asked(control, 6)
+
+    backend.stop()
+    assert ("cannot look at MPS server 9" in caplog.text) == (fault is not GpuError)
 
 
 def asked(control, times):
