@@ -294,6 +294,33 @@ def test_a_short_disk_is_freed_of_what_nobody_needs_any_more(  # noqa: PLR0917 -
     assert store.image("new") == image
 
 
+def test_a_short_disk_is_freed_of_what_pip_keeps(  # noqa: PLR0917 - pytest gives them by name
+    state: Path, store: Store, means: Means, built: Built, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = Builder(state, store, means, os.environ, Limits(spare=MIB))
+    (state / "pip").mkdir(exist_ok=True)
+    kept = state / "pip" / "wheels"
+    kept.write_bytes(b"x" * 100)
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: SimpleNamespace(free=MIB // 2 if kept.exists() else 2 * MIB)
+    )
+
+    _, image = built(builder, sent())
+
+    assert store.image("hello") == image
+
+
+def test_a_build_succeeds_though_what_others_left_cannot_be_removed(  # noqa: PLR0917 - pytest gives them by name
+    builder: Builder, state: Path, store: Store, built: Built, sent: Sent, caplog: pytest.LogCaptureFixture
+) -> None:
+    (state / "images" / "odd" / images.IN_USE).mkdir(parents=True)
+
+    _, image = built(builder, sent())
+
+    assert store.image("hello") == image
+    assert "cannot be removed" in caplog.text
+
+
 def test_an_archive_leaves_what_is_to_stay_free(
     state: Path, store: Store, built: Built, sent: Sent, filling: Callable[[int], list[int]]
 ) -> None:

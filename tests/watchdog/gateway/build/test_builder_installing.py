@@ -141,10 +141,14 @@ def test_two_builds_of_the_same_requirements_install_once(builder: Builder, sent
     assert then[-1].startswith("image two")
 
 
-def test_an_installation_whose_app_does_not_start_is_removed(
+def test_an_installation_whose_app_does_not_start_serves_the_next_try_and_goes_where_none_needs_it(
     builder: Builder, state: Path, built: Built, sent: Sent
 ) -> None:
-    with pytest.raises(BuildError, match="ZeroDivisionError"):
-        built(builder, sent("1 / 0\n", "numpy>=2\n"))
+    for requirements in ("numpy>=2\n", "numpy>=1\n"):
+        with pytest.raises(BuildError, match="ZeroDivisionError"):
+            built(builder, sent("1 / 0\n", requirements))
 
-    assert list((state / "environments").glob("*/")) == []
+    lines, image = built(builder, sent(requirements="numpy>=2\n"))
+
+    assert any("as installed before" in line for line in lines)
+    assert [str(found) for found in (state / "environments").glob("*/")] == [image.environment]

@@ -52,6 +52,21 @@ def test_nothing_is_removed_while_somebody_uses_it(cache: Cache, tmp_path: Path)
     assert not (tmp_path / "pip").exists()
 
 
+def test_what_lies_deeper_than_a_path_may_be_long_is_counted_and_removed(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "pip")
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        monkeypatch.chdir("d" * 250)
+    Path("file").write_bytes(b"x" * 2 * MIB)
+    monkeypatch.chdir(tmp_path)
+
+    cache.trim(free=100 * MIB)
+
+    assert not (tmp_path / "pip").exists()
+
+
 def test_there_need_be_nothing(tmp_path: Path) -> None:
     Cache(tmp_path / "pip", 0).trim(free=0)
 

@@ -146,10 +146,14 @@ def test_what_is_received_leaves_what_is_to_stay_free(
     builder = Builder(state, store, Means(), {}, Limits(spare=2 * MIB))
     left = filling(4 * MIB)
     body = bytes(8 * MIB)
+    sent = io.BytesIO(body)
 
-    answer = client(builder).post("/build", data=body, headers=headers(body))
+    answer = client(builder).post(
+        "/build", input_stream=sent, content_length=len(body), headers=headers(body)
+    )
 
     assert answer.status_code == 503
+    assert sent.tell() == len(body)
     assert "the disk has 2 MiB left, and builds leave 2 MiB" in answer.text
     assert min(left) == 2 * MIB
     assert list((state / "builds").iterdir()) == []

@@ -80,3 +80,16 @@ def test_what_was_written_is_put_on_disk_or_it_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError):
         folders.flush(tmp_path / "missing")
+
+
+def test_files_are_put_on_disk_whatever_lies_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "file").write_text("content")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("missing")
+
+    folders.flush_files(tmp_path)
+    folders.flush_names(tmp_path)
+
+    with pytest.raises(NotADirectoryError):
+        folders.flush_names(tmp_path / "sub" / "file")

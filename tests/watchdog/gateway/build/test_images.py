@@ -111,7 +111,8 @@ def test_an_image_is_on_disk_before_anybody_finds_it_and_found_before_anybody_is
 ) -> None:
     flushed: list[tuple[Path, bool]] = []
     there = tmp_path / "images" / "1"
-    monkeypatch.setattr(images, "flush", lambda folder: flushed.append((folder, there.exists())))
+    for name in ("flush_files", "flush_names"):
+        monkeypatch.setattr(images, name, lambda folder: flushed.append((folder, there.exists())))
 
     place(kept, tmp_path, "1", 1.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -33,6 +35,8 @@ from regrain_watchdog.gateway.build.template import Handler
 from regrain_watchdog.gateway.sandbox import Cell, Means
 from regrain_watchdog.gateway.spec import Function, Image, image_name
 from regrain_watchdog.words import duration, size
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 MANIFEST_SIZE = 16 << 20
@@ -107,6 +111,7 @@ class Builder:
                 f"{self.limits.at_once} builds are under way, as many as may be at once; try again"
             )
         try:
+            self.require(0)
             folder = shared(Path(tempfile.mkdtemp(dir=shared(self._drafts))))
             held = hold(folder)
             try:
@@ -119,10 +124,13 @@ class Builder:
 
     def require(self, nbytes: int) -> None:
         """BuildError where so many bytes leave too little of the disk, even without what nobody needs any more."""
-        if self._free_bytes() - nbytes < self.limits.spare:
-            self._prune()
+        least = self.limits.spare + nbytes
+        for make_room in (self._prune, partial(self._cache.trim, free=0)):
+            if self._free_bytes() >= least:
+                return
+            make_room()
         free = self._free_bytes()
-        if free - nbytes < self.limits.spare:
+        if free < least:
             raise BuildError(
                 f"the disk has {size(free)} left, and builds leave {size(self.limits.spare)}: remove something first"
             )
@@ -134,18 +142,17 @@ class Builder:
         """
         began = time.monotonic()
         try:
-            with ExitStack() as until:
-                until.callback(self._prune)
-                config = archive.unpack(sent, draft, self.limits.archive, self.require)
-                name = _name(config)
-                handler = template.handler(draft / archive.CONTEXT)
-                yield _received(name, handler, config)
-                image = yield from self._made(draft, handler, name)
+            config = archive.unpack(sent, draft, self.limits.archive, self.require)
+            name = _name(config)
+            handler = template.handler(draft / archive.CONTEXT)
+            yield _received(name, handler, config)
+            image = yield from self._made(draft, handler, name)
         except OSError as error:
             reason = (
                 "the disk is full" if error.errno == errno.ENOSPC else f"{error.strerror}: {error.filename}"
             )
             raise BuildError(f"the build ended: {reason}") from error
+        self._prune()
         yield [f"image {name} ({image.digest}) is ready; took {duration(time.monotonic() - began)}"]
         return image
 
@@ -275,12 +282,18 @@ class Builder:
         return shutil.disk_usage(self._state).free
 
     def _prune(self) -> None:
-        """Remove what no function and no name needs any more, and what pip keeps where that is too much."""
-        self._images.prune({image.digest for image in self._used()})
-        self._environments.prune(
-            lambda: {image.environment for image in (*self._images.all(), *self._used())}
-        )
-        self._cache.trim(self._free_bytes())
+        """Remove what no function and no name needs any more, and what pip keeps where that is too much.
+
+        No build fails for what cannot be removed.
+        """
+        try:
+            self._images.prune({image.digest for image in self._used()})
+            self._environments.prune(
+                lambda: {image.environment for image in (*self._images.all(), *self._used())}
+            )
+            self._cache.trim(self._free_bytes())
+        except OSError:
+            logger.exception("what builds have left cannot be removed")
 
     def _used(self) -> list[Image]:
         """Return the images that names stand for, and those that functions were deployed with."""

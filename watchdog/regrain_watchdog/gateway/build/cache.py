@@ -50,10 +50,13 @@ class Cache:
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes of a folder's files."""
+    """Return the bytes of a folder's files, which builds write as deep down as they like; 0 where there is none."""
     total = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):  # a process of an earlier build may still be there
-                total += os.lstat(os.path.join(where, name)).st_size
+    with contextlib.suppress(FileNotFoundError):
+        for _, _, files, descriptor in os.fwalk(folder):
+            for name in files:
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # a process of an earlier build may still be there
+                    total += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
     return total

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from regrain.errors import RegrainError
 from regrain_watchdog.gateway.build.builder import Builder, Store
+from regrain_watchdog.gateway.build.errors import BuildError
 from regrain_watchdog.gateway.build.folders import shared
 from regrain_watchdog.gateway.sandbox import BUILDER, Cell, probe
 from regrain_watchdog.words import size
@@ -77,11 +78,21 @@ def _receive(file: IO[bytes], key: bytes, builder: Builder) -> str:
     if (request.content_length or 0) > limit:
         _too_large(limit)
     while chunk := request.stream.read(CHUNK):
-        builder.require(len(chunk))
+        try:
+            builder.require(len(chunk))
+        except BuildError:  # to a client that still sends the answer may be lost
+            _drop(limit - file.tell())
+            raise
         digest.update(chunk)
         if file.write(chunk) and file.tell() > limit:
             _too_large(limit)
     return f"sha256={digest.hexdigest()}"
+
+
+def _drop(limit: int) -> None:
+    """Read what is left of a request's body, so many bytes at most."""
+    while limit > 0 and (chunk := request.stream.read(CHUNK)):
+        limit -= len(chunk)
 
 
 def _lines(builder: Builder, draft: Path, sent: Path) -> Iterator[bytes]:

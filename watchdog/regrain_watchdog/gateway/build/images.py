@@ -14,7 +14,7 @@ import msgspec
 
 from regrain_watchdog.gateway import private
 from regrain_watchdog.gateway.build.errors import BuildError
-from regrain_watchdog.gateway.build.folders import flush, shared
+from regrain_watchdog.gateway.build.folders import flush_files, flush_names, shared
 from regrain_watchdog.gateway.spec import Image
 
 HANDLER = "function"
@@ -63,7 +63,7 @@ class Images:
         placed = msgspec.structs.replace(image, folder=str(folder / HANDLER))
         shared(self._folder)
         _write(draft, placed)
-        flush(draft)
+        flush_files(draft)
         try:
             draft.rename(folder)
         except OSError as error:  # a folder is only replaced while it is empty
@@ -74,7 +74,7 @@ class Images:
             else:
                 folder.rename(draft.with_name("broken"))
                 draft.rename(folder)
-        flush(self._folder)
+        flush_names(self._folder)
         return placed
 
     def prune(self, wanted: Collection[str]) -> None:

@@ -156,16 +156,18 @@ def test_a_version_that_has_ended_runs_no_request_that_waited_and_writes_into_no
 
 @pytest.mark.process
 def test_what_is_just_being_started_ends_with_its_version(tmp_path: Path) -> None:
-    async def scenario() -> tuple[int, list[psutil.Process]]:
+    async def scenario() -> tuple[int, set[psutil.Process]]:
         async with started(tmp_path, "exec sleep 600\n") as version:
+            before = set(psutil.Process().children())
             request = asyncio.ensure_future(answered(version))
             await asyncio.sleep(0)  # its process is there, and the loop does not have its pipes yet
             assert not version.instance.pids()
+            assert len(set(psutil.Process().children()) - before) == 1
             await version.end()
-            left = psutil.Process().children()
+            left = set(psutil.Process().children()) - before
             return await request, left
 
     status, left = asyncio.run(scenario())
 
     assert status == HTTPStatus.SERVICE_UNAVAILABLE
-    assert left == []
+    assert left == set()
