@@ -7,6 +7,7 @@ here, and what each way of sharing them claims and can do, as JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import socket
@@ -62,11 +63,13 @@ def describe(target: str) -> int:
     """Print the manifest of an app; what its module prints is no part of it, and goes to standard error."""
     from regrain_runtime import module  # noqa: PLC0415 - --help needs none of it
 
+    printed = sys.stdout  # the module may close it, or put another in its place
     with output.take_stdout() as answers:
         try:
             data = manifest.dumps(module.manifest(module.load(target), target))
         except RegrainError as error:
-            sys.stdout.flush()  # the reason comes last, behind what the module has printed
+            with contextlib.suppress(OSError, ValueError):
+                printed.flush()  # the reason comes last, behind what the module has printed
             print(f"regrain: {error}", file=sys.stderr)  # noqa: T201 - a command's output
             return 2
         answers.write(data + b"\n")

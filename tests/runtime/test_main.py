@@ -59,6 +59,17 @@ def test_describe_exits_2_with_one_line_when_the_module_fails(tmp_path):
     assert ran.stderr.decode() == f"regrain: {path}:1: ZeroDivisionError: division by zero\n"
 
 
+@pytest.mark.parametrize("does", ["sys.stdout.close()", "sys.stdout = None"])
+def test_a_module_that_takes_stdout_away_is_told_of_as_any_other(does, tmp_path):
+    path = tmp_path / "failing.py"
+    path.write_text(f"import sys; {does}\n1 / 0\n")
+
+    ran = runtime("describe", path)
+
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr.decode() == f"regrain: {path}:2: ZeroDivisionError: division by zero\n"
+
+
 def test_the_reason_comes_behind_what_the_module_has_printed(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     path = tmp_path / "failing.py"

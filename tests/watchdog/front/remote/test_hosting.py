@@ -112,6 +112,7 @@ def test_what_a_pod_tells_of_replicas_that_ran_side_by_side_is_taken_for_true(st
             dispatch = Dispatch(app.functions[0], [], 8, time.monotonic())
             hosting.host(Guests(app), "v", 0, asked(*"abcdefgh"), answered.set_result)
             told = wire.opened(await asyncio.wait_for(answered, TIMEOUT), wire.Told)[0]
+            dispatch.sent = time.monotonic() - max(timing.seconds for timing in told.timings) / 2
             _check(dispatch, told.outcomes, told.timings)
             return told.timings
 
