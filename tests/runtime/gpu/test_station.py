@@ -236,11 +236,12 @@ def idle(attach, entitled, monkeypatch):
     front.replica._executor.device.close()
 
 
-def members(arbiter):
-    """Return who is in the books of an arbiter, as soon as anybody is."""
+def members(arbiter, meanwhile=lambda: None):
+    """Return who is in the books of an arbiter, as soon as anybody is; do something until then."""
     until = time.monotonic() + 60
     while not (found := look(arbiter).members):
         assert time.monotonic() < until, "nobody is in the books"
+        meanwhile()
     return found
 
 
@@ -263,12 +264,8 @@ def test_one_that_the_next_arbiter_has_no_room_for_goes_on_asking(station, servi
     assert [member.name for member in members(serving.path)] == ["app/early"]
 
     other.close()
-    until = time.monotonic() + 60
-    while not look(serving.path).members:
-        assert time.monotonic() < until, "it asks no more"
-        gpu.tend()
 
-    assert [member.name for member in look(serving.path).members] == ["app/late"]
+    assert [member.name for member in members(serving.path, gpu.tend)] == ["app/late"]
 
 
 def test_one_that_has_loaded_nothing_stays_out_of_the_books(station, arbiter):
