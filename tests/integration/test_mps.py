@@ -41,16 +41,29 @@ case "$command" in
 esac
 """
 
+HIT = """
+
+def cuCtxSynchronize():
+    import os
+    from pathlib import Path
+    from regrain_runtime.gpu.fake import CUresult
+    if str(os.getpid()) in Path({faulted!r}).read_text().split():
+        return (CUresult.CUDA_ERROR_INVALID_CONTEXT,)
+    return _driver.cuCtxSynchronize()
+"""
+
 
 @pytest.fixture
 def daemon(fake_cuda, tmp_path, monkeypatch):
     """A control daemon's command, whose clients are all processes; what it is asked is in the file beside it.
 
-    Its server is in FAULT as long as any process lives whose id is in the file `faulted`.
+    Its server is in FAULT as long as any process lives whose id is in the file `faulted`; their contexts are lost.
     """
     binary = tmp_path / "bin" / "nvidia-cuda-mps-control"
     binary.parent.mkdir()
     (binary.parent / "faulted").touch()
+    with (tmp_path / "libraries" / "cuda" / "bindings" / "driver.py").open("a") as driver:
+        driver.write(HIT.format(faulted=str(binary.parent / "faulted")))
     binary.write_text(DAEMON.format(log=binary.parent / "asked", faulted=binary.parent / "faulted"))
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join([str(binary.parent), os.environ["PATH"]]))

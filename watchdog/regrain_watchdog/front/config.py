@@ -227,7 +227,8 @@ class Config:
     max_items: int = dataclasses.field(
         default=MAX_ITEMS,
         metadata=settings.count(
-            "Items that a list of a request may have over which a stage is mapped; more is answered 413."
+            "Items that a list of a request may have over which a stage is mapped; more is answered 413. How many a "
+            "stage makes of what it is given is its own matter."
         ),
     )
     hang_timeout: float = dataclasses.field(
