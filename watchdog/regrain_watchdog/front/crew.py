@@ -168,11 +168,9 @@ class Crew:
                 function.part(replica)
         ending = [replica for replica in self.replicas if not replica.functions]
         self._told.update(replica.number for replica in ending)
-        busy = [
-            replica for replica in ending if replica.runs_any(self._functions)
-        ]  # a guest of a plan that stays
-        self._supervisor.dismiss(busy)
-        await self._supervisor.end([replica for replica in ending if replica not in busy])
+        guests = [replica for replica in ending if replica.runs_any(self._functions)]
+        self._supervisor.dismiss(guests)
+        await self._supervisor.end([replica for replica in ending if replica not in guests])
         self.tidy()
 
     def interrupt(self, flights: Collection[Flight]) -> None:

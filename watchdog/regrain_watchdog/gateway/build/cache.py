@@ -50,13 +50,14 @@ class Cache:
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes of a folder's files, which builds write as deep down as they like; 0 where there is none."""
+    """Return the bytes of a folder's files, which builds write as deep down as they like; 0 where there is none.
+
+    A process of an earlier build may still remove some.
+    """
     total = 0
     with contextlib.suppress(FileNotFoundError):
         for _, _, files, descriptor in os.fwalk(folder):
             for name in files:
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # a process of an earlier build may still be there
+                with contextlib.suppress(FileNotFoundError):
                     total += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
     return total
